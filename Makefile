@@ -1,0 +1,35 @@
+# Every target sets up what is missing in .venv, with plain venv and pip.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-heavy check clean
+
+demo: .venv/.installed
+	$(BIN)/ser score examples demo-output --restart
+	$(BIN)/python examples/show.py demo-output
+
+test: .venv/.installed-dev
+	$(BIN)/python -m pytest -m "not heavy" -n 2 --dist loadfile
+
+# Minutes long, or with an S3 server of their own; SER_TEST_DATA names a folder of real speech.
+test-heavy: .venv/.installed-dev
+	$(BIN)/python -m pytest -m heavy
+
+check: .venv/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv demo-output
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.installed: pyproject.toml | .venv/bin/python
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+.venv/.installed-dev: pyproject.toml | .venv/bin/python
+	$(BIN)/pip install --quiet --editable ".[dev]"
+	touch .venv/.installed $@
