@@ -1,0 +1,1 @@
+"""Batch speech emotion recognition: the library. It knows neither Ray nor Typer."""

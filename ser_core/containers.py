@@ -1,0 +1,78 @@
+"""What the headers of AIFF, AU and W64 promise, and how an Ogg file ends: libsndfile keeps it to itself."""
+
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO
+
+_W64_DATA_ID = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
+_AU_UNKNOWN = 2**32 - 1
+_MAX_CHUNKS = 1000
+#: An Ogg page is at most this long: 27 bytes of header, 255 segments of up to 255 bytes and their lengths.
+_OGG_HEAD_BYTES = 27
+_MAX_OGG_PAGE_BYTES = _OGG_HEAD_BYTES + 255 + 255 * 255
+_OGG_SERIAL = slice(14, 18)
+
+
+def data_bytes(file: BinaryIO, num_bytes: int, format: str) -> tuple[int, int] | None:
+    """Bytes of samples that the header promises, and that the file holds; None where it does not say.
+
+    Args:
+        file: the file.
+        num_bytes: its size.
+        format: libsndfile's name of its format.
+    """
+    if format == "AU":
+        file.seek(0)
+        head = file.read(12)
+        byte_order = ">" if head.startswith(b".snd") else "<"
+        offset, size = struct.unpack(byte_order + "II", head[4:])
+        return None if size == _AU_UNKNOWN else (size, num_bytes - offset)
+    chunks = {"AIFF": _aiff_chunks, "W64": _w64_chunks}.get(format)
+    for chunk_id, size, offset in chunks(file) if chunks else ():
+        if chunk_id == b"SSND":
+            # Eight bytes of the chunk come before the samples.
+            return size - 8, num_bytes - offset - 8
+        if chunk_id == _W64_DATA_ID:
+            return size, num_bytes - offset
+    return None
+
+
+def fault_of_ogg_end(file: BinaryIO, num_bytes: int) -> str | None:
+    """What is wrong with the end of an Ogg file: it breaks off inside a page, or is not of the stream it began with."""
+    file.seek(0)
+    first_page = file.read(_OGG_HEAD_BYTES)
+    file.seek(max(0, num_bytes - _MAX_OGG_PAGE_BYTES))
+    tail = file.read()
+    page = tail[max(0, tail.rfind(b"OggS")) :]
+    segment_bytes = page[_OGG_HEAD_BYTES : _OGG_HEAD_BYTES + page[26]] if len(page) >= _OGG_HEAD_BYTES else b""
+    if not segment_bytes or len(page) < _OGG_HEAD_BYTES + page[26] + sum(segment_bytes):
+        return "the file breaks off"
+    if page[_OGG_SERIAL] != first_page[_OGG_SERIAL]:
+        return "the file goes on with another stream, which is not read"
+    return None
+
+
+def _aiff_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """(id, size, offset of the body) of each chunk."""
+    start = 12
+    for _ in range(_MAX_CHUNKS):
+        file.seek(start)
+        head = file.read(8)
+        if len(head) < 8:
+            return
+        chunk_id, size = struct.unpack(">4sI", head)
+        yield chunk_id, size, start + 8
+        start += 8 + size + size % 2
+
+
+def _w64_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """(id, size, offset of the body) of each chunk; in the file the size counts the 24 bytes of the chunk's head."""
+    start = 40
+    for _ in range(_MAX_CHUNKS):
+        file.seek(start)
+        head = file.read(24)
+        if len(head) < 24:
+            return
+        chunk_id, size = struct.unpack("<16sQ", head)
+        yield chunk_id, size - 24, start + 24
+        start += max(24, size + -size % 8)

@@ -1,0 +1,59 @@
+"""Errors a user can cause or must act on; each message is one line that names the thing and what to do.
+
+SerError                 exit 1
+|- UsageError            exit 2   an option or a config value that cannot be used
+|- SourceError                    the source is missing, empty or unreadable as a whole
+|- ArtifactError                  a model folder that is broken, foreign or newer
+|- OutputError                    the output folder cannot be used
+|  |- OutputBusyError             another run holds it
+|  `- SupersededError             a newer run took the output over while this one ran
+|- ServiceError                   storage failed as a whole (credentials, endpoint, full disk); resumable
+|- FailureRateError               more files failed than --max-failure-rate allows; resumable
+`- InterruptedRunError   exit 130 Ctrl-C or SIGTERM; resumable
+"""
+
+
+class SerError(Exception):
+    """The root of every error that is shown as one line instead of a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(SerError):
+    """An option or a config value that cannot be used."""
+
+    exit_code = 2
+
+
+class SourceError(SerError):
+    """The source is missing, empty or unreadable as a whole."""
+
+
+class ArtifactError(SerError):
+    """A model folder that is broken, foreign or newer than this program."""
+
+
+class OutputError(SerError):
+    """The output folder cannot be used: foreign, newer, other settings, or not writable."""
+
+
+class OutputBusyError(OutputError):
+    """Another run holds the output."""
+
+
+class SupersededError(OutputError):
+    """A newer run took the output over while this one ran; nothing more is committed."""
+
+
+class ServiceError(SerError):
+    """Storage failed as a whole: expired credentials, bucket gone, endpoint down, disk full."""
+
+
+class FailureRateError(SerError):
+    """More files failed than --max-failure-rate allows."""
+
+
+class InterruptedRunError(SerError):
+    """The run was stopped by Ctrl-C or SIGTERM; what was done is committed."""
+
+    exit_code = 130

@@ -1,0 +1,26 @@
+"""The words that files, tables and messages share; free of imports, so that a decoding child starts lean."""
+
+from typing import Literal, get_args
+
+Status = Literal["scored", "partial", "failed"]
+Reason = Literal[
+    "empty",
+    "too_short",
+    "unreadable",
+    "unsupported",
+    "truncated",
+    "not_finite",
+    "not_found",
+    "permission",
+    "changed",
+    "timeout",
+    "crashed",
+    "memory",
+    "network",
+]
+STATUSES: tuple[str, ...] = get_args(Status)
+REASONS: tuple[str, ...] = get_args(Reason)
+MIXED_CHANNEL = -1
+
+#: What may go away by itself, so that the next run tries the file again.
+RETRYABLE_REASONS = frozenset({"changed", "timeout", "crashed", "memory", "network", "permission"})
