@@ -1,0 +1,115 @@
+"""Tells an error of storage as a whole from one of a single file."""
+
+import errno
+import re
+from typing import Any
+
+_CODES = {
+    "ExpiredToken": "the credentials have expired; renew them",
+    "ExpiredTokenException": "the credentials have expired; renew them",
+    "TokenRefreshRequired": "the credentials have expired; renew them",
+    "RequestExpired": "the credentials have expired; renew them",
+    "InvalidToken": "the session token is not valid; renew the credentials",
+    "InvalidAccessKeyId": "the access key is not known there; check the credentials",
+    "SignatureDoesNotMatch": "the secret key is wrong; check the credentials",
+    "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
+    "AccountProblem": "the account is blocked",
+    "AllAccessDisabled": "access to the bucket is disabled",
+    "NoSuchBucket": "the bucket does not exist; check its name, the endpoint and the region",
+    "InvalidBucketName": "the bucket's name is not valid",
+    "PermanentRedirect": "the bucket is in another region or elsewhere; set AWS_DEFAULT_REGION or AWS_ENDPOINT_URL",
+    "AuthorizationHeaderMalformed": "the region is wrong; set AWS_DEFAULT_REGION",
+    "IllegalLocationConstraintException": "the region is wrong; set AWS_DEFAULT_REGION",
+    "QuotaExceeded": "the quota is used up; free some space",
+}
+#: A refusal of these is about the bucket, or about an output that cannot be written, and not about one file.
+_WHOLE_OPERATIONS = frozenset(
+    {"ListObjectsV2", "HeadBucket", "PutObject", "DeleteObject", "CreateMultipartUpload", "UploadPart"}
+)
+_REFUSED = "access is denied; check the credentials (none found: anonymous) and the bucket's policy"
+_UNREACHABLE = "the service cannot be reached; check the network and AWS_ENDPOINT_URL, then run again"
+_BOTOCORE_ERRORS = {
+    "NoCredentialsError": "no credentials were found; set the usual AWS environment or a profile",
+    "PartialCredentialsError": "the credentials are incomplete; set both the access key and the secret key",
+    "CredentialRetrievalError": "the credentials cannot be fetched; check the AWS profile or role",
+    "TokenRetrievalError": "the sign-on has expired; sign in again",
+    "SSOTokenLoadError": "the sign-on has expired; sign in again",
+    "UnauthorizedSSOTokenError": "the sign-on has expired; sign in again",
+    "ProfileNotFound": "the AWS profile named in AWS_PROFILE is not in the AWS config",
+    "SSLError": "the service's certificate is not trusted; set AWS_CA_BUNDLE or check the endpoint",
+    "ConfigParseError": "the AWS config file cannot be read",
+    "InvalidRegionError": "the region is not valid; set AWS_DEFAULT_REGION",
+    "ParamValidationError": "the bucket's name is not valid",
+}
+_ERRNOS = {
+    errno.ENOSPC: "the disk is full; free some space",
+    errno.EDQUOT: "the disk quota is used up; free some space",
+    errno.EROFS: "the file system is read-only",
+    errno.ESTALE: "the network file system lost the folder (stale handle); mount it again",
+    errno.ENOTCONN: "the network file system is not connected; mount it again",
+    errno.EMFILE: "the process has too many files open; raise its limit (ulimit -n), then run again",
+    errno.ENFILE: "the system has too many files open; close some, then run again",
+    errno.EHOSTDOWN: "the network file system's server is down",
+}
+
+
+def service_fault(error: BaseException, where: str = "storage") -> str | None:
+    """One sentence, naming `where` and what to do, when an error is of the service; None when of one file.
+
+    It reads errors of the operating system, of s3fs and botocore, and of deltalake, whose text alone tells its kind.
+    Nothing of an error's own text is passed on: it may hold a signed URL.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        words = _words_of_os(cause) or _words_of_botocore(cause) or _words_of_delta(cause)
+        if words:
+            return f"{where}: {words}"
+        cause = cause.__cause__
+    return None
+
+
+def _words_of_os(error: BaseException) -> str | None:
+    return _ERRNOS.get(error.errno or 0) if isinstance(error, OSError) else None
+
+
+def _words_of_botocore(error: BaseException) -> str | None:
+    """Told by names, so that local work imports no botocore."""
+    if isinstance(error, ValueError) and str(error).startswith("Invalid endpoint"):
+        return "the endpoint is no URL; AWS_ENDPOINT_URL must start with http:// or https://"
+    module = type(error).__module__.split(".")[0]
+    response = getattr(error, "response", None)
+    if module == "botocore" and isinstance(response, dict):
+        return _words_of_answer(response, str(getattr(error, "operation_name", "")))
+    if module in {"botocore", "aiobotocore", "aiohttp"}:
+        return _BOTOCORE_ERRORS.get(type(error).__name__, _UNREACHABLE)
+    return None
+
+
+def _words_of_answer(response: dict[str, Any], operation: str) -> str | None:
+    code = str(response.get("Error", {}).get("Code", ""))
+    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if code in _CODES:
+        return _CODES[code]
+    if status == 404 and operation in _WHOLE_OPERATIONS:
+        return _CODES["NoSuchBucket"]
+    if status == 403 and operation in _WHOLE_OPERATIONS:
+        return _REFUSED
+    if status >= 500 or status == 429 or code == "SlowDown":
+        return f"the service answers with errors (status {status}); run again when it is well"
+    return None
+
+
+def _words_of_delta(error: BaseException) -> str | None:
+    text = str(error)
+    # deltalake raises its own errors and plain OSErrors without a number.
+    if not (type(error).__module__.startswith("deltalake") or (isinstance(error, OSError) and error.errno is None)):
+        return None
+    number = re.search(r"os error (\d+)", text)
+    if number and int(number[1]) in _ERRNOS:
+        return _ERRNOS[int(number[1])]
+    for code, words in _CODES.items():
+        if re.search(rf"\b{code}\b", text):
+            return words
+    if "AccessDenied" in text:
+        return _REFUSED
+    return _UNREACHABLE if "error sending request" in text else None
