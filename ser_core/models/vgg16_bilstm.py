@@ -1,0 +1,94 @@
+"""`vgg16-bilstm`: the convolutions of VGG16, read along time by a BiLSTM; 15 to 20 M parameters, made for GPUs.
+
+Shape letters: B windows, F mel bands, T mel frames, S steps (T / 32), H features, D channels, C labels.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from ser_core.config import Settings
+from ser_core.errors import UsageError
+
+_CHANNELS = 512
+#: VGG16 halves both sides five times.
+_REDUCTION = 32
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Vgg16BilstmSettings(Settings):
+    """Sizes of the head; the convolutions are VGG16's (Simonyan & Zisserman 2014, arXiv 1409.1556)."""
+
+    lstm_units: int = 128
+    dropout: float = 0.4
+
+
+class Vgg16Bilstm(nn.Module):
+    """VGG16 features -> BiLSTM over time -> mean over time -> one logit a label. At least 32 mel bands."""
+
+    def __init__(self, settings: Vgg16BilstmSettings, num_mels: int, num_labels: int) -> None:
+        super().__init__()
+        # torchvision takes a second to import: only models of this architecture pay for it.
+        from torchvision.models import vgg16
+
+        self.features: nn.Module = vgg16(weights=None).features
+        self.lstm = nn.LSTM(
+            _CHANNELS * (num_mels // _REDUCTION), settings.lstm_units, batch_first=True, bidirectional=True
+        )
+        self.dropout = nn.Dropout(settings.dropout)
+        self.classify = nn.Linear(2 * settings.lstm_units, num_labels)
+        self.features.to(memory_format=torch.channels_last)
+
+    def forward(self, mel_BFT: Tensor) -> Tensor:
+        """Logits (B, C) of normalised log-mel windows of any T >= 1; under 32 frames the last one is repeated."""
+        missing = max(0, _REDUCTION - mel_BFT.shape[2])
+        image_B3FT = pad(mel_BFT, (0, missing), mode="replicate").unsqueeze(1).expand(-1, 3, -1, -1)
+        maps_BDFS = self.features(image_B3FT.contiguous(memory_format=torch.channels_last))
+        steps_BSH, _ = self.lstm(maps_BDFS.flatten(1, 2).transpose(1, 2))
+        logits_BC: Tensor = self.classify(self.dropout(steps_BSH.mean(dim=1)))
+        return logits_BC
+
+    def load_features(self, file: Path | None) -> None:
+        """Start the convolutions from trained ones: a checkpoint of VGG16, or torchvision's ImageNet weights for None.
+
+        Raises:
+            UsageError: the file is no VGG16 checkpoint, or the ImageNet weights cannot be downloaded.
+        """
+        state = _imagenet_state() if file is None else _checkpoint_state(file)
+        features = {name.removeprefix("features."): value for name, value in state.items() if "classifier" not in name}
+        try:
+            self.features.load_state_dict(features)
+        except RuntimeError as error:
+            raise UsageError(
+                f"--weights {file}: these are not VGG16's weights; give a torchvision vgg16 file"
+            ) from error
+
+
+def _imagenet_state() -> dict[str, Tensor]:
+    from torchvision.models import VGG16_Weights
+
+    try:
+        state: dict[str, Tensor] = VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
+    except OSError as error:
+        raise UsageError(
+            f"--weights imagenet: cannot be downloaded ({error}); give a file, or none to start from scratch"
+        ) from error
+    return state
+
+
+def _checkpoint_state(file: Path) -> dict[str, Tensor]:
+    from pickle import UnpicklingError
+
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        state: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
+        raise UsageError(f"--weights {file}: cannot be read as weights ({type(error).__name__})") from error
+    return state
