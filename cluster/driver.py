@@ -1,0 +1,207 @@
+"""The driver's part of a scoring run: feed what is pending, assemble whole files, commit them on time."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from cluster.limits import Limits, check_failure_rate
+from cluster.records import failure_records
+from cluster.scoring import Pipeline
+from cluster.session import first_line
+from ser_core.errors import InterruptedRunError, OutputError, SerError, ServiceError
+from ser_core.rows import Assembler, RowSettings, Totals
+from ser_core.schema import PENDING_SCHEMA
+
+#: Files whose places and blocks the driver holds at a time.
+_ROUND_FILES = 200_000
+_MAX_COMMIT_WINDOWS = 1_000_000
+#: Before this many files a share of failures says nothing.
+_FAILURE_RATE_AFTER_FILES = 200
+#: How often unfinished files are tried; at last file by file.
+_PASSES = 3
+_POLL_SECONDS = 0.2
+
+
+class Tables(Protocol):
+    """What the driver asks of the output."""
+
+    def pending(self, plan_file: Path) -> Iterator[pa.Table]: ...
+
+    def commit(self, predictions: pa.Table, files: pa.Table) -> None: ...
+
+
+@dataclass
+class Driver:
+    """Scores everything that is pending.
+
+    Attributes:
+        totals: what this run has done so far; read it at any time.
+        stop: set it (from a signal handler, say) to end the run cleanly.
+        on_progress: called several times a second with `totals`.
+        on_warning: called with a sentence when something was tried again.
+    """
+
+    tables: Tables
+    pipeline: Pipeline
+    rows: RowSettings
+    limits: Limits
+    on_warning: Callable[[str], None]
+    on_progress: Callable[[Totals], None] = lambda _: None
+    stop: threading.Event = field(default_factory=threading.Event)
+    totals: Totals = field(default_factory=Totals)
+    _last_commit: float = field(default_factory=time.monotonic)
+
+    def score(self, plan_file: Path, num_pending: int) -> None:
+        """Score and commit every pending file.
+
+        Raises:
+            InterruptedRunError: `stop` was set; what was done is committed.
+            FailureRateError: after 200 files, more failed than the limits allow; what was done is committed.
+            ServiceError: storage failed as a whole; what was done is committed if the output still takes it.
+            SupersededError: a newer run owns the output.
+            SerError: the pipeline kept failing; what was done is committed.
+        """
+        for files in _rounds(self.tables.pending(plan_file)):
+            self._score_round(files, num_pending)
+        self._check_stop()
+
+    def _score_round(self, files: pa.Table, num_pending: int) -> None:
+        assembler = Assembler(self.rows, files.num_rows, self.totals)
+        try:
+            self._passes(files, assembler, num_pending)
+        except OutputError:
+            raise
+        except SerError:
+            self._commit(assembler)
+            raise
+        self._commit(assembler)
+
+    def _passes(self, files: pa.Table, assembler: Assembler, num_pending: int) -> None:
+        for number in range(1, _PASSES + 1):
+            is_last = number == _PASSES
+            files_per_block = 1 if is_last else self.pipeline.resources.files_per_block(num_pending)
+            missing_F = assembler.missing_F()
+            if not len(missing_F):
+                return
+            try:
+                self._pass(files.take(pa.array(missing_F)), files_per_block, assembler)
+            except PipelineError as error:
+                if is_last:
+                    raise SerError(f"the pipeline failed {_PASSES} times; run again to go on: {error}") from error
+                self.on_warning(f"trying the unfinished files again: {error}")
+        lost = files.take(pa.array(assembler.missing_F()))
+        assembler.add(failure_records(lost, "crashed", f"its worker was lost {_PASSES} times"))
+
+    def _pass(self, files: pa.Table, files_per_block: int, assembler: Assembler) -> None:
+        with _feed(self.pipeline.run(files, files_per_block)) as next_block:
+            while True:
+                self._check_stop()
+                records = next_block(_POLL_SECONDS)
+                if records is _END:
+                    return
+                if records is not None:
+                    is_record = records["service_fault"].is_null()
+                    assembler.add(records.filter(is_record))
+                    _raise_service_fault(records)
+                self._after_block(assembler)
+
+    def _check_stop(self) -> None:
+        if self.stop.is_set():
+            raise InterruptedRunError("stopped; what was scored is committed; run the same command to go on")
+
+    def _after_block(self, assembler: Assembler) -> None:
+        self.on_progress(self.totals)
+        waited_seconds = time.monotonic() - self._last_commit
+        if waited_seconds >= self.limits.commit_seconds or assembler.num_ready_windows >= _MAX_COMMIT_WINDOWS:
+            self._commit(assembler)
+        if self.totals.num_files >= _FAILURE_RATE_AFTER_FILES:
+            check_failure_rate(self.totals.num_failed, self.totals.num_files, self.limits.max_failure_rate)
+
+    def _commit(self, assembler: Assembler) -> None:
+        rows = assembler.take()
+        if rows is not None:
+            self.tables.commit(rows.predictions, rows.files)
+        self._last_commit = time.monotonic()
+
+
+class PipelineError(Exception):
+    """The pipeline itself broke off: an actor died too often, or a stage raised."""
+
+
+_END = object()
+
+
+@contextmanager
+def _feed(blocks: Iterator[pa.Table]) -> Iterator[Callable[[float], Any]]:
+    """Read `blocks` in a thread, so that commits and signals need not wait for the next block.
+
+    Yields:
+        A function of a time in seconds that gives the next block, None if there was none in that time,
+        or _END; it raises PipelineError if the blocks broke off.
+    """
+    waiting: queue.Queue[Any] = queue.Queue(maxsize=2)
+    closed = threading.Event()
+
+    def put(item: object) -> None:
+        while not closed.is_set():
+            try:
+                waiting.put(item, timeout=_POLL_SECONDS)
+            except queue.Full:
+                continue
+            return
+
+    def read() -> None:
+        try:
+            for block in blocks:
+                put(block)
+                if closed.is_set():
+                    return
+            put(_END)
+        except BaseException as error:
+            put(error)
+
+    def next_block(seconds: float) -> Any:
+        try:
+            item = waiting.get(timeout=seconds)
+        except queue.Empty:
+            return None
+        if isinstance(item, BaseException):
+            raise PipelineError(first_line(item)) from item
+        return item
+
+    threading.Thread(target=read, name="blocks", daemon=True).start()
+    try:
+        yield next_block
+    finally:
+        closed.set()
+
+
+def _raise_service_fault(records: pa.Table) -> None:
+    faults = records["service_fault"].drop_null()
+    if len(faults):
+        raise ServiceError(faults[0].as_py())
+
+
+def _rounds(slices: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Pending files (PENDING_SCHEMA) in rounds, each numbered from 0."""
+    held: list[pa.Table] = []
+    for table in slices:
+        held.append(table)
+        if sum(part.num_rows for part in held) >= _ROUND_FILES:
+            yield _numbered(held)
+            held = []
+    if any(part.num_rows for part in held):
+        yield _numbered(held)
+
+
+def _numbered(tables: list[pa.Table]) -> pa.Table:
+    files = pa.concat_tables(tables).combine_chunks()
+    return files.append_column(PENDING_SCHEMA.field("file_id"), pa.array(np.arange(files.num_rows)))

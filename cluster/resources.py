@@ -1,0 +1,97 @@
+"""From settings and what the cluster has to how many actors of which size; also on one core.
+
+Ray's CPU numbers are bookkeeping, not pinning. They are fractions here so that a loader and a predictor fit
+on one core together with the tasks that Ray starts by itself: two actors of a whole CPU each would take all
+of a two-core machine, and the tasks that feed them would never be placed.
+"""
+
+import math
+from dataclasses import dataclass
+
+from ser_core.config import ResolvedDevice, ScoreConfig
+from ser_core.errors import UsageError
+
+_LOADER_CPUS_BESIDE_CPU_PREDICTOR = 0.2
+_CPU_PREDICTOR_CPUS = 0.7
+_LOADER_CPUS_BESIDE_GPU = 0.5
+_GPU_PREDICTOR_CPUS = 0.25
+#: Of all cores, what the predictors of many GPUs may take: beside them a loader must find its place.
+_MAX_GPU_PREDICTOR_SHARE = 0.4
+#: On CPUs a predictor's small batches waste little on padding and lose no speed.
+_CPU_BATCH_SIZE = 16
+_GPU_BATCH_SIZE = 256
+#: Loaded windows that travel as one block: seconds of work for a predictor, and what a kill may cost it.
+_CPU_BLOCK_BYTES = 16 * 2**20
+_GPU_BLOCK_BYTES = 64 * 2**20
+_MAX_FILES_PER_BLOCK = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """What Ray says there is."""
+
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """The actors of one run."""
+
+    device: ResolvedDevice
+    num_loaders: int
+    num_predictors: int
+    cpus_per_loader: float
+    cpus_per_predictor: float
+    gpus_per_predictor: float
+    threads_per_predictor: int
+    batch_size: int
+    block_bytes: int
+
+    def files_per_block(self, num_files: int) -> int:
+        """Few files are spread over all actors; many travel in blocks of seconds of work."""
+        workers = max(self.num_loaders, self.num_predictors)
+        return max(1, min(_MAX_FILES_PER_BLOCK, math.ceil(num_files / (4 * workers))))
+
+    def describe(self) -> str:
+        return (
+            f"{self.num_loaders} loader(s) and {self.num_predictors} predictor(s) on {self.device}, "
+            f"batches of {self.batch_size}"
+        )
+
+
+def plan_resources(config: ScoreConfig, hardware: Hardware) -> Resources:
+    """Divide the hardware among the stages.
+
+    Raises:
+        UsageError: a GPU is asked for and the cluster has none.
+    """
+    cpus = max(1, int(min(hardware.cpus, config.cpus or hardware.cpus)))
+    gpus = int(hardware.gpus if config.gpus is None else min(hardware.gpus, config.gpus))
+    if config.device == "cuda" and not gpus:
+        raise UsageError("--device cuda: there is no GPU here; use --device cpu, or --address of a cluster with one")
+    if config.device != "cpu" and gpus:
+        cpus_per_predictor = min(_GPU_PREDICTOR_CPUS, _MAX_GPU_PREDICTOR_SHARE * cpus / gpus)
+        left_cpus = cpus - gpus * cpus_per_predictor
+        return Resources(
+            device="cuda",
+            num_loaders=max(1, int(0.9 * left_cpus / _LOADER_CPUS_BESIDE_GPU)),
+            num_predictors=gpus,
+            cpus_per_loader=_LOADER_CPUS_BESIDE_GPU,
+            cpus_per_predictor=cpus_per_predictor,
+            gpus_per_predictor=1.0,
+            threads_per_predictor=1,
+            batch_size=config.batch_size or _GPU_BATCH_SIZE,
+            block_bytes=_GPU_BLOCK_BYTES,
+        )
+    return Resources(
+        device="cpu",
+        num_loaders=math.ceil(cpus / 4),
+        num_predictors=cpus,
+        cpus_per_loader=_LOADER_CPUS_BESIDE_CPU_PREDICTOR,
+        cpus_per_predictor=_CPU_PREDICTOR_CPUS,
+        gpus_per_predictor=0.0,
+        threads_per_predictor=1,
+        batch_size=config.batch_size or _CPU_BATCH_SIZE,
+        block_bytes=_CPU_BLOCK_BYTES,
+    )

@@ -1,0 +1,97 @@
+"""The scoring pipeline on Ray Data: pending files in, predicted records out."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from cluster.attempts import AttemptNotes, SharedAttempts
+from cluster.resources import Resources
+from cluster.stages import Loader, LoadSettings, PredictSettings, PredictStage
+from ser_core.config import ResolvedPrecision, ScoreConfig, WindowSettings
+from ser_core.source import Source
+
+if TYPE_CHECKING:
+    import ray
+
+    from ser_core.artifact import Artifact
+
+#: Of one block; a block with a file that takes its whole timeout, thrice, is slow but not stuck.
+_NO_PROGRESS_TIMEOUTS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """Everything the stages need, the same for every pass over pending files."""
+
+    load: LoadSettings
+    predict: PredictSettings
+    resources: Resources
+    artifact: "ray.ObjectRef[Artifact]"
+    #: One for all passes: a file that killed its loader in one is met by itself in the next.
+    attempts: AttemptNotes
+
+    def run(self, pending: pa.Table, files_per_block: int) -> Iterator[pa.Table]:
+        """Score `pending` (PENDING_SCHEMA).
+
+        Yields:
+            Records (PREDICTED_SCHEMA), a block as soon as it is done, in no order.
+        """
+        import ray.data
+        from ray.data import ActorPoolStrategy, DataContext
+
+        context = DataContext.get_current()
+        context.target_max_block_size = self.resources.block_bytes
+        context.execution_no_progress_timeout_s = int(_NO_PROGRESS_TIMEOUTS * self.load.file_timeout_seconds) + 600
+        blocks = [pending.slice(first, files_per_block) for first in range(0, pending.num_rows, files_per_block)]
+        loaded = ray.data.from_arrow(blocks).map_batches(
+            Loader,
+            fn_constructor_args=[self.load, self.artifact, self.attempts],
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=ActorPoolStrategy(size=min(self.resources.num_loaders, len(blocks))),
+            num_cpus=self.resources.cpus_per_loader,
+        )
+        predicted = loaded.map_batches(
+            PredictStage,
+            fn_constructor_args=[self.predict, self.artifact],
+            batch_size=None,
+            batch_format="pyarrow",
+            compute=ActorPoolStrategy(size=min(self.resources.num_predictors, len(blocks))),
+            num_cpus=self.resources.cpus_per_predictor,
+            num_gpus=self.resources.gpus_per_predictor,
+        )
+        yield from predicted.iter_batches(batch_format="pyarrow", batch_size=None, prefetch_batches=0)
+
+
+def make_pipeline(
+    config: ScoreConfig,
+    resources: Resources,
+    source: Source,
+    windows: WindowSettings,
+    artifact: "Artifact",
+    precision: ResolvedPrecision,
+) -> Pipeline:
+    """The pipeline of a run; the model is put into Ray's object store, from which the nodes take it."""
+    import ray
+
+    load = LoadSettings(
+        source=source,
+        channels=config.channels,
+        windows=windows,
+        features_on=config.features_on,
+        file_timeout_seconds=config.file_timeout_seconds,
+        block_bytes=resources.block_bytes,
+    )
+    predict = PredictSettings(
+        device=resources.device,
+        precision=precision,
+        features_on=config.features_on,
+        batch_size=resources.batch_size,
+        num_threads=resources.threads_per_predictor,
+        window_samples=windows.window_samples,
+    )
+    return Pipeline(
+        load=load, predict=predict, resources=resources, artifact=ray.put(artifact), attempts=SharedAttempts()
+    )

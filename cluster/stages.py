@@ -1,0 +1,238 @@
+"""The two stages that run in actors: load (decode, cut, features) and predict.
+
+Shape letters: N windows, S samples, F mel bands, T frames, C labels.
+"""
+
+import traceback
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pyarrow as pa
+
+from cluster.attempts import MAX_ATTEMPTS, AttemptNotes
+from cluster.records import failure_record, fault_record, segment_record
+from ser_core.config import Channels, FeaturesOn, ResolvedDevice, ResolvedPrecision, WindowSettings
+from ser_core.errors import SerError
+from ser_core.fetch import FetchFailure, FileOpener, fetch_all
+from ser_core.schema import LOADED_SCHEMA, PREDICTED_SCHEMA
+from ser_core.source import Source
+
+if TYPE_CHECKING:
+    import ray
+
+    from ser_core.artifact import Artifact
+    from ser_core.segments import Segment
+
+#: Larger files are read piece by piece by the decoder instead of being held whole.
+_MAX_WHOLE_FILE_BYTES = 32 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadSettings:
+    """What a loader is made from; travels to the nodes."""
+
+    source: Source
+    channels: Channels
+    windows: WindowSettings
+    features_on: FeaturesOn
+    file_timeout_seconds: float
+    block_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictSettings:
+    """What a predictor is made from; travels to the nodes."""
+
+    device: ResolvedDevice
+    precision: ResolvedPrecision
+    features_on: FeaturesOn
+    batch_size: int
+    num_threads: int
+    window_samples: int
+
+
+class Loader:
+    """Pending files -> records with log-mel windows (or pcm, with features on the device).
+
+    A file that cannot be loaded becomes a record with a reason; only a fault of the whole storage service
+    becomes a `service_fault` record, in a table of its own, after which the driver stops the run.
+    """
+
+    def __init__(
+        self, settings: LoadSettings, artifact: "Artifact | ray.ObjectRef[Artifact]", attempts: AttemptNotes
+    ) -> None:
+        """
+        Args:
+            settings: what to load and how.
+            artifact: the model whose features are made.
+            attempts: what the loaders of a run have in hand.
+        """
+        from ser_core.decoding import Decoder
+
+        self._settings = settings
+        self._attempts = attempts
+        self._decoder = Decoder(
+            channels=settings.channels,
+            windows=settings.windows,
+            timeout_seconds=settings.file_timeout_seconds,
+        )
+        self._log_mel = _resolve(artifact).log_mel() if settings.features_on == "cpu" else None
+
+    def __call__(self, files: pa.Table) -> Iterator[pa.Table]:
+        """PENDING_SCHEMA -> LOADED_SCHEMA, tables of about `block_bytes`."""
+        records: list[dict[str, Any]] = []
+        num_bytes = 0
+        fault: SerError | None = None
+        try:
+            for record in self._records(files.to_pylist()):
+                if record["reason"] and not record["segment_index"]:
+                    # It stands for the whole file, and takes the place of what was loaded before that failed.
+                    records = [other for other in records if other["file_id"] != record["file_id"]]
+                records.append(record)
+                num_bytes += len(record["payload"])
+                if num_bytes >= self._settings.block_bytes:
+                    yield pa.Table.from_pylist(records, LOADED_SCHEMA)
+                    records, num_bytes = [], 0
+        except SerError as error:
+            fault = error
+        if records:
+            yield pa.Table.from_pylist(records, LOADED_SCHEMA)
+        if fault is not None:
+            yield pa.Table.from_pylist([fault_record(files, str(fault))], LOADED_SCHEMA)
+
+    def _records(self, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """All records of a block; what did not go well together is taken file by file, to find whose fault it is."""
+        paths = [row["path"] for row in rows]
+        left = {row["file_id"]: row for row in rows}
+        if self._attempts.begin_block(paths):
+            yield from self._load_together(left)
+        for row in left.values():
+            yield from self._load_alone(row)
+        self._attempts.end_block(paths)
+
+    def _load_together(self, left: dict[int, dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Records of the files in `left`, which loses those that are done; it ends where one raises the unexpected."""
+        try:
+            for record in self._load(list(left.values())):
+                if record["is_last"]:
+                    del left[record["file_id"]]
+                yield record
+        except SerError:
+            raise
+        except Exception:
+            return
+
+    def _load_alone(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        if self._attempts.begin_file(row["path"]) > MAX_ATTEMPTS:
+            yield failure_record(row, FetchFailure("crashed", "its worker died each time this file was tried"))
+            return
+        try:
+            yield from self._load([row])
+        except SerError:
+            raise
+        except Exception as error:
+            yield failure_record(row, FetchFailure("crashed", f"an unexpected error: {_in_words(error)}"))
+        self._attempts.end_file(row["path"])
+
+    def _load(self, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        decoded: list[dict[str, Any]] = []
+        failures: list[dict[str, Any]] = []
+
+        def sources() -> Iterator[tuple[str, bytes | FileOpener]]:
+            for row, content in self._contents(rows):
+                if isinstance(content, FetchFailure):
+                    failures.append(failure_record(row, content))
+                else:
+                    decoded.append(row)
+                    yield row["path"], content
+
+        segments = cast("Generator[tuple[int, Segment], None, None]", self._decoder.segments_of(sources()))
+        # Left open where this breaks off, it would hold the child that the next files are decoded in.
+        with closing(segments):
+            for place, segment in segments:
+                yield segment_record(decoded[place], segment, self._payload(segment.pcm_NS))
+        yield from failures
+
+    def _contents(
+        self, rows: list[dict[str, Any]]
+    ) -> Iterator[tuple[dict[str, Any], bytes | FetchFailure | FileOpener]]:
+        """Small files whole, fetched ahead; then the large ones, to be read piece by piece."""
+        source = self._settings.source
+        small = [row for row in rows if row["size"] <= _MAX_WHOLE_FILE_BYTES]
+        yield from zip(
+            small, fetch_all(source, [(row["path"], row["size"], row["version"]) for row in small]), strict=True
+        )
+        for row in rows:
+            if row["size"] > _MAX_WHOLE_FILE_BYTES:
+                yield row, FileOpener(source, row["path"], row["size"], row["version"])
+
+    def _payload(self, pcm_NS: np.ndarray) -> bytes:
+        if self._log_mel is None or not len(pcm_NS):
+            return pcm_NS.tobytes()
+        import torch
+
+        # Here, not in __init__: the setting belongs to the calling thread.
+        torch.set_num_threads(1)
+        with torch.inference_mode():
+            mel_NFT: torch.Tensor = self._log_mel(torch.from_numpy(pcm_NS))
+        return mel_NFT.numpy().tobytes()
+
+
+class PredictStage:
+    """Records with windows -> records with calibrated probabilities."""
+
+    def __init__(self, settings: PredictSettings, artifact: "Artifact | ray.ObjectRef[Artifact]") -> None:
+        from ser_core.predictor import Predictor
+
+        loaded = _resolve(artifact)
+        self._num_labels = len(loaded.config.labels)
+        mel = loaded.config.mel
+        #: (F, T) of a log-mel window, or (S,) of pcm.
+        self._window_shape = (
+            (mel.num_mels, mel.num_frames(settings.window_samples))
+            if settings.features_on == "cpu"
+            else (settings.window_samples,)
+        )
+        self._predictor = Predictor(
+            loaded,
+            device=settings.device,
+            precision=settings.precision,
+            batch_size=settings.batch_size,
+            features_on=settings.features_on,
+            num_threads=settings.num_threads,
+        )
+
+    def __call__(self, records: pa.Table) -> pa.Table:
+        """LOADED_SCHEMA -> PREDICTED_SCHEMA, row for row.
+
+        Raises:
+            ArtifactError: the model's answer is no number.
+        """
+        counts = [len(index) for index in records["window_index"].to_pylist()]
+        total = sum(counts)
+        probabilities_NC = np.zeros((0, self._num_labels), dtype=np.float32)
+        if total:
+            joined = np.frombuffer(b"".join(records["payload"].to_pylist()), dtype=np.float32)
+            probabilities_NC = self._predictor.predict(joined.reshape(total, *self._window_shape))
+        offsets = np.concatenate([[0], np.cumsum(counts)]) * self._num_labels
+        lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(probabilities_NC.reshape(-1)))
+        return records.drop_columns(["payload"]).append_column("probabilities", lists).cast(PREDICTED_SCHEMA)
+
+
+def _resolve(artifact: "Artifact | ray.ObjectRef[Artifact]") -> "Artifact":
+    """The model itself: Ray Data hands references on to a constructor as they are."""
+    from ser_core.artifact import Artifact
+
+    if isinstance(artifact, Artifact):
+        return artifact
+    import ray
+
+    return ray.get(artifact)
+
+
+def _in_words(error: Exception) -> str:
+    """An exception's type and message in one line."""
+    return " ".join("".join(traceback.format_exception_only(error)).split())
