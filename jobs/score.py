@@ -1,0 +1,243 @@
+"""`ser score`: check everything first, then plan, score, finish."""
+
+import os
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from cluster.resources import Hardware
+from jobs.console import Console
+from jobs.interrupts import Interrupts
+from jobs.report import (
+    Outcome,
+    check_tally,
+    dry_run_data,
+    dry_run_text,
+    exit_code,
+    result_data,
+    result_text,
+    run_record,
+)
+from ser_core.config import ResolvedPrecision, ScoreConfig, WindowSettings
+from ser_core.errors import SerError, SupersededError
+from ser_core.plan import PlanSummary, write_plan
+from ser_core.source import Source
+from ser_core.storage import Location
+from ser_core.tables import Output, Run
+
+if TYPE_CHECKING:
+    from cluster.driver import Driver
+    from cluster.resources import Resources
+    from ser_core.artifact import Artifact
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the command line asked for."""
+
+    source: str
+    output: str
+    config: ScoreConfig
+    restart: bool
+    dry_run: bool
+
+
+def run_score(request: Request, console: Console) -> int:
+    """Run the whole job; the exit code speaks of every file in the plan."""
+    with Interrupts() as interrupts, ExitStack() as stack:
+        job = _Job(request, console, interrupts, stack)
+        try:
+            return job.preview() if request.dry_run else job.score()
+        except SerError as error:
+            # Said before Ray is shut down: it may crash when this process slept longer than its patience.
+            console.fail(str(error))
+            return error.exit_code
+
+
+class LockSettings(TypedDict):
+    """What `Output` is told about its lock."""
+
+    host: str | None
+    beat_seconds: float
+    watch_seconds: float
+
+
+class _Job:
+    """One run of `ser score`; the methods are its steps, in order."""
+
+    def __init__(self, request: Request, console: Console, interrupts: Interrupts, stack: ExitStack) -> None:
+        from ser_core.artifact import Artifact
+
+        self._began = time.monotonic()
+        self._request = request
+        self._console = console
+        self._interrupts = interrupts
+        self._stack = stack
+        self._config = request.config
+        self._source = Source.parse(request.source, self._config.glob)
+        self._location = Location.parse(request.output)
+        self._artifact = Artifact.load(self._config.model)
+        self._windows = _window_settings(self._config, self._artifact)
+        self._output = Output(self._location, **_lock_settings())
+        self._address = self._config.address or os.environ.get("RAY_ADDRESS")
+        self._hardware = Hardware(cpus=1, gpus=0)
+        self._is_connected = False
+
+    def preview(self) -> int:
+        """--dry-run: what would be done; nothing is written."""
+        resources = self._resources()
+        settings = self._settings(self._try_device(resources))
+        self._output.check_settings(settings)
+        plan_file, summary = self._plan()
+        data = dry_run_data(summary, self._output.compare(plan_file), settings, resources.describe())
+        self._console.result(dry_run_text(data), data)
+        return 0
+
+    def score(self) -> int:
+        """Do it; returns the exit code."""
+        self._say_licence()
+        self._output.check_writable()
+        self._stack.enter_context(self._output.lock(self._console.say))
+        resources = self._resources()
+        settings = self._settings(self._try_device(resources))
+        if not self._request.restart:
+            self._output.check_settings(settings)
+        self._console.detail("listing the source")
+        plan_file, plan = self._plan()
+        if self._request.restart:
+            self._output.restart()
+        run = self._output.begin(settings, self._artifact.config.labels, on_event=self._console.say)
+        outcome = Outcome(run_number=run.number, settings=settings, config=self._config.to_dict(), plan=plan)
+        try:
+            self._score(run, outcome, resources, plan_file)
+        except SupersededError:
+            raise
+        except SerError:
+            self._stop(run, outcome)
+            raise
+        self._console.result(result_text(outcome, self._location), result_data(outcome, self._location))
+        return exit_code(outcome)
+
+    def _score(self, run: Run, outcome: Outcome, resources: "Resources", plan_file: Path) -> None:
+        self._console.detail("comparing with what is there")
+        outcome.comparison = run.remove_stale(plan_file, prune=self._config.prune)
+        if outcome.num_pending:
+            self._console.detail(f"scoring {outcome.num_pending} files: {resources.describe()}")
+            driver = self._driver(run, outcome, resources)
+            with self._console.progress(outcome.num_pending) as progress, self._interrupts.calm(driver.stop):
+                driver.on_progress = progress.update
+                driver.score(plan_file, outcome.num_pending)
+        self._console.detail("finishing")
+        outcome.tally = run.tally(plan_file)
+        check_tally(outcome)
+        outcome.seconds = time.monotonic() - self._began
+        run.finish(run_record(outcome, self._artifact))
+
+    def _driver(self, run: Run, outcome: Outcome, resources: "Resources") -> "Driver":
+        from cluster.driver import Driver
+        from cluster.limits import Limits
+        from cluster.scoring import make_pipeline
+        from ser_core.rows import RowSettings
+
+        self._connect()
+        config = self._config
+        return Driver(
+            tables=run,
+            pipeline=make_pipeline(
+                config, resources, self._source, self._windows, self._artifact, outcome.settings["precision"]
+            ),
+            rows=RowSettings(
+                labels=self._artifact.config.labels,
+                model=self._artifact.identity,
+                hop_seconds=self._windows.hop_samples / self._windows.sample_rate_hz,
+                run_number=run.number,
+            ),
+            limits=Limits(commit_seconds=config.commit_seconds, max_failure_rate=config.max_failure_rate),
+            on_warning=self._console.say,
+            totals=outcome.totals,
+        )
+
+    def _stop(self, run: Run, outcome: Outcome) -> None:
+        """Say in run.json that this run ended early, if the output still takes a write."""
+        outcome.seconds = time.monotonic() - self._began
+        try:
+            run.stop(run_record(outcome, self._artifact))
+        except SerError as error:
+            self._console.detail(f"run.json could not be brought up to date: {error}")
+
+    def _plan(self) -> tuple[Path, PlanSummary]:
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="ser-")))
+        plan_file = folder / "plan.parquet"
+        return plan_file, write_plan(self._source, plan_file, exclude=self._location)
+
+    def _resources(self) -> "Resources":
+        """What the run will use. Ray is started only where only Ray can tell what there is, or has a GPU to try."""
+        from cluster.resources import plan_resources
+        from cluster.session import local_hardware
+
+        if self._address:
+            return plan_resources(self._config, self._connect())
+        self._hardware = local_hardware(self._config.cpus, self._config.gpus)
+        resources = plan_resources(self._config, self._hardware)
+        if resources.device == "cuda":
+            self._connect()
+        return resources
+
+    def _connect(self) -> Hardware:
+        from cluster.session import connect
+
+        if not self._is_connected:
+            self._hardware = self._stack.enter_context(
+                connect(address=self._address, own=self._hardware, verbose=self._console.verbose)
+            )
+            self._is_connected = True
+            self._interrupts.install()
+        return self._hardware
+
+    def _try_device(self, resources: "Resources") -> ResolvedPrecision:
+        """Prove that the model runs; `auto` precision stays what it was when the output was made."""
+        from cluster.probe import try_device
+
+        made_with = None if self._request.restart else self._output.settings()
+        return try_device(
+            self._artifact,
+            resources,
+            self._config.precision,
+            self._windows,
+            made_with=made_with["precision"] if made_with else None,
+        )
+
+    def _settings(self, precision: ResolvedPrecision) -> dict[str, Any]:
+        """What must stay the same for rows to live in one table."""
+        return {
+            "source": self._source.describe(),
+            "glob": self._config.glob,
+            "model": self._artifact.identity,
+            "channels": self._config.channels,
+            "window_seconds": self._windows.window_seconds,
+            "hop_seconds": self._windows.hop_seconds,
+            "precision": precision,
+        }
+
+    def _say_licence(self) -> None:
+        config = self._artifact.config
+        if config.licence is not None:
+            self._console.say(f"model {self._artifact.identity}: weights under {config.licence}; see 'ser models'")
+
+
+def _window_settings(config: ScoreConfig, artifact: "Artifact") -> WindowSettings:
+    window_seconds = artifact.config.window_seconds if config.window_seconds is None else config.window_seconds
+    return WindowSettings(
+        sample_rate_hz=artifact.config.mel.sample_rate_hz,
+        window_seconds=window_seconds,
+        hop_seconds=window_seconds if config.hop_seconds is None else config.hop_seconds,
+    )
+
+
+def _lock_settings() -> LockSettings:
+    """A test plays another host, and need not wait, by these variables."""
+    beat_seconds = float(os.environ.get("SER_LOCK_BEAT_SECONDS", "5"))
+    return LockSettings(host=os.environ.get("SER_LOCK_HOST"), beat_seconds=beat_seconds, watch_seconds=3 * beat_seconds)
