@@ -1,0 +1,60 @@
+"""A small archive of audio that was never spoken, and what must come out of it."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from tests.audio_factory import VOICES, encode, speech
+
+WINDOW_SECONDS = 3.0
+_MIN_TAIL_SECONDS = 0.5
+
+
+def write_clip(file: Path, seconds: float, seed: int, *, rate_hz: int = 16_000) -> None:
+    """One clip in one of the voices."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    voice = list(VOICES)[seed % len(VOICES)]
+    clip = speech(seconds, voice, rate_hz=rate_hz, seed=seed)
+    file.write_bytes(encode(clip, rate_hz=rate_hz, format=file.suffix[1:].upper()))
+
+
+def write_archive(folder: Path, num_files: int) -> dict[str, float]:
+    """Clips of 0.3 to 10 s in two folders; their seconds by path."""
+    seconds_of = {}
+    for index in range(num_files):
+        seconds = 0.3 + (index * 7 % 97) / 10
+        path = f"{'ab'[index % 2]}/{index:04}.{('wav', 'flac')[index % 3 == 0]}"
+        write_clip(folder / path, seconds, index, rate_hz=(16_000, 44_100)[index % 5 == 0])
+        seconds_of[path] = seconds
+    return seconds_of
+
+
+def num_windows(seconds: float) -> int:
+    """Windows of 3 s: a tail under 0.5 s is dropped unless it is the only one."""
+    whole = math.floor(seconds / WINDOW_SECONDS + 1e-9)
+    return max(1, whole + (seconds - whole * WINDOW_SECONDS >= _MIN_TAIL_SECONDS - 1e-9))
+
+
+def keys(predictions: pa.Table) -> list[tuple[str, int, int]]:
+    """The key of every prediction row."""
+    columns = (predictions[name].to_pylist() for name in ("path", "channel", "window_index"))
+    return list(zip(*columns, strict=True))
+
+
+def expected_keys(seconds_of: dict[str, float]) -> list[tuple[str, int, int]]:
+    """Every window of every file once, in order."""
+    return [(path, -1, index) for path in sorted(seconds_of) for index in range(num_windows(seconds_of[path]))]
+
+
+def assert_same_answers(ours: pa.Table, theirs: pa.Table, tolerance: float = 1e-5) -> None:
+    """Same keys, probabilities within `tolerance`, and the same labels but for ties within it."""
+    assert keys(ours) == keys(theirs)
+    names = [name for name in ours.column_names if name.startswith("p_")]
+    p_ours = np.stack([ours[name].to_numpy() for name in names])
+    p_theirs = np.stack([theirs[name].to_numpy() for name in names])
+    np.testing.assert_allclose(p_ours, p_theirs, rtol=0, atol=tolerance)
+    differ = np.array(ours["emotion"].to_pylist()) != np.array(theirs["emotion"].to_pylist())
+    second, first = np.sort(p_ours, axis=0)[-2:]
+    assert (first - second)[differ].max(initial=0.0) <= tolerance

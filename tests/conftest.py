@@ -1,0 +1,169 @@
+"""S3 servers for the tests: moto's in the ordinary suite, Ceph's gateway (tests/s3_server.sh) in the heavy one."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ser_core.storage import Location
+
+# Read by torch when it loads: two threads in each of many processes on two cores only wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+SERVER_SCRIPT = Path(__file__).with_name("s3_server.sh")
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """A server and an empty bucket of it; the environment of the test leads every client there."""
+
+    endpoint_url: str
+    bucket: str
+    #: Where s3_server.sh keeps the server; None: it is not ours to stop and start.
+    folder: Path | None = None
+
+    @property
+    def location(self) -> Location:
+        return Location(f"s3://{self.bucket}")
+
+    def gateway(self, verb: str) -> None:
+        """Stop, start, pause or continue the gateway process; the data stays."""
+        if self.folder is None:
+            pytest.skip("the S3 server is not started by these tests: its gateway cannot be stopped and started")
+        _run_script(f"gateway-{verb}", self.folder)
+
+
+def _run_script(*arguments: object) -> str:
+    done = subprocess.run(
+        [SERVER_SCRIPT, *map(str, arguments)],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        # Daemons of the server must not hold the pipes of pytest.
+        stderr=subprocess.DEVNULL,
+    )
+    return done.stdout.strip()
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="session")
+def moto_endpoint() -> Iterator[str]:
+    # In a process of its own: a client that holds this one's lock while it waits would wait for ever.
+    port = free_port()
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        _wait_for_listener(port, server)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _wait_for_listener(port: int, server: "subprocess.Popen[bytes]") -> None:
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        assert server.poll() is None, "moto's server does not start"
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise AssertionError("moto's server does not listen")
+
+
+@pytest.fixture(scope="session")
+def ceph_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path | None]]:
+    endpoint_url = os.environ.get("SER_TEST_S3_ENDPOINT")
+    if endpoint_url:
+        yield endpoint_url, None
+        return
+    if shutil.which("radosgw") is None:
+        pytest.skip("no S3 server: set SER_TEST_S3_ENDPOINT and its keys, or run tests/s3_server.sh install")
+    folder = tmp_path_factory.mktemp("s3_server")
+    try:
+        yield _run_script("start", folder, 20_000 + free_port() % 10_000), folder
+    finally:
+        _run_script("stop", folder)
+
+
+def _aws_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+
+
+@pytest.fixture(scope="session")
+def environment_of_clients() -> dict[str, str]:
+    """What the clients that this process keeps were made for: making them takes longer than most tests."""
+    return {}
+
+
+@contextmanager
+def _empty_bucket(
+    monkeypatch: pytest.MonkeyPatch, environment_of_clients: dict[str, str], endpoint_url: str, keys: tuple[str, str]
+) -> Iterator[str]:
+    """Lead every client of this test and its subprocesses to a server, and make a bucket there."""
+    from ser_core import s3_client
+
+    for name in _aws_environment():
+        monkeypatch.delenv(name)
+    environment = {
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_ENDPOINT_URL": endpoint_url,
+        "AWS_ACCESS_KEY_ID": keys[0],
+        "AWS_SECRET_ACCESS_KEY": keys[1],
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    if environment_of_clients != environment:
+        s3_client.forget()
+        environment_of_clients.update(environment)
+    bucket = f"ser-{uuid.uuid4().hex}"
+    s3_client.filesystem().call_s3("create_bucket", Bucket=bucket)
+    yield bucket
+    if _aws_environment() != environment:
+        s3_client.forget()
+        environment_of_clients.clear()
+
+
+@pytest.fixture
+def moto_s3(
+    moto_endpoint: str, monkeypatch: pytest.MonkeyPatch, environment_of_clients: dict[str, str]
+) -> Iterator[S3Server]:
+    """An empty bucket on moto's server: honours conditional PUTs, accepts every secret."""
+    with _empty_bucket(monkeypatch, environment_of_clients, moto_endpoint, ("test-access", "test-secret")) as bucket:
+        yield S3Server(moto_endpoint, bucket)
+
+
+@pytest.fixture
+def ceph_s3(
+    ceph_server: tuple[str, Path | None], monkeypatch: pytest.MonkeyPatch, environment_of_clients: dict[str, str]
+) -> Iterator[S3Server]:
+    """An empty bucket on a real server that checks signatures, for tests marked heavy."""
+    endpoint_url, folder = ceph_server
+    keys = (
+        os.environ.get("SER_TEST_S3_ACCESS_KEY", "test-access"),
+        os.environ.get("SER_TEST_S3_SECRET_KEY", "test-secret"),
+    )
+    with _empty_bucket(monkeypatch, environment_of_clients, endpoint_url, keys) as bucket:
+        yield S3Server(endpoint_url, bucket, folder)

@@ -1,0 +1,85 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.cli_support import ROOT, assert_one_line, files, ser
+
+
+def test_help_imports_nothing_heavy() -> None:
+    answer = ser("--help", PYTHONPROFILEIMPORTTIME="1")
+    assert answer.code == 0
+    for verb in ("score", "predict", "models", "submit"):
+        assert verb in answer.out
+    imported = {line.rsplit("|", 1)[-1].strip() for line in answer.err.splitlines() if line.startswith("import time:")}
+    assert "typer" in imported
+    assert not imported & {"torch", "torchvision", "ray", "pyarrow", "librosa", "s3fs", "deltalake", "numpy"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["score", "{tmp}/nowhere", "{tmp}/out"], 1, ["nowhere", "does not exist"]),
+        (["score", "{tmp}", "{tmp}/out"], 1, ["holds no file"]),
+        (["score", "ftp://host/dir", "{tmp}/out"], 2, ["ftp://"]),
+        (["score", "{tmp}", "{tmp}/out", "--model", "nosuch"], 1, ["nosuch", "compact"]),
+        (["score", "{tmp}", "{tmp}/out", "--window-seconds", "0"], 2, ["window_seconds"]),
+        (["score", "{tmp}", "{tmp}/out", "--config", "{tmp}/none.yaml"], 2, ["none.yaml"]),
+        (["score", "{tmp}", "{tmp}/out", "--restart", "--dry-run"], 2, ["--dry-run"]),
+        (["score", "{tmp}", "{tmp}/out", "--channels", "both"], 2, ["channels", "mix"]),
+        (["score", "{tmp}"], 2, ["Missing argument 'OUTPUT'; see"]),
+        (["score", "examples", "{tmp}/out", "--address", "127.0.0.1:9"], 2, ["127.0.0.1:9", "no Ray cluster answers"]),
+        (["nosuch"], 2, ["nosuch"]),
+        (["models", "nosuch"], 1, ["nosuch", "compact"]),
+        (["submit", "--address", "http://10.0.0.1:8265", "score", "/a", "/b"], 2, ["/a", "s3://"]),
+    ],
+)
+def test_a_persons_mistake_gets_one_line(tmp_path: Path, arguments: list[str], code: int, words: list[str]) -> None:
+    answer = ser(*[argument.format(tmp=tmp_path) for argument in arguments])
+    assert_one_line(answer, code, *words)
+    assert not (tmp_path / "out" / "predictions").exists()
+
+
+def test_alone_it_shows_its_help() -> None:
+    answer = ser()
+    assert answer.code == 0
+    assert answer.out == ser("--help").out
+    assert answer.err == ""
+
+
+def test_a_config_files_prune_can_be_undone(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("calm.wav", "angry.wav"):
+        shutil.copy(ROOT / "examples" / name, tmp_path / "in")
+    config = tmp_path / "score.yaml"
+    config.write_text("prune: true\n")
+    command = ("score", tmp_path / "in", tmp_path / "out", "--config", config)
+    assert ser(*command).code == 0
+    (tmp_path / "in" / "calm.wav").unlink()
+    for option, num_rows in (("--no-prune", 2), ("--quiet", 1)):
+        assert ser(*command, option).code == 0
+        assert files(tmp_path / "out").num_rows == num_rows
+
+
+def test_an_output_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.wav").write_bytes(b"")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine")
+    for more in ([], ["--restart"]):
+        assert_one_line(ser("score", tmp_path / "in", tmp_path / "out", *more), 1, "was not made by ser")
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+
+
+def test_models_lists_what_is_bundled_with_its_licence() -> None:
+    answer = ser("models", "--output-mode", "json")
+    assert answer.code == 0
+    assert "compact" in answer.out
+    assert "CC BY-NC-SA 4.0" in answer.out
+
+
+def test_a_models_card_is_shown() -> None:
+    answer = ser("models", "compact")
+    assert answer.code == 0
+    assert "RAVDESS" in answer.out
+    assert "temperature" in answer.out

@@ -1,0 +1,122 @@
+import os
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+import torch
+
+from ser_core.artifact import Artifact
+from ser_core.config import MelSettings
+from ser_core.features import LogMel, librosa_filterbank, mel_db
+
+SETTINGS = MelSettings()
+RATE = SETTINGS.sample_rate_hz
+
+
+def librosa_db(pcm: np.ndarray, settings: MelSettings = SETTINGS) -> np.ndarray:
+    power = librosa.feature.melspectrogram(
+        y=pcm,
+        sr=settings.sample_rate_hz,
+        n_fft=settings.n_fft,
+        hop_length=settings.hop_length,
+        n_mels=settings.num_mels,
+        fmin=settings.f_min_hz,
+        fmax=settings.f_max_hz,
+        center=True,
+        pad_mode="constant",
+    )
+    return librosa.power_to_db(power, ref=np.max, top_db=settings.top_db)
+
+
+def our_db(pcm: np.ndarray, settings: MelSettings = SETTINGS) -> np.ndarray:
+    return mel_db(torch.from_numpy(pcm)[None], settings, librosa_filterbank(settings))[0].numpy()
+
+
+def synthetic_signals() -> dict[str, np.ndarray]:
+    time = np.arange(3 * RATE) / RATE
+    rng = np.random.default_rng(3)
+    return {
+        "silence": np.zeros_like(time),
+        "noise": rng.normal(size=len(time)),
+        "faint noise": 1e-5 * rng.normal(size=len(time)),
+        "tone": np.sin(2 * np.pi * 440 * time),
+        "sweep": np.sin(2 * np.pi * time * (50 + 1200 * time)),
+        "impulse": np.eye(1, len(time), 20_000)[0],
+        "padded": np.where(time < 0.4, np.sin(2 * np.pi * 150 * time), 0.0),
+        "int16 scale": 32_767 * np.sin(2 * np.pi * 300 * time),
+        "constant": np.full_like(time, 0.5),
+        "short": rng.normal(size=1_600),
+        "one sample": np.ones(1),
+    }
+
+
+@pytest.mark.parametrize("name", synthetic_signals())
+def test_agrees_with_librosa_to_a_hundredth_of_a_db(name: str) -> None:
+    pcm = synthetic_signals()[name].astype(np.float32)
+    np.testing.assert_allclose(our_db(pcm), librosa_db(pcm), atol=0.01)
+
+
+@pytest.mark.parametrize("settings", [MelSettings(n_fft=400, hop_length=160, num_mels=80), MelSettings(f_min_hz=60.0)])
+def test_agrees_with_librosa_at_other_sizes(settings: MelSettings) -> None:
+    pcm = np.random.default_rng(5).normal(size=RATE).astype(np.float32)
+    np.testing.assert_allclose(our_db(pcm, settings), librosa_db(pcm, settings), atol=0.01)
+
+
+def test_agrees_with_librosa_on_real_speech() -> None:
+    if "SER_TEST_DATA" not in os.environ:
+        pytest.skip("no real speech to compare log-mel on: set SER_TEST_DATA to a folder with audio")
+    files = sorted(Path(os.environ["SER_TEST_DATA"]).glob("ravdess/Actor_0[1-4]/*.flac"))[::12]
+    assert files
+    for file in files:
+        pcm, _ = librosa.load(file, sr=RATE)
+        np.testing.assert_allclose(our_db(pcm), librosa_db(pcm), atol=0.01, err_msg=str(file))
+
+
+def test_a_window_does_not_depend_on_its_batch() -> None:
+    levels = torch.logspace(-4, 1, 64)[:, None]
+    pcm_BN = levels * torch.randn(64, 3 * RATE, generator=torch.Generator().manual_seed(0))
+    log_mel = LogMel(SETTINGS)
+    whole = log_mel(pcm_BN)
+    for size in (1, 7, 64):
+        parts = torch.cat([log_mel(part) for part in pcm_BN.split(size)])
+        torch.testing.assert_close(parts, whole, rtol=0, atol=1e-6)
+
+
+def test_is_relative_to_the_window_and_normalised_by_constants() -> None:
+    settings = MelSettings(mean_db=-30.0, std_db=10.0)
+    pcm_BN = torch.randn(2, RATE)
+    filterbank = librosa_filterbank(settings)
+    db = mel_db(pcm_BN, settings, filterbank)
+    assert db.amax(dim=(1, 2)).tolist() == [0.0, 0.0]
+    assert db.min() >= -80.0
+    torch.testing.assert_close(LogMel(settings, filterbank)(pcm_BN), (db + 30.0) / 10.0)
+    torch.testing.assert_close(mel_db(pcm_BN * 0.25, settings, filterbank), db, rtol=0, atol=1e-3)
+
+
+def test_any_finite_sample_gives_finite_features() -> None:
+    loud = torch.finfo(torch.float32).max
+    pcm_BN = torch.stack(
+        [torch.zeros(RATE), torch.full((RATE,), loud), torch.full((RATE,), 1e-45), loud * torch.rand(RATE)]
+    )
+    assert LogMel(SETTINGS)(pcm_BN).isfinite().all()
+
+
+def test_stays_in_float32_under_autocast() -> None:
+    pcm_BN = torch.randn(2, RATE)
+    log_mel = LogMel(SETTINGS)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        under_autocast = log_mel(pcm_BN)
+    torch.testing.assert_close(under_autocast, log_mel(pcm_BN), rtol=0, atol=0)
+
+
+def test_frames_are_counted_as_the_settings_say() -> None:
+    for num_samples in (1, 320, 1_600, 48_000):
+        assert LogMel(SETTINGS)(torch.randn(1, num_samples)).shape[2] == SETTINGS.num_frames(num_samples)
+
+
+def test_the_bundled_filterbank_is_librosas() -> None:
+    artifact = Artifact.load("compact")
+    torch.testing.assert_close(
+        artifact.log_mel().filterbank_FK, librosa_filterbank(artifact.config.mel), rtol=0, atol=0
+    )

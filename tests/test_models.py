@@ -1,0 +1,60 @@
+import pytest
+import torch
+from torch import nn
+
+from ser_core.errors import UsageError
+from ser_core.models import ARCHITECTURES, build, whole_settings
+
+NUM_MELS, NUM_LABELS = 128, 8
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def model(request: pytest.FixtureRequest) -> nn.Module:
+    torch.manual_seed(1)
+    return build(request.param, {}, NUM_MELS, NUM_LABELS).eval()
+
+
+@pytest.mark.parametrize("num_frames", [1, 6, 31, 32, 151])
+def test_takes_windows_of_any_length(model: nn.Module, num_frames: int) -> None:
+    with torch.inference_mode():
+        logits_BC = model(torch.randn(2, NUM_MELS, num_frames))
+    assert logits_BC.shape == (2, NUM_LABELS)
+    assert logits_BC.isfinite().all()
+
+
+def test_answers_do_not_depend_on_the_batch(model: nn.Module) -> None:
+    mel_BFT = torch.randn(9, NUM_MELS, 64)
+    with torch.inference_mode():
+        whole = model(mel_BFT).softmax(1)
+        for size in (1, 7):
+            parts = torch.cat([model(part).softmax(1) for part in mel_BFT.split(size)])
+            torch.testing.assert_close(parts, whole, rtol=0, atol=1e-5)
+
+
+def test_hears_what_comes_late_and_early(model: nn.Module) -> None:
+    mel_BFT = torch.randn(1, NUM_MELS, 151)
+    with torch.inference_mode():
+        for frames in (slice(0, 10), slice(141, 151)):
+            changed = mel_BFT.clone()
+            changed[:, :, frames] += 3.0
+            assert not torch.equal(model(changed), model(mel_BFT))
+
+
+def test_every_parameter_learns(model: nn.Module) -> None:
+    model.zero_grad()
+    model(torch.randn(2, NUM_MELS, 64)).logsumexp(1).sum().backward()
+    assert [name for name, value in model.named_parameters() if value.grad is None] == []
+
+
+def test_whole_settings_name_the_defaults_too() -> None:
+    whole = whole_settings("compact", {"width": 16})
+    assert whole == {"width": 16} | {"lstm_units": 96, "dropout": 0.3}
+
+
+def test_an_unknown_architecture_or_setting_is_named() -> None:
+    with pytest.raises(UsageError, match=r"'transformer' is unknown; known: compact, vgg16-bilstm"):
+        build("transformer", {}, NUM_MELS, NUM_LABELS)
+    with pytest.raises(UsageError, match="depth"):
+        build("compact", {"depth": 3}, NUM_MELS, NUM_LABELS)
+    with pytest.raises(UsageError, match="width"):
+        build("compact", {"width": 20}, NUM_MELS, NUM_LABELS)

@@ -1,0 +1,52 @@
+"""`ser predict`: one line a file, whatever the file is called."""
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.cli_support import ROOT, ser, start
+
+STRICT = {"PYTHONIOENCODING": "utf-8:strict"}
+
+
+@pytest.fixture
+def odd_names(tmp_path: Path) -> list[Path]:
+    names = [b"caf\xe9.wav", b"a\tb\nc\x1b[2J.wav", "\u00e9t\u00e9.wav".encode()]
+    files = [tmp_path / os.fsdecode(name) for name in names]
+    for file in files:
+        shutil.copy(ROOT / "examples" / "calm.wav", file)
+    return files
+
+
+def test_a_file_of_any_name_is_one_line(odd_names: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "x\ny.wav").write_text("no sound")
+    answer = ser("predict", *odd_names, tmp_path / "x\ny.wav", **STRICT)
+    assert answer.code == 3, answer.err
+    *scored, failed = [line.removeprefix(f"{tmp_path}/").split("\t") for line in answer.out.splitlines()]
+    assert [line[0] for line in scored] == ["caf\\xe9.wav", "a\\x09b\\x0ac\\x1b[2J.wav", "\u00e9t\u00e9.wav"]
+    assert all(0 < float(confidence) <= 1 for _, _, confidence in scored)
+    assert failed[:2] == ["x\\x0ay.wav", "failed"]
+
+
+def test_json_has_the_path_as_the_tables_have_it(odd_names: list[Path], tmp_path: Path) -> None:
+    answer = ser("predict", *odd_names, "--output-mode", "json", **STRICT)
+    assert answer.code == 0, answer.err
+    paths = [json.loads(line)["path"].removeprefix(f"{tmp_path}/") for line in answer.out.splitlines()]
+    assert paths == ["caf\\xe9.wav", "a\tb\nc\x1b[2J.wav", "\u00e9t\u00e9.wav"]
+
+
+def test_an_interrupt_ends_it_with_one_line(tmp_path: Path) -> None:
+    first, waits = tmp_path / "calm.wav", tmp_path / "pipe.wav"
+    shutil.copy(ROOT / "examples" / "calm.wav", first)
+    os.mkfifo(waits)
+    process = start("predict", first, waits)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith(str(first))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "ser: interrupted\n"
