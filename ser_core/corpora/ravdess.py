@@ -8,7 +8,7 @@ import dataclasses
 import re
 from pathlib import Path
 
-from ser_core.corpora import LABELS, Clip
+from ser_core.corpora.names import LABELS, Clip
 from ser_core.errors import SourceError
 
 LICENCE = "CC BY-NC-SA 4.0"

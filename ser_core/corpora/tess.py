@@ -5,7 +5,7 @@ CC BY-NC-ND 4.0. A file is named `OAF_back_ps.wav`: speaker, word, emotion (`ps`
 
 from pathlib import Path
 
-from ser_core.corpora import Clip
+from ser_core.corpora.names import Clip
 from ser_core.errors import SourceError
 
 EMOTIONS = {
