@@ -13,7 +13,7 @@ test: .venv/.installed-dev
 
 # Minutes long, or with an S3 server of their own; SER_TEST_DATA names a folder of real speech.
 test-heavy: .venv/.installed-dev
-	$(BIN)/python -m pytest -m heavy
+	$(BIN)/python -m pytest -m heavy -o faulthandler_timeout=3600
 
 check: .venv/.installed-dev
 	$(BIN)/ruff check .

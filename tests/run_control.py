@@ -26,7 +26,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], time
     """Wait until the condition holds; the run must not have ended before."""
     until = time.monotonic() + timeout
     while not condition():
-        assert process.poll() is None, process.communicate()[1]
+        assert process.poll() is None, process.communicate(timeout=30)[1]
         assert time.monotonic() < until
         time.sleep(0.02)
 
@@ -39,7 +39,7 @@ def kill_all(process: "subprocess.Popen[str] | subprocess.Popen[bytes]") -> None
             member.kill()
         except psutil.NoSuchProcess:
             continue
-    process.wait()
+    process.wait(30)
 
 
 def actors(process: subprocess.Popen[str], name: str) -> list[psutil.Process]:
