@@ -14,6 +14,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 ResolvedDevice = Literal["cpu", "cuda"]
 ResolvedPrecision = Literal["fp32", "bf16"]
 FeaturesOn = Literal["cpu", "device"]
+MelScale = Literal["db", "whisper"]
 
 WINDOW_SECONDS_RANGE = (0.1, 600.0)
 HOP_SECONDS_RANGE = (0.01, 600.0)
@@ -75,7 +76,12 @@ def _words(hint: Any) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MelSettings(Settings):
-    """How a window becomes a log-mel spectrogram (librosa's definition, Slaney mels and norm, centred frames)."""
+    """How a window becomes a log-mel spectrogram (librosa's definition, Slaney mels and norm, centred frames).
+
+    Two scales: `db` is relative to the window's maximum and normalised by constants of the training data, `whisper` is
+    absolute and normalised as Whisper was trained (Radford et al. 2022, arXiv 2212.04356); the last three settings are
+    of `db` alone.
+    """
 
     sample_rate_hz: int = 16_000
     n_fft: int = 1024
@@ -83,6 +89,7 @@ class MelSettings(Settings):
     num_mels: int = 128
     f_min_hz: float = 0.0
     f_max_hz: float = 8_000.0
+    scale: MelScale = "db"
     #: Floor below the window's own maximum, in dB.
     top_db: float = 80.0
     #: Constants of the training data: the model sees (log-mel in dB relative to the window's maximum - mean) / std.
@@ -95,10 +102,15 @@ class MelSettings(Settings):
         _require(
             0 <= self.f_min_hz < self.f_max_hz <= self.sample_rate_hz / 2, "mel: need 0 <= f_min < f_max <= rate/2"
         )
+        # A window is mirrored at its ends, so the shortest one must hold half a frame.
+        _require(
+            self.scale == "db" or self.n_fft < 2 * WINDOW_SECONDS_RANGE[0] * self.sample_rate_hz,
+            f"mel: scale whisper needs an n_fft shorter than {2 * WINDOW_SECONDS_RANGE[0]:g} s",
+        )
 
     def num_frames(self, window_samples: int) -> int:
-        """Frames of a window (centred frames: 1 + samples // hop)."""
-        return 1 + window_samples // self.hop_length
+        """Frames of a window (centred frames: 1 + samples // hop, of which Whisper drops the last)."""
+        return (self.scale == "db") + window_samples // self.hop_length
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -3,7 +3,8 @@
 Shape letters: B windows, N samples, F mel bands, K frequency bins, T frames.
 
 The definition is librosa's (`melspectrogram` of power, Slaney mels and norm, periodic Hann, centred frames with zero
-padding, then `power_to_db(ref=np.max)`), computed for a whole batch by `torch.stft`.
+padding, then `power_to_db(ref=np.max)`), computed for a whole batch by `torch.stft`; or Whisper's, which differs in the
+padding and in what follows the mels (Radford et al. 2022, arXiv 2212.04356).
 """
 
 import torch
@@ -15,6 +16,8 @@ from ser_core.config import MelSettings
 _MIN_POWER = 1e-10
 #: Peaks above this are scaled down to it, so that absurd float samples cannot overflow the power spectrum.
 _MAX_PEAK = 1e6
+#: In powers of ten.
+_WHISPER_RANGE = 8.0
 
 
 def librosa_filterbank(settings: MelSettings) -> Tensor:
@@ -42,6 +45,22 @@ def mel_db(pcm_BN: Tensor, settings: MelSettings, filterbank_FK: Tensor) -> Tens
         settings: sizes of the transform; the constants `mean_db` and `std_db` are not used here.
         filterbank_FK: on the same device as `pcm_BN`.
     """
+    db_BFT = 10.0 * _log10_mel(pcm_BN, settings, filterbank_FK, pad_mode="constant")
+    relative_BFT = db_BFT - db_BFT.amax(dim=(1, 2), keepdim=True)
+    return relative_BFT.clamp(min=-settings.top_db)
+
+
+def mel_whisper(pcm_BN: Tensor, settings: MelSettings, filterbank_FK: Tensor) -> Tensor:
+    """Log-mel (B, F, T) as Whisper hears it: log10, floored 8 below the window's maximum, then (x + 4) / 4.
+
+    The last frame is dropped, and the window mirrored at its ends, as Whisper's own code does.
+    """
+    log_BFT = _log10_mel(pcm_BN, settings, filterbank_FK, pad_mode="reflect")[:, :, :-1]
+    floor_B11 = log_BFT.amax(dim=(1, 2), keepdim=True) - _WHISPER_RANGE
+    return (log_BFT.maximum(floor_B11) + 4.0) / 4.0
+
+
+def _log10_mel(pcm_BN: Tensor, settings: MelSettings, filterbank_FK: Tensor, pad_mode: str) -> Tensor:
     peak_B1 = pcm_BN.abs().amax(dim=1, keepdim=True)
     spectrum_BKT = torch.stft(
         pcm_BN * (_MAX_PEAK / peak_B1).clamp(max=1.0),
@@ -49,18 +68,15 @@ def mel_db(pcm_BN: Tensor, settings: MelSettings, filterbank_FK: Tensor) -> Tens
         hop_length=settings.hop_length,
         window=torch.hann_window(settings.n_fft, device=pcm_BN.device),
         center=True,
-        pad_mode="constant",
+        pad_mode=pad_mode,
         return_complex=True,
     )
     power_BKT = spectrum_BKT.real.square() + spectrum_BKT.imag.square()
-    mel_BFT = torch.matmul(filterbank_FK, power_BKT).clamp(min=_MIN_POWER)
-    db_BFT = 10.0 * torch.log10(mel_BFT)
-    relative_BFT = db_BFT - db_BFT.amax(dim=(1, 2), keepdim=True)
-    return relative_BFT.clamp(min=-settings.top_db)
+    return torch.matmul(filterbank_FK, power_BKT).clamp(min=_MIN_POWER).log10()
 
 
 class LogMel(nn.Module):
-    """What a model sees of a window: `mel_db`, shifted and scaled by the artifact's constants.
+    """What a model sees of a window: `mel_db`, shifted and scaled by the artifact's constants, or `mel_whisper`.
 
     Always float32, under autocast too: a power spectrum does not fit bf16.
     """
@@ -76,5 +92,7 @@ class LogMel(nn.Module):
     def forward(self, pcm_BN: Tensor) -> Tensor:
         """Normalised log-mel (B, F, T) of float32 windows (B, N); T = settings.num_frames(N)."""
         with torch.autocast(pcm_BN.device.type, enabled=False):
+            if self.settings.scale == "whisper":
+                return mel_whisper(pcm_BN.float(), self.settings, self.filterbank_FK)
             db_BFT = mel_db(pcm_BN.float(), self.settings, self.filterbank_FK)
             return (db_BFT - self.settings.mean_db) / self.settings.std_db

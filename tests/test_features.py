@@ -8,7 +8,9 @@ import torch
 
 from ser_core.artifact import Artifact
 from ser_core.config import MelSettings
+from ser_core.errors import UsageError
 from ser_core.features import LogMel, librosa_filterbank, mel_db
+from ser_core.models import ARCHITECTURES
 
 SETTINGS = MelSettings()
 RATE = SETTINGS.sample_rate_hz
@@ -31,6 +33,15 @@ def librosa_db(pcm: np.ndarray, settings: MelSettings = SETTINGS) -> np.ndarray:
 
 def our_db(pcm: np.ndarray, settings: MelSettings = SETTINGS) -> np.ndarray:
     return mel_db(torch.from_numpy(pcm)[None], settings, librosa_filterbank(settings))[0].numpy()
+
+
+WHISPER = ARCHITECTURES["whisper-bilstm"].mel
+
+
+def librosa_whisper(pcm: np.ndarray) -> np.ndarray:
+    power = librosa.feature.melspectrogram(y=pcm, sr=RATE, n_fft=400, hop_length=160, n_mels=80, pad_mode="reflect")
+    log = np.log10(np.maximum(power[:, :-1], 1e-10))
+    return (np.maximum(log, log.max() - 8.0) + 4.0) / 4.0
 
 
 def synthetic_signals() -> dict[str, np.ndarray]:
@@ -57,6 +68,15 @@ def test_agrees_with_librosa_to_a_hundredth_of_a_db(name: str) -> None:
     np.testing.assert_allclose(our_db(pcm), librosa_db(pcm), atol=0.01)
 
 
+@pytest.mark.parametrize("name", sorted(synthetic_signals().keys() - {"one sample"}))
+def test_whispers_scale_agrees_with_librosa(name: str) -> None:
+    pcm = synthetic_signals()[name].astype(np.float32)
+    ours = LogMel(WHISPER)(torch.from_numpy(pcm)[None])[0].numpy()
+    assert ours.shape == (80, WHISPER.num_frames(len(pcm))) == (80, len(pcm) // 160)
+    # 0.01 dB.
+    np.testing.assert_allclose(ours, librosa_whisper(pcm), atol=0.01 / 40)
+
+
 @pytest.mark.parametrize("settings", [MelSettings(n_fft=400, hop_length=160, num_mels=80), MelSettings(f_min_hz=60.0)])
 def test_agrees_with_librosa_at_other_sizes(settings: MelSettings) -> None:
     pcm = np.random.default_rng(5).normal(size=RATE).astype(np.float32)
@@ -71,12 +91,15 @@ def test_agrees_with_librosa_on_real_speech() -> None:
     for file in files:
         pcm, _ = librosa.load(file, sr=RATE)
         np.testing.assert_allclose(our_db(pcm), librosa_db(pcm), atol=0.01, err_msg=str(file))
+        heard = LogMel(WHISPER)(torch.from_numpy(pcm)[None])[0].numpy()
+        np.testing.assert_allclose(heard, librosa_whisper(pcm), atol=0.01 / 40, err_msg=str(file))
 
 
-def test_a_window_does_not_depend_on_its_batch() -> None:
+@pytest.mark.parametrize("settings", [SETTINGS, WHISPER])
+def test_a_window_does_not_depend_on_its_batch(settings: MelSettings) -> None:
     levels = torch.logspace(-4, 1, 64)[:, None]
     pcm_BN = levels * torch.randn(64, 3 * RATE, generator=torch.Generator().manual_seed(0))
-    log_mel = LogMel(SETTINGS)
+    log_mel = LogMel(settings)
     whole = log_mel(pcm_BN)
     for size in (1, 7, 64):
         parts = torch.cat([log_mel(part) for part in pcm_BN.split(size)])
@@ -94,12 +117,13 @@ def test_is_relative_to_the_window_and_normalised_by_constants() -> None:
     torch.testing.assert_close(mel_db(pcm_BN * 0.25, settings, filterbank), db, rtol=0, atol=1e-3)
 
 
-def test_any_finite_sample_gives_finite_features() -> None:
+@pytest.mark.parametrize("settings", [SETTINGS, WHISPER])
+def test_any_finite_sample_gives_finite_features(settings: MelSettings) -> None:
     loud = torch.finfo(torch.float32).max
     pcm_BN = torch.stack(
         [torch.zeros(RATE), torch.full((RATE,), loud), torch.full((RATE,), 1e-45), loud * torch.rand(RATE)]
     )
-    assert LogMel(SETTINGS)(pcm_BN).isfinite().all()
+    assert LogMel(settings)(pcm_BN).isfinite().all()
 
 
 def test_stays_in_float32_under_autocast() -> None:
@@ -110,9 +134,15 @@ def test_stays_in_float32_under_autocast() -> None:
     torch.testing.assert_close(under_autocast, log_mel(pcm_BN), rtol=0, atol=0)
 
 
-def test_frames_are_counted_as_the_settings_say() -> None:
-    for num_samples in (1, 320, 1_600, 48_000):
-        assert LogMel(SETTINGS)(torch.randn(1, num_samples)).shape[2] == SETTINGS.num_frames(num_samples)
+@pytest.mark.parametrize(("settings", "shortest"), [(SETTINGS, 1), (WHISPER, 320)])
+def test_frames_are_counted_as_the_settings_say(settings: MelSettings, shortest: int) -> None:
+    for num_samples in (shortest, 1_600, 48_000, 48_079):
+        assert LogMel(settings)(torch.randn(1, num_samples)).shape[2] == settings.num_frames(num_samples)
+
+
+def test_a_frame_that_the_shortest_window_cannot_mirror_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"scale whisper needs an n_fft shorter than 0\.2 s"):
+        MelSettings(scale="whisper", n_fft=3_200)
 
 
 def test_the_bundled_filterbank_is_librosas() -> None:

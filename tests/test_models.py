@@ -1,28 +1,28 @@
 import pytest
 import torch
-from torch import nn
 
 from ser_core.errors import UsageError
 from ser_core.models import ARCHITECTURES, build, whole_settings
+from ser_core.models.base import SpeechModel
 
 NUM_MELS, NUM_LABELS = 128, 8
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
-def model(request: pytest.FixtureRequest) -> nn.Module:
+def model(request: pytest.FixtureRequest) -> SpeechModel:
     torch.manual_seed(1)
     return build(request.param, {}, NUM_MELS, NUM_LABELS).eval()
 
 
 @pytest.mark.parametrize("num_frames", [1, 6, 31, 32, 151])
-def test_takes_windows_of_any_length(model: nn.Module, num_frames: int) -> None:
+def test_takes_windows_of_any_length(model: SpeechModel, num_frames: int) -> None:
     with torch.inference_mode():
         logits_BC = model(torch.randn(2, NUM_MELS, num_frames))
     assert logits_BC.shape == (2, NUM_LABELS)
     assert logits_BC.isfinite().all()
 
 
-def test_answers_do_not_depend_on_the_batch(model: nn.Module) -> None:
+def test_answers_do_not_depend_on_the_batch(model: SpeechModel) -> None:
     mel_BFT = torch.randn(9, NUM_MELS, 64)
     with torch.inference_mode():
         whole = model(mel_BFT).softmax(1)
@@ -31,7 +31,7 @@ def test_answers_do_not_depend_on_the_batch(model: nn.Module) -> None:
             torch.testing.assert_close(parts, whole, rtol=0, atol=1e-5)
 
 
-def test_hears_what_comes_late_and_early(model: nn.Module) -> None:
+def test_hears_what_comes_late_and_early(model: SpeechModel) -> None:
     mel_BFT = torch.randn(1, NUM_MELS, 151)
     with torch.inference_mode():
         for frames in (slice(0, 10), slice(141, 151)):
@@ -40,10 +40,26 @@ def test_hears_what_comes_late_and_early(model: nn.Module) -> None:
             assert not torch.equal(model(changed), model(mel_BFT))
 
 
-def test_every_parameter_learns(model: nn.Module) -> None:
+def test_every_parameter_learns_but_the_frozen(model: SpeechModel) -> None:
     model.zero_grad()
     model(torch.randn(2, NUM_MELS, 64)).logsumexp(1).sum().backward()
-    assert [name for name, value in model.named_parameters() if value.grad is None] == []
+    for name, value in model.named_parameters():
+        assert (value.grad is not None) == value.requires_grad, name
+    groups = model.parameter_groups(1e-3, 1e-5)
+    grouped = [id(value) for group in groups for value in group["params"]]
+    assert sorted(grouped) == sorted(id(value) for value in model.parameters() if value.requires_grad)
+    assert all(group["params"] for group in groups)
+    assert {id(value) for group in groups if group["lr"] == 1e-5 for value in group["params"]} == {
+        id(value) for value in model.encoder_parameters()
+    }
+
+
+def test_the_two_halves_are_the_whole(model: SpeechModel) -> None:
+    mel_BFT = torch.randn(3, NUM_MELS, 64)
+    with torch.inference_mode():
+        encoded = model.encode_frozen(mel_BFT)
+        torch.testing.assert_close(model.forward_encoded(encoded), model(mel_BFT), rtol=0, atol=0)
+    assert (encoded is mel_BFT) != model.has_frozen_layers
 
 
 def test_whole_settings_name_the_defaults_too() -> None:
@@ -52,7 +68,7 @@ def test_whole_settings_name_the_defaults_too() -> None:
 
 
 def test_an_unknown_architecture_or_setting_is_named() -> None:
-    with pytest.raises(UsageError, match=r"'transformer' is unknown; known: compact, vgg16-bilstm"):
+    with pytest.raises(UsageError, match=r"'transformer' is unknown; known: compact, vgg16-bilstm, whisper-bilstm"):
         build("transformer", {}, NUM_MELS, NUM_LABELS)
     with pytest.raises(UsageError, match="depth"):
         build("compact", {"depth": 3}, NUM_MELS, NUM_LABELS)

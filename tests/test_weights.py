@@ -144,7 +144,7 @@ def test_vgg16_starts_from_a_checkpoint(tmp_path: Path) -> None:
     save_file(features, tmp_path / "vgg.safetensors")
     for name in ("vgg.pth", "vgg.safetensors"):
         model = Vgg16Bilstm(Vgg16BilstmSettings(), 128, 8)
-        model.load_features(tmp_path / name)
+        model.load_weights(tmp_path / name)
         assert torch.equal(model.features.state_dict()["0.weight"], features["features.0.weight"])
 
 
@@ -154,10 +154,10 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes, suffix: str) ->
     file = tmp_path / f"other.{suffix}"
     file.write_bytes(content)
     with pytest.raises(UsageError, match=rf"--weights .*other\.{suffix}: cannot be read as weights"):
-        Vgg16Bilstm(Vgg16BilstmSettings(), 128, 8).load_features(file)
+        Vgg16Bilstm(Vgg16BilstmSettings(), 128, 8).load_weights(file)
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     torch.save({"features.0.weight": torch.zeros(3)}, tmp_path / "other.pth")
     with pytest.raises(UsageError, match="not VGG16's weights"):
-        Vgg16Bilstm(Vgg16BilstmSettings(), 128, 8).load_features(tmp_path / "other.pth")
+        Vgg16Bilstm(Vgg16BilstmSettings(), 128, 8).load_weights(tmp_path / "other.pth")

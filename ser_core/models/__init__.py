@@ -2,14 +2,17 @@
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from torch import nn
-
-from ser_core.config import Settings
+from ser_core.config import MelSettings, Settings
 from ser_core.errors import UsageError
+from ser_core.models.base import SpeechModel
 from ser_core.models.compact import Compact, CompactSettings
 from ser_core.models.vgg16_bilstm import Vgg16Bilstm, Vgg16BilstmSettings
+from ser_core.models.whisper_bilstm import WhisperBilstm, WhisperBilstmSettings
+
+_WHISPER_MEL = MelSettings(n_fft=400, hop_length=160, num_mels=80, scale="whisper")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,16 +20,24 @@ class Architecture:
     """How a model of one kind is made: its settings, and a builder taking (settings, num_mels, num_labels)."""
 
     settings: type[Settings]
-    build: Callable[[Any, int, int], nn.Module]
+    build: Callable[[Any, int, int], SpeechModel]
+    #: What a new model of this kind hears, where nothing else is said.
+    mel: MelSettings
+
+    @staticmethod
+    def load_weights(model: SpeechModel, file: Path | None) -> None:
+        """Start a model from trained weights, as `SpeechModel.load_weights` says."""
+        model.load_weights(file)
 
 
 ARCHITECTURES: dict[str, Architecture] = {
-    "compact": Architecture(CompactSettings, Compact),
-    "vgg16-bilstm": Architecture(Vgg16BilstmSettings, Vgg16Bilstm),
+    "compact": Architecture(CompactSettings, Compact, MelSettings()),
+    "vgg16-bilstm": Architecture(Vgg16BilstmSettings, Vgg16Bilstm, MelSettings()),
+    "whisper-bilstm": Architecture(WhisperBilstmSettings, WhisperBilstm, _WHISPER_MEL),
 }
 
 
-def build(name: str, settings: dict[str, Any], num_mels: int, num_labels: int) -> nn.Module:
+def build(name: str, settings: dict[str, Any], num_mels: int, num_labels: int) -> SpeechModel:
     """An untrained model of the named architecture, in training mode; settings not given have their defaults.
 
     Raises:

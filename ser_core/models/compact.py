@@ -11,6 +11,8 @@ from torch import Tensor, nn
 
 from ser_core.config import Settings
 from ser_core.errors import UsageError
+from ser_core.models.base import SpeechModel
+from ser_core.models.pooling import attentive_statistics
 
 #: Of each convolution: channels as a multiple of `width`, stride over (mel bands, frames).
 _LAYERS = (
@@ -40,12 +42,11 @@ class CompactSettings(Settings):
             )
 
 
-class Compact(nn.Module):
+class Compact(SpeechModel):
     """Convolutions over bands and time -> BiLSTM over time -> attentive mean and deviation -> one logit a label.
 
     Batch normalisation uses statistics of the batch in training only. In evaluation mode it is a constant scale and
     shift, so an answer does not depend on its neighbours.
-    Pooling: attentive statistics, Okabe et al. 2018 (arXiv 1803.10963).
     """
 
     def __init__(self, settings: CompactSettings, num_mels: int, num_labels: int) -> None:
@@ -64,12 +65,12 @@ class Compact(nn.Module):
         # Twice as fast on CPUs as the default layout.
         self.convolutions.to(memory_format=torch.channels_last)
 
-    def forward(self, mel_BFT: Tensor) -> Tensor:
-        """Logits (B, C) of normalised log-mel windows of any T >= 1."""
-        maps_BDFS = self.convolutions(mel_BFT.unsqueeze(1))
+    def forward_encoded(self, encoded: Tensor) -> Tensor:
+        """Logits (B, C) of normalised log-mel windows (B, F, T): nothing is frozen here."""
+        maps_BDFS = self.convolutions(encoded.unsqueeze(1))
         steps_BSH = self.to_steps(maps_BDFS.flatten(1, 2).transpose(1, 2))
         steps_BSH, _ = self.lstm(self.dropout(steps_BSH))
-        pooled_BH = _attentive_statistics(steps_BSH, self.attention(steps_BSH))
+        pooled_BH = attentive_statistics(steps_BSH, self.attention(steps_BSH))
         logits_BC: Tensor = self.classify(self.dropout(pooled_BH))
         return logits_BC
 
@@ -80,11 +81,3 @@ def _conv(channels_in: int, channels_out: int, stride: tuple[int, int]) -> nn.Mo
         nn.BatchNorm2d(channels_out),
         nn.ReLU(),
     )
-
-
-def _attentive_statistics(steps_BSH: Tensor, scores_BS1: Tensor) -> Tensor:
-    """Mean and standard deviation over the steps, weighted by the softmax of their scores: (B, 2H)."""
-    weights_BS1 = scores_BS1.softmax(dim=1)
-    mean_BH = (weights_BS1 * steps_BSH).sum(dim=1)
-    variance_BH = (weights_BS1 * (steps_BSH - mean_BH.unsqueeze(1)).square()).sum(dim=1)
-    return torch.cat([mean_BH, variance_BH.clamp(min=1e-6).sqrt()], dim=1)

@@ -12,6 +12,8 @@ from torch.nn.functional import pad
 
 from ser_core.config import Settings
 from ser_core.errors import UsageError
+from ser_core.models.base import SpeechModel
+from ser_core.models.checkpoints import read_checkpoint
 
 _CHANNELS = 512
 #: VGG16 halves both sides five times.
@@ -26,7 +28,7 @@ class Vgg16BilstmSettings(Settings):
     dropout: float = 0.4
 
 
-class Vgg16Bilstm(nn.Module):
+class Vgg16Bilstm(SpeechModel):
     """VGG16 features -> BiLSTM over time -> mean over time -> one logit a label. At least 32 mel bands."""
 
     def __init__(self, settings: Vgg16BilstmSettings, num_mels: int, num_labels: int) -> None:
@@ -42,22 +44,26 @@ class Vgg16Bilstm(nn.Module):
         self.classify = nn.Linear(2 * settings.lstm_units, num_labels)
         self.features.to(memory_format=torch.channels_last)
 
-    def forward(self, mel_BFT: Tensor) -> Tensor:
-        """Logits (B, C) of normalised log-mel windows of any T >= 1; under 32 frames the last one is repeated."""
-        missing = max(0, _REDUCTION - mel_BFT.shape[2])
-        image_B3FT = pad(mel_BFT, (0, missing), mode="replicate").unsqueeze(1).expand(-1, 3, -1, -1)
+    def forward_encoded(self, encoded: Tensor) -> Tensor:
+        """Logits (B, C) of normalised log-mel windows (B, F, T); under 32 frames the last one is repeated."""
+        missing = max(0, _REDUCTION - encoded.shape[2])
+        image_B3FT = pad(encoded, (0, missing), mode="replicate").unsqueeze(1).expand(-1, 3, -1, -1)
         maps_BDFS = self.features(image_B3FT.contiguous(memory_format=torch.channels_last))
         steps_BSH, _ = self.lstm(maps_BDFS.flatten(1, 2).transpose(1, 2))
         logits_BC: Tensor = self.classify(self.dropout(steps_BSH.mean(dim=1)))
         return logits_BC
 
-    def load_features(self, file: Path | None) -> None:
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """The convolutions'."""
+        return list(self.features.parameters())
+
+    def load_weights(self, file: Path | None) -> None:
         """Start the convolutions from trained ones: a checkpoint of VGG16, or torchvision's ImageNet weights for None.
 
         Raises:
             UsageError: the file is no VGG16 checkpoint, or the ImageNet weights cannot be downloaded.
         """
-        state = _imagenet_state() if file is None else _checkpoint_state(file)
+        state = _imagenet_state() if file is None else read_checkpoint(file)
         features = {name.removeprefix("features."): value for name, value in state.items() if "classifier" not in name}
         try:
             self.features.load_state_dict(features)
@@ -76,19 +82,4 @@ def _imagenet_state() -> dict[str, Tensor]:
         raise UsageError(
             f"--weights imagenet: cannot be downloaded ({error}); give a file, or none to start from scratch"
         ) from error
-    return state
-
-
-def _checkpoint_state(file: Path) -> dict[str, Tensor]:
-    from pickle import UnpicklingError
-
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        state: dict[str, Tensor] = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
-        raise UsageError(f"--weights {file}: cannot be read as weights ({type(error).__name__})") from error
     return state

@@ -1,0 +1,63 @@
+"""What every architecture offers to training and scoring, so that neither asks which one it holds.
+
+Shape letters: B windows, F mel bands, T mel frames, C labels.
+"""
+
+import abc
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from ser_core.errors import UsageError
+
+
+class SpeechModel(nn.Module, abc.ABC):
+    """Normalised log-mel (B, F, T) -> logits (B, C), in two halves: frozen layers, and what learns.
+
+    What frozen layers give does not change while a model trains, so a training may keep it and skip them:
+    `forward(mel) == forward_encoded(encode_frozen(mel))`.
+    """
+
+    @property
+    def has_frozen_layers(self) -> bool:
+        """Whether `encode_frozen` does any work that is worth keeping."""
+        return False
+
+    def forward(self, mel_BFT: Tensor) -> Tensor:
+        """Logits (B, C) of normalised log-mel windows of any T >= 1."""
+        return self.forward_encoded(self.encode_frozen(mel_BFT))
+
+    def encode_frozen(self, mel_BFT: Tensor) -> Tensor:
+        """What the frozen layers give, (B, ...), without gradient; the mel itself where nothing is frozen.
+
+        It may be kept as float16: `forward_encoded` takes it back.
+        """
+        return mel_BFT
+
+    @abc.abstractmethod
+    def forward_encoded(self, encoded: Tensor) -> Tensor:
+        """Logits (B, C) from what `encode_frozen` gave."""
+
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """The learning parameters that may start from trained ones, and then want small steps; none if there are none.
+
+        Every other learning parameter is of the head.
+        """
+        return []
+
+    def parameter_groups(self, learning_rate: float, encoder_learning_rate: float) -> list[dict[str, Any]]:
+        """What an optimizer of torch takes: the head at one rate, the encoder at the other; empty groups left out."""
+        encoder = self.encoder_parameters()
+        of_encoder = {id(parameter) for parameter in encoder}
+        head = [value for value in self.parameters() if value.requires_grad and id(value) not in of_encoder]
+        groups = [{"params": head, "lr": learning_rate}, {"params": encoder, "lr": encoder_learning_rate}]
+        return [group for group in groups if group["params"]]
+
+    def load_weights(self, file: Path | None) -> None:
+        """Start the encoder from trained weights; None: those that are published for the architecture.
+
+        Raises:
+            UsageError: the file does not hold them, or the architecture has none to start from.
+        """
+        raise UsageError(f"--weights {file or 'imagenet'}: this architecture starts from scratch; leave it out")

@@ -1,0 +1,28 @@
+"""Steps over time -> one vector a window.
+
+Shape letters: B windows, S steps, H features.
+"""
+
+import torch
+from torch import Tensor
+
+#: Keeps the root's gradient finite where nothing moves.
+_MIN_VARIANCE = 1e-6
+
+
+def statistics(steps_BSH: Tensor) -> Tensor:
+    """Mean and standard deviation over the steps: (B, 2H)."""
+    mean_BH = steps_BSH.mean(dim=1)
+    variance_BH = (steps_BSH - mean_BH.unsqueeze(1)).square().mean(dim=1)
+    return torch.cat([mean_BH, variance_BH.clamp(min=_MIN_VARIANCE).sqrt()], dim=1)
+
+
+def attentive_statistics(steps_BSH: Tensor, scores_BS1: Tensor) -> Tensor:
+    """Mean and standard deviation over the steps, weighted by the softmax of their scores: (B, 2H).
+
+    Okabe et al. 2018 (arXiv 1803.10963).
+    """
+    weights_BS1 = scores_BS1.softmax(dim=1)
+    mean_BH = (weights_BS1 * steps_BSH).sum(dim=1)
+    variance_BH = (weights_BS1 * (steps_BSH - mean_BH.unsqueeze(1)).square()).sum(dim=1)
+    return torch.cat([mean_BH, variance_BH.clamp(min=_MIN_VARIANCE).sqrt()], dim=1)

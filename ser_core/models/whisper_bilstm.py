@@ -1,0 +1,167 @@
+"""`whisper-bilstm`: the first layers of Whisper-base's encoder, mixed, read along time by a BiLSTM.
+
+Shape letters: B windows, F mel bands, T mel frames, S steps (T / 2), L layers, H features, C labels.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import layer_norm
+
+from ser_core.config import Settings
+from ser_core.errors import UsageError
+from ser_core.models.base import SpeechModel
+from ser_core.models.checkpoints import read_checkpoint
+from ser_core.models.pooling import attentive_statistics, statistics
+from ser_core.models.whisper_encoder import WhisperEncoder, positions
+
+_PREFIXES = ("model.encoder.", "encoder.")
+#: float16 rounds the published sinusoids by half of it.
+_POSITION_TOLERANCE = 1e-3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WhisperBilstmSettings(Settings):
+    """Sizes of the encoder (by default whisper-base's), how much of it learns, and the head."""
+
+    #: How many of the encoder's blocks are there; whisper-base has 6.
+    num_layers: int = 5
+    #: The convolutions and so many blocks keep their weights; 0: all learns.
+    frozen_layers: int = 5
+    #: The head reads a learned mix of the layers from this one on; 0: what the convolutions give, 1: the first block.
+    first_mixed_layer: int = 2
+    width: int = 512
+    num_heads: int = 8
+    mlp_width: int = 2048
+    lstm_units: int = 128
+    #: How the BiLSTM's steps become one vector: their weighted mean, or weighted mean and standard deviation.
+    pooling: Literal["attention", "attentive-statistics"] = "attentive-statistics"
+    #: Beside it, the plain mean and standard deviation over time of the mixed layers.
+    statistics: bool = True
+    dropout: float = 0.4
+
+    def __post_init__(self) -> None:
+        sizes = (self.num_layers, self.width, self.num_heads, self.mlp_width, self.lstm_units)
+        if min(sizes) < 1 or self.width % (2 * self.num_heads) or self.width < 4:
+            raise UsageError("whisper-bilstm: sizes must be at least 1, and width a multiple of twice num_heads")
+        for name in ("frozen_layers", "first_mixed_layer"):
+            if not 0 <= getattr(self, name) <= self.num_layers:
+                raise UsageError(f"whisper-bilstm: {name} must be 0 to num_layers ({self.num_layers})")
+
+
+class WhisperBilstm(SpeechModel):
+    """Encoder -> softmax mix of normed layers -> BiLSTM -> attention pooling (and plain statistics) -> logits."""
+
+    def __init__(self, settings: WhisperBilstmSettings, num_mels: int, num_labels: int) -> None:
+        super().__init__()
+        self._settings = settings
+        self.encoder = WhisperEncoder(
+            num_mels, settings.width, settings.num_heads, settings.mlp_width, settings.num_layers
+        )
+        for module in self._frozen_modules():
+            module.requires_grad_(False)
+        self.mix_L = nn.Parameter(torch.zeros(1 + settings.num_layers - settings.first_mixed_layer))
+        self.lstm = nn.LSTM(settings.width, settings.lstm_units, batch_first=True, bidirectional=True)
+        self.attention = nn.Linear(2 * settings.lstm_units, 1)
+        self.dropout = nn.Dropout(settings.dropout)
+        parts = 1 + (settings.pooling == "attentive-statistics")
+        num_pooled = 2 * settings.lstm_units * parts + 2 * settings.width * settings.statistics
+        self.classify = nn.Linear(num_pooled, num_labels)
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        if not self.has_frozen_layers:
+            return []
+        return [self.encoder.conv1, self.encoder.conv2, *self.encoder.layers[: self._settings.frozen_layers]]
+
+    @property
+    def has_frozen_layers(self) -> bool:
+        """Whether the convolutions and at least one block are frozen."""
+        return self._settings.frozen_layers > 0
+
+    @property
+    def _first_kept(self) -> int:
+        return min(self._settings.first_mixed_layer, self._settings.frozen_layers)
+
+    def encode_frozen(self, mel_BFT: Tensor) -> Tensor:
+        """The frozen layers that are still needed, (B, L, S, H): those that are mixed, and the last one."""
+        if not self.has_frozen_layers:
+            return mel_BFT
+        with torch.no_grad():
+            layers = self._run([self.encoder.embed(mel_BFT)], 0, self._settings.frozen_layers)
+            return torch.stack(layers[self._first_kept :], dim=1)
+
+    def forward_encoded(self, encoded: Tensor) -> Tensor:
+        """Logits (B, C) from what `encode_frozen` gave, float16 or as it came."""
+        settings = self._settings
+        if self.has_frozen_layers:
+            kept_BLSH = encoded.float() if encoded.dtype == torch.float16 else encoded
+            first, layers = self._first_kept, list(kept_BLSH.unbind(dim=1))
+        else:
+            first, layers = 0, [self.encoder.embed(encoded)]
+        layers = self._run(layers, settings.frozen_layers, settings.num_layers)
+        return self._head(self._mix(layers[settings.first_mixed_layer - first :]))
+
+    def _run(self, layers: list[Tensor], start: int, end: int) -> list[Tensor]:
+        """`layers`, and after them what the blocks from `start` to `end` make of the last one."""
+        layers = list(layers)
+        for block in self.encoder.layers[start:end]:
+            layers.append(block(layers[-1]))
+        return layers
+
+    def _mix(self, layers: list[Tensor]) -> Tensor:
+        weights = self.mix_L.softmax(dim=0)
+        normed = (layer_norm(layer_BSH, layer_BSH.shape[2:]) for layer_BSH in layers)
+        return torch.stack([weight * layer_BSH for weight, layer_BSH in zip(weights, normed, strict=True)]).sum(dim=0)
+
+    def _head(self, mixed_BSH: Tensor) -> Tensor:
+        steps_BSH, _ = self.lstm(self.dropout(mixed_BSH))
+        pooled = attentive_statistics(steps_BSH, self.attention(steps_BSH))
+        if self._settings.pooling == "attention":
+            pooled = pooled[:, : steps_BSH.shape[2]]
+        if self._settings.statistics:
+            pooled = torch.cat([pooled, statistics(mixed_BSH)], dim=1)
+        logits_BC: Tensor = self.classify(self.dropout(pooled))
+        return logits_BC
+
+    def encoder_parameters(self) -> list[nn.Parameter]:
+        """What of the encoder is not frozen."""
+        return [parameter for parameter in self.encoder.parameters() if parameter.requires_grad]
+
+    def load_weights(self, file: Path | None) -> None:
+        """Start the encoder from the published openai/whisper-base, or from its encoder alone; layers above go.
+
+        Raises:
+            UsageError: the file cannot be read, or holds no encoder of these sizes.
+        """
+        if file is None:
+            raise UsageError("--weights imagenet: whisper-bilstm starts from Whisper's weights; give their file")
+        found = _encoder_tensors(read_checkpoint(file))
+        for name, expected in self.encoder.state_dict().items():
+            tensor = found.get(name)
+            if tensor is None:
+                raise UsageError(f"--weights {file}: no encoder of openai/whisper-base ('{name}' is missing)")
+            if tensor.shape != expected.shape:
+                raise UsageError(
+                    f"--weights {file}: '{name}' is {tuple(tensor.shape)} instead of {tuple(expected.shape)}: "
+                    "give openai/whisper-base, or the sizes of this one as architecture settings"
+                )
+        _check_positions(file, found.get("embed_positions.weight"))
+        self.encoder.load_state_dict({name: found[name] for name in self.encoder.state_dict()})
+
+
+def _encoder_tensors(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    for prefix in _PREFIXES:
+        if tensors := {name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)}:
+            return tensors
+    return state
+
+
+def _check_positions(file: Path, found_SH: Tensor | None) -> None:
+    """Positions are computed here: a file with others is of another encoder."""
+    if found_SH is not None and not torch.allclose(
+        found_SH.float(), positions(*found_SH.shape), rtol=0, atol=_POSITION_TOLERANCE
+    ):
+        raise UsageError(f"--weights {file}: 'embed_positions.weight' is not Whisper's; give openai/whisper-base")

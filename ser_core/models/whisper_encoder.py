@@ -1,0 +1,76 @@
+"""Whisper's encoder (Radford et al. 2022, arXiv 2212.04356), for windows of any length: never padded to 30 s.
+
+Shape letters: B windows, F mel bands, T mel frames, S steps (T / 2), H features, N heads, D features of a head.
+
+Parameters are named as in the published checkpoints (`model.encoder.` of openai/whisper-base), so they load as
+they are. The last layer norm is not here: what this program reads is the layers themselves.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, scaled_dot_product_attention
+
+_KERNEL_FRAMES = 3
+
+
+class WhisperEncoder(nn.Module):
+    """Two convolutions and sinusoidal positions (`embed`), then pre-norm blocks of self-attention (`layers`)."""
+
+    def __init__(self, num_mels: int, width: int, num_heads: int, mlp_width: int, num_layers: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv1d(num_mels, width, _KERNEL_FRAMES, padding=1)
+        self.conv2 = nn.Conv1d(width, width, _KERNEL_FRAMES, stride=2, padding=1)
+        self.layers = nn.ModuleList(_Block(width, num_heads, mlp_width) for _ in range(num_layers))
+
+    def embed(self, mel_BFT: Tensor) -> Tensor:
+        """What the first block sees, (B, S, H): one step for two frames, S = (T + 1) // 2."""
+        maps_BHS = gelu(self.conv2(gelu(self.conv1(mel_BFT))))
+        steps_BSH = maps_BHS.transpose(1, 2)
+        return steps_BSH + positions(steps_BSH.shape[1], steps_BSH.shape[2]).to(steps_BSH)
+
+
+def positions(num_steps: int, width: int) -> Tensor:
+    """Sinusoids (S, H), float32: sines, then cosines, of wavelengths from 2 pi to 10,000 x 2 pi steps."""
+    num_waves = width // 2
+    frequency_H = torch.exp(torch.arange(num_waves) * (-math.log(10_000.0) / (num_waves - 1)))
+    angle_SH = torch.arange(num_steps).unsqueeze(1) * frequency_H
+    return torch.cat([angle_SH.sin(), angle_SH.cos()], dim=1)
+
+
+class _Block(nn.Module):
+    """Self-attention and an MLP, each on the normed steps and added to them."""
+
+    def __init__(self, width: int, num_heads: int, mlp_width: int) -> None:
+        super().__init__()
+        self.self_attn_layer_norm = nn.LayerNorm(width)
+        self.self_attn = _SelfAttention(width, num_heads)
+        self.final_layer_norm = nn.LayerNorm(width)
+        self.fc1 = nn.Linear(width, mlp_width)
+        self.fc2 = nn.Linear(mlp_width, width)
+
+    def forward(self, steps_BSH: Tensor) -> Tensor:
+        steps_BSH = steps_BSH + self.self_attn(self.self_attn_layer_norm(steps_BSH))
+        mlp_BSH: Tensor = self.fc2(gelu(self.fc1(self.final_layer_norm(steps_BSH))))
+        return steps_BSH + mlp_BSH
+
+
+class _SelfAttention(nn.Module):
+    def __init__(self, width: int, num_heads: int) -> None:
+        super().__init__()
+        self._num_heads = num_heads
+        self.q_proj = nn.Linear(width, width)
+        # A bias of the keys would add the same to all scores of a query: softmax takes no notice.
+        self.k_proj = nn.Linear(width, width, bias=False)
+        self.v_proj = nn.Linear(width, width)
+        self.out_proj = nn.Linear(width, width)
+
+    def forward(self, steps_BSH: Tensor) -> Tensor:
+        query, key, value = (
+            project(steps_BSH).unflatten(2, (self._num_heads, -1)).transpose(1, 2)
+            for project in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        heard_BNSD = scaled_dot_product_attention(query, key, value)
+        out_BSH: Tensor = self.out_proj(heard_BNSD.transpose(1, 2).flatten(2))
+        return out_BSH

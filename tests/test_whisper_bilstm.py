@@ -1,0 +1,190 @@
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import nn
+
+from ser_core.errors import UsageError
+from ser_core.models import build
+from ser_core.models.whisper_bilstm import WhisperBilstm, WhisperBilstmSettings
+from ser_core.models.whisper_encoder import WhisperEncoder, positions
+
+NUM_MELS, NUM_LABELS = 20, 5
+TINY: dict[str, Any] = {
+    "num_layers": 3, "frozen_layers": 2, "first_mixed_layer": 1,
+    "width": 16, "num_heads": 2, "mlp_width": 24, "lstm_units": 6,
+}  # fmt: skip
+Tensors = dict[str, torch.Tensor]
+
+
+def tiny(**changes: Any) -> WhisperBilstm:
+    torch.manual_seed(3)
+    return WhisperBilstm(WhisperBilstmSettings(**TINY | changes), NUM_MELS, NUM_LABELS).eval()
+
+
+def reference_layer(tensors: Tensors, prefix: str) -> nn.TransformerEncoderLayer:
+    """torch's own pre-norm block with the weights of one of ours."""
+    layer = nn.TransformerEncoderLayer(16, 2, 24, dropout=0.0, activation="gelu", norm_first=True, batch_first=True)
+    of = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    weights = [of[f"self_attn.{name}_proj.weight"] for name in "qkv"]
+    biases = [of["self_attn.q_proj.bias"], torch.zeros(16), of["self_attn.v_proj.bias"]]
+    layer.load_state_dict(
+        {
+            "self_attn.in_proj_weight": torch.cat(weights),
+            "self_attn.in_proj_bias": torch.cat(biases),
+            "self_attn.out_proj.weight": of["self_attn.out_proj.weight"],
+            "self_attn.out_proj.bias": of["self_attn.out_proj.bias"],
+            **{f"linear{i}.{kind}": of[f"fc{i}.{kind}"] for i in (1, 2) for kind in ("weight", "bias")},
+            **{f"norm1.{kind}": of[f"self_attn_layer_norm.{kind}"] for kind in ("weight", "bias")},
+            **{f"norm2.{kind}": of[f"final_layer_norm.{kind}"] for kind in ("weight", "bias")},
+        }
+    )
+    return layer.train()
+
+
+def convolved(signal_CT: NDArray[Any], weight_DCK: NDArray[Any], bias_D: NDArray[Any], stride: int) -> NDArray[Any]:
+    """A convolution of width 3 padded by one, then GELU, by the book."""
+    padded = np.pad(signal_CT, ((0, 0), (1, 1)))
+    starts = range(0, signal_CT.shape[1], stride)
+    out = np.stack([np.tensordot(weight_DCK, padded[:, start : start + 3], 2) + bias_D for start in starts], axis=1)
+    return 0.5 * out * (1 + np.vectorize(math.erf)(out / math.sqrt(2)))
+
+
+@pytest.mark.parametrize("num_frames", [1, 2, 31])
+def test_the_encoder_is_whispers(num_frames: int) -> None:
+    encoder = tiny().encoder
+    mel_BFT = torch.randn(2, NUM_MELS, num_frames)
+    state = {name: value.double().numpy() for name, value in encoder.state_dict().items()}
+    num_steps = (num_frames + 1) // 2
+    time = np.arange(num_steps)[:, None] / 10_000 ** (np.arange(8) / 7)
+    for mel_FT, ours_SH in zip(mel_BFT, encoder.embed(mel_BFT), strict=True):
+        first = convolved(mel_FT.double().numpy(), state["conv1.weight"], state["conv1.bias"], 1)
+        second = convolved(first, state["conv2.weight"], state["conv2.bias"], 2)
+        expected = second.T + np.concatenate([np.sin(time), np.cos(time)], axis=1)
+        np.testing.assert_allclose(ours_SH.detach().numpy(), expected, atol=1e-5)
+    steps_BSH = torch.randn(2, num_steps, 16)
+    for index, block in enumerate(encoder.layers):
+        reference = reference_layer(encoder.state_dict(), f"layers.{index}.")
+        torch.testing.assert_close(block(steps_BSH), reference(steps_BSH), rtol=0, atol=1e-5)
+
+
+def test_windows_may_be_longer_than_whispers_thirty_seconds() -> None:
+    with torch.inference_mode():
+        assert tiny()(torch.randn(1, NUM_MELS, 3_100)).isfinite().all()
+    assert positions(1_600, 16).shape == (1_600, 16)
+
+
+@pytest.mark.parametrize("frozen", [0, 1, 2, 3])
+@pytest.mark.parametrize("first_mixed", [0, 2, 3])
+def test_what_is_frozen_does_not_matter_to_the_answer(frozen: int, first_mixed: int) -> None:
+    mel_BFT = torch.randn(4, NUM_MELS, 40)
+    plain = tiny(frozen_layers=0, first_mixed_layer=first_mixed)
+    frozen_model = tiny(frozen_layers=frozen, first_mixed_layer=first_mixed)
+    assert frozen_model.has_frozen_layers == (frozen > 0)
+    with torch.no_grad():
+        expected = plain(mel_BFT)
+        torch.testing.assert_close(frozen_model(mel_BFT), expected, rtol=0, atol=1e-6)
+        kept = frozen_model.encode_frozen(mel_BFT)
+        torch.testing.assert_close(frozen_model.forward_encoded(kept), expected, rtol=0, atol=1e-6)
+        if frozen:
+            torch.testing.assert_close(frozen_model.forward_encoded(kept.half()), expected, rtol=0, atol=5e-3)
+            # Only what is mixed or read on is kept.
+            assert kept.shape == (4, 1 + frozen - min(frozen, first_mixed), 20, 16)
+
+
+@pytest.mark.parametrize(("frozen", "learning"), [(0, {"conv1", "conv2", "0", "1", "2"}), (2, {"2"}), (3, set())])
+def test_frozen_layers_get_no_gradient(frozen: int, learning: set[str]) -> None:
+    model = tiny(frozen_layers=frozen).train()
+    model(torch.randn(2, NUM_MELS, 40)).logsumexp(1).sum().backward()
+    names = {name.removeprefix("layers.").split(".")[0] for name, value in model.encoder.named_parameters()
+             if value.grad is not None}  # fmt: skip
+    assert names == learning
+    assert len(model.encoder_parameters()) == sum(value.grad is not None for value in model.encoder.parameters())
+    assert not model.encode_frozen(torch.randn(2, NUM_MELS, 40)).requires_grad
+
+
+@pytest.mark.parametrize("pooling", ["attention", "attentive-statistics"])
+@pytest.mark.parametrize("statistics", [False, True])
+def test_every_head_learns(pooling: str, statistics: bool) -> None:
+    model = tiny(pooling=pooling, statistics=statistics).train()
+    logits_BC = model(torch.randn(2, NUM_MELS, 40))
+    assert logits_BC.shape == (2, NUM_LABELS)
+    logits_BC.logsumexp(1).sum().backward()
+    assert all(value.grad is not None for value in model.parameters() if value.requires_grad)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"frozen_layers": 4}, r"frozen_layers must be 0 to num_layers \(3\)"),
+        ({"first_mixed_layer": 4}, r"first_mixed_layer must be 0 to num_layers \(3\)"),
+        ({"num_heads": 3}, "width a multiple of twice num_heads"),
+        ({"num_layers": 0}, "sizes must be at least 1"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_one_clear_line(changes: dict[str, int], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        build("whisper-bilstm", TINY | changes, NUM_MELS, NUM_LABELS)
+
+
+def published(prefix: str = "model.encoder.", num_layers: int = 4) -> Tensors:
+    """A checkpoint as Whisper's are published, with one block more than is wanted, in half precision."""
+    torch.manual_seed(8)
+    tensors = WhisperEncoder(NUM_MELS, 16, 2, 24, num_layers).state_dict()
+    tensors |= {"embed_positions.weight": positions(50, 16), "layer_norm.weight": torch.ones(16)}
+    return {prefix + name: value.half() for name, value in tensors.items()} | {"proj_out.weight": torch.zeros(2, 2)}
+
+
+def write(tensors: Tensors, file: Path) -> Path:
+    if file.suffix == ".safetensors":
+        save_file(tensors, file)
+    else:
+        torch.save(tensors, file)
+    return file
+
+
+@pytest.mark.parametrize("prefix", ["model.encoder.", "encoder.", ""])
+@pytest.mark.parametrize("name", ["whisper.safetensors", "pytorch_model.bin", "whisper.pt"])
+def test_starts_from_published_weights(tmp_path: Path, prefix: str, name: str) -> None:
+    tensors = published(prefix)
+    model = tiny()
+    model.load_weights(write(tensors, tmp_path / name))
+    for part, value in model.encoder.state_dict().items():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, tensors[prefix + part].float()), part
+    assert [value.requires_grad for value in model.encoder.layers.parameters()].count(True) == 15
+
+
+@pytest.mark.parametrize(
+    ("tensors", "words"),
+    [
+        ({"features.0.weight": torch.zeros(3)}, r"no encoder of openai/whisper-base \('conv1.weight' is missing\)"),
+        (published(num_layers=2), r"'layers.2.[a-z_.0-9]+' is missing"),
+        (published() | {"model.encoder.conv1.bias": torch.zeros(384)}, r"'conv1.bias' is \(384,\) instead of \(16,\)"),
+        (published() | {"model.encoder.embed_positions.weight": torch.ones(50, 16)}, "'embed_positions.weight' is not"),
+    ],
+)
+def test_weights_of_another_kind_are_one_clear_line(tmp_path: Path, tensors: Tensors, words: str) -> None:
+    file = write(tensors, tmp_path / "other.safetensors")
+    model = tiny()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(UsageError, match=rf"^--weights .*other.safetensors: .*{words}") as refusal:
+        model.load_weights(file)
+    assert "\n" not in str(refusal.value)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_what_is_no_checkpoint_is_one_clear_line(tmp_path: Path) -> None:
+    file = tmp_path / "list.pt"
+    torch.save([1, 2], file)
+    with pytest.raises(UsageError, match="is missing"):
+        tiny().load_weights(file)
+    with pytest.raises(UsageError, match="whisper-bilstm starts from Whisper's weights"):
+        tiny().load_weights(None)
+    with pytest.raises(UsageError, match="starts from scratch"):
+        build("compact", {}, NUM_MELS, NUM_LABELS).load_weights(file)
