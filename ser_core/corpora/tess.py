@@ -1,11 +1,13 @@
 """TESS: acted English words, 2 women, 7 emotions (Pichora-Fuller & Dupuis 2020, doi 10.5683/SP2/E8H2MF).
 
-CC BY-NC-ND 4.0. A file is named `OAF_back_ps.wav`: speaker, word, emotion (`ps`: pleasant surprise).
+A file is named `OAF_back_ps.wav`: speaker, word, emotion (`ps`: pleasant surprise). Each word is spoken in the
+sentence "Say the word ...".
 """
 
+import re
 from pathlib import Path
 
-from ser_core.corpora.names import Clip
+from ser_core.corpora.names import Clip, ClipName, Corpus
 from ser_core.errors import SourceError
 
 EMOTIONS = {
@@ -17,6 +19,35 @@ EMOTIONS = {
     "disgust": "disgust",
     "ps": "surprised",
 }
+_NAME = re.compile(rf"(OAF|YAF)_([a-z]+)_({'|'.join(EMOTIONS)})")
+#: The corpus has this one misnamed.
+_MISNAMED = {"OA_bite_neutral": "OAF_bite_neutral"}
+
+
+def parse(path: str) -> ClipName | None:
+    """Read a name."""
+    stem = Path(path).stem
+    clip = _MISNAMED.get(stem, stem)
+    match = _NAME.fullmatch(clip)
+    if match is None:
+        return None
+    speaker, word, emotion = match.groups()
+    return ClipName(
+        clip=clip,
+        emotion=EMOTIONS[emotion],
+        speaker=f"tess-{speaker}",
+        gender="female",
+        language="en",
+        statement=f"Say the word {word}",
+    )
+
+
+CORPUS = Corpus(
+    name="tess",
+    licence="CC BY-NC-ND 4.0 (Pichora-Fuller & Dupuis 2020, doi 10.5683/SP2/E8H2MF)",
+    example="OAF_back_ps.wav",
+    parse=parse,
+)
 
 
 def speech_clips(folder: Path) -> list[Clip]:
@@ -25,12 +56,8 @@ def speech_clips(folder: Path) -> list[Clip]:
     Raises:
         SourceError: there is none.
     """
-    named = [(file, file.stem.split("_")) for file in sorted(folder.rglob("*_*_*.*"))]
-    clips = [
-        Clip(file=file, emotion=EMOTIONS[parts[2]], speaker=f"tess-{parts[0]}")
-        for file, parts in named
-        if len(parts) == 3 and parts[2] in EMOTIONS
-    ]
+    named = [(file, parse(str(file))) for file in sorted(folder.rglob("*_*_*.*"))]
+    clips = [Clip(file=file, emotion=name.emotion, speaker=name.speaker) for file, name in named if name is not None]
     if not clips:
-        raise SourceError(f"{folder}: no TESS clip (OAF_back_ps.wav) below it")
+        raise SourceError(f"{folder}: no TESS clip ({CORPUS.example}) below it")
     return clips

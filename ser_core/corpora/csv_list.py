@@ -1,0 +1,129 @@
+"""A corpus of one's own: a CSV file that says of every clip what other corpora say by its name."""
+
+import io
+import re
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import csv
+
+from ser_core.corpora.names import LABELS
+from ser_core.corpora.reading import UNREADABLE, FoundClips, LeftOutFile, iter_files
+from ser_core.errors import SourceError, UsageError
+from ser_core.listing import Skipped
+from ser_core.manifest import MANIFEST_SCHEMA
+from ser_core.paths import escape_path
+from ser_core.source import Source
+from ser_core.storage import Location, faults_of, read
+
+REQUIRED = ("path", "emotion", "speaker")
+OPTIONAL = ("gender", "language", "modality", "vocal_channel", "intensity", "statement", "repetition")
+#: Other words for the common labels.
+SYNONYMS = {
+    "calmness": "calm",
+    "happiness": "happy",
+    "joy": "happy",
+    "sadness": "sad",
+    "anger": "angry",
+    "fear": "fearful",
+    "disgusted": "disgust",
+    "surprise": "surprised",
+}
+_GENDERS = {"m": "male", "f": "female"}
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+
+
+def read_csv(text: str, name: str | None, language: str | None, taken: frozenset[str]) -> FoundClips:
+    """Read a CSV file, local or s3://, with the columns path, emotion, speaker and any of OPTIONAL.
+
+    Args:
+        text: the file; relative paths in it are relative to its folder.
+        name: of the corpus; None: the file's, without its suffix. A speaker becomes `<name>-<speaker>`.
+        language: of the rows that tell none.
+        taken: names that another corpus has.
+
+    Raises:
+        UsageError: it is no .csv file, or the name cannot be used.
+        SourceError: it cannot be read, lacks a column, or holds no clip; a repetition is no number.
+        ServiceError: the bucket or file system failed as a whole.
+    """
+    source = Source.parse(text)
+    if source.kind != "list" or not source.name.lower().endswith(".csv"):
+        raise UsageError(f"SOURCE {source.describe()}: give a .csv file with the columns {', '.join(REQUIRED)}")
+    corpus = _checked_name(name or source.name[: -len(".csv")].lower(), taken)
+    table = _read_columns(source.root.join(source.name))
+    size_of = dict(iter_files(source, Skipped()))
+    rows: list[dict[str, Any]] = []
+    left_out: list[LeftOutFile] = []
+    for number, record in enumerate(table.to_pylist(), start=1):
+        facts = {column: (value or "").strip() or None for column, value in record.items() if column != "path"}
+        path, reason = _checked_row(source, size_of, record["path"] or "", facts)
+        if reason is not None:
+            left_out.append(LeftOutFile(path or f"row {number}", reason, False))
+            continue
+        emotion = str(facts["emotion"]).lower()
+        gender = facts["gender"] and facts["gender"].lower()
+        rows.append(
+            facts
+            | {"path": path, "corpus": corpus, "emotion": SYNONYMS.get(emotion, emotion)}
+            | {"speaker": f"{corpus}-{facts['speaker']}", "gender": gender and _GENDERS.get(gender, gender)}
+            | {"language": facts["language"] or language, "repetition": _number(facts["repetition"], source, number)}
+        )
+    if not rows:
+        why = f"; {left_out[0].path}: {left_out[0].reason}" if left_out else ""
+        raise SourceError(f"SOURCE {source.describe()}: holds no clip{why}")
+    return FoundClips(pa.Table.from_pylist(rows, MANIFEST_SCHEMA), tuple(left_out))
+
+
+def _checked_name(name: str, taken: frozenset[str]) -> str:
+    if _NAME.fullmatch(name) is None:
+        raise UsageError(f"'{name}' cannot name a corpus; give --name of letters a-z, digits, '-', '_' and '.'")
+    if name in taken:
+        raise UsageError(f"'{name}' is another corpus; give this one a --name of its own")
+    return name
+
+
+def _read_columns(location: Location) -> pa.Table:
+    """REQUIRED and OPTIONAL as texts; what the file lacks is null."""
+    wanted = [*REQUIRED, *OPTIONAL]
+    convert = csv.ConvertOptions(column_types=dict.fromkeys(wanted, pa.string()))
+    try:
+        with faults_of(location):
+            data = read(location)
+        parse = csv.ParseOptions(newlines_in_values=True)
+        table = csv.read_csv(io.BytesIO(data), parse_options=parse, convert_options=convert)
+    except OSError as error:
+        raise SourceError(f"SOURCE {location}: cannot be read ({error.strerror or 'access is denied'})") from error
+    except pa.ArrowException as error:
+        raise SourceError(f"SOURCE {location}: {str(error).splitlines()[0]}") from error
+    missing = [column for column in REQUIRED if column not in table.column_names]
+    if missing:
+        raise SourceError(f"SOURCE {location}: has no column '{missing[0]}'; it needs {', '.join(REQUIRED)}")
+    return pa.table(
+        {name: table[name] if name in table.column_names else pa.nulls(len(table), pa.string()) for name in wanted}
+    )
+
+
+def _checked_row(
+    source: Source, size_of: dict[str, int], path: str, facts: dict[str, str | None]
+) -> tuple[str | None, str | None]:
+    """The clip's absolute path, and why the row cannot be used, None if it can."""
+    if not path.strip():
+        return None, "no path"
+    target = source.locate(escape_path(path.encode()))
+    absolute = f"s3://{target}" if isinstance(target, str) else target.decode()
+    if size_of.get(absolute, -1) < 0:
+        return absolute, UNREADABLE
+    emotion, speaker = facts["emotion"], facts["speaker"]
+    if emotion is None or speaker is None:
+        return absolute, f"no {'speaker' if emotion else 'emotion'}"
+    if SYNONYMS.get(emotion.lower(), emotion.lower()) not in LABELS:
+        return absolute, f"emotion '{emotion}', which has no common label"
+    return absolute, None
+
+
+def _number(text: str | None, source: Source, row: int) -> int | None:
+    try:
+        return None if text is None else int(text)
+    except ValueError as error:
+        raise SourceError(f"SOURCE {source.describe()}: row {row}: repetition '{text}' is no whole number") from error

@@ -1,0 +1,102 @@
+"""A folder or bucket with a corpus's files -> rows of a manifest, and what was left out and why."""
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from ser_core.config import DEFAULT_GLOB_SUFFIXES
+from ser_core.corpora.names import ClipName, Corpus, LeftOut
+from ser_core.errors import SourceError
+from ser_core.listing import Skipped, suffix_of
+from ser_core.manifest import MANIFEST_SCHEMA
+from ser_core.source import Source
+from ser_core.storage import Location
+
+UNREADABLE = "cannot be read, or is not there"
+NO_TEXT = "the path is no UTF-8"
+_EXAMPLES_SHOWN = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class LeftOutFile:
+    """A file (or, where its path ends in "/", a folder) that gives no row."""
+
+    path: str
+    #: The same words for every file with the same reason.
+    reason: str
+    #: Whether it is known what the file is, so that a count says enough.
+    is_expected: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class FoundClips:
+    """What a source gave."""
+
+    #: MANIFEST_SCHEMA.
+    table: pa.Table
+    left_out: tuple[LeftOutFile, ...]
+    #: Of a folder: hidden files, which are not looked at.
+    num_hidden: int = 0
+
+
+def read_corpus(corpus: Corpus, text: str) -> FoundClips:
+    """List a folder, bucket prefix, glob, file or list of paths, and read every name in it.
+
+    Raises:
+        SourceError: there is no such source, or no clip of this corpus in it.
+        ServiceError: the bucket or file system failed as a whole.
+    """
+    source = Source.parse(text)
+    if source.kind == "folder" and source.pattern is None:
+        source = dataclasses.replace(source, pattern="**")
+    skipped = Skipped()
+    rows: list[dict[str, Any]] = []
+    left_out: list[LeftOutFile] = []
+    path_of: dict[tuple[str, str], str] = {}
+    for path, size in iter_files(source, skipped):
+        found = LeftOut(UNREADABLE) if size < 0 else _named(corpus, path)
+        if isinstance(found, ClipName) and (found.speaker, found.clip) in path_of:
+            found = LeftOut("another copy of a clip")
+        if isinstance(found, ClipName):
+            path_of[found.speaker, found.clip] = path
+            facts = dataclasses.asdict(found)
+            rows.append({"path": path, "corpus": corpus.name} | {name: facts[name] for name in _FACTS})
+        else:
+            is_known = found is not None and found.reason not in {UNREADABLE, NO_TEXT}
+            reason = found.reason if found else f"not named as {corpus.name} names its clips ({corpus.example})"
+            left_out.append(LeftOutFile(path, reason, is_known))
+    if not rows:
+        raise SourceError(_nothing_found(corpus, source, left_out))
+    return FoundClips(pa.Table.from_pylist(rows, MANIFEST_SCHEMA), tuple(left_out), skipped.num_hidden)
+
+
+_FACTS = [name for name in MANIFEST_SCHEMA.names if name not in {"path", "corpus"}]
+
+
+def iter_files(source: Source, skipped: Skipped) -> Iterator[tuple[str, int]]:
+    """Every file's absolute path or URL, and its size, -1 where it cannot be looked at."""
+    for table in source.list(exclude=None, skipped=skipped):
+        for path, size in zip(table["path"].to_pylist(), table["size"].to_pylist(), strict=True):
+            target = source.locate(path)
+            yield (f"s3://{target}" if isinstance(target, str) else os.fsdecode(target)), size
+
+
+def _named(corpus: Corpus, path: str) -> ClipName | LeftOut | None:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return LeftOut(NO_TEXT)
+    found = corpus.parse(path)
+    suffix = suffix_of(path)
+    if suffix in DEFAULT_GLOB_SUFFIXES or isinstance(found, LeftOut):
+        return found
+    return LeftOut(f"not audio (.{suffix})" if suffix else "not audio (no suffix)")
+
+
+def _nothing_found(corpus: Corpus, source: Source, left_out: list[LeftOutFile]) -> str:
+    names = [str(Location(file.path)) for file in left_out[:_EXAMPLES_SHOWN]]
+    holds = f"it holds {', '.join(names)}{' ...' if len(left_out) > len(names) else ''}" if names else "it is empty"
+    return f"SOURCE {source.root}: no clip of {corpus.name} ({corpus.example}) is there; {holds}"
