@@ -14,8 +14,8 @@ from urllib.request import Request, urlopen
 
 from filelock import FileLock, Timeout
 
-from ser_core.errors import SourceError
-from ser_core.storage import Location, faults_of
+from ser_core.errors import OutputError, SourceError
+from ser_core.storage import Location, faults_of, service_fault
 
 _CHUNK_BYTES = 2**20
 _TIMEOUT_SECONDS = 30.0
@@ -66,11 +66,12 @@ class Download:
 
         Raises:
             SourceError: the file cannot be had, or is another one than it should be.
+            OutputError: the folder cannot be written.
             ServiceError: the disk is full, or the like.
         """
         with faults_of(Location(str(final.parent))):
-            final.parent.mkdir(parents=True, exist_ok=True)
             try:
+                final.parent.mkdir(parents=True, exist_ok=True)
                 lock_file = final.with_name(f".{final.name}.lock")
                 with FileLock(lock_file, timeout=_LOCK_SECONDS):
                     self._fetch(final)
@@ -78,6 +79,10 @@ class Download:
                     lock_file.unlink(missing_ok=True)
             except Timeout as error:
                 raise SourceError(f"{final}: another process is downloading it and does not end; end it") from error
+            except OSError as error:
+                if service_fault(error):
+                    raise
+                raise OutputError(f"{final.parent}: cannot be written ({error.strerror}); name another") from error
 
     def _fetch(self, final: Path) -> None:
         if final.exists():

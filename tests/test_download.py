@@ -13,7 +13,7 @@ import pytest
 
 from ser_core import download
 from ser_core.download import Checksum, Download
-from ser_core.errors import SourceError
+from ser_core.errors import OutputError, SourceError
 from tests.http_server import FlakyServer, serving
 
 CONTENT = bytes(range(256)) * 4_000
@@ -197,3 +197,9 @@ def test_a_refusal_is_one_line_without_secrets(server: FlakyServer, final: Path)
     assert str(caught.value).startswith(f"{server.url('a.zip')}: cannot be downloaded (HTTP Error 404")
     assert "secret" not in str(caught.value)
     assert Download(url="https://me:secret@host:1/a.zip").shown == "https://host:1/a.zip"
+
+
+def test_a_folder_that_is_a_file_is_one_line(server: FlakyServer, tmp_path: Path) -> None:
+    (tmp_path / "folder").touch()
+    with pytest.raises(OutputError, match="folder: cannot be written"):
+        Download(url=server.url()).fetch(tmp_path / "folder" / "file.zip")
