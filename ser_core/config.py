@@ -57,6 +57,8 @@ class Settings:
 def _fits(value: object, hint: Any) -> bool:
     if get_origin(hint) is Literal:
         return value in get_args(hint)
+    if get_origin(hint) is list:
+        return isinstance(value, list) and all(_fits(item, get_args(hint)[0]) for item in value)
     if get_args(hint) and type(None) in get_args(hint):
         return value is None or any(_fits(value, option) for option in get_args(hint) if option is not type(None))
     if hint is float:
@@ -69,6 +71,8 @@ def _fits(value: object, hint: Any) -> bool:
 def _words(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, get_args(hint)))
+    if get_origin(hint) is list:
+        return f"a list (each of it {_words(get_args(hint)[0])})"
     if get_args(hint):
         return " or ".join("nothing" if option is type(None) else _words(option) for option in get_args(hint))
     return {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}.get(hint, str(hint))

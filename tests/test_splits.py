@@ -271,6 +271,8 @@ def test_what_cannot_be_split_gets_one_line(clips: Manifest, values: dict[str, A
         ({"test_corpora": ["a"]}, "test_corpora goes with split corpus"),
         ({"test_statements": ["a"]}, "test_statements goes with split statement"),
         ({"test_speakers": []}, "test_speakers names nothing"),
+        ({"test_speakers": "a-01"}, "'test_speakers' cannot be 'a-01'; it takes a list (each of it a text) or nothing"),
+        ({"exclude_speakers": [1]}, "'exclude_speakers' cannot be [1]"),
         ({"split": "by_mood"}, "one of speaker, random, statement, corpus"),
     ],
 )
