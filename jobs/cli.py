@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from jobs.console import Console, OutputMode
+from jobs.corpus import Name as CorpusName
 from ser_core.config import Channels, Device, FeaturesOn, Precision, ScoreConfig, load_score_config
 from ser_core.errors import InterruptedRunError, SerError, UsageError
 
@@ -119,6 +120,31 @@ def models(
     from jobs.models import run_models
 
     return run_models(model, Console(output_mode))
+
+
+@app.command()
+def corpus(
+    name: Annotated[CorpusName, typer.Argument(metavar="CORPUS", help="A corpus by name, or csv for your own.")],
+    source: Annotated[
+        str | None, typer.Argument(metavar="SOURCE", help="Its folder or s3://bucket/prefix; of csv the list.")
+    ] = None,
+    manifest: Annotated[str | None, typer.Argument(metavar="MANIFEST", help="Parquet file to write.")] = None,
+    download: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Fetch RAVDESS into DIR first; DIR is SOURCE then.")
+    ] = None,
+    csv_name: Annotated[str | None, typer.Option("--name", help="Of csv: the corpus's name.")] = None,
+    language: Annotated[str | None, typer.Option(help="Of csv: where the list tells none, e.g. en.")] = None,
+    output_mode: Mode = "human",
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Write the manifest of a corpus for training: where each clip is, its emotion, and who speaks."""
+    from jobs.corpus import Request, run_corpus
+
+    request = Request(
+        corpus=name, source=source, manifest=manifest, download=download, name=csv_name, language=language
+    )
+    return run_corpus(request, Console(output_mode, quiet, verbose))
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

@@ -1,0 +1,169 @@
+"""`ser corpus`: a corpus's files -> a manifest; RAVDESS can be fetched first."""
+
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from jobs.console import Console
+from ser_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from ser_core.corpora import Corpus
+    from ser_core.corpora.reading import FoundClips
+
+Name = Literal["ravdess", "nemo", "emodb", "crema-d", "tess", "savee", "csv"]
+_CSV = "csv"
+_MAX_FILES_SHOWN = 20
+_SAY_EVERY_SECONDS = 10.0
+_MEGABYTE = 10**6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What was typed."""
+
+    corpus: Name
+    source: str | None
+    manifest: str | None
+    download: str | None
+    #: Of `csv`.
+    name: str | None
+    language: str | None
+
+    def checked(self) -> "Request":
+        """The same with `source` and `manifest` in their places.
+
+        Raises:
+            UsageError: an argument is missing or does not fit the others.
+        """
+        source, manifest = self.source, self.manifest
+        if self.download is not None:
+            if manifest is not None:
+                raise UsageError("--download DIR takes the place of SOURCE; give MANIFEST alone, or nothing")
+            source, manifest = self.download, source
+        elif source is None or manifest is None:
+            raise UsageError(f"ser corpus {self.corpus} needs SOURCE and MANIFEST")
+        if manifest is not None and not manifest.endswith(".parquet"):
+            raise UsageError(f"MANIFEST {manifest}: its name must end in .parquet")
+        if self.corpus != _CSV and (self.name or self.language):
+            raise UsageError("--name and --language go with csv; the other corpora have theirs")
+        return replace(self, source=source, manifest=manifest)
+
+
+def run_corpus(request: Request, console: Console) -> int:
+    """Download if asked to, then write the manifest; 3 if something of SOURCE could not be read."""
+    from ser_core.corpora import CORPORA
+
+    request = request.checked()
+    corpus = CORPORA.get(request.corpus)
+    if request.download is not None:
+        num_files = _download(corpus, request.download, console)
+        if request.manifest is None:
+            done = {"folder": request.download, "files": num_files, "licence": corpus.licence if corpus else None}
+            console.result(f"{request.download}: {num_files} files of {request.corpus}", done)
+            return 0
+    return _write(request, corpus, console)
+
+
+def _write(request: Request, corpus: "Corpus | None", console: Console) -> int:
+    from ser_core.corpora import CORPORA
+    from ser_core.corpora.csv_list import read_csv
+    from ser_core.corpora.reading import NO_TEXT, UNREADABLE, read_corpus
+    from ser_core.manifest import write_manifest
+
+    source, manifest = request.source or "", request.manifest or ""
+    if corpus is None:
+        found = read_csv(source, request.name, request.language, frozenset(CORPORA))
+    else:
+        found = read_corpus(corpus, source)
+    write_manifest(found.table, manifest)
+    _say_left_out(found, console)
+    if corpus is not None and request.download is None:
+        console.say(f"licence of {corpus.name}: {corpus.licence}")
+    data = _summary(found) | {"manifest": manifest, "licence": corpus.licence if corpus else None}
+    emotions = ", ".join(f"{count} {emotion}" for emotion, count in data["emotions"].items())
+    left_out = f"; {len(found.left_out)} files left out" if found.left_out else ""
+    text = f"{manifest}: {data['clips']} clips of {data['corpus']}, {data['speakers']} speakers ({emotions}){left_out}"
+    console.result(text, data)
+    return 3 if any(file.reason in {UNREADABLE, NO_TEXT} for file in found.left_out) else 0
+
+
+def _summary(found: "FoundClips") -> dict[str, Any]:
+    from ser_core.corpora import LABELS
+
+    emotions = Counter(found.table["emotion"].to_pylist())
+    return {
+        "corpus": found.table["corpus"][0].as_py(),
+        "clips": found.table.num_rows,
+        "speakers": len(set(found.table["speaker"].to_pylist())),
+        "emotions": {label: emotions[label] for label in LABELS if label in emotions},
+        "left_out": [{"path": _shown(file.path), "reason": file.reason} for file in found.left_out],
+        "hidden": found.num_hidden,
+    }
+
+
+def _say_left_out(found: "FoundClips", console: Console) -> None:
+    """A count for each reason; the files whose kind is not known, some of them, or all files when verbose."""
+    if console.mode == "json":
+        return
+    counts = Counter(file.reason for file in found.left_out)
+    for reason, count in counts.most_common():
+        console.say(f"left out {count}: {reason}")
+    shown = [file for file in found.left_out if console.verbose or not file.is_expected]
+    limit = len(shown) if console.verbose else _MAX_FILES_SHOWN
+    for file in shown[:limit]:
+        console.say(f"  {_shown(file.path)}: {file.reason}")
+    if len(shown) > limit:
+        console.say(f"  and {len(shown) - limit} more; --verbose shows all")
+
+
+def _shown(path: str) -> str:
+    from ser_core.storage import Location
+
+    return str(Location(path))
+
+
+def _download(corpus: "Corpus | None", folder: str, console: Console) -> int:
+    """Fetch and unpack; how many files there are."""
+    from ser_core.download import Checksum, Download
+    from ser_core.unpack import unpack
+
+    if corpus is None or corpus.archive is None:
+        raise UsageError("--download knows ravdess alone; get the others from their owners")
+    if "://" in folder:
+        raise UsageError(f"--download {folder}: give a local folder")
+    archive = corpus.archive
+    folder_url = os.environ.get(archive.folder_variable) or archive.folder_url
+    if not folder_url.startswith(("http://", "https://")):
+        raise UsageError(f"{archive.folder_variable} must be an http(s) URL, not '{folder_url}'")
+    wanted = Download(
+        url=f"{folder_url.rstrip('/')}/{archive.name}",
+        checksum=Checksum("md5", archive.md5),
+        max_bytes=archive.max_bytes,
+        progress=_Progress(console).update,
+    )
+    file = Path(folder) / archive.name
+    console.say(f"licence of {corpus.name}: {corpus.licence}")
+    console.say(f"downloading {wanted.shown} to {file}")
+    wanted.fetch(file)
+    num_files = unpack(file, Path(folder), max_files=archive.max_files, max_bytes=archive.max_bytes)
+    console.say(f"unpacked {num_files} files below {folder}; {archive.name} may be deleted")
+    return num_files
+
+
+class _Progress:
+    """A line now and then."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last = time.monotonic()
+
+    def update(self, done: int, total: int | None) -> None:
+        if time.monotonic() - self._last < _SAY_EVERY_SECONDS:
+            return
+        self._last = time.monotonic()
+        whole = f" of {total / _MEGABYTE:.0f}" if total is not None else ""
+        self._console.say(f"{done / _MEGABYTE:.0f}{whole} MB")
