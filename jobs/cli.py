@@ -123,7 +123,7 @@ def models(
 
 
 @app.command()
-def corpus(
+def corpus(  # noqa: PLR0913, PLR0917 - one parameter an option
     name: Annotated[CorpusName, typer.Argument(metavar="CORPUS", help="A corpus by name, or csv for your own.")],
     source: Annotated[
         str | None, typer.Argument(metavar="SOURCE", help="Its folder or s3://bucket/prefix; of csv the list.")

@@ -106,18 +106,18 @@ def _summary(found: "FoundClips") -> dict[str, Any]:
 
 
 def _say_left_out(found: "FoundClips", console: Console) -> None:
-    """A count for each reason; the files whose kind is not known, some of them, or all files when verbose."""
+    """A count for each reason; below it files, where it is not known what they are: some, or all when verbose."""
     if console.mode == "json":
         return
-    counts = Counter(file.reason for file in found.left_out)
-    for reason, count in counts.most_common():
+    num_left = len(found.left_out) if console.verbose else _MAX_FILES_SHOWN
+    for reason, count in Counter(file.reason for file in found.left_out).most_common():
         console.say(f"left out {count}: {reason}")
-    shown = [file for file in found.left_out if console.verbose or not file.is_expected]
-    limit = len(shown) if console.verbose else _MAX_FILES_SHOWN
-    for file in shown[:limit]:
-        console.say(f"  {_shown(file.path)}: {file.reason}")
-    if len(shown) > limit:
-        console.say(f"  and {len(shown) - limit} more; --verbose shows all")
+        files = [file for file in found.left_out if file.reason == reason and (console.verbose or not file.is_expected)]
+        for file in files[:num_left]:
+            console.say(f"  {_shown(file.path)}")
+        if len(files) > num_left:
+            console.say(f"  and {len(files) - num_left} more; --verbose shows all")
+        num_left = max(0, num_left - len(files))
 
 
 def _shown(path: str) -> str:

@@ -43,6 +43,7 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("repetition", pa.int64()),
     ]
 )
+_ORDER = [("corpus", "ascending"), ("path", "ascending")]
 _MAX_NAMED = 3
 _WHAT_TO_DO = "write it with 'ser corpus'"
 
@@ -112,6 +113,11 @@ class Manifest:
         return digest.hexdigest()
 
 
+def rows_to_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
+    """Rows as plain values, in MANIFEST_SCHEMA; what a row lacks is null."""
+    return pa.Table.from_pylist(list(rows), schema=MANIFEST_SCHEMA)
+
+
 def read_manifests(files: Sequence[str]) -> Manifest:
     """The rows of manifest files, local or s3://, sorted by corpus and path.
 
@@ -121,13 +127,12 @@ def read_manifests(files: Sequence[str]) -> Manifest:
         UsageError: a name that can be none of a file.
         ServiceError: the bucket failed as a whole.
     """
-    tables = [_checked(_read(location), location) for location in map(Location.parse, files)]
-    if not tables:
+    locations = [Location.parse(file) for file in files]
+    if not locations:
         raise SourceError(f"no manifest is given; {_WHAT_TO_DO}")
-    table = _sorted(pa.concat_tables(tables))
-    where = ", ".join(files)
-    _refuse("the path", _twice(table["path"]), f"manifest {where}", "comes twice", "give each clip once")
-    _check_speakers(table, where)
+    tables = [_checked(_read(location), location) for location in locations]
+    table = pa.concat_tables(tables).sort_by(_ORDER).combine_chunks()
+    _check_together(table, ", ".join(map(str, locations)))
     return Manifest(table)
 
 
@@ -140,9 +145,8 @@ def write_manifest(table: pa.Table, file: str) -> None:
         ServiceError: the bucket or the disk failed as a whole.
     """
     location = Location.parse(file)
-    table = _sorted(_checked(table, location))
-    _refuse("the path", _twice(table["path"]), f"manifest {location}", "comes twice", "give each clip once")
-    _check_speakers(table, str(location))
+    table = _checked(table, location).sort_by(_ORDER)
+    _check_together(table, str(location))
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     try:
@@ -194,7 +198,8 @@ def _checked(table: pa.Table, location: Location) -> pa.Table:
     return checked
 
 
-def _check_speakers(table: pa.Table, where: str) -> None:
+def _check_together(table: pa.Table, where: str) -> None:
+    _refuse("the path", _twice(table["path"]), f"manifest {where}", "comes twice", "give each clip once")
     pairs = table.group_by(["corpus", "speaker"]).aggregate([])
     shared = _twice(pairs["speaker"])
     _refuse("the speaker", shared, f"manifest {where}", "is in two corpora", "call speakers <corpus>-<id>")
@@ -213,12 +218,3 @@ def _refuse(what: str, values: Iterable[str], where: str, why: str, advice: str)
     named = ", ".join(repr(value) for value in found[:_MAX_NAMED])
     more = f" (and {len(found) - _MAX_NAMED} more)" if len(found) > _MAX_NAMED else ""
     raise SourceError(f"{where}: {what} {named}{more} {why}; {advice}")
-
-
-def _sorted(table: pa.Table) -> pa.Table:
-    return table.sort_by([("corpus", "ascending"), ("path", "ascending")]).combine_chunks()
-
-
-def rows_to_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
-    """Rows as plain values, in MANIFEST_SCHEMA; what a row lacks is null."""
-    return pa.Table.from_pylist(list(rows), schema=MANIFEST_SCHEMA)

@@ -11,7 +11,7 @@ from ser_core.corpora.names import LABELS
 from ser_core.corpora.reading import UNREADABLE, FoundClips, LeftOutFile, iter_files
 from ser_core.errors import SourceError, UsageError
 from ser_core.listing import Skipped
-from ser_core.manifest import MANIFEST_SCHEMA
+from ser_core.manifest import rows_to_table
 from ser_core.paths import escape_path
 from ser_core.source import Source
 from ser_core.storage import Location, faults_of, read
@@ -72,7 +72,7 @@ def read_csv(text: str, name: str | None, language: str | None, taken: frozenset
     if not rows:
         why = f"; {left_out[0].path}: {left_out[0].reason}" if left_out else ""
         raise SourceError(f"SOURCE {source.describe()}: holds no clip{why}")
-    return FoundClips(pa.Table.from_pylist(rows, MANIFEST_SCHEMA), tuple(left_out))
+    return FoundClips(rows_to_table(rows), tuple(left_out))
 
 
 def _checked_name(name: str, taken: frozenset[str]) -> str:

@@ -11,7 +11,7 @@ from ser_core.config import DEFAULT_GLOB_SUFFIXES
 from ser_core.corpora.names import ClipName, Corpus, LeftOut
 from ser_core.errors import SourceError
 from ser_core.listing import Skipped, suffix_of
-from ser_core.manifest import MANIFEST_SCHEMA
+from ser_core.manifest import MANIFEST_SCHEMA, rows_to_table
 from ser_core.source import Source
 from ser_core.storage import Location
 
@@ -70,7 +70,7 @@ def read_corpus(corpus: Corpus, text: str) -> FoundClips:
             left_out.append(LeftOutFile(path, reason, is_known))
     if not rows:
         raise SourceError(_nothing_found(corpus, source, left_out))
-    return FoundClips(pa.Table.from_pylist(rows, MANIFEST_SCHEMA), tuple(left_out), skipped.num_hidden)
+    return FoundClips(rows_to_table(rows), tuple(left_out), skipped.num_hidden)
 
 
 _FACTS = [name for name in MANIFEST_SCHEMA.names if name not in {"path", "corpus"}]
