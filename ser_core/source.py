@@ -109,12 +109,13 @@ class Source:
                 choice = Choice(_chooser(self.pattern), depth, exclude)
                 yield from (list_objects if self.root.is_s3 else walk_files)(self.root, choice, skipped)
             elif self.kind == "file":
-                yield self._look(escape_path(os.fsencode(self.name))).result()
+                yield self.look(escape_path(os.fsencode(self.name))).result()
             else:
                 paths = read_path_list(self.root.join(self.name), suffix_of(self.name))
-                yield from in_order(paths, self._look, max_in_flight=_MAX_LOOKS_IN_FLIGHT)
+                yield from in_order(paths, self.look, max_in_flight=_MAX_LOOKS_IN_FLIGHT)
 
-    def _look(self, path: str) -> "Future[PlannedFile]":
+    def look(self, path: str) -> "Future[PlannedFile]":
+        """A row of the plan for a path, of a file that is missing or out of reach too."""
         target = self.locate(path)
         if isinstance(target, str):
             from ser_core import s3_requests

@@ -3,10 +3,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from ser_core.errors import UsageError
-from ser_core.manifest import Manifest, rows_to_table
+from ser_core.manifest import MANIFEST_SCHEMA, Manifest
 from ser_core.splits import Fold, SplitSettings, make_folds
 
 EMOTIONS = ("neutral", "happy", "sad")
@@ -36,7 +37,7 @@ def corpus(name: str, num_speakers: int, emotions: tuple[str, ...] = EMOTIONS) -
 
 
 def manifest(*rows: list[dict[str, Any]]) -> Manifest:
-    return Manifest(rows_to_table([row for part in rows for row in part]))
+    return Manifest(pa.Table.from_pylist([row for part in rows for row in part], MANIFEST_SCHEMA))
 
 
 def speakers(clips: Manifest, index_N: np.ndarray) -> set[str]:
