@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ser_core.config import Settings
 from ser_core.errors import UsageError
 from ser_core.models.base import SpeechModel
+from ser_core.models.batch_norm import BatchNorm
 from ser_core.models.pooling import attentive_statistics
 
 #: Of each convolution: channels as a multiple of `width`, stride over (mel bands, frames).
@@ -45,8 +46,8 @@ class CompactSettings(Settings):
 class Compact(SpeechModel):
     """Convolutions over bands and time -> BiLSTM over time -> attentive mean and deviation -> one logit a label.
 
-    Batch normalisation uses statistics of the batch in training only. In evaluation mode it is a constant scale and
-    shift, so an answer does not depend on its neighbours.
+    Batch normalisation uses statistics of the batch, over all workers, in training only. In evaluation mode it is a
+    constant scale and shift, so an answer does not depend on its neighbours.
     """
 
     def __init__(self, settings: CompactSettings, num_mels: int, num_labels: int) -> None:
@@ -78,6 +79,6 @@ class Compact(SpeechModel):
 def _conv(channels_in: int, channels_out: int, stride: tuple[int, int]) -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(channels_in, channels_out, kernel_size=3, stride=stride, padding=1, bias=False),
-        nn.BatchNorm2d(channels_out),
+        BatchNorm(channels_out),
         nn.ReLU(),
     )

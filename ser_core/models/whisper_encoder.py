@@ -27,7 +27,8 @@ class WhisperEncoder(nn.Module):
     def embed(self, mel_BFT: Tensor) -> Tensor:
         """What the first block sees, (B, S, H): one step for two frames, S = (T + 1) // 2."""
         maps_BHS = gelu(self.conv2(gelu(self.conv1(mel_BFT))))
-        steps_BSH = maps_BHS.transpose(1, 2)
+        # Or every norm and every sum after it would have to turn the steps round again.
+        steps_BSH = maps_BHS.transpose(1, 2).contiguous()
         return steps_BSH + positions(steps_BSH.shape[1], steps_BSH.shape[2]).to(steps_BSH)
 
 
