@@ -16,9 +16,10 @@ from ser_core.artifact_config import CONFIG_FILE, ArtifactConfig
 from ser_core.errors import ArtifactError, UsageError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from ser_core.features import LogMel
+    from ser_core.models.base import SpeechModel
     from ser_core.storage import Location
 
 WEIGHTS_FILE = "model.safetensors"
@@ -56,12 +57,17 @@ class Artifact:
 
     @classmethod
     def of_model(
-        cls, config: ArtifactConfig, model: "nn.Module", log_mel: "LogMel", *, card: str = "", licence_text: str = ""
+        cls, config: ArtifactConfig, model: "SpeechModel", log_mel: "LogMel", *, card: str = "", licence_text: str = ""
     ) -> Self:
-        """An artifact of a trained model and the features it was trained on."""
+        """An artifact of a trained model and the features it was trained on; weights stored as `config` says."""
         from safetensors.torch import save
 
-        tensors = {_MODEL_PREFIX + name: value.cpu().contiguous() for name, value in model.state_dict().items()}
+        # Buffers stay as they are: the variances of batch normalisation may be beyond float16.
+        halved = {name for name, _ in model.named_parameters() if config.weights_dtype == "fp16"}
+        tensors = {
+            _MODEL_PREFIX + name: (value.half() if name in halved else value).cpu().contiguous()
+            for name, value in model.state_dict().items()
+        }
         tensors[_FILTERBANK] = log_mel.filterbank_FK.cpu().contiguous()
         return cls(config.to_json(), save(tensors), card, licence_text)
 
@@ -104,14 +110,14 @@ class Artifact:
 
         return LogMel(self.config.mel, self._tensors()[_FILTERBANK])
 
-    def model(self) -> "nn.Module":
+    def model(self) -> "SpeechModel":
         """The trained network in float32 on the CPU, in evaluation mode."""
         model = self._untrained()
         tensors = self._tensors()
         model.load_state_dict({name: tensors[_MODEL_PREFIX + name] for name in model.state_dict()})
         return model.eval()
 
-    def _untrained(self) -> "nn.Module":
+    def _untrained(self) -> "SpeechModel":
         from ser_core.models import build
 
         config = self.config

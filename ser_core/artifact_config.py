@@ -4,13 +4,13 @@ import dataclasses
 import json
 import math
 import re
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from ser_core.config import MelSettings, Settings, WindowSettings
 from ser_core.errors import UsageError
 
-#: Raised when an older program could not read what this one writes.
-FORMAT_NUMBER = 1
+#: Raised when an older program could not read what this one writes. 2: mel scale, precision of the weights.
+FORMAT_NUMBER = 2
 CONFIG_FILE = "config.json"
 #: A label becomes a column's name, and a folder's that every Hive reader must take for a text, as it stands.
 _LABEL = re.compile(r"[a-z][a-z0-9_]*")
@@ -32,6 +32,8 @@ class ArtifactConfig(Settings):
     labels: tuple[str, ...]
     #: Logits are divided by it, so that confidences mean what they say.
     temperature: float = 1.0
+    #: How the weights are stored; they are computed with in float32, or as scoring is told.
+    weights_dtype: Literal["fp32", "fp16"] = "fp32"
     #: Of the weights, by name, and the file in the folder that says more; none: nothing is said.
     licence: str | None = None
     licence_file: str | None = None

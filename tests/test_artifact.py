@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 
 from ser_core.artifact import CARD_FILE, WEIGHTS_FILE, Artifact, bundled_names, read_config
 from ser_core.artifact_config import CONFIG_FILE, FORMAT_NUMBER
@@ -77,6 +77,37 @@ def test_half_precision_weights_are_computed_in_float32(folder: Path) -> None:
     np.testing.assert_allclose(Predictor(half).predict(windows), Predictor(full).predict(windows), atol=1e-2)
 
 
+@pytest.mark.parametrize("architecture", ["compact", "whisper-bilstm"])
+def test_weights_are_stored_in_half_precision_where_the_config_says_so(architecture: str) -> None:
+    full = tiny_artifact(architecture=architecture)
+    half = tiny_artifact(architecture=architecture, weights_dtype="fp16")
+    stored = load(half.weights)
+    parameters = {f"model.{name}" for name, _ in half.model().named_parameters()}
+    assert {name for name, value in stored.items() if value.dtype == torch.float16} == parameters
+    assert stored["mel.filterbank_FK"].dtype == torch.float32
+    assert len(half.weights) < 0.75 * len(full.weights)
+    for (name, rounded), exact in zip(
+        half.model().state_dict().items(), full.model().state_dict().values(), strict=True
+    ):
+        assert rounded.dtype == exact.dtype, name
+        torch.testing.assert_close(rounded, exact, rtol=1e-3, atol=1e-6)
+
+
+def test_reading_half_precision_changes_neither_identity_nor_weights(tmp_path: Path) -> None:
+    saved = tiny_artifact(architecture="whisper-bilstm", weights_dtype="fp16")
+    saved.save(str(tmp_path))
+    loaded = Artifact.load(str(tmp_path))
+    assert (loaded, loaded.identity) == (saved, saved.identity)
+    again = Artifact.of_model(loaded.config, loaded.model(), loaded.log_mel())
+    assert again.content_hash == saved.content_hash
+
+
+def test_an_artifact_holds_no_layer_that_is_not_used() -> None:
+    names = {name.split(".layers.")[1][0] for name in load(tiny_artifact(architecture="whisper-bilstm").weights)
+             if ".layers." in name}  # fmt: skip
+    assert names == {"0", "1"}
+
+
 def test_the_default_is_bundled() -> None:
     assert "compact" in bundled_names()
     artifact = Artifact.load("compact")
@@ -123,6 +154,8 @@ CONFIG_FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "wrong type": ({"temperature": "hot"}, "'temperature' cannot be 'hot'"),
     "unknown architecture": ({"architecture": "transformer"}, "'transformer' is unknown; known: compact"),
     "unknown architecture setting": ({"architecture_settings": {"depth": 1}}, "unknown setting 'depth'"),
+    "unknown precision of weights": ({"weights_dtype": "fp8"}, "'weights_dtype' cannot be 'fp8'; it takes one of fp32"),
+    "unknown mel scale": ({"mel": {"scale": "mel"}}, "'scale' cannot be 'mel'; it takes one of db, whisper"),
     "bad mel": ({"mel": {"num_mels": -1}}, "num_mels"),
     "mel of another kind": ({"mel": 128}, "mel an object"),
     "window": ({"window_seconds": 0}, "window_seconds must be"),

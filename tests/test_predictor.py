@@ -11,7 +11,8 @@ from safetensors.torch import load, save
 from ser_core.artifact import Artifact
 from ser_core.config import Device, Precision
 from ser_core.errors import ArtifactError, UsageError
-from ser_core.predictor import Predictor, resolve_device
+from ser_core.models import ARCHITECTURES, build
+from ser_core.predictor import Predictor, _hold_in_bf16, resolve_device
 from tests.models import LABELS, tiny_artifact
 
 SAMPLES = 16_000
@@ -30,9 +31,10 @@ def mel_windows(num_windows: int) -> np.ndarray:
     return mel
 
 
-@pytest.mark.parametrize("name", ["tiny", "compact"])
-def test_answers_do_not_depend_on_the_batch_size(name: str) -> None:
-    artifact = tiny_artifact() if name == "tiny" else Artifact.load(name)
+@pytest.mark.parametrize(
+    "artifact", [tiny_artifact(), tiny_artifact(architecture="whisper-bilstm"), Artifact.load("compact")]
+)
+def test_answers_do_not_depend_on_the_batch_size(artifact: Artifact) -> None:
     pcm = pcm_windows(24)
     answers = [Predictor(artifact, batch_size=size, features_on="device").predict(pcm) for size in (1, 7, 64)]
     for answer in answers[1:]:
@@ -126,9 +128,30 @@ def test_what_is_no_number_never_becomes_a_row() -> None:
         Predictor(broken).predict(mel_windows(1))
 
 
-@pytest.mark.skipif("AVX512" not in torch.backends.cpu.get_cpu_capability(), reason="this CPU does not compute in bf16")
-def test_bf16_is_near_fp32_and_repeats_itself() -> None:
-    artifact = Artifact.load("compact")
+NEEDS_BF16 = pytest.mark.skipif(
+    "AVX512" not in torch.backends.cpu.get_cpu_capability(), reason="this CPU does not compute in bf16"
+)
+
+
+@NEEDS_BF16
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_weights_held_in_bf16_answer_as_those_that_autocast_rounds(architecture: str) -> None:
+    torch.manual_seed(1)
+    mel = ARCHITECTURES[architecture].mel
+    model = build(architecture, {}, mel.num_mels, len(LABELS)).eval()
+    mel_BFT = torch.randn(2, mel.num_mels, 64)
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded_each_time = model(mel_BFT)
+        _hold_in_bf16(model)
+        torch.testing.assert_close(model(mel_BFT), rounded_each_time, rtol=0, atol=0)
+    held = sum(value.numel() for value in model.parameters() if value.dtype == torch.bfloat16)
+    assert held > 0.6 * sum(value.numel() for value in model.parameters())
+
+
+@NEEDS_BF16
+@pytest.mark.parametrize("architecture", ["compact", "whisper-bilstm"])
+def test_bf16_is_near_fp32_and_repeats_itself(architecture: str) -> None:
+    artifact = Artifact.load("compact") if architecture == "compact" else tiny_artifact(architecture=architecture)
     pcm = pcm_windows(20)
     exact = Predictor(artifact, batch_size=8, features_on="device").predict(pcm)
     reduced = Predictor(artifact, precision="bf16", batch_size=8, features_on="device")
