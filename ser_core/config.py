@@ -24,7 +24,8 @@ DEFAULT_GLOB_SUFFIXES = (
 )  # fmt: skip
 
 
-def _require(condition: bool, message: str) -> None:
+def require(condition: bool, message: str) -> None:
+    """UsageError with this message unless the condition holds."""
     if not condition:
         raise UsageError(message)
 
@@ -42,10 +43,8 @@ class Settings:
         hints = get_type_hints(cls)
         names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
         for name, value in values.items():
-            _require(name in names, f"{where}: unknown setting '{name}'; known: {', '.join(sorted(names))}")
-            _require(
-                _fits(value, hints[name]), f"{where}: '{name}' cannot be {value!r}; it takes {_words(hints[name])}"
-            )
+            require(name in names, f"{where}: unknown setting '{name}'; known: {', '.join(sorted(names))}")
+            require(_fits(value, hints[name]), f"{where}: '{name}' cannot be {value!r}; it takes {_words(hints[name])}")
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
@@ -101,13 +100,11 @@ class MelSettings(Settings):
     std_db: float = 20.0
 
     def __post_init__(self) -> None:
-        _require(self.sample_rate_hz > 0 and self.n_fft > 0 and self.hop_length > 0, "mel: sizes must be positive")
-        _require(self.num_mels > 0 and self.std_db > 0 and self.top_db > 0, "mel: num_mels, std_db, top_db must be > 0")
-        _require(
-            0 <= self.f_min_hz < self.f_max_hz <= self.sample_rate_hz / 2, "mel: need 0 <= f_min < f_max <= rate/2"
-        )
+        require(self.sample_rate_hz > 0 and self.n_fft > 0 and self.hop_length > 0, "mel: sizes must be positive")
+        require(self.num_mels > 0 and self.std_db > 0 and self.top_db > 0, "mel: num_mels, std_db, top_db must be > 0")
+        require(0 <= self.f_min_hz < self.f_max_hz <= self.sample_rate_hz / 2, "mel: need 0 <= f_min < f_max <= rate/2")
         # A window is mirrored at its ends, so the shortest one must hold half a frame.
-        _require(
+        require(
             self.scale == "db" or self.n_fft < 2 * WINDOW_SECONDS_RANGE[0] * self.sample_rate_hz,
             f"mel: scale whisper needs an n_fft shorter than {2 * WINDOW_SECONDS_RANGE[0]:g} s",
         )
@@ -132,7 +129,7 @@ class WindowSettings(Settings):
     def __post_init__(self) -> None:
         for name, (low, high) in (("window_seconds", WINDOW_SECONDS_RANGE), ("hop_seconds", HOP_SECONDS_RANGE)):
             value = getattr(self, name)
-            _require(low <= value <= high, f"{name} must be {low:g} to {high:g}, not {value}")
+            require(low <= value <= high, f"{name} must be {low:g} to {high:g}, not {value}")
 
     @property
     def window_samples(self) -> int:
@@ -189,7 +186,7 @@ class ScoreConfig(Settings):
             ("commit_seconds", 0.001, 10**7),
         ):
             value = getattr(self, name)
-            _require(value is None or low <= value <= high, f"{name} must be {low:g} to {high:g}, not {value}")
+            require(value is None or low <= value <= high, f"{name} must be {low:g} to {high:g}, not {value}")
 
 
 def load_score_config(file: Path | None, overrides: dict[str, Any]) -> ScoreConfig:
@@ -201,13 +198,14 @@ def load_score_config(file: Path | None, overrides: dict[str, Any]) -> ScoreConf
     values: dict[str, Any] = {}
     where = "options"
     if file is not None:
-        values = _read_yaml(file)
+        values = read_yaml(file)
         where = str(file)
     values |= {name: value for name, value in overrides.items() if value is not None}
     return ScoreConfig.from_dict(values, where)
 
 
-def _read_yaml(file: Path) -> dict[str, Any]:
+def read_yaml(file: Path) -> dict[str, Any]:
+    """The settings that a YAML file names; UsageError where it is none."""
     import yaml
 
     try:
@@ -216,5 +214,5 @@ def _read_yaml(file: Path) -> dict[str, Any]:
         raise UsageError(f"config {file}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"config {file}: not YAML ({str(error).splitlines()[0]})") from error
-    _require(isinstance(values, dict | None), f"config {file}: must be a list of 'name: value' lines")
+    require(isinstance(values, dict | None), f"config {file}: must be a list of 'name: value' lines")
     return values or {}

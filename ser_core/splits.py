@@ -21,7 +21,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ser_core.config import Settings
+from ser_core.config import Settings, require
 from ser_core.corpora.names import LABELS
 from ser_core.errors import UsageError
 from ser_core.manifest import Manifest
@@ -58,19 +58,19 @@ class SplitSettings(Settings):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _require(self.folds is None or self.folds >= 2, f"split: folds must be 2 or more, not {self.folds}")
-        _require(0 <= self.test_share < 1, f"split: test_share must be 0 to less than 1, not {self.test_share}")
+        require(self.folds is None or self.folds >= 2, f"split: folds must be 2 or more, not {self.folds}")
+        require(0 <= self.test_share < 1, f"split: test_share must be 0 to less than 1, not {self.test_share}")
         for name in ("stopping_speakers", "temperature_speakers", "stopping_share", "temperature_share", "seed"):
-            _require(getattr(self, name) >= 0, f"split: {name} must be 0 or more, not {getattr(self, name)}")
-        _require(
+            require(getattr(self, name) >= 0, f"split: {name} must be 0 or more, not {getattr(self, name)}")
+        require(
             self.stopping_share + self.temperature_share < 1,
             "split: stopping_share and temperature_share together must leave clips for training",
         )
         for split, name in _NAMING.items():
             named = getattr(self, name)
-            _require(named is None or split == self.split, f"split: {name} goes with split {split}, not {self.split}")
-            _require(named is None or self.folds is None, f"split: folds and {name} exclude each other; give one")
-            _require(named is None or len(named) > 0, f"split: {name} names nothing; leave it out or name some")
+            require(named is None or split == self.split, f"split: {name} goes with split {split}, not {self.split}")
+            require(named is None or self.folds is None, f"split: folds and {name} exclude each other; give one")
+            require(named is None or len(named) > 0, f"split: {name} names nothing; leave it out or name some")
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def make_folds(manifest: Manifest, settings: SplitSettings) -> list[Fold]:
         UsageError: the manifest cannot be split so: it is empty, a name is not in it, there are too few speakers,
             statements, corpora or clips, or training and test share no emotion.
     """
-    _require(len(manifest) > 0, "the manifest holds no clip; name one that does")
+    require(len(manifest) > 0, "the manifest holds no clip; name one that does")
     clips = _Clips(manifest, settings)
     tests = clips.random_tests() if settings.split == "random" else clips.whole_tests()
     return [clips.fold(test_N, number) for number, test_N in enumerate(tests)]
@@ -125,12 +125,12 @@ class _Clips:
         excluded = settings.exclude_speakers or []
         _check_names("exclude_speakers", excluded, self._speakers)
         is_used_N = ~np.isin(self._speakers, excluded)
-        _require(bool(is_used_N.any()), "split: exclude_speakers leaves no clip; exclude fewer")
+        require(bool(is_used_N.any()), "split: exclude_speakers leaves no clip; exclude fewer")
         for speaker in settings.test_speakers or []:
-            _require(speaker not in excluded, f"split: test speaker '{speaker}' is in exclude_speakers too")
+            require(speaker not in excluded, f"split: test speaker '{speaker}' is in exclude_speakers too")
         if settings.split == "statement":
             is_used_N &= np.array([statement is not None for statement in self._statements])
-            _require(bool(is_used_N.any()), "split statement: no clip says its statement; use another split")
+            require(bool(is_used_N.any()), "split statement: no clip says its statement; use another split")
         self._rows_N: Rows = np.flatnonzero(is_used_N)
 
     def random_tests(self) -> list[Rows]:
@@ -143,7 +143,7 @@ class _Clips:
         strata = self._strata(self._rows_N)
         for stratum, count in sorted(Counter(strata).items()):
             what = f"{stratum} has {count} clip{'s' * (count > 1)}"
-            _require(count >= (folds or 2), f"{what}; split random needs {folds or 2}; add some or leave it out")
+            require(count >= (folds or 2), f"{what}; split random needs {folds or 2}; add some or leave it out")
         if folds is not None:
             parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(strata, strata)
             return [self._rows_N[test] for _, test in parts]
@@ -166,14 +166,14 @@ class _Clips:
         units = [unit for group in groups for unit in group]
         if folds is not None:
             things = _PLURALS[split]
-            _require(len(units) >= folds, f"split {split}: {folds} folds need as many {things}; there are {len(units)}")
+            require(len(units) >= folds, f"split {split}: {folds} folds need as many {things}; there are {len(units)}")
             return [self._rows_of(units[number::folds], name_N) for number in range(folds)]
         if self._settings.test_share == 0:
             return [self._rows_N[:0]]
-        _require(split != "corpus", "split corpus: name test_corpora, or give folds")
-        _require(len(units) > 1, f"split {split} needs two {_PLURALS[split]} or more; a single {split} is there")
+        require(split != "corpus", "split corpus: name test_corpora, or give folds")
+        require(len(units) > 1, f"split {split} needs two {_PLURALS[split]} or more; a single {split} is there")
         held_out = [unit for group in groups for unit in self._test_share_of(group)]
-        _require(len(held_out) > 0, f"split {split}: every corpus has a single {split}; use split random or corpus")
+        require(len(held_out) > 0, f"split {split}: every corpus has a single {split}; use split random or corpus")
         return [self._rows_of(held_out, name_N)]
 
     def fold(self, test_N: Rows, number: int) -> Fold:
@@ -185,9 +185,9 @@ class _Clips:
             held_N = np.concatenate([stopping_N, temperature_N])
             test_N = test_N[~np.isin(self._speakers[test_N], self._speakers[held_N])]
         training_N = np.setdiff1d(rest_N, np.concatenate([stopping_N, temperature_N]))
-        _require(len(training_N) > 0, "split: nothing is left for training; test less, or use another split")
+        require(len(training_N) > 0, "split: nothing is left for training; test less, or use another split")
         shared = np.intersect1d(self._label_N[training_N], self._label_N[test_N])
-        _require(len(shared) > 0 or not len(test_N), "split: training and test share no emotion; test something else")
+        require(len(shared) > 0 or not len(test_N), "split: training and test share no emotion; test something else")
         overlap = bool(set(self._speakers[training_N]) & set(self._speakers[test_N]))
         return Fold(self._settings.split, training_N, stopping_N, temperature_N, test_N, overlap)
 
@@ -278,12 +278,7 @@ def _check_names(setting: str, names: Sequence[str], known_N: npt.NDArray[np.obj
     known = sorted({str(name) for name in known_N})
     more = ", ..." if len(known) > _MAX_NAMED else ""
     verb = "is" if len(missing) == 1 else "are"
-    _require(
+    require(
         not missing,
         f"split: {setting}: {named} {verb} not in the manifest; known: {', '.join(known[:_MAX_NAMED])}{more}",
     )
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise UsageError(message)
