@@ -77,6 +77,16 @@ def closing_segment(
     )
 
 
+def count_windows(num_samples: int, settings: WindowSettings) -> int:
+    """Windows of so many samples: each is full, or holds `min_tail_seconds`, or is the first."""
+    num_windows = -(-num_samples // settings.hop_samples)
+    min_tail_samples = round(settings.min_tail_seconds * settings.sample_rate_hz)
+    least_samples = min(settings.window_samples, min_tail_samples)
+    while num_windows > 1 and num_samples - (num_windows - 1) * settings.hop_samples < least_samples:
+        num_windows -= 1
+    return num_windows
+
+
 class Cutter:
     """Cuts the samples of one channel into windows: window i starts at i x hop.
 
@@ -111,22 +121,11 @@ class Cutter:
 
     def finish(self) -> Iterator[Segment]:
         """The segments that are left: at least one, perhaps without a window."""
-        num_left = self._num_windows() - self._next_window
+        num_left = count_windows(self._num_samples, self._settings) - self._next_window
         while num_left > self._windows_per_segment:
             yield self._take(self._windows_per_segment, is_end=False)
             num_left -= self._windows_per_segment
         yield self._take(num_left, is_end=True)
-
-    def _num_windows(self) -> int:
-        num_windows = -(-self._num_samples // self._settings.hop_samples)
-        while num_windows > 1 and not self._is_kept(num_windows - 1):
-            num_windows -= 1
-        return num_windows
-
-    def _is_kept(self, window: int) -> bool:
-        num_left = self._num_samples - window * self._settings.hop_samples
-        min_tail_samples = round(self._settings.min_tail_seconds * self._settings.sample_rate_hz)
-        return num_left >= min(self._settings.window_samples, min_tail_samples)
 
     def _span(self, num_windows: int) -> int:
         return (num_windows - 1) * self._settings.hop_samples + self._settings.window_samples

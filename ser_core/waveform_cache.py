@@ -100,6 +100,11 @@ class WaveformCache:
     def __reduce__(self) -> tuple[Any, ...]:
         return WaveformCache, (self._entry,)
 
+    @property
+    def key(self) -> str:
+        """Names these clips, in these versions and this order."""
+        return self._entry.name
+
     def num_samples(self, index: int) -> int:
         """How long a clip is."""
         return int(self._offsets[index + 1] - self._offsets[index])
