@@ -7,6 +7,9 @@ padding, then `power_to_db(ref=np.max)`), computed for a whole batch by `torch.s
 padding and in what follows the mels (Radford et al. 2022, arXiv 2212.04356).
 """
 
+import dataclasses
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -96,3 +99,25 @@ class LogMel(nn.Module):
                 return mel_whisper(pcm_BN.float(), self.settings, self.filterbank_FK)
             db_BFT = mel_db(pcm_BN.float(), self.settings, self.filterbank_FK)
             return (db_BFT - self.settings.mean_db) / self.settings.std_db
+
+
+def fit_log_mel(batches: Iterable[Tensor], settings: MelSettings) -> LogMel:
+    """The features for a new model: `mean_db` and `std_db` are these windows', rounded to 0.1 dB.
+
+    Whisper's scale has no such constants, so there no window is looked at.
+
+    Args:
+        batches: float32 windows (B, N).
+        settings: everything but the two constants.
+    """
+    filterbank_FK = librosa_filterbank(settings)
+    if settings.scale == "whisper":
+        return LogMel(settings, filterbank_FK)
+    total, total_squares, count = 0.0, 0.0, 0
+    for pcm_BN in batches:
+        db_BFT = mel_db(pcm_BN, settings, filterbank_FK).double()
+        total, total_squares = total + db_BFT.sum().item(), total_squares + db_BFT.square().sum().item()
+        count += db_BFT.numel()
+    mean = total / count
+    std = (total_squares / count - mean**2) ** 0.5
+    return LogMel(dataclasses.replace(settings, mean_db=round(mean, 1), std_db=round(std, 1)), filterbank_FK)

@@ -24,11 +24,11 @@ from ser_core import augment, models
 from ser_core.answers import answer, log_probability_sums
 from ser_core.augment import AugmentSettings
 from ser_core.calibration import fit_temperature
-from ser_core.config import MelSettings, Settings, WindowSettings
+from ser_core.config import Settings, WindowSettings
 from ser_core.corpora import LABELS, Clip
 from ser_core.errors import UsageError
 from ser_core.evaluation import ClipWindows, read_waveform, read_windows, unweighted_recall
-from ser_core.features import LogMel, librosa_filterbank, mel_db
+from ser_core.features import LogMel, fit_log_mel
 
 _log = logging.getLogger(__name__)
 _EVALUATION_BATCH = 64
@@ -87,7 +87,8 @@ def train(clips: Sequence[Clip], validation_clips: Sequence[Clip], config: Train
         raise UsageError(f"speakers {', '.join(sorted(shared))} are in both training and validation clips")
     torch.manual_seed(config.seed)
     windows = WindowSettings(window_seconds=config.window_seconds, hop_seconds=config.window_seconds)
-    log_mel = fit_log_mel(read_windows(clips, windows).pcm_NS, MelSettings())
+    batches = torch.split(torch.from_numpy(read_windows(clips, windows).pcm_NS), _EVALUATION_BATCH)
+    log_mel = fit_log_mel(batches, models.default_mel(config.architecture))
     validation = read_windows(validation_clips, windows)
     loop = _Loop(clips, log_mel, windows.window_samples, config)
     history: list[Epoch] = []
@@ -105,19 +106,6 @@ def train(clips: Sequence[Clip], validation_clips: Sequence[Clip], config: Train
 
 def _merit(epoch: Epoch) -> tuple[float, float]:
     return epoch.validation_recall, -epoch.validation_loss
-
-
-def fit_log_mel(pcm_NS: npt.NDArray[np.float32], settings: MelSettings) -> LogMel:
-    """The features with `mean_db` and `std_db` of these windows, rounded to 0.1 dB."""
-    filterbank_FK = librosa_filterbank(settings)
-    total, total_squares, count = 0.0, 0.0, 0
-    for start in range(0, len(pcm_NS), _EVALUATION_BATCH):
-        db_BFT = mel_db(torch.from_numpy(pcm_NS[start : start + _EVALUATION_BATCH]), settings, filterbank_FK).double()
-        total, total_squares = total + db_BFT.sum().item(), total_squares + db_BFT.square().sum().item()
-        count += db_BFT.numel()
-    mean = total / count
-    std = (total_squares / count - mean**2) ** 0.5
-    return LogMel(dataclasses.replace(settings, mean_db=round(mean, 1), std_db=round(std, 1)), filterbank_FK)
 
 
 class _Loop:

@@ -9,7 +9,7 @@ import torch
 from ser_core.artifact import Artifact
 from ser_core.config import MelSettings
 from ser_core.errors import UsageError
-from ser_core.features import LogMel, librosa_filterbank, mel_db
+from ser_core.features import LogMel, fit_log_mel, librosa_filterbank, mel_db
 from ser_core.models import ARCHITECTURES
 
 SETTINGS = MelSettings()
@@ -150,3 +150,12 @@ def test_the_bundled_filterbank_is_librosas() -> None:
     torch.testing.assert_close(
         artifact.log_mel().filterbank_FK, librosa_filterbank(artifact.config.mel), rtol=0, atol=0
     )
+
+
+def test_constants_are_those_of_the_training_windows() -> None:
+    pcm_BN = torch.randn(70, RATE, generator=torch.Generator().manual_seed(1))
+    log_mel = fit_log_mel(pcm_BN.split(32), SETTINGS)
+    db = mel_db(pcm_BN, SETTINGS, log_mel.filterbank_FK)
+    assert log_mel.settings.mean_db == pytest.approx(db.mean().item(), abs=0.06)
+    assert log_mel.settings.std_db == pytest.approx(db.std().item(), abs=0.06)
+    assert fit_log_mel(pcm_BN.split(32), WHISPER).settings == WHISPER

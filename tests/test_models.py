@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ser_core.errors import UsageError
-from ser_core.models import ARCHITECTURES, build, whole_settings
+from ser_core.models import ARCHITECTURES, build, default_mel, whole_settings
 from ser_core.models.base import SpeechModel
 
 NUM_MELS, NUM_LABELS = 128, 8
@@ -70,6 +70,8 @@ def test_whole_settings_name_the_defaults_too() -> None:
 def test_an_unknown_architecture_or_setting_is_named() -> None:
     with pytest.raises(UsageError, match=r"'transformer' is unknown; known: compact, vgg16-bilstm, whisper-bilstm"):
         build("transformer", {}, NUM_MELS, NUM_LABELS)
+    with pytest.raises(UsageError, match="'transformer' is unknown"):
+        default_mel("transformer")
     with pytest.raises(UsageError, match="depth"):
         build("compact", {"depth": 3}, NUM_MELS, NUM_LABELS)
     with pytest.raises(UsageError, match="width"):

@@ -21,7 +21,7 @@ class Architecture:
 
     settings: type[Settings]
     build: Callable[[Any, int, int], SpeechModel]
-    #: What a new model of this kind hears, where nothing else is said.
+    #: Of a new model, where nothing else is said.
     mel: MelSettings
 
     @staticmethod
@@ -53,6 +53,15 @@ def whole_settings(name: str, settings: dict[str, Any]) -> dict[str, Any]:
         UsageError: the architecture, or one of its settings, is unknown.
     """
     return _settings(name, settings).to_dict()
+
+
+def default_mel(name: str) -> MelSettings:
+    """What a new model of the named architecture hears, where nothing else is said.
+
+    Raises:
+        UsageError: the architecture is unknown.
+    """
+    return _architecture(name).mel
 
 
 def _architecture(name: str) -> Architecture:
