@@ -96,6 +96,16 @@ def test_each_one_changes_the_window_by_itself(name: str) -> None:
     clip, settings = speech(3.0), dataclasses.replace(OFF, **EFFECTS[name])
     plain, changed = (random_window(clip, RATE, of, rng(1)) for of in (OFF, settings))
     assert not np.allclose(plain, changed, atol=1e-4)
+    assert settings.changes_waveform
+    assert not settings.changes_mel
+
+
+def test_off_changes_nothing() -> None:
+    assert not OFF.changes_waveform
+    assert not OFF.changes_mel
+    assert dataclasses.replace(OFF, num_masks=1).changes_mel
+    assert not AugmentSettings(num_masks=1, mask_probability=0).changes_mel
+    assert not dataclasses.replace(OFF, speed=0.1, speed_probability=0).changes_waveform
 
 
 @pytest.mark.parametrize("name", ["reverberation", "noise", "tilt", "low_rate", "telephone", "gain"])
