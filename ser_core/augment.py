@@ -67,20 +67,6 @@ class AugmentSettings(Settings):
     mixup_probability: float = 0.0
     mixup_alpha: float = 0.4
 
-    @property
-    def changes_waveform(self) -> bool:
-        """Whether a window is more than a piece of its clip."""
-        return any((
-            self.speed * self.speed_probability, self.overhang * self.overhang_probability,
-            self.reverberation_probability, self.noise_probability, self.tilt_db * self.tilt_probability,
-            self.low_rate_probability, self.telephone_probability, self.gain_db * self.gain_probability,
-        ))  # fmt: skip
-
-    @property
-    def changes_mel(self) -> bool:
-        """Whether anything of a log-mel is masked."""
-        return bool(self.num_masks * (self.max_masked_mels + self.max_masked_frames) * self.mask_probability)
-
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
