@@ -66,12 +66,6 @@ def intervals(
     predicted_G, confidence_G = probabilities_GC.argmax(axis=1), probabilities_GC.max(axis=1)
     right_G = predicted_G == label_G
     num_labels = probabilities_GC.shape[1]
-    values = {
-        "accuracy": metrics.accuracy(label_G, predicted_G),
-        "macro_f1": metrics.macro_f1(label_G, predicted_G),
-        "uar": metrics.uar(label_G, predicted_G),
-        "ece": metrics.reliability(confidence_G, right_G).ece,
-    }
     speakers = _Speakers(speakers_G, corpora_G)
     confusion_SF = speakers.sums(label_G * num_labels + predicted_G, num_labels**2)
     bin_G = metrics.bin_of(confidence_G)
@@ -84,8 +78,7 @@ def intervals(
         ece_D = np.abs(weight_DS @ gap_SF).sum(axis=1) / (weight_DS @ count_S)
         return {name: figure(confusion_DCC) for name, figure in metrics.FROM_CONFUSION.items()} | {"ece": ece_D}
 
-    drawn = speakers.percentiles(figures, settings)
-    return {name: Interval(value, *drawn[name]) for name, value in values.items()}
+    return speakers.intervals(figures, settings)
 
 
 def paired_bootstrap(
@@ -112,10 +105,8 @@ def paired_bootstrap(
         metric: which figure.
         settings: how many draws, and their seed.
     """
-    figure, num_labels = (
-        metrics.FROM_CONFUSION[metric],
-        int(max(map(np.max, (label_G, predicted_a_G, predicted_b_G)))) + 1,
-    )
+    figure = metrics.FROM_CONFUSION[metric]
+    num_labels = int(np.concatenate([label_G, predicted_a_G, predicted_b_G]).max()) + 1
     speakers = _Speakers(speakers_G, corpora_G)
     confusion_a_SF, confusion_b_SF = (
         speakers.sums(label_G * num_labels + predicted_G, num_labels**2)
@@ -129,9 +120,7 @@ def paired_bootstrap(
         )
         return {metric: b_D - a_D}
 
-    [value] = difference(np.ones((1, speakers.num_speakers), np.int64))[metric]
-    drawn = speakers.percentiles(difference, settings or BootstrapSettings())
-    return Interval(float(value), *drawn[metric])
+    return speakers.intervals(difference, settings or BootstrapSettings())[metric]
 
 
 class _Speakers:
@@ -139,27 +128,28 @@ class _Speakers:
 
     def __init__(self, speakers_G: Names, corpora_G: Names) -> None:
         names_S, first_S, self._speaker_G = np.unique(speakers_G.astype(str), return_index=True, return_inverse=True)
-        self.num_speakers = len(names_S)
+        self._num_speakers = len(names_S)
         corpora_S = corpora_G[first_S].astype(str)
         self._places = [np.flatnonzero(corpora_S == corpus) for corpus in np.unique(corpora_S)]
 
     def sums(self, feature_G: Labels, num_features: int, values_G: npt.NDArray[Any] | None = None) -> Floats:
         """Of each speaker, the sum (S, F) of the values (of ones) of the clips with each feature."""
         place_G = self._speaker_G * num_features + feature_G
-        totals = np.bincount(place_G, values_G, self.num_speakers * num_features)
-        return totals.reshape(self.num_speakers, num_features).astype(np.float64)
+        totals = np.bincount(place_G, values_G, self._num_speakers * num_features)
+        return totals.reshape(self._num_speakers, num_features).astype(np.float64)
 
-    def percentiles(
+    def intervals(
         self, figures: Callable[[Labels], dict[str, Floats]], settings: BootstrapSettings
-    ) -> dict[str, tuple[float | None, float | None]]:
-        """Low and high of each figure (D,) that `figures` makes of weights (D, S); None where nothing can vary."""
-        drawn = [figures(weight_DS) for weight_DS in self._draws(settings)]
+    ) -> dict[str, Interval]:
+        """Of each figure (D,) that `figures` makes of weights (D, S) of the speakers."""
+        values = {name: float(value) for name, [value] in figures(np.ones((1, self._num_speakers), np.int64)).items()}
         if all(len(places) == 1 for places in self._places):
-            return dict.fromkeys(drawn[0], (None, None))
-        found: dict[str, tuple[float | None, float | None]] = {}
-        for name in drawn[0]:
+            return {name: Interval(value, None, None) for name, value in values.items()}
+        drawn = [figures(weight_DS) for weight_DS in self._draws(settings)]
+        found = {}
+        for name, value in values.items():
             low, high = np.percentile(np.concatenate([part[name] for part in drawn]), _PERCENTS)
-            found[name] = (float(low), float(high))
+            found[name] = Interval(value, float(low), float(high))
         return found
 
     def _draws(self, settings: BootstrapSettings) -> Iterator[Labels]:
@@ -167,7 +157,7 @@ class _Speakers:
         rng = np.random.default_rng(settings.seed)
         for start in range(0, settings.draws, _DRAWS_AT_A_TIME):
             num_draws = min(_DRAWS_AT_A_TIME, settings.draws - start)
-            weight_DS = np.zeros((num_draws, self.num_speakers), np.int64)
+            weight_DS = np.zeros((num_draws, self._num_speakers), np.int64)
             for places in self._places:
                 weight_DS[:, places] = rng.multinomial(len(places), np.full(len(places), 1 / len(places)), num_draws)
             yield weight_DS

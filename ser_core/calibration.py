@@ -1,26 +1,47 @@
 """Makes confidences mean what they say.
 
 Shape letters: G clips, C labels.
+
+A clip's answer is the softmax of the duration-weighted mean of its windows' log-probabilities, and these are logits
+but for a constant: so what divides an answer's logarithms divides every window's logits. A probability of 0 (a label
+that is masked) stays 0.
 """
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
+
+_MIN_TEMPERATURE, _MAX_TEMPERATURE = 0.1, 10.0
 
 
 def fit_temperature(answer_GC: npt.NDArray[np.float64], label_G: npt.NDArray[np.int64]) -> float:
     """The divisor of the logits, 0.1 to 10, that makes the labels most likely (Guo et al. 2017, arXiv 1706.04599).
 
     Args:
-        answer_GC: the clips' answers at temperature 1. Their logarithms are the duration-weighted means of the
-            windows' logits (but for a constant), so what divides these divides every window's logits.
-        label_G: the right labels.
+        answer_GC: the clips' answers at temperature 1.
+        label_G: the right labels, none of which is masked in its clip's answer.
     """
+    log_GC = _log(answer_GC)
 
     def loss(log_temperature: float) -> float:
-        scores_GC = log_softmax(np.log(answer_GC) / np.exp(log_temperature), axis=1)
+        scores_GC = log_softmax(log_GC / np.exp(log_temperature), axis=1)
         return float(-scores_GC[np.arange(len(label_G)), label_G].mean())
 
-    found = minimize_scalar(loss, bounds=(np.log(0.1), np.log(10.0)), method="bounded")
+    bounds = (np.log(_MIN_TEMPERATURE), np.log(_MAX_TEMPERATURE))
+    found = minimize_scalar(loss, bounds=bounds, method="bounded")
     return float(np.exp(found.x))
+
+
+def at_temperature(answer_GC: npt.NDArray[np.float64], temperature: float) -> npt.NDArray[np.float64]:
+    """Answers with their logits divided by a temperature.
+
+    Answers that were calibrated with temperature T become uncalibrated ones again at 1 / T.
+    """
+    cooled_GC: npt.NDArray[np.float64] = softmax(_log(answer_GC) / temperature, axis=1)
+    return cooled_GC
+
+
+def _log(answer_GC: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    with np.errstate(divide="ignore"):
+        return np.log(answer_GC)
