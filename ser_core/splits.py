@@ -16,61 +16,22 @@ import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ser_core.config import Settings, require
+from ser_core.config import require
 from ser_core.corpora.names import LABELS
 from ser_core.errors import UsageError
 from ser_core.manifest import Manifest
+from ser_core.split_settings import NAMING, Split, SplitSettings
 
-Split = Literal["speaker", "random", "statement", "corpus"]
+__all__ = ["Fold", "Split", "SplitSettings", "make_folds"]
+
 Rows = npt.NDArray[np.int64]
 _MAX_NAMED = 3
-#: Split -> the setting that names what is tested.
-_NAMING = {"speaker": "test_speakers", "statement": "test_statements", "corpus": "test_corpora"}
 _PLURALS = {"speaker": "speakers", "statement": "statements", "corpus": "corpora"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class SplitSettings(Settings):
-    """How to split. Sets are drawn from each corpus alike, and men and women as evenly as they are there."""
-
-    split: Split = "speaker"
-    #: As many folds, in which every clip is tested once, in the place of one test set.
-    folds: int | None = None
-    #: What is tested, by name, in the place of a share.
-    test_speakers: list[str] | None = None
-    test_statements: list[str] | None = None
-    test_corpora: list[str] | None = None
-    #: Of each corpus's speakers or statements, or of all clips; 0: no test.
-    test_share: float = 0.2
-    #: Left out of every set.
-    exclude_speakers: list[str] | None = None
-    #: Of each corpus; fewer where that would leave no speaker for training.
-    stopping_speakers: int = 2
-    temperature_speakers: int = 2
-    #: Of the clips that are not tested; for `random` alone.
-    stopping_share: float = 0.1
-    temperature_share: float = 0.1
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        require(self.folds is None or self.folds >= 2, f"split: folds must be 2 or more, not {self.folds}")
-        require(0 <= self.test_share < 1, f"split: test_share must be 0 to less than 1, not {self.test_share}")
-        for name in ("stopping_speakers", "temperature_speakers", "stopping_share", "temperature_share", "seed"):
-            require(getattr(self, name) >= 0, f"split: {name} must be 0 or more, not {getattr(self, name)}")
-        require(
-            self.stopping_share + self.temperature_share < 1,
-            "split: stopping_share and temperature_share together must leave clips for training",
-        )
-        for split, name in _NAMING.items():
-            named = getattr(self, name)
-            require(named is None or split == self.split, f"split: {name} goes with split {split}, not {self.split}")
-            require(named is None or self.folds is None, f"split: folds and {name} exclude each other; give one")
-            require(named is None or len(named) > 0, f"split: {name} names nothing; leave it out or name some")
 
 
 @dataclass(frozen=True)
@@ -158,9 +119,9 @@ class _Clips:
         """Rows to test in each fold: all of some speakers, statements or corpora."""
         split, folds = self._settings.split, self._settings.folds
         name_N = {"speaker": self._speakers, "statement": self._statements, "corpus": self._corpora}[split]
-        named: list[str] | None = getattr(self._settings, _NAMING[split])
+        named: list[str] | None = getattr(self._settings, NAMING[split])
         if named is not None:
-            _check_names(_NAMING[split], named, name_N[self._rows_N])
+            _check_names(NAMING[split], named, name_N[self._rows_N])
             return [self._rows_N[np.isin(name_N[self._rows_N], named)]]
         groups = self._groups(name_N)
         units = [unit for group in groups for unit in group]

@@ -48,6 +48,8 @@ _FORMAT = 1
 _KEY_DIGITS = 32
 _LOOKS_IN_FLIGHT = 64
 _DECODE_SECONDS = 300.0
+#: Starting a process takes about as long as decoding so many.
+_CLIPS_A_PROCESS = 100
 #: Of the pieces that a clip comes in.
 _WINDOW_SECONDS = 1.0
 #: Clips that wait, for each decoding process.
@@ -176,7 +178,7 @@ def _write(files: list[PlannedFile], folder: Path, sample_rate_hz: int) -> None:
         path, failure = failures[0]
         more = f"; {len(failures) - 1} more cannot be read either" if failures[1:] else ""
         what = f"{Location(path)}: {failure.reason} ({failure.detail})"
-        raise SourceError(f"{what}; repair it or take it out of the manifest{more}")
+        raise SourceError(f"{what}; mend that, or take the clip out of the manifest{more}")
     for name, values in ((_OFFSETS, np.array(offsets, np.int64)), (_STEPS, np.array(steps, np.float32))):
         with (folder / name).open("wb") as out:
             np.save(out, values)
@@ -190,7 +192,7 @@ def _sync(file: BinaryIO) -> None:
 
 def _decode_all(files: list[PlannedFile], sample_rate_hz: int) -> Iterator[_Clip | FetchFailure]:
     """Every clip, or why there is none, in order; a process for each core decodes, so that a clip may crash it."""
-    num_decoders = min(joblib.cpu_count(), len(files))
+    num_decoders = min(joblib.cpu_count(), 1 + len(files) // _CLIPS_A_PROCESS)
     windows = WindowSettings(
         sample_rate_hz=sample_rate_hz, window_seconds=_WINDOW_SECONDS, hop_seconds=_WINDOW_SECONDS, min_tail_seconds=0
     )

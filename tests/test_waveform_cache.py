@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ser_core import storage
+from ser_core import storage, waveform_cache
 from ser_core.audio import iter_segments
 from ser_core.config import WindowSettings
 from ser_core.errors import OutputError, SourceError
@@ -55,7 +55,8 @@ def as_scored(path: str) -> np.ndarray:
     return segment.pcm_NS[0, : round(segment.end_seconds[0] * 16_000)]
 
 
-def test_waveforms_are_what_scoring_hears(clips: Manifest, tmp_path: Path) -> None:
+def test_waveforms_are_what_scoring_hears(clips: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waveform_cache, "_CLIPS_A_PROCESS", 3)
     cache = WaveformCache.open(clips, tmp_path / "cache")
     assert len(cache) == len(clips)
     for index, path in enumerate(clips.paths):
@@ -112,7 +113,7 @@ def test_a_clip_that_cannot_be_decoded_is_named_and_the_others_counted(clips: Ma
     with pytest.raises(SourceError, match=r"^[^\n]*$") as error:
         WaveformCache.open(manifest(*clips.paths, text, cut, tmp_path / "gone.wav"), tmp_path / "cache")
     message = str(error.value)
-    assert message.startswith(f"{text}: unreadable (this is no audio file of a known format); repair it")
+    assert message.startswith(f"{text}: unreadable (this is no audio file of a known format); mend that")
     assert message.endswith("; 2 more cannot be read either")
     with pytest.raises(SourceError, match=r"gone.wav: not_found .*manifest$"):
         WaveformCache.open(manifest(tmp_path / "gone.wav"), tmp_path / "cache")
@@ -145,14 +146,14 @@ def start(clips: Manifest, folder: Path) -> "subprocess.Popen[str]":
 
 
 def test_of_several_processes_one_builds(clips: Manifest, tmp_path: Path) -> None:
-    processes = [start(clips, tmp_path / "cache") for _ in range(3)]
+    processes = [start(clips, tmp_path / "cache") for _ in range(2)]
     answers = {process.communicate(timeout=120)[0] for process in processes}
     assert len(answers) == 1
     assert answers.pop().strip()
 
 
 def test_a_build_that_was_killed_is_done_again(tmp_path: Path) -> None:
-    paths = [write(tmp_path / f"{number:02}.wav", noise(20, rate_hz=44_100), rate_hz=44_100) for number in range(40)]
+    paths = [write(tmp_path / f"{number:02}.wav", noise(5)) for number in range(20)]
     folder = tmp_path / "cache"
     process = start(manifest(*paths), folder)
     until = time.monotonic() + 60
@@ -164,7 +165,7 @@ def test_a_build_that_was_killed_is_done_again(tmp_path: Path) -> None:
     process.communicate()
     assert [file.suffix for file in folder.iterdir() if file.suffix != ".lock"] == [".building"]
     cache = WaveformCache.open(manifest(*paths), folder)
-    assert [cache.num_samples(index) for index in range(len(cache))] == [320_000] * 40
+    assert [cache.num_samples(index) for index in range(len(cache))] == [80_000] * 20
     assert not list(folder.glob(".*.building"))
 
 
