@@ -38,7 +38,8 @@ class Predictor:
         self.artifact = artifact
         self._device = torch.device(device)
         self._precision = precision
-        self._batch_size = batch_size
+        #: Windows of every batch.
+        self.batch_size = batch_size
         self._num_threads = num_threads
         self._model = artifact.model().to(self._device)
         if precision == "bf16":
@@ -61,9 +62,9 @@ class Predictor:
             torch.set_num_threads(self._num_threads)
         num_labels = len(self.artifact.config.labels)
         probabilities_NC = np.empty((len(payload), num_labels), dtype=np.float32)
-        for start in range(0, len(payload), self._batch_size):
-            windows = payload[start : start + self._batch_size]
-            batch = np.zeros((self._batch_size, *payload.shape[1:]), dtype=np.float32)
+        for start in range(0, len(payload), self.batch_size):
+            windows = payload[start : start + self.batch_size]
+            batch = np.zeros((self.batch_size, *payload.shape[1:]), dtype=np.float32)
             batch[: len(windows)] = windows
             probabilities_BC = self._predict_batch(torch.from_numpy(batch).to(self._device)).cpu().numpy()
             probabilities_NC[start : start + len(windows)] = probabilities_BC[: len(windows)]
