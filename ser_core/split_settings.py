@@ -25,7 +25,7 @@ class SplitSettings(Settings):
     test_share: float = 0.2
     #: Left out of every set.
     exclude_speakers: list[str] | None = None
-    #: Of each corpus; fewer where that would leave no speaker for training.
+    #: Of each corpus; fewer where the two would take more than half of what is not tested.
     stopping_speakers: int = 2
     temperature_speakers: int = 2
     #: Of the clips that are not tested; for `random` alone.
