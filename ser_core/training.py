@@ -1,175 +1,185 @@
-"""Labelled clips -> a trained model: a plain torch loop on one machine.
+"""A fold's clips -> a trained model: the loop, alone or as one of several workers; it goes on from its checkpoint.
 
-Shape letters: B windows of a batch, N windows, S samples of a window, G clips, F mel bands, T frames, C labels.
+Shape letters: G clips, W windows, C labels, X = C + 1: labels, then seconds.
 
-Everything random is keyed by (seed, epoch, clip) or (seed, epoch): the same seed, threads and clips give the
-same weights.
+Everything random is keyed by (seed, epoch, place of the clip), and dropout by (seed, epoch, step, worker): broken off
+anywhere and continued, with as many workers and threads, on the same kind of CPU, it gives the same weights to the bit.
 """
 
-import copy
 import dataclasses
-import logging
-import math
-from collections.abc import Sequence
-from typing import Any
+import time
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor
 
-from ser_core import augment, models
+from ser_core import metrics
 from ser_core.answers import answer, log_probability_sums
-from ser_core.augment import AugmentSettings
-from ser_core.calibration import fit_temperature
-from ser_core.config import Settings, WindowSettings
-from ser_core.corpora import LABELS, Clip
-from ser_core.errors import UsageError
-from ser_core.evaluation import ClipWindows, read_waveform, read_windows, unweighted_recall
-from ser_core.features import LogMel, fit_log_mel
+from ser_core.checkpoints import State
+from ser_core.corpora import LABELS
+from ser_core.errors import SerError, UsageError
+from ser_core.evaluation import LabelSets
+from ser_core.learner import Learner
+from ser_core.manifest import Manifest
+from ser_core.sampling import plan_epoch, split_steps
+from ser_core.splits import Fold
+from ser_core.team import Team
+from ser_core.train_config import TrainConfig
+from ser_core.training_data import TrainingData
+from ser_core.training_events import EpochDone, EpochRecord, StepDone, Tell
+from ser_core.training_windows import Numbers
 
-_log = logging.getLogger(__name__)
 _EVALUATION_BATCH = 64
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainConfig(Settings):
-    """Everything a training can be told."""
-
-    architecture: str = "compact"
-    architecture_settings: dict[str, Any] = dataclasses.field(default_factory=dict)
-    window_seconds: float = 3.0
-    epochs: int = 60
-    batch_size: int = 16
-    #: The peak of a one-cycle schedule.
-    learning_rate: float = 1.5e-3
-    weight_decay: float = 0.02
-    label_smoothing: float = 0.1
-    #: What is validated and kept is the weights' running average over steps, with this decay.
-    average_decay: float = 0.99
-    max_gradient_norm: float = 2.0
-    seed: int = 0
-    augmentation: AugmentSettings = dataclasses.field(default_factory=AugmentSettings)
-
-
-@dataclasses.dataclass(frozen=True)
-class Epoch:
-    """What an epoch came to; the figures are of answers to clips."""
-
-    number: int
-    training_loss: float
-    validation_loss: float
-    validation_recall: float
+_SAY_EVERY_SECONDS = 1.0
+_BEST = "best."
+Floats = npt.NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """The best epoch's model, and how it came about."""
+    """The best epoch's weights, of what learns, and how it came about."""
 
-    model: nn.Module
-    log_mel: LogMel
-    #: Fitted on the validation clips.
-    temperature: float
-    best: Epoch
-    history: tuple[Epoch, ...]
+    weights: dict[str, Tensor]
+    best: EpochRecord
+    history: tuple[EpochRecord, ...]
 
 
-def train(clips: Sequence[Clip], validation_clips: Sequence[Clip], config: TrainConfig) -> Trained:
-    """Train on `clips`; keep the epoch with the best unweighted recall on `validation_clips`, of other speakers.
+class Training:
+    """One fold's training."""
+
+    def __init__(
+        self, config: TrainConfig, manifest: Manifest, fold: Fold, data: TrainingData, learner: Learner, team: Team
+    ) -> None:
+        """`learner` is new; `data` is prepared for the fold."""
+        self._config, self._fold, self._data, self._learner, self._team = config, fold, data, learner, team
+        self._history: list[EpochRecord] = []
+        self._best: dict[str, Tensor] = {}
+        self._stopping = manifest.take(fold.stopping_N)
+
+    def load_state(self, state: State) -> None:
+        """Go on from what `save` got."""
+        self._learner.load_state(state)
+        self._history = [EpochRecord(**values) for values in state.facts["history"]]
+        self._best = state.part(_BEST)
+
+    def run(self, tell: Tell, save: Callable[[State], None], number: int = 0, num_threads: int = 0) -> Trained:
+        """Train to the end; all workers must call it.
+
+        Args:
+            tell: of the leader, is told how it goes.
+            save: of the leader, gets the state after every epoch.
+            number: of the fold.
+            num_threads: that load ahead.
+
+        Raises:
+            SerError: the loss is no number any more.
+        """
+        while not self._is_over():
+            began = time.monotonic()
+            record = self._epoch(len(self._history), tell, num_threads)
+            self._history.append(record)
+            if record == self._best_record():
+                self._best = self._learner.averaged()
+            if self._team.is_leader:
+                save(self._state())
+                tell(EpochDone(number, record, time.monotonic() - began))
+        return Trained(self._best, self._best_record(), tuple(self._history))
+
+    @property
+    def history(self) -> tuple[EpochRecord, ...]:
+        """The epochs so far."""
+        return tuple(self._history)
+
+    def _is_over(self) -> bool:
+        if len(self._history) >= self._config.epochs:
+            return True
+        patience = self._config.early_stopping_epochs
+        if not self._history or patience is None or not len(self._stopping):
+            return False
+        return len(self._history) - self._best_record().number >= patience
+
+    def _best_record(self) -> EpochRecord:
+        return max(self._history, key=lambda record: record.merit)
+
+    def _state(self) -> State:
+        state = self._learner.state()
+        facts = state.facts | {"history": [dataclasses.asdict(record) for record in self._history]}
+        return State(state.tensors | {_BEST + name: value for name, value in self._best.items()}, facts)
+
+    def _epoch(self, index: int, tell: Tell, num_threads: int) -> EpochRecord:
+        config, training_N = self._config, self._fold.training_N
+        plan = plan_epoch(
+            config.seed, index, self._data.clips.stratum_G[training_N], config.sampling, config.batch_size,
+            config.augmentation,
+        )  # fmt: skip
+        self._learner.model.train()
+        total = torch.zeros(2, dtype=torch.float64)
+        losses: list[Tensor] = []
+        last_said = time.monotonic()
+        for number, batch in enumerate(self._data.batches(plan, training_N, num_threads)):
+            losses.append(self._learner.step(batch, index, number))
+            total[1] += batch.total_weight
+            if self._team.is_leader and time.monotonic() - last_said >= _SAY_EVERY_SECONDS:
+                last_said = time.monotonic()
+                loss = float(torch.stack(losses).sum()) * self._team.size / float(total[1])
+                tell(StepDone(index + 1, number + 1, len(plan.steps), loss))
+        total[0] = torch.stack(losses).double().sum().cpu()
+        # The weights are everyone's already.
+        self._team.sum_up(total[:1])
+        loss = float(total[0] / total[1])
+        if not np.isfinite(loss):
+            raise SerError(f"epoch {index + 1}: the loss is no number any more; use a smaller learning_rate")
+        judged = self._judge() if len(self._stopping) else {}
+        return EpochRecord(number=index + 1, loss=loss, learning_rate=self._learner.learning_rate, **judged)
+
+    def _judge(self) -> dict[str, float]:
+        """The averaged weights, by the stopping clips."""
+        answer_GC = self.answer_clips(self._learner.averaged(), self._fold.stopping_N)
+        sets = LabelSets(self._stopping, self._data.labels)
+        masked_GC = sets.masked(answer_GC)
+        predicted_G = masked_GC.argmax(axis=1)
+        right_G = np.maximum(masked_GC[np.arange(len(predicted_G)), sets.label_G], np.finfo(np.float64).tiny)
+        return {
+            "stopping_loss": float(-np.log(right_G).mean()),
+            "stopping_accuracy": metrics.accuracy(sets.label_G, predicted_G),
+            "stopping_uar": metrics.uar(sets.label_G, predicted_G),
+        }
+
+    def answer_clips(self, weights: dict[str, Tensor], clip_N: Numbers) -> Floats:
+        """The answers (N, C) of the model with these weights, at temperature 1; all workers must call it."""
+        sums_NX = np.zeros((len(clip_N), len(self._data.labels) + 1))
+        mine = self._team.share_of(len(clip_N))
+        with self._learner.with_weights(weights):
+            window_W, owner_W, seconds_W = self._data.scored_windows(clip_N[mine])
+            parts = [self._probabilities(window_W[start : start + _EVALUATION_BATCH])
+                     for start in range(0, len(window_W), _EVALUATION_BATCH)]  # fmt: skip
+        if parts:
+            sums_NX[mine] = log_probability_sums(np.concatenate(parts), seconds_W, owner_W, mine.stop - mine.start)
+        return answer(self._team.sum_up(torch.from_numpy(sums_NX)).numpy())
+
+    def _probabilities(self, window_B: Numbers) -> npt.NDArray[np.float32]:
+        probabilities_BC: npt.NDArray[np.float32] = (
+            self._learner.logits(self._data.encoded(window_B)).softmax(dim=1).cpu().numpy()
+        )
+        return probabilities_BC
+
+
+def num_steps(config: TrainConfig, num_clips: int) -> int:
+    """Of a whole training."""
+    return config.epochs * len(split_steps(num_clips, config.batch_size))
+
+
+def check_fold(fold: Fold, manifest: Manifest, config: TrainConfig, num_workers: int) -> None:
+    """Whether a fold can be trained on at all.
 
     Raises:
-        SourceError: a clip cannot be decoded.
-        UsageError: the two share a speaker, or the architecture is unknown.
+        SerError: it has fewer clips in a step than there are workers, or a single emotion.
     """
-    if shared := {clip.speaker for clip in clips} & {clip.speaker for clip in validation_clips}:
-        raise UsageError(f"speakers {', '.join(sorted(shared))} are in both training and validation clips")
-    torch.manual_seed(config.seed)
-    windows = WindowSettings(window_seconds=config.window_seconds, hop_seconds=config.window_seconds)
-    batches = torch.split(torch.from_numpy(read_windows(clips, windows).pcm_NS), _EVALUATION_BATCH)
-    log_mel = fit_log_mel(batches, models.default_mel(config.architecture))
-    validation = read_windows(validation_clips, windows)
-    loop = _Loop(clips, log_mel, windows.window_samples, config)
-    history: list[Epoch] = []
-    for number in range(config.epochs):
-        training_loss = loop.run_epoch(number)
-        answer_GC = _answer(loop.averaged, log_mel, validation)
-        epoch = _epoch(number, training_loss, answer_GC, validation.label_G)
-        _log.info("%s", epoch)
-        history.append(epoch)
-        if epoch == max(history, key=_merit):
-            best_model = copy.deepcopy(loop.averaged.module)
-            temperature = fit_temperature(answer_GC, validation.label_G)
-    return Trained(best_model, log_mel, temperature, max(history, key=_merit), tuple(history))
-
-
-def _merit(epoch: Epoch) -> tuple[float, float]:
-    return epoch.validation_recall, -epoch.validation_loss
-
-
-class _Loop:
-    """The state of a training, and one epoch of it."""
-
-    def __init__(self, clips: Sequence[Clip], log_mel: LogMel, window_samples: int, config: TrainConfig) -> None:
-        self._log_mel, self._window_samples, self._config = log_mel, window_samples, config
-        self._waveforms = [read_waveform(clip, log_mel.settings.sample_rate_hz) for clip in clips]
-        self._labels_G = torch.tensor([LABELS.index(clip.emotion) for clip in clips])
-        self._model = models.build(
-            config.architecture, config.architecture_settings, log_mel.settings.num_mels, len(LABELS)
-        )
-        # With buffers: the statistics of batch normalisation must belong to the averaged weights.
-        average = get_ema_multi_avg_fn(config.average_decay)  # type: ignore[no-untyped-call]
-        self.averaged = AveragedModel(self._model, multi_avg_fn=average, use_buffers=True)
-        self._optimizer = torch.optim.AdamW(
-            self._model.parameters(), config.learning_rate, weight_decay=config.weight_decay
-        )
-        num_steps = config.epochs * math.ceil(len(clips) / config.batch_size)
-        self._schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self._optimizer, config.learning_rate, num_steps, pct_start=0.15
-        )
-
-    def run_epoch(self, epoch: int) -> float:
-        """The mean loss."""
-        self._model.train()
-        order = np.random.default_rng((self._config.seed, epoch)).permutation(len(self._waveforms))
-        losses = []
-        for start in range(0, len(order), self._config.batch_size):
-            mel_BFT, label_B = self._batch(epoch, order[start : start + self._config.batch_size])
-            loss = cross_entropy(self._model(mel_BFT), label_B, label_smoothing=self._config.label_smoothing)
-            self._optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(self._model.parameters(), self._config.max_gradient_norm)
-            self._optimizer.step()
-            self._schedule.step()
-            self.averaged.update_parameters(self._model)
-            losses.append(loss.item())
-        return float(np.mean(losses))
-
-    def _batch(self, epoch: int, members: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        settings = self._config.augmentation
-        rngs = [np.random.default_rng((self._config.seed, epoch, int(member))) for member in members]
-        windows = [
-            augment.random_window(self._waveforms[member], self._window_samples, settings, rng)
-            for member, rng in zip(members, rngs, strict=True)
-        ]
-        mel_BFT = self._log_mel(torch.from_numpy(np.stack(windows)))
-        for mel_FT, rng in zip(mel_BFT, rngs, strict=True):
-            augment.mask_bands(mel_FT, settings, rng)
-        return mel_BFT, self._labels_G[torch.from_numpy(members)]
-
-
-@torch.inference_mode()
-def _answer(model: nn.Module, log_mel: LogMel, windows: ClipWindows) -> npt.NDArray[np.float64]:
-    model.eval()
-    starts = range(0, len(windows.pcm_NS), _EVALUATION_BATCH)
-    batches = (torch.from_numpy(windows.pcm_NS[start : start + _EVALUATION_BATCH]) for start in starts)
-    probabilities_NC = torch.cat([model(log_mel(pcm_BS)).softmax(dim=1) for pcm_BS in batches]).numpy()
-    return answer(log_probability_sums(probabilities_NC, windows.seconds_N, windows.clip_N, len(windows.label_G)))
-
-
-def _epoch(
-    number: int, training_loss: float, answer_GC: npt.NDArray[np.float64], label_G: npt.NDArray[np.int64]
-) -> Epoch:
-    loss = float(-np.log(answer_GC[np.arange(len(label_G)), label_G]).mean())
-    return Epoch(number, training_loss, loss, unweighted_recall(label_G, answer_GC))
+    smallest = min(len(step) for step in split_steps(len(fold.training_N), config.batch_size))
+    if smallest < num_workers:
+        raise UsageError(f"steps of {smallest} clips are too few for {num_workers} workers; use a larger batch_size")
+    labels = np.unique(manifest.label_N[fold.training_N])
+    if len(labels) < 2:
+        raise UsageError(f"all clips to learn from are '{LABELS[labels[0]]}'; a model needs two emotions")

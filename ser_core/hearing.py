@@ -1,0 +1,120 @@
+"""Windows -> what a model in training takes: by the scoring code, now or once for all.
+
+Shape letters: B windows, S samples of a window, F mel bands, T frames, C labels.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ser_core.artifact import Artifact
+from ser_core.config import MelSettings
+from ser_core.errors import UsageError
+from ser_core.features import LogMel
+from ser_core.models.base import SpeechModel
+
+Floats = npt.NDArray[Any]
+
+
+class Hearing:
+    """The part of a model that does not learn: its log-mel, and its frozen layers.
+
+    What is kept of a window is its log-mel before `mean_db` and `std_db`, or what the frozen layers give, as float16.
+    """
+
+    def __init__(self, model: SpeechModel, log_mel: LogMel, device: torch.device, *, keeps_encoded: bool) -> None:
+        self._model = model
+        self._log_mel = log_mel.to(device)
+        raw = log_mel.settings
+        if raw.scale == "db":
+            raw = dataclasses.replace(raw, mean_db=0.0, std_db=1.0)
+        self._raw_mel = LogMel(raw, log_mel.filterbank_FK).to(device)
+        self._device = device
+        self.keeps_encoded = keeps_encoded and model.has_frozen_layers
+
+    @property
+    def key(self) -> str:
+        """Names whatever changes what is kept."""
+        parts: list[Any] = [(self._log_mel if self.keeps_encoded else self._raw_mel).settings.to_dict()]
+        if self.keeps_encoded:
+            digest = hashlib.sha256()
+            for name, parameter in sorted(self._model.named_parameters()):
+                if not parameter.requires_grad:
+                    digest.update(name.encode() + parameter.detach().cpu().contiguous().numpy().tobytes())
+            parts += [digest.hexdigest(), self._device.type]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+    @torch.no_grad()
+    def keep(self, pcm_BS: Floats) -> Floats:
+        """What is kept of windows: float32 (B, F, T), or float16 (B, ...)."""
+        pcm = torch.from_numpy(pcm_BS).to(self._device)
+        if not self.keeps_encoded:
+            return self._raw_mel(pcm).cpu().numpy()  # type: ignore[no-any-return]
+        self._model.eval()
+        return self._model.encode_frozen(self._log_mel(pcm)).half().cpu().numpy()
+
+    @torch.no_grad()
+    def mel(self, pcm_BS: Floats) -> Tensor:
+        """Normalised log-mel (B, F, T), on the device, of samples."""
+        mel_BFT: Tensor = self._log_mel(torch.from_numpy(pcm_BS).to(self._device))
+        return mel_BFT
+
+    def kept_mel(self, kept: Floats) -> Tensor:
+        """Normalised log-mel (B, F, T), on the device, of what was kept."""
+        mel_BFT = torch.from_numpy(kept).to(self._device)
+        settings = self._log_mel.settings
+        return mel_BFT if settings.scale == "whisper" else (mel_BFT - settings.mean_db) / settings.std_db
+
+    def encoded(self, kept: Floats) -> Tensor:
+        """What `forward_encoded` takes, on the device, of what was kept."""
+        return torch.from_numpy(kept).to(self._device) if self.keeps_encoded else self.encode(self.kept_mel(kept))
+
+    def encode(self, mel_BFT: Tensor) -> Tensor:
+        """What `forward_encoded` takes."""
+        return self._model.encode_frozen(mel_BFT)
+
+
+class Teachers:
+    """Models whose answers are learned from: the mean of their probabilities at a temperature."""
+
+    def __init__(self, artifacts: Sequence[Artifact], temperature: float, device: torch.device) -> None:
+        self._models = [artifact.model().to(device) for artifact in artifacts]
+        self._log_mels = [artifact.log_mel().to(device) for artifact in artifacts]
+        self._temperatures = [temperature * artifact.config.temperature for artifact in artifacts]
+        self._device = device
+        names = [artifact.content_hash for artifact in artifacts]
+        self.key = hashlib.sha256(json.dumps([names, temperature, device.type]).encode()).hexdigest()[:16]
+
+    @torch.no_grad()
+    def answer(self, pcm_BS: Floats) -> Tensor:
+        """Probabilities (B, C) on the device."""
+        pcm = torch.from_numpy(pcm_BS).to(self._device)
+        teachers = zip(self._models, self._log_mels, self._temperatures, strict=True)
+        answers = [(model(log_mel(pcm)) / temperature).softmax(dim=1) for model, log_mel, temperature in teachers]
+        return torch.stack(answers).mean(dim=0)
+
+
+def check_teacher(artifact: Artifact, labels: Sequence[str], mel: MelSettings) -> None:
+    """Whether a student with these labels and features can learn from it.
+
+    Raises:
+        UsageError: it answers with other labels, or hears another sample rate.
+    """
+    where = f"distillation: teacher '{artifact.config.name}'"
+    if artifact.config.labels != tuple(labels):
+        theirs, ours = ", ".join(artifact.config.labels), ", ".join(labels)
+        raise UsageError(f"{where} answers {theirs}, but the manifest's labels are {ours}; they must be the same")
+    if artifact.config.mel.sample_rate_hz != mel.sample_rate_hz:
+        raise UsageError(f"{where} hears {artifact.config.mel.sample_rate_hz} Hz, not {mel.sample_rate_hz}")
+
+
+def silence(num_windows: int, num_samples: int) -> Floats:
+    """Windows (B, S) of zeros."""
+    return np.zeros((num_windows, num_samples), np.float32)

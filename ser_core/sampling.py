@@ -1,0 +1,82 @@
+"""Which clips an epoch hears, in which order, in which steps, and what each counts.
+
+Shape letters: G clips, P places of an epoch, C labels.
+
+All of it follows from (seed, epoch, place): which worker hears a clip changes nothing.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ser_core import augment
+from ser_core.augment import AugmentSettings
+
+Numbers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass. A place is a clip's turn in it; a clip may have several, or none."""
+
+    seed: int
+    number: int
+    clip_P: Numbers
+    #: Mixed into the place's own clip: another place, and the share of its own; itself and 1 where nothing is.
+    partner_P: Numbers
+    share_P: npt.NDArray[np.float64]
+    #: The places of each step, which differ in number by one at most.
+    steps: tuple[Numbers, ...]
+
+
+def plan_epoch(
+    seed: int, number: int, strata_G: Numbers, sampling: Literal["natural", "balanced"], batch_size: int,
+    settings: AugmentSettings,
+) -> Epoch:  # fmt: skip
+    """An epoch over G clips, as many places.
+
+    Args:
+        seed: of the training.
+        number: of the epoch.
+        strata_G: what each clip is one of: an emotion of a corpus.
+        sampling: natural: each clip once; balanced: each stratum equally often.
+        batch_size: of a step, at most.
+        settings: mixup's.
+    """
+    rng = np.random.default_rng((seed, number))
+    num_clips = len(strata_G)
+    clip_P = rng.permutation(num_clips) if sampling == "natural" else _balanced(strata_G, rng)
+    pairs = [
+        augment.mixup_pair(place, num_clips, settings, augment.generator(seed, number, place, "mixup"))
+        for place in range(num_clips if settings.mixup_probability else 0)
+    ] or [(place, 1.0) for place in range(num_clips)]
+    partner_P, share_P = (np.array(column) for column in zip(*pairs, strict=True))
+    return Epoch(seed, number, clip_P, partner_P, share_P, split_steps(num_clips, batch_size))
+
+
+def split_steps(num_places: int, batch_size: int) -> tuple[Numbers, ...]:
+    """Places in steps of nearly equal size: a small last step would be noise, or too small to share."""
+    return tuple(np.array_split(np.arange(num_places), -(-num_places // batch_size)))
+
+
+def _balanced(strata_G: Numbers, rng: np.random.Generator) -> Numbers:
+    """As many places as clips; every stratum has equally many, and of its clips none comes twice more than another."""
+    strata = rng.permutation(np.unique(strata_G))
+    counts = np.full(len(strata), len(strata_G) // len(strata)) + (np.arange(len(strata)) < len(strata_G) % len(strata))
+    chosen = []
+    for stratum, count in zip(strata, counts, strict=True):
+        clips = np.flatnonzero(strata_G == stratum)
+        rounds = [rng.permutation(clips) for _ in range(-(-count // len(clips)))]
+        chosen.append(np.concatenate(rounds)[:count])
+    return rng.permutation(np.concatenate(chosen))
+
+
+def class_weights(label_G: Numbers, num_labels: int, weighting: Literal["none", "balanced"]) -> npt.NDArray[np.float64]:
+    """What a clip of each label (C,) counts in the loss; balanced: together, every label's clips count the same."""
+    count_C = np.bincount(label_G, minlength=num_labels)
+    if weighting == "none":
+        return np.ones(num_labels)
+    num_present = np.count_nonzero(count_C)
+    return np.where(count_C > 0, len(label_G) / (num_present * np.maximum(count_C, 1)), 0.0)

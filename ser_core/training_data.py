@@ -1,0 +1,258 @@
+"""Steps of an epoch -> batches on the device.
+
+Shape letters: G clips of the manifest, W kept windows, P places of an epoch, B windows of a worker's step, S samples,
+F mel bands, T frames, C labels.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ser_core import augment
+from ser_core.concurrency import in_order
+from ser_core.corpora import LABELS
+from ser_core.feature_store import FeatureStore
+from ser_core.hearing import Hearing, Teachers, silence
+from ser_core.manifest import Manifest
+from ser_core.sampling import Epoch, class_weights
+from ser_core.team import Team
+from ser_core.train_config import TrainConfig
+from ser_core.training_events import Preparing, Tell
+from ser_core.training_windows import Numbers, TrainingWindows
+from ser_core.waveform_cache import WaveformCache
+
+Say = Callable[[int, int], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """A worker's part of a step."""
+
+    #: As `forward_encoded` takes it.
+    encoded: Tensor
+    target_BC: Tensor
+    #: True for labels that cannot be.
+    absent_BC: Tensor
+    weight_B: Tensor
+    teacher_BC: Tensor | None
+    #: Over all workers' parts.
+    total_weight: float
+
+
+class ClipLabels:
+    """What is right for each clip, in a model's labels."""
+
+    def __init__(self, manifest: Manifest, labels: Sequence[str]) -> None:
+        self.labels = tuple(labels)
+        place_of = np.full(len(LABELS), -1)
+        for place, label in enumerate(labels):
+            place_of[LABELS.index(label)] = place
+        self.label_G: Numbers = place_of[manifest.label_N]
+        _, corpus_G = np.unique(manifest.corpora.astype(str), return_inverse=True)
+        #: An emotion of a corpus.
+        self.stratum_G: Numbers = corpus_G * len(labels) + self.label_G
+        is_there = np.zeros((corpus_G.max() + 1, len(labels)), bool)
+        is_there[corpus_G, self.label_G] = True
+        #: Labels that a clip's corpus never has.
+        self.absent_GC: npt.NDArray[np.bool_] = ~is_there[corpus_G]
+
+
+class TrainingData:
+    """Everything a training hears; the parts that do not change are kept on disk."""
+
+    def __init__(
+        self, config: TrainConfig, waveforms: WaveformCache, windows: TrainingWindows, clips: ClipLabels,
+        hearing: Hearing, teachers: Teachers | None, team: Team,
+    ) -> None:  # fmt: skip
+        self.config, self.waveforms, self.windows, self.clips = config, waveforms, windows, clips
+        self.hearing, self.teachers, self.team = hearing, teachers, team
+        folder = config.cache_folder() / "features"
+        example = hearing.keep(silence(1, windows.settings.window_samples))
+        name = f"{waveforms.key}-{windows_key(config)}"
+        self.kept = FeatureStore(folder / f"{name}-{hearing.key}", len(windows), example.shape[1:], example.dtype)
+        self.taught: FeatureStore | None = None
+        if teachers is not None and not self.changes_waveform:
+            shape = (len(self.labels),)
+            self.taught = FeatureStore(folder / f"{name}-{teachers.key}", len(windows), shape, np.float32)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Of the model."""
+        return self.clips.labels
+
+    @property
+    def changes_waveform(self) -> bool:
+        return self.config.augmentation.changes_waveform
+
+    def prepare(self, training_N: Numbers, evaluated_N: Numbers, tell: Tell) -> None:
+        """Compute what is kept of these clips; all workers must call it."""
+        scored = [self.windows.scored[clip] for clip in evaluated_N]
+        learned = [] if self.changes_waveform else [self.windows.learned[clip] for clip in training_N]
+        nothing = np.zeros(0, np.int64)
+        self._fill(self.kept, np.concatenate([nothing, *scored, *learned]), self.hearing.keep, _say("features", tell))
+        if self.taught is not None and self.teachers is not None:
+            answer = self.teachers.answer
+            self._fill(
+                self.taught,
+                np.concatenate([nothing, *learned]),
+                lambda pcm_BS: answer(pcm_BS).cpu().numpy(),
+                _say("teachers' answers", tell),
+            )
+
+    def _fill(self, store: FeatureStore, window_B: Numbers, compute: Callable[[Any], Any], say: Say) -> None:
+        read = self.windows.read
+        store.fill(window_B, lambda numbers: compute(read(self.waveforms, numbers)), self.team, say)
+
+    def scored_windows(self, clip_N: Numbers) -> tuple[Numbers, Numbers, npt.NDArray[np.float64]]:
+        """Of clips, as scoring cuts them: the windows' numbers, the place of each one's clip, its seconds."""
+        numbers = [self.windows.scored[clip] for clip in clip_N]
+        window_W = np.concatenate(numbers) if numbers else np.zeros(0, np.int64)
+        owner_W = np.repeat(np.arange(len(clip_N)), [len(part) for part in numbers])
+        return window_W, owner_W, self.windows.seconds_W[window_W]
+
+    def encoded(self, window_B: Numbers) -> Tensor:
+        """What `forward_encoded` takes, of windows that `prepare` has seen to."""
+        return self.hearing.encoded(self.kept[window_B])
+
+    def batches(self, epoch: Epoch, training_N: Numbers, num_threads: int) -> Iterator[Batch]:
+        """This worker's part of each step of an epoch over the training clips.
+
+        Args:
+            epoch: of places in `training_N`.
+            training_N: the training set.
+            num_threads: that load ahead; 0: nothing is loaded ahead.
+        """
+        maker = _BatchMaker(self, epoch, training_N)
+        if not num_threads:
+            for places in epoch.steps:
+                yield maker.make(places, maker.load(places))
+            return
+        with ThreadPoolExecutor(num_threads, thread_name_prefix="batches") as threads:
+            loaded = in_order(epoch.steps, lambda step: threads.submit(maker.load, step), max_in_flight=num_threads + 1)
+            for places, data in zip(epoch.steps, loaded, strict=True):
+                yield maker.make(places, data)
+
+
+class _BatchMaker:
+    """`load` may run in any thread, `make` where the model is."""
+
+    def __init__(self, data: TrainingData, epoch: Epoch, training_N: Numbers) -> None:
+        self._data, self._epoch, self._training_N = data, epoch, training_N
+        self.config = data.config
+        self._mixes = bool((epoch.share_P < 1).any())
+        weights_C = class_weights(data.clips.label_G[training_N], len(data.labels), self.config.class_weighting)
+        own_P, partner_P = (self._labels(place_P) for place_P in (slice(None), epoch.partner_P))
+        self._weight_P = epoch.share_P * weights_C[own_P] + (1 - epoch.share_P) * weights_C[partner_P]
+
+    def _labels(self, place: Any) -> Numbers:
+        labels: Numbers = self._data.clips.label_G[self._clips(place)]
+        return labels
+
+    def _clips(self, place: Any) -> Numbers:
+        clips: Numbers = self._training_N[self._epoch.clip_P[place]]
+        return clips
+
+    def _mine(self, places: Numbers) -> Numbers:
+        """This worker's places, then their partners'."""
+        mine = places[self._data.team.share_of(len(places))]
+        return np.concatenate([mine, self._epoch.partner_P[mine]]) if self._mixes else mine
+
+    def load(self, places: Numbers) -> npt.NDArray[Any]:
+        """Windows' samples, or the numbers of kept windows."""
+        place_B = self._mine(places)
+        rngs = [augment.generator(self._epoch.seed, self._epoch.number, int(place), "waveform") for place in place_B]
+        windows, waveforms = self._data.windows, self._data.waveforms
+        pairs = zip(self._clips(place_B).tolist(), rngs, strict=True)
+        if not self._data.changes_waveform:
+            return np.array([rng.choice(windows.learned[clip]) for clip, rng in pairs])
+        cut = windows.settings
+        return np.stack(
+            [
+                augment.random_window(
+                    waveforms.waveform(clip), cut.window_samples, self.config.augmentation, rng, cut.sample_rate_hz
+                )
+                for clip, rng in pairs
+            ]
+        )
+
+    def make(self, places: Numbers, loaded: npt.NDArray[Any]) -> Batch:
+        """The batch of what was loaded."""
+        place_B = self._mine(places)
+        encoded, teacher_BC = self._hear(place_B, loaded)
+        num_own = len(place_B) // 2 if self._mixes else len(place_B)
+        own_B = place_B[:num_own]
+        target_BC, absent_BC = self._targets(own_B)
+        device = encoded.device
+        if self._mixes:
+            share_B = torch.from_numpy(self._epoch.share_P[own_B]).float().to(device)
+            encoded = _mix(encoded, share_B)
+            teacher_BC = None if teacher_BC is None else _mix(teacher_BC, share_B)
+        return Batch(
+            encoded,
+            torch.from_numpy(target_BC).float().to(device),
+            torch.from_numpy(absent_BC).to(device),
+            torch.from_numpy(self._weight_P[own_B]).float().to(device),
+            teacher_BC,
+            float(self._weight_P[places].sum()),
+        )
+
+    def _hear(self, place_B: Numbers, loaded: npt.NDArray[Any]) -> tuple[Tensor, Tensor | None]:
+        data = self._data
+        teacher_BC: Tensor | None = None
+        if data.changes_waveform:
+            mel_BFT = data.hearing.mel(loaded)
+            if data.teachers is not None:
+                teacher_BC = data.teachers.answer(loaded)
+        else:
+            kept = data.kept[loaded]
+            if data.taught is not None:
+                teacher_BC = torch.from_numpy(data.taught[loaded])
+            if data.hearing.keeps_encoded:
+                encoded = data.hearing.encoded(kept)
+                return encoded, None if teacher_BC is None else teacher_BC.to(encoded.device)
+            mel_BFT = data.hearing.kept_mel(kept)
+        if self.config.augmentation.changes_mel:
+            for mel_FT, place in zip(mel_BFT, place_B.tolist(), strict=True):
+                rng = augment.generator(self._epoch.seed, self._epoch.number, place, "mel")
+                augment.mask_bands(mel_FT, self.config.augmentation, rng)
+        return data.hearing.encode(mel_BFT), None if teacher_BC is None else teacher_BC.to(mel_BFT.device)
+
+    def _targets(self, own_B: Numbers) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        """Smoothed over the labels that can be, and mixed."""
+        own_BC, own_absent_BC = self._target_of(own_B)
+        if not self._mixes:
+            return own_BC, own_absent_BC
+        other_BC, other_absent_BC = self._target_of(self._epoch.partner_P[own_B])
+        share_B1 = self._epoch.share_P[own_B, np.newaxis]
+        return share_B1 * own_BC + (1 - share_B1) * other_BC, own_absent_BC & other_absent_BC
+
+    def _target_of(self, place_B: Numbers) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        absent_BC = self._data.clips.absent_GC[self._clips(place_B)]
+        if not self.config.mask_absent_labels:
+            absent_BC = np.zeros_like(absent_BC)
+        smoothing = self.config.label_smoothing
+        target_BC = np.where(absent_BC, 0.0, smoothing / (~absent_BC).sum(axis=1, keepdims=True))
+        target_BC[np.arange(len(place_B)), self._labels(place_B)] += 1 - smoothing
+        return target_BC, absent_BC
+
+
+def _mix(values: Tensor, share_B: Tensor) -> Tensor:
+    """Of B own and then B other rows, each own mixed with its other."""
+    own, other = values.float().chunk(2)
+    share = share_B.view(-1, *[1] * (own.dim() - 1))
+    return share * own + (1 - share) * other
+
+
+def _say(what: str, tell: Tell) -> Say:
+    return lambda done, total: tell(Preparing(what, done, total))
+
+
+def windows_key(config: TrainConfig) -> str:
+    """Names how the windows are cut."""
+    return f"{config.window_seconds:g}-{config.windows_per_clip}-{config.augmentation.overhang:g}"

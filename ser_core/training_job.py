@@ -1,0 +1,172 @@
+"""A training as a whole: what decides its outcome, where it is kept, and all that can be checked before it begins."""
+
+import dataclasses
+import hashlib
+from collections import Counter
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ser_core import models
+from ser_core.artifact import Artifact
+from ser_core.artifact_config import CONFIG_FILE
+from ser_core.config import MelSettings, WindowSettings
+from ser_core.errors import UsageError
+from ser_core.hearing import check_teacher
+from ser_core.manifest import Manifest
+from ser_core.models.base import SpeechModel
+from ser_core.splits import Fold, make_folds
+from ser_core.storage import Location
+from ser_core.train_config import TrainConfig
+from ser_core.training import check_fold
+from ser_core.weights import fetch_weights
+
+#: `weights` that the architecture knows where to get.
+PUBLISHED = "imagenet"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """What every worker needs to know."""
+
+    config: TrainConfig
+    manifest: Manifest
+    #: MODEL_DIR.
+    folder: Location
+    #: Names this run and no other; a restart has another one.
+    run: str
+
+    @cached_property
+    def folds(self) -> list[Fold]:
+        """One, or as many as are asked for."""
+        return make_folds(self.manifest, self.config.split)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Of the model: those that occur."""
+        return self.manifest.labels()
+
+    @property
+    def mel(self) -> MelSettings:
+        """The features, but for the constants of the data."""
+        return self.config.mel_settings(models.default_mel(self.config.architecture))
+
+    @property
+    def windows(self) -> WindowSettings:
+        """How clips are cut, as scoring does."""
+        seconds = self.config.window_seconds
+        return WindowSettings(sample_rate_hz=self.mel.sample_rate_hz, window_seconds=seconds, hop_seconds=seconds)
+
+    def fold_folder(self, number: int) -> Location:
+        """Where a fold's model goes."""
+        return self.folder if self.config.split.folds is None else self.folder.join(f"fold-{number + 1}")
+
+    def checkpoint(self, number: int) -> Location:
+        """Where a fold's state is kept until its model is there."""
+        return self.folder.join("_training", f"checkpoint-{number + 1}-{self.run}.safetensors")
+
+    def new_model(self) -> SpeechModel:
+        """On the CPU, untrained but for what `weights` says; the same each time.
+
+        Raises:
+            UsageError: the weights are missing or of another architecture.
+        """
+        config = self.config
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            model = models.build(config.architecture, config.architecture_settings, self.mel.num_mels, len(self.labels))
+        if config.weights is not None:
+            _load_weights(model, self)
+        return model
+
+    def weights_hash(self) -> str | None:
+        """sha256 of the file to start from."""
+        weights = self.config.weights
+        if weights is None or weights == PUBLISHED:
+            return None
+        if (artifact := _artifact_of(weights)) is not None:
+            return artifact.content_hash
+        with fetch_weights(weights, self.config.cache_folder()).open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+
+    def teachers(self) -> list[Artifact]:
+        """Whose answers are learned from.
+
+        Raises:
+            ArtifactError: one is missing or broken.
+            UsageError: one answers with other labels.
+        """
+        artifacts = [Artifact.load(name) for name in self.config.distillation.teachers]
+        for artifact in artifacts:
+            check_teacher(artifact, self.labels, self.mel)
+        return artifacts
+
+    def check(self, num_workers: int) -> dict[str, Any]:
+        """Everything that is cheap to find out before a long training; returns facts for people.
+
+        Raises:
+            UsageError: settings, manifest and files do not go together.
+            ArtifactError: a teacher, or a model to start from, is broken.
+        """
+        _check_emotions(self.manifest)
+        for fold in self.folds:
+            check_fold(fold, self.manifest, self.config, num_workers)
+        model = self.new_model()
+        self.teachers()
+        if self.config.cache_frozen and not model.has_frozen_layers:
+            raise UsageError(f"cache_frozen: no layer of {self.config.architecture} is frozen by its settings")
+        learning = sum(value.numel() for value in model.parameters() if value.requires_grad)
+        return {"parameters": sum(value.numel() for value in model.parameters()), "learning": learning}
+
+
+def _check_emotions(manifest: Manifest) -> None:
+    emotions = Counter(manifest.table["emotion"].to_pylist())
+    for emotion, count in sorted(emotions.items()):
+        if count == 1:
+            raise UsageError(f"the emotion '{emotion}' has a single clip; add more, or leave it out of the manifest")
+    by_corpus: dict[str, set[str]] = {}
+    for corpus, emotion in zip(manifest.corpora, manifest.table["emotion"].to_pylist(), strict=True):
+        by_corpus.setdefault(corpus, set()).add(emotion)
+    for corpus, mine in by_corpus.items():
+        others = [labels for other, labels in by_corpus.items() if other != corpus]
+        if others and not mine & set().union(*others):
+            raise UsageError(
+                f"corpus {corpus} shares no emotion with the others ({', '.join(sorted(mine))}): a model would learn "
+                "to tell corpora; train on it alone, or leave it out"
+            )
+
+
+def _load_weights(model: SpeechModel, job: Job) -> None:
+    weights, config = str(job.config.weights), job.config
+    if weights == PUBLISHED:
+        model.load_weights(None)
+    elif (artifact := _artifact_of(weights)) is not None:
+        _load_artifact(model, artifact, job)
+    else:
+        model.load_weights(fetch_weights(weights, config.cache_folder()))
+
+
+def _artifact_of(weights: str) -> Artifact | None:
+    """The model that `weights` names; None where it names a file or URL."""
+    is_folder = weights.startswith("s3://") or Path(weights, CONFIG_FILE).is_file()
+    return Artifact.load(weights) if is_folder else None
+
+
+def _load_artifact(model: SpeechModel, artifact: Artifact, job: Job) -> None:
+    theirs, where = artifact.config, f"--weights {job.config.weights}"
+    for what, found, wanted in (
+        ("architecture", theirs.architecture, job.config.architecture),
+        ("labels", ", ".join(theirs.labels), ", ".join(job.labels)),
+    ):
+        if found != wanted:
+            raise UsageError(f"{where}: this model's {what}: {found}; this training's: {wanted}; give another model")
+    tensors = artifact.model().state_dict()
+    for name, value in model.state_dict().items():
+        if name not in tensors or tensors[name].shape != value.shape:
+            shape = tuple(tensors[name].shape) if name in tensors else "missing"
+            raise UsageError(
+                f"{where}: '{name}' is {shape} instead of {tuple(value.shape)}; give the same architecture_settings"
+            )
+    model.load_state_dict(tensors)
