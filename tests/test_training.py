@@ -1,29 +1,28 @@
-import dataclasses
+"""The loop, without Ray: what it learns, that it repeats, goes on and divides."""
+
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 
-from ser_core.augment import AugmentSettings
-from ser_core.corpora import Clip
-from ser_core.errors import UsageError
-from ser_core.training import TrainConfig, Trained, train
+from ser_core.artifact import Artifact
+from ser_core.errors import SerError
+from ser_core.storage import Location
+from ser_core.team import ALONE
+from ser_core.training_events import EpochDone, Event, FoldBegan
+from ser_core.training_job import Job
+from ser_core.training_run import Worker, run_job
+from tests.cli_support import ROOT
+from tests.training_support import settings, write_corpus
+from tests.training_worker import make_job
 
-RATE = 16_000
-#: What tells the classes apart: pitch and its movement, whatever the speaker.
-PITCHES_HZ = {"calm": (200, 200), "happy": (400, 1_600), "angry": (1_600, 400)}
-CONFIG = TrainConfig(
-    architecture_settings={"width": 16, "lstm_units": 16},
-    window_seconds=0.5,
-    epochs=15,
-    batch_size=12,
-    learning_rate=5e-3,
-    average_decay=0.8,
-    seed=3,
-    augmentation=AugmentSettings(speed=0.05, max_masked_mels=8, max_masked_frames=4),
-)
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,59 +34,178 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def tone(emotion: str, rng: np.random.Generator) -> np.ndarray:
-    first, last = PITCHES_HZ[emotion]
-    pitch = np.linspace(first, last, int(rng.uniform(0.5, 0.9) * RATE)) * rng.uniform(0.9, 1.1)
-    return 0.3 * np.sin(2 * np.pi * np.cumsum(pitch) / RATE) + 0.01 * rng.normal(size=len(pitch))
+@pytest.fixture(scope="module")
+def manifests(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("clips")
+    return [str(write_corpus(folder)), str(write_corpus(folder, "hum", num_speakers=4, emotions=("happy", "angry")))]
 
 
 @pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Clip]:
-    folder = tmp_path_factory.mktemp("tones")
-    rng = np.random.default_rng(0)
-    made = []
-    for speaker in range(5):
-        for emotion in PITCHES_HZ:
-            for take in range(6):
-                file = folder / f"{speaker}-{emotion}-{take}.wav"
-                soundfile.write(file, tone(emotion, rng), RATE)
-                made.append(Clip(file=file, emotion=emotion, speaker=f"tone-{speaker}"))
-    return made
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
 
 
-def split(clips: list[Clip]) -> tuple[list[Clip], list[Clip]]:
-    held_out = {"tone-3", "tone-4"}
-    return [clip for clip in clips if clip.speaker not in held_out], [
-        clip for clip in clips if clip.speaker in held_out
+def job_values(manifests: list[str], folder: Path, cache: Path, **changes: Any) -> dict[str, Any]:
+    return {"config": settings(cache, **changes), "manifests": manifests, "folder": str(folder)}
+
+
+class StoppedError(Exception):
+    """Raised by a test in the middle of a training."""
+
+
+def run(job: Job, stop_after: int | None = None) -> list[Event]:
+    """Run a job to its end, or until after an epoch; gives what it told."""
+    events: list[Event] = []
+
+    def tell(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, EpochDone) and event.record.number == stop_after:
+            raise StoppedError
+
+    run_job(job, Worker(team=ALONE, device=CPU, num_threads=0), tell)
+    return events
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return Artifact.load(str(folder)).model().state_dict()
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_learnable_emotions_are_learned_for_unseen_speakers(manifests: list[str], tmp_path: Path, cache: Path) -> None:
+    events = run(make_job(job_values(manifests, tmp_path / "model", cache, epochs=10)))
+    records = [event.record for event in events if isinstance(event, EpochDone)]
+    assert [record.number for record in records] == list(range(1, 11))
+    assert records[-1].loss < records[0].loss
+    report = json.loads((tmp_path / "model/report.json").read_text())
+    assert report["test"]["overall"]["uar"]["value"] > 0.9
+    artifact = Artifact.load(str(tmp_path / "model"))
+    best = max(records, key=lambda record: record.merit)
+    assert artifact.config.training["figures"]["best_epoch"]["number"] == best.number
+    assert artifact.config.labels == ("calm", "happy", "angry")
+    heard = {name: set(artifact.config.training[name]) for name in (
+        "speakers", "stopping_speakers", "temperature_speakers", "test_speakers")}  # fmt: skip
+    assert sum(map(len, heard.values())) == len(set().union(*heard.values())) == 9
+
+
+#: Everything that draws at random, or that the state holds.
+EVERYTHING = {
+    "architecture_settings": {"width": 16, "lstm_units": 8, "dropout": 0.3},
+    "augmentation": {"speed": 0.1, "overhang": 0.15, "num_masks": 1, "gain_db": 6.0, "mixup_probability": 0.5},
+    "sampling": "balanced",
+    "class_weighting": "balanced",
+    "mask_absent_labels": True,
+}
+
+
+@pytest.mark.parametrize("changes", [EVERYTHING, {"schedule": "cosine", "optimizer": "adam", "average_decay": 0.0}])
+def test_a_broken_off_training_goes_on_to_the_same_bits(
+    manifests: list[str], tmp_path: Path, cache: Path, changes: dict[str, Any]
+) -> None:
+    whole, broken = tmp_path / "whole" / "model", tmp_path / "broken" / "model"
+    run(make_job(job_values(manifests, whole, cache, **changes)))
+    for epoch in (1, 2):
+        with pytest.raises(StoppedError):
+            run(make_job(job_values(manifests, broken, cache, **changes)), stop_after=epoch)
+    events = run(make_job(job_values(manifests, broken, cache, **changes)))
+    began = next(event for event in events if isinstance(event, FoldBegan))
+    assert [record.number for record in began.history] == [1, 2]
+    assert [event.record.number for event in events if isinstance(event, EpochDone)] == [3]
+    for name in ("model.safetensors", "config.json", "report.json"):
+        assert (whole / name).read_bytes() == (broken / name).read_bytes(), name
+    assert not list((broken / "_training").glob("checkpoint*"))
+
+
+def test_another_seed_gives_other_weights(manifests: list[str], tmp_path: Path, cache: Path) -> None:
+    for seed in (1, 2):
+        run(make_job(job_values(manifests, tmp_path / str(seed), cache, epochs=1, seed=seed)))
+    assert not equal(weights(tmp_path / "1"), weights(tmp_path / "2"))
+
+
+def start_workers(values: dict[str, Any], folder: Path, size: int) -> None:
+    (folder / "job.json").write_text(json.dumps(values))
+    command = [sys.executable, "-m", "tests.training_worker", str(folder / "job.json")]
+    workers = [
+        subprocess.Popen([*command, str(rank), str(size), str(folder / "meeting")], cwd=ROOT, stderr=subprocess.PIPE)
+        for rank in range(size)
     ]
+    for worker in workers:
+        _, error = worker.communicate(timeout=120)
+        assert worker.returncode == 0, error.decode()
 
 
-@pytest.fixture(scope="module")
-def trained(clips: list[Clip]) -> Trained:
-    return train(*split(clips), CONFIG)
+@pytest.mark.parametrize("changes", [
+    {"class_weighting": "balanced", "mask_absent_labels": True},
+    {"augmentation": {"speed": 0.1, "num_masks": 1, "mixup_probability": 0.5}, "batch_size": 9},
+])  # fmt: skip
+def test_two_workers_learn_what_one_does(
+    manifests: list[str], tmp_path: Path, cache: Path, changes: dict[str, Any]
+) -> None:
+    run(make_job(job_values(manifests, tmp_path / "one", cache, **changes)))
+    start_workers(job_values(manifests, tmp_path / "two", cache, **changes), tmp_path, 2)
+    one, two = (json.loads((tmp_path / name / "report.json").read_text()) for name in ("one", "two"))
+    for figure in ("loss", "stopping_loss"):
+        curves = [[record[figure] for record in report["training"]["history"]] for report in (one, two)]
+        np.testing.assert_allclose(curves[0], curves[1], rtol=2e-4)
+    assert one["split"] == two["split"]
 
 
-def test_learnable_classes_are_learned_for_unseen_speakers(trained: Trained) -> None:
-    assert trained.best.validation_recall > 0.9
-    assert len(trained.history) == CONFIG.epochs
-    assert trained.history[-1].training_loss < trained.history[0].training_loss
+def test_folds_are_pooled_and_what_is_done_is_left_out(manifests: list[str], tmp_path: Path, cache: Path) -> None:
+    from ser_core.training_result import write_pooled
+
+    job = make_job(job_values(manifests, tmp_path / "model", cache, epochs=1, split={"folds": 2}))
+    run(job)
+    write_pooled(job)
+    assert not [event for event in run(job) if isinstance(event, EpochDone)]
+    report = json.loads((tmp_path / "model/report.json").read_text())
+    assert report["test"]["overall"]["clips"] == len(job.manifest)
+    assert [fold["clips"] for fold in report["folds"]] == [len(fold.test_N) for fold in job.folds]
+    assert set(report["over_folds"]) == {"accuracy", "macro_f1", "uar", "ece"}
+    assert "none of the speakers was in the model's training" in report["test"]["notes"]
+    assert not (tmp_path / "model/config.json").exists()
+    for number in (1, 2):
+        Artifact.load(str(tmp_path / f"model/fold-{number}"))
 
 
-def test_the_best_epoch_is_kept(trained: Trained) -> None:
-    best = max(trained.history, key=lambda epoch: (epoch.validation_recall, -epoch.validation_loss))
-    assert trained.best == best
-    assert not trained.model.training
+def test_a_stopping_set_without_progress_ends_the_training(manifests: list[str], tmp_path: Path, cache: Path) -> None:
+    changes = {"epochs": 20, "learning_rate": 1e-9, "average_decay": 0.0, "early_stopping_epochs": 2}
+    events = run(make_job(job_values(manifests, tmp_path / "model", cache, **changes)))
+    assert sum(isinstance(event, EpochDone) for event in events) < 20
 
 
-def test_the_same_seed_gives_the_same_weights(clips: list[Clip]) -> None:
-    short = dataclasses.replace(CONFIG, epochs=2)
-    first, second, other = (
-        train(*split(clips), config).model.state_dict() for config in (short, short, dataclasses.replace(short, seed=4))
-    )
-    assert all(torch.equal(first[name], second[name]) for name in first)
-    assert not all(torch.equal(first[name], other[name]) for name in first)
+def test_a_loss_that_is_no_number_is_said(manifests: list[str], tmp_path: Path, cache: Path) -> None:
+    changes = {"learning_rate": 100.0, "max_gradient_norm": 0.0, "schedule": "none", "epochs": 9}
+    with pytest.raises(SerError, match="smaller learning_rate"):
+        run(make_job(job_values(manifests, tmp_path / "model", cache, weight_decay=99.0, **changes)))
 
 
-def test_a_speaker_on_both_sides_is_refused(clips: list[Clip]) -> None:
-    with pytest.raises(UsageError, match="tone-0, tone-1"):
-        train(clips, clips[:20], CONFIG)
+def test_a_student_learns_from_a_teacher(manifests: list[str], tmp_path: Path, cache: Path) -> None:
+    run(make_job(job_values(manifests, tmp_path / "teacher", cache)))
+    taught = {"teachers": [str(tmp_path / "teacher")], "weight": 1.0}
+    for augmentation in ({}, {"gain_db": 3.0}):
+        folder = tmp_path / f"student{len(augmentation)}"
+        changes = {"epochs": 6, "seed": 9, "distillation": taught, "augmentation": augmentation}
+        run(make_job(job_values(manifests, folder, cache, **changes)))
+        history = json.loads((folder / "report.json").read_text())["training"]["history"]
+        assert history[-1]["loss"] < 0.5 * history[0]["loss"]
+
+
+def test_everything_can_be_trained_on_without_a_test(manifests: list[str], tmp_path: Path, cache: Path) -> None:
+    split = {"test_share": 0, "stopping_speakers": 0, "temperature_speakers": 0}
+    run(make_job(job_values(manifests, tmp_path / "model", cache, epochs=2, split=split)))
+    report = json.loads((tmp_path / "model/report.json").read_text())
+    assert report["test"] is None
+    assert report["training"]["figures"]["best_epoch"]["number"] == 2
+    assert "Nothing: all clips were trained on." in (tmp_path / "model/MODEL_CARD.md").read_text()
+
+
+def test_the_folder_can_be_a_bucket(manifests: list[str], moto_s3: Any, cache: Path) -> None:
+    job = make_job(job_values(manifests, Path("unused"), cache, epochs=2))
+    job = Job(config=job.config, manifest=job.manifest, folder=moto_s3.location.join("model"), run="one")
+    with pytest.raises(StoppedError):
+        run(job, stop_after=1)
+    run(job)
+    assert Artifact.load(job.folder.url).config.training["history"][-1]["number"] == 2
+    assert isinstance(job.folder, Location)

@@ -1,0 +1,48 @@
+"""One worker of a training without Ray: python -m tests.training_worker JOB_FILE RANK SIZE MEETING_FILE"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed
+
+from ser_core.manifest import read_manifests
+from ser_core.storage import Location
+from ser_core.team import Team
+from ser_core.train_config import TrainConfig
+from ser_core.training_events import Event
+from ser_core.training_job import Job
+from ser_core.training_run import Worker, run_job
+
+
+def make_job(values: dict[str, Any]) -> Job:
+    """A job from plain values."""
+    return Job(
+        config=TrainConfig.from_dict(values["config"]),
+        manifest=read_manifests(values["manifests"]),
+        folder=Location.parse(values["folder"]),
+        run="one",
+    )
+
+
+def main(job_file: str, rank: int, size: int, meeting_file: str) -> None:
+    """Run the job to its end."""
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{meeting_file}", rank=rank, world_size=size)
+    team = Team(rank=rank, size=size, local_rank=rank, local_size=size)
+    run_job(
+        make_job(json.loads(Path(job_file).read_text())),
+        Worker(team=team, device=torch.device("cpu"), num_threads=0),
+        _nobody,
+    )
+    distributed.destroy_process_group()
+
+
+def _nobody(_event: Event) -> None:
+    return None
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
