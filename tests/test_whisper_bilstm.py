@@ -109,8 +109,8 @@ def test_frozen_layers_get_no_gradient(frozen: int, learning: set[str]) -> None:
 
 
 @pytest.mark.parametrize("pooling", ["attention", "attentive-statistics"])
-@pytest.mark.parametrize("statistics", [False, True])
-def test_every_head_learns(pooling: str, statistics: bool) -> None:
+@pytest.mark.parametrize("statistics", ["none", "mix", "layers"])
+def test_every_head_learns(pooling: str, statistics: str) -> None:
     model = tiny(pooling=pooling, statistics=statistics).train()
     logits_BC = model(torch.randn(2, NUM_MELS, 40))
     assert logits_BC.shape == (2, NUM_LABELS)

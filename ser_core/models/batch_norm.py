@@ -3,10 +3,10 @@
 Shape letters: B windows, D channels, F mel bands, S steps.
 """
 
-from typing import Any
-
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
+
+from ser_core.models.workers import num_workers, total
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -22,16 +22,16 @@ class BatchNorm(nn.BatchNorm2d):
     momentum: float
 
     def forward(self, maps_BDFS: Tensor) -> Tensor:
-        if not (self.training and _num_workers() > 1):
+        if not (self.training and num_workers() > 1):
             return super().forward(maps_BDFS)
         # Under autocast maps are bf16, in which sums are no good.
         values_BDFS = maps_BDFS.to(self.running_mean.dtype)
         count = values_BDFS.new_full((1,), values_BDFS.numel() // values_BDFS.shape[1])
-        sums = _Sum.apply(torch.cat([values_BDFS.sum(dim=(0, 2, 3)), count]))
+        sums = total(torch.cat([values_BDFS.sum(dim=(0, 2, 3)), count]))
         mean_D, count = sums[:-1] / sums[-1], sums[-1]
         # Sums of squares would lose what a mean far from zero takes.
         deviation_BDFS = values_BDFS - mean_D[:, None, None]
-        variance_D = _Sum.apply(deviation_BDFS.square().sum(dim=(0, 2, 3))) / count
+        variance_D = total(deviation_BDFS.square().sum(dim=(0, 2, 3))) / count
         self._track(mean_D.detach(), variance_D.detach() * count / (count - 1))
         scale_D = self.weight * (variance_D + self.eps).rsqrt()
         normed_BDFS: Tensor = deviation_BDFS * scale_D[:, None, None] + self.bias[:, None, None]
@@ -41,23 +41,3 @@ class BatchNorm(nn.BatchNorm2d):
         self.num_batches_tracked += 1
         self.running_mean.lerp_(mean_D, self.momentum)
         self.running_var.lerp_(unbiased_variance_D, self.momentum)
-
-
-def _num_workers() -> int:
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
-
-
-class _Sum(torch.autograd.Function):
-    """The sum over all workers; what depends on it anywhere comes back as its gradient everywhere."""
-
-    @staticmethod
-    def forward(_context: Any, value: Tensor) -> Tensor:
-        total = value.clone()
-        distributed.all_reduce(total)
-        return total
-
-    @staticmethod
-    def backward(_context: Any, *gradients: Tensor) -> Tensor:
-        total = gradients[0].contiguous().clone()
-        distributed.all_reduce(total)
-        return total

@@ -10,11 +10,11 @@ from torch import Tensor
 _MIN_VARIANCE = 1e-6
 
 
-def statistics(steps_BSH: Tensor) -> Tensor:
-    """Mean and standard deviation over the steps: (B, 2H)."""
-    mean_BH = steps_BSH.mean(dim=1)
-    variance_BH = (steps_BSH - mean_BH.unsqueeze(1)).square().mean(dim=1)
-    return torch.cat([mean_BH, variance_BH.clamp(min=_MIN_VARIANCE).sqrt()], dim=1)
+def statistics(steps_SH: Tensor) -> Tensor:
+    """Mean and standard deviation over the steps of (..., S, H): (..., 2H)."""
+    mean_H = steps_SH.mean(dim=-2)
+    variance_H = (steps_SH - mean_H.unsqueeze(-2)).square().mean(dim=-2)
+    return torch.cat([mean_H, variance_H.clamp(min=_MIN_VARIANCE).sqrt()], dim=-1)
 
 
 def attentive_statistics(steps_BSH: Tensor, scores_BS1: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from ser_core.errors import UsageError
 from ser_core.models.base import SpeechModel
 from ser_core.models.checkpoints import read_checkpoint
 from ser_core.models.pooling import attentive_statistics, statistics
+from ser_core.models.standardise import Standardise
 from ser_core.models.whisper_encoder import WhisperEncoder, positions
 
 _PREFIXES = ("model.encoder.", "encoder.")
@@ -39,8 +40,8 @@ class WhisperBilstmSettings(Settings):
     lstm_units: int = 128
     #: How the BiLSTM's steps become one vector: their weighted mean, or weighted mean and standard deviation.
     pooling: Literal["attention", "attentive-statistics"] = "attentive-statistics"
-    #: Beside it, the plain mean and standard deviation over time of the mixed layers.
-    statistics: bool = True
+    #: Beside it, the plain mean and standard deviation over time of the mix, or of each of its layers.
+    statistics: Literal["none", "mix", "layers"] = "layers"
     dropout: float = 0.4
 
     def __post_init__(self) -> None:
@@ -53,7 +54,11 @@ class WhisperBilstmSettings(Settings):
 
 
 class WhisperBilstm(SpeechModel):
-    """Encoder -> softmax mix of normed layers -> BiLSTM -> attention pooling (and plain statistics) -> logits."""
+    """Encoder -> softmax mix of normed layers -> BiLSTM -> attention pooling, beside it plain statistics -> logits.
+
+    The statistics are what keeps a frozen encoder's generality: they are all that a linear classifier needs. Their
+    scales differ as much as the layers' do, so they are standardised.
+    """
 
     def __init__(self, settings: WhisperBilstmSettings, num_mels: int, num_labels: int) -> None:
         super().__init__()
@@ -67,9 +72,10 @@ class WhisperBilstm(SpeechModel):
         self.lstm = nn.LSTM(settings.width, settings.lstm_units, batch_first=True, bidirectional=True)
         self.attention = nn.Linear(2 * settings.lstm_units, 1)
         self.dropout = nn.Dropout(settings.dropout)
-        parts = 1 + (settings.pooling == "attentive-statistics")
-        num_pooled = 2 * settings.lstm_units * parts + 2 * settings.width * settings.statistics
-        self.classify = nn.Linear(num_pooled, num_labels)
+        num_heard = 2 * settings.lstm_units * (2 if settings.pooling == "attentive-statistics" else 1)
+        num_statistics = 2 * settings.width * {"none": 0, "mix": 1, "layers": len(self.mix_L)}[settings.statistics]
+        self.standardise = Standardise(num_statistics)
+        self.classify = nn.Linear(num_heard + num_statistics, num_labels)
 
     def _frozen_modules(self) -> list[nn.Module]:
         if not self.has_frozen_layers:
@@ -102,7 +108,7 @@ class WhisperBilstm(SpeechModel):
         else:
             first, layers = 0, [self.encoder.embed(encoded)]
         layers = self._run(layers, settings.frozen_layers, settings.num_layers)
-        return self._head(self._mix(layers[settings.first_mixed_layer - first :]))
+        return self._head(torch.stack(layers[settings.first_mixed_layer - first :], dim=1))
 
     def _run(self, layers: list[Tensor], start: int, end: int) -> list[Tensor]:
         """`layers`, and after them what the blocks from `start` to `end` make of the last one."""
@@ -111,20 +117,24 @@ class WhisperBilstm(SpeechModel):
             layers.append(block(layers[-1]))
         return layers
 
-    def _mix(self, layers: list[Tensor]) -> Tensor:
-        weights = self.mix_L.softmax(dim=0)
-        normed = (layer_norm(layer_BSH, layer_BSH.shape[2:]) for layer_BSH in layers)
-        return torch.stack([weight * layer_BSH for weight, layer_BSH in zip(weights, normed, strict=True)]).sum(dim=0)
-
-    def _head(self, mixed_BSH: Tensor) -> Tensor:
-        steps_BSH, _ = self.lstm(self.dropout(mixed_BSH))
-        pooled = attentive_statistics(steps_BSH, self.attention(steps_BSH))
+    def _head(self, layers_BLSH: Tensor) -> Tensor:
+        # Their scales differ tenfold.
+        layers_BLSH = layer_norm(layers_BLSH, layers_BLSH.shape[3:])
+        mix_BSH = (layers_BLSH * self.mix_L.softmax(dim=0)[:, None, None]).sum(dim=1)
+        steps_BSH, _ = self.lstm(self.dropout(mix_BSH))
+        heard = attentive_statistics(steps_BSH, self.attention(steps_BSH))
         if self._settings.pooling == "attention":
-            pooled = pooled[:, : steps_BSH.shape[2]]
-        if self._settings.statistics:
-            pooled = torch.cat([pooled, statistics(mixed_BSH)], dim=1)
-        logits_BC: Tensor = self.classify(self.dropout(pooled))
+            heard = heard[:, : steps_BSH.shape[2]]
+        plain = self._statistics(layers_BLSH, mix_BSH)
+        logits_BC: Tensor = self.classify(self.dropout(torch.cat([heard, plain], dim=1)))
         return logits_BC
+
+    def _statistics(self, layers_BLSH: Tensor, mix_BSH: Tensor) -> Tensor:
+        if self._settings.statistics == "none":
+            return mix_BSH.new_zeros(len(mix_BSH), 0)
+        read = mix_BSH if self._settings.statistics == "mix" else layers_BLSH
+        standardised: Tensor = self.standardise(statistics(read).flatten(1))
+        return standardised
 
     def encoder_parameters(self) -> list[nn.Parameter]:
         """What of the encoder is not frozen."""
