@@ -1,17 +1,21 @@
-"""Connect to a Ray cluster, or start one on this machine, and leave it as it was."""
+"""Connect to a Ray cluster, or start one on this machine; end the process and what it started."""
 
 import logging
 import os
 import re
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import chdir, contextmanager, nullcontext
+from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+import psutil
 
 from cluster.resources import Hardware
-from ser_core.errors import InterruptedRunError, SerError, UsageError
+from ser_core.errors import SerError, SupersededError, UsageError
 
 #: Where this program is imported from.
 _IMPORT_ROOT = Path(__file__).resolve().parent.parent
@@ -23,18 +27,46 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 def connect(*, address: str | None, own: Hardware, verbose: bool) -> Iterator[Hardware]:
     """Join the cluster at `address`, or start a Ray on this machine that has `own`; tells what there is.
 
+    A cluster is left at the end. A Ray of its own ends with the process, which must end by `leave`.
+
     Raises:
         UsageError: nothing answers at the address.
         SerError: Ray could not start, or refused this program's token.
-        InterruptedRunError: SIGTERM came while Ray started.
     """
-    with nullcontext() if verbose else _silence():
-        try:
-            yield _start(address, own, verbose)
-        finally:
+    if not verbose:
+        _silence()
+    hardware = _start(address, own, verbose)
+    is_awake = True
+    try:
+        yield hardware
+    except SupersededError:
+        # This process slept while a newer run began; `leave` says why it is not to go Ray's way out.
+        is_awake = False
+        raise
+    finally:
+        if address and is_awake:
             import ray
 
             ray.shutdown()
+
+
+def leave(code: int) -> NoReturn:
+    """End this process and everything it started at once, without Ray's own way out.
+
+    That way leads through native code, which may crash (exit -11) where this process was suspended for long, and
+    which waits where Ray is not all there.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    # Parents first, so that none is started anew.
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            process.kill()
+    os._exit(code)
 
 
 def _start(address: str | None, own: Hardware, verbose: bool) -> Hardware:
@@ -42,12 +74,16 @@ def _start(address: str | None, own: Hardware, verbose: bool) -> Hardware:
         _require_listener(address)
     # An archive's owner has not agreed to tell Ray's makers about their runs.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if not address:
+        # Without clusters Ray's node is 127.0.0.1, and all its servers listen there alone; read when Ray is imported.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     if not verbose:
         # After a worker's death Ray prints to standard output whatever log_to_driver says, but for what this matches.
         os.environ["RAY_DEDUP_LOGS_SKIP_REGEX"] = ".*|^$"
     import ray
 
     where = f"--address {address}" if address else "Ray on this machine"
+    process_group = os.getpgrp()
     try:
         # Ray puts the working folder first on the import path of its workers; a user's own `jobs` must not be ours.
         with chdir(_IMPORT_ROOT):
@@ -56,11 +92,11 @@ def _start(address: str | None, own: Hardware, verbose: bool) -> Hardware:
                 logging_level=logging.INFO if verbose else logging.ERROR,
                 **({"address": address} if address else _own_settings(own)),
             )
-    except SystemExit as error:
-        # Ray answers SIGTERM so while it starts.
-        raise InterruptedRunError("stopped while Ray started; run the same command to go on") from error
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise SerError(f"{where} cannot be used: {first_line(error)}") from error
+    # Ray put this process into a group of its own, where Ctrl-C would not reach it from a script or from make.
+    with suppress(OSError):
+        os.setpgid(0, process_group)
     _quiet(verbose)
     total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return Hardware(cpus=total.get("CPU", 1.0), gpus=total.get("GPU", 0.0))
@@ -106,21 +142,15 @@ def first_line(error: BaseException) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Keep what Ray's core writes to descriptor 2 off the terminal; Python's own standard error still gets there."""
+def _silence() -> None:
+    """Keep what Ray's core writes to descriptor 2 off the terminal; Python's own standard error still gets there.
+
+    It stays so: Ray's threads may log until the process ends.
+    """
     sys.stderr.flush()
-    terminal = os.dup(2)
-    python_stderr = sys.stderr
+    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
-        # Never closed: threads of Ray's may still log to it when the session is over.
-        sys.stderr = os.fdopen(terminal, "w", buffering=1)
-        try:
-            yield
-        finally:
-            sys.stderr = python_stderr
-            os.dup2(terminal, 2)
 
 
 def _quiet(verbose: bool) -> None:

@@ -15,6 +15,7 @@ from jobs.console import Console, OutputMode
 from jobs.corpus import Name as CorpusName
 from ser_core.config import Channels, Device, FeaturesOn, Precision, ScoreConfig, load_score_config
 from ser_core.errors import InterruptedRunError, SerError, UsageError
+from ser_core.split_settings import Split
 
 
 class _Verbs(TyperGroup):
@@ -147,6 +148,45 @@ def corpus(  # noqa: PLR0913, PLR0917 - one parameter an option
     return run_corpus(request, Console(output_mode, quiet, verbose))
 
 
+@app.command()
+def train(  # noqa: PLR0913, PLR0917 - one parameter an option
+    manifests: Annotated[list[str], typer.Argument(metavar="MANIFEST...", help="From 'ser corpus'; local or s3://.")],
+    folder: Annotated[str, typer.Argument(metavar="MODEL_DIR", help="Folder or s3://bucket/prefix for the model.")],
+    split: Annotated[Split | None, typer.Option(help="What the test has not heard before.")] = None,
+    folds: Annotated[int | None, typer.Option(help="Cross-validate: as many trainings.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that share each batch.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the clips.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything that is random.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(metavar="FILE|URL|DIR", help="Trained weights to start from, or a model.")
+    ] = None,
+    device: Annotated[Device | None, typer.Option(help="Where to train.")] = None,
+    address: Annotated[str | None, typer.Option(help="A Ray cluster to join.")] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Delete what an earlier training left and begin anew.")
+    ] = False,
+    config: Annotated[Path | None, typer.Option(help="YAML file of settings; options override it.")] = None,
+    output_mode: Mode = "human",
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Train a model on manifests and test it on unheard speakers; run it again to go on."""
+    from jobs.train import Request, run_train
+
+    overrides = {
+        "split.split": split,
+        "split.folds": folds,
+        "workers": workers,
+        "epochs": epochs,
+        "seed": seed,
+        "weights": weights,
+        "device": device,
+        "address": address,
+    }
+    request = Request(manifests=manifests, folder=folder, config=config, overrides=overrides, restart=restart)
+    return run_train(request, Console(output_mode, quiet, verbose))
+
+
 @app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 def submit(
     address: Annotated[str, typer.Option(help="The cluster's dashboard, e.g. http://127.0.0.1:8265.")],
@@ -188,4 +228,9 @@ def run(arguments: list[str]) -> int:
 
 def main() -> None:
     """The console script."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if "cluster.session" in sys.modules:
+        from cluster.session import leave
+
+        leave(code)
+    sys.exit(code)

@@ -1,8 +1,9 @@
 """Ctrl-C and SIGTERM, so that a run ends cleanly and says how to go on."""
 
 import signal
+import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +15,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self._calm: threading.Event | None = None
+        self._is_watched = False
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupts":
@@ -22,7 +24,7 @@ class Interrupts:
         return self
 
     def install(self) -> None:
-        """Take the signals; again after Ray started, because it takes SIGTERM for itself."""
+        """Take the signals; again after code that took them for itself, as Ray does."""
         for number in (signal.SIGINT, signal.SIGTERM):
             previous = signal.signal(number, self._on_signal)
             self._previous.setdefault(number, previous)
@@ -40,7 +42,41 @@ class Interrupts:
         finally:
             self._calm = None
 
+    @contextmanager
+    def ends_by(self, end: Callable[[], None]) -> Iterator[None]:
+        """Within this, a signal calls `end`, which must end the process, in a thread of its own.
+
+        For code of others that may swallow an exception, take the signals for itself, or be stuck out of Python.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        numbers, written = socket.socketpair()
+        written.setblocking(False)
+
+        def watch() -> None:
+            while number := numbers.recv(1):
+                if number[0] in {signal.SIGINT, signal.SIGTERM}:
+                    end()
+
+        watching = threading.Thread(target=watch, name="ser-signals", daemon=True)
+        watching.start()
+        previous = signal.set_wakeup_fd(written.fileno(), warn_on_full_buffer=False)
+        self._is_watched = True
+        try:
+            yield
+        finally:
+            self.install()
+            signal.set_wakeup_fd(previous)
+            written.close()
+            # A signal that came just now still ends the process.
+            watching.join()
+            self._is_watched = False
+            numbers.close()
+
     def _on_signal(self, *_: object) -> None:
+        if self._is_watched:
+            return
         if self._calm is not None and not self._calm.is_set():
             self._calm.set()
             return

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from jobs.report import (
     run_record,
 )
 from ser_core.config import ResolvedPrecision, ScoreConfig, WindowSettings
-from ser_core.errors import SerError, SupersededError
+from ser_core.errors import InterruptedRunError, SerError, SupersededError
 from ser_core.plan import PlanSummary, write_plan
 from ser_core.source import Source
 from ser_core.storage import Location
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from cluster.driver import Driver
     from cluster.resources import Resources
     from ser_core.artifact import Artifact
+
+#: After a signal while Ray starts; storage that is away would hold the end up.
+_LONGEST_END_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +56,7 @@ def run_score(request: Request, console: Console) -> int:
         try:
             return job.preview() if request.dry_run else job.score()
         except SerError as error:
-            # Said before Ray is shut down: it may crash when this process slept longer than its patience.
+            # Said before the run is taken down, which may take long where storage is away.
             console.fail(str(error))
             return error.exit_code
 
@@ -81,10 +85,11 @@ class _Job:
         self._location = Location.parse(request.output)
         self._artifact = Artifact.load(self._config.model)
         self._windows = _window_settings(self._config, self._artifact)
-        self._output = Output(self._location, **_lock_settings())
+        self._output = Output(self._location, **lock_settings())
         self._address = self._config.address or os.environ.get("RAY_ADDRESS")
         self._hardware = Hardware(cpus=1, gpus=0)
         self._is_connected = False
+        self._begun: tuple[Run, Outcome] | None = None
 
     def preview(self) -> int:
         """--dry-run: what would be done; nothing is written."""
@@ -111,6 +116,7 @@ class _Job:
             self._output.restart()
         run = self._output.begin(settings, self._artifact.config.labels, on_event=self._console.say)
         outcome = Outcome(run_number=run.number, settings=settings, config=self._config.to_dict(), plan=plan)
+        self._begun = run, outcome
         try:
             self._score(run, outcome, resources, plan_file)
         except SupersededError:
@@ -190,12 +196,28 @@ class _Job:
         from cluster.session import connect
 
         if not self._is_connected:
-            self._hardware = self._stack.enter_context(
-                connect(address=self._address, own=self._hardware, verbose=self._console.verbose)
-            )
+            with self._interrupts.ends_by(self._end_while_ray_starts):
+                self._hardware = self._stack.enter_context(
+                    connect(address=self._address, own=self._hardware, verbose=self._console.verbose)
+                )
             self._is_connected = True
-            self._interrupts.install()
         return self._hardware
+
+    def _end_while_ray_starts(self) -> None:
+        """End process and run, in another thread: the main one may be stuck in Ray, which also swallows exceptions."""
+        from cluster.session import leave
+
+        self._console.fail("stopped while Ray started; run the same command to go on")
+        code = InterruptedRunError.exit_code
+        late = threading.Timer(_LONGEST_END_SECONDS, leave, (code,))
+        late.daemon = True
+        late.start()
+        try:
+            if self._begun is not None:
+                self._stop(*self._begun)
+            self._stack.close()
+        finally:
+            leave(code)
 
     def _try_device(self, resources: "Resources") -> ResolvedPrecision:
         """Prove that the model runs; `auto` precision stays what it was when the output was made."""
@@ -237,7 +259,7 @@ def _window_settings(config: ScoreConfig, artifact: "Artifact") -> WindowSetting
     )
 
 
-def _lock_settings() -> LockSettings:
+def lock_settings() -> LockSettings:
     """A test plays another host, and need not wait, by these variables."""
     beat_seconds = float(os.environ.get("SER_LOCK_BEAT_SECONDS", "5"))
     return LockSettings(host=os.environ.get("SER_LOCK_HOST"), beat_seconds=beat_seconds, watch_seconds=3 * beat_seconds)

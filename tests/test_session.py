@@ -1,0 +1,82 @@
+"""The Ray that a run starts for itself: nobody else reaches it, and it goes when the run does."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.archive import write_archive
+from tests.cli_support import SER, clean_environment, finish
+from tests.processes import launch
+from tests.run_control import marked, num_committed, wait_for
+
+_LEAVES = """
+import atexit, subprocess, sys
+from cluster.session import leave
+child = subprocess.Popen(["sh", "-c", "sleep 600 & echo $!; wait"], stdout=subprocess.PIPE, text=True)
+atexit.register(print, "walked through the exit")
+print(child.pid, child.stdout.readline().strip(), end="")
+leave(int(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_leaving_ends_all_children_and_keeps_what_was_said(code: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _LEAVES, str(code)], stdout=subprocess.PIPE, text=True, check=False, timeout=60
+    )
+    assert done.returncode == code
+    child, grandchild = map(int, done.stdout.split())
+    assert_gone([child, grandchild])
+
+
+def assert_gone(pids: list[int], timeout: float = 5) -> None:
+    """None of these processes runs any more; a dead one that nobody has waited for is gone too."""
+
+    def left() -> list[int]:
+        return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
+
+    until = time.monotonic() + timeout
+    while left() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not left()
+
+
+def listeners(processes: list[psutil.Process]) -> set[str]:
+    """The addresses that these processes take TCP connections at."""
+    found = set()
+    for process in processes:
+        try:
+            connections = process.net_connections("tcp")
+        except psutil.Error:
+            continue
+        found |= {c.laddr.ip.removeprefix("::ffff:") for c in connections if c.status == psutil.CONN_LISTEN}
+    return found
+
+
+def test_its_own_ray_is_on_loopback_alone_and_goes_with_the_run_also_by_ctrl_c_in_a_script(tmp_path: Path) -> None:
+    write_archive(tmp_path / "in", 120)
+    mark, output = uuid.uuid4().hex, tmp_path / "out"
+    # A shell without job control: the run is in the shell's process group, which is what the terminal signals.
+    command = [*SER, "score", str(tmp_path / "in"), str(output), "--commit-seconds", "0.2", "--cpus", "1"]
+    process = launch(
+        ["bash", "-c", 'trap true INT; "$@"; echo "code $?"', "bash", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=clean_environment(SER_TEST_MARK=mark),
+    )
+    wait_for(lambda: num_committed(output) > 0, process)
+    found = listeners(psutil.Process(process.pid).children(recursive=True))
+    os.killpg(process.pid, signal.SIGINT)
+    answer = finish(process, timeout=30)
+    assert found == {"127.0.0.1"}
+    assert "code 130" in answer.out, answer.err
+    assert "run the same command to go on" in answer.err
+    assert not marked(mark)
