@@ -1,7 +1,6 @@
 """Everything a training can be told; configs/train.yaml shows every field with its default."""
 
 import dataclasses
-import os
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -146,12 +145,6 @@ class TrainConfig(Settings):
     def recipe(self) -> dict[str, Any]:
         """What decides the outcome, as plain values: all but where it is done."""
         return {name: value for name, value in self.to_dict().items() if name not in PLACE_SETTINGS}
-
-    def cache_folder(self) -> Path:
-        """Where this machine keeps clips and features."""
-        if self.cache_dir is not None:
-            return Path(self.cache_dir).absolute()
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ser"
 
 
 def load_train_config(file: Path | None, overrides: dict[str, Any]) -> TrainConfig:

@@ -7,6 +7,7 @@ F mel bands, T frames, C labels.
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -68,11 +69,11 @@ class TrainingData:
 
     def __init__(
         self, config: TrainConfig, waveforms: WaveformCache, windows: TrainingWindows, clips: ClipLabels,
-        hearing: Hearing, teachers: Teachers | None, team: Team,
+        hearing: Hearing, teachers: Teachers | None, team: Team, cache: Path,
     ) -> None:  # fmt: skip
         self.config, self.waveforms, self.windows, self.clips = config, waveforms, windows, clips
         self.hearing, self.teachers, self.team = hearing, teachers, team
-        folder = config.cache_folder() / "features"
+        folder = cache / "features"
         example = hearing.keep(silence(1, windows.settings.window_samples))
         name = f"{waveforms.key}-{windows_key(config)}"
         self.kept = FeatureStore(folder / f"{name}-{hearing.key}", len(windows), example.shape[1:], example.dtype)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import os
 from collections import Counter
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 
 from ser_core import models
-from ser_core.artifact import Artifact
+from ser_core.artifact import Artifact, bundled_names
 from ser_core.artifact_config import CONFIG_FILE
 from ser_core.config import MelSettings, WindowSettings
 from ser_core.errors import UsageError
@@ -37,6 +38,8 @@ class Job:
     folder: Location
     #: Names this run and no other; a restart has another one.
     run: str
+    #: Where local paths in the settings start.
+    base: str = "."
 
     @cached_property
     def folds(self) -> list[Fold]:
@@ -58,6 +61,23 @@ class Job:
         """How clips are cut, as scoring does."""
         seconds = self.config.window_seconds
         return WindowSettings(sample_rate_hz=self.mel.sample_rate_hz, window_seconds=seconds, hop_seconds=seconds)
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where this machine keeps clips and features."""
+        if self.config.cache_dir is not None:
+            return Path(self.base, self.config.cache_dir)
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ser"
+
+    @property
+    def weights(self) -> str | None:
+        """What to start from: PUBLISHED, a URL, or an absolute path."""
+        return None if self.config.weights is None else self._placed(self.config.weights)
+
+    def _placed(self, name: str) -> str:
+        """A local path as an absolute one; what is none, or a bundled model, as it is."""
+        is_name = name == PUBLISHED or "://" in name or name in bundled_names()
+        return name if is_name else str(Path(self.base, name).absolute())
 
     def fold_folder(self, number: int) -> Location:
         """Where a fold's model goes."""
@@ -83,12 +103,12 @@ class Job:
 
     def weights_hash(self) -> str | None:
         """sha256 of the file to start from."""
-        weights = self.config.weights
+        weights = self.weights
         if weights is None or weights == PUBLISHED:
             return None
         if (artifact := _artifact_of(weights)) is not None:
             return artifact.content_hash
-        with fetch_weights(weights, self.config.cache_folder()).open("rb") as content:
+        with fetch_weights(weights, self.cache_folder).open("rb") as content:
             return hashlib.file_digest(content, "sha256").hexdigest()
 
     def teachers(self) -> list[Artifact]:
@@ -98,7 +118,7 @@ class Job:
             ArtifactError: one is missing or broken.
             UsageError: one answers with other labels.
         """
-        artifacts = [Artifact.load(name) for name in self.config.distillation.teachers]
+        artifacts = [Artifact.load(self._placed(name)) for name in self.config.distillation.teachers]
         for artifact in artifacts:
             check_teacher(artifact, self.labels, self.mel)
         return artifacts
@@ -139,18 +159,18 @@ def _check_emotions(manifest: Manifest) -> None:
 
 
 def _load_weights(model: SpeechModel, job: Job) -> None:
-    weights, config = str(job.config.weights), job.config
+    weights = str(job.weights)
     if weights == PUBLISHED:
         model.load_weights(None)
     elif (artifact := _artifact_of(weights)) is not None:
         _load_artifact(model, artifact, job)
     else:
-        model.load_weights(fetch_weights(weights, config.cache_folder()))
+        model.load_weights(fetch_weights(weights, job.cache_folder))
 
 
 def _artifact_of(weights: str) -> Artifact | None:
     """The model that `weights` names; None where it names a file or URL."""
-    is_folder = weights.startswith("s3://") or Path(weights, CONFIG_FILE).is_file()
+    is_folder = weights.startswith("s3://") or weights in bundled_names() or Path(weights, CONFIG_FILE).is_file()
     return Artifact.load(weights) if is_folder else None
 
 

@@ -58,7 +58,7 @@ def open_waveforms(job: Job) -> WaveformCache:
         SourceError: a clip cannot be decoded.
         OutputError: the cache's folder cannot be written.
     """
-    return WaveformCache.open(job.manifest, job.config.cache_folder() / "waveforms", job.mel.sample_rate_hz)
+    return WaveformCache.open(job.manifest, job.cache_folder / "waveforms", job.mel.sample_rate_hz)
 
 
 def run_job(job: Job, worker: Worker, tell: Tell) -> None:
@@ -96,7 +96,9 @@ class _FoldRun:
         artifacts = job.teachers()
         teachers = Teachers(artifacts, config.distillation.temperature, worker.device) if artifacts else None
         clips = ClipLabels(job.manifest, job.labels)
-        data = TrainingData(config, self._waveforms, self._windows, clips, hearing, teachers, worker.team)
+        data = TrainingData(
+            config, self._waveforms, self._windows, clips, hearing, teachers, worker.team, job.cache_folder
+        )
         fold = self._fold
         evaluated_N = np.sort(np.concatenate([fold.stopping_N, fold.temperature_N, fold.test_N]))
         data.prepare(fold.training_N, evaluated_N, self._tell if worker.team.is_leader else _nobody)

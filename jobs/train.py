@@ -1,0 +1,211 @@
+"""`ser train`: check everything first, then train on Ray, then say how good it is."""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jobs.console import Console
+from jobs.interrupts import Interrupts
+from jobs.score import lock_settings
+from ser_core.errors import InterruptedRunError, SerError
+
+if TYPE_CHECKING:
+    from cluster.training import TrainResources
+    from ser_core.training_events import Event
+    from ser_core.training_job import Job
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the command line asked for."""
+
+    manifests: Sequence[str]
+    folder: str
+    config: Path | None
+    #: Settings by name that override the file's; None: not given.
+    overrides: dict[str, Any]
+    restart: bool
+
+
+def run_train(request: Request, console: Console) -> int:
+    """Train; 0 when the model is there."""
+    with Interrupts() as interrupts, ExitStack() as stack:
+        try:
+            return _Command(request, console, interrupts, stack).run()
+        except SerError as error:
+            # Said before workers are taken down.
+            console.fail(str(error))
+            return error.exit_code
+
+
+class _Command:
+    """One run of `ser train`; the methods are its steps, in order."""
+
+    def __init__(self, request: Request, console: Console, interrupts: Interrupts, stack: ExitStack) -> None:
+        from ser_core.storage import Location
+        from ser_core.train_config import load_train_config
+        from ser_core.training_folder import TrainingFolder
+
+        self._began = time.monotonic()
+        self._request, self._console, self._interrupts, self._stack = request, console, interrupts, stack
+        self._config = load_train_config(request.config, request.overrides)
+        self._folder = TrainingFolder(Location.parse(request.folder))
+        self._address = self._config.address or os.environ.get("RAY_ADDRESS")
+
+    def run(self) -> int:
+        """Do it; returns the exit code."""
+        from ser_core.training_result import is_complete, write_pooled
+
+        job, settings = self._checked_job()
+        if not self._request.restart:
+            self._folder.check(settings)
+            if (run := self._folder.run()) is not None and is_complete(_named(job, run)):
+                self._console.say("already trained, with these settings and clips; --restart trains anew")
+                self._report(_named(job, run))
+                return 0
+        self._folder.check_writable()
+        self._stack.enter_context(self._folder.lock(**lock_settings()).held(self._console.say))
+        if self._request.restart:
+            self._folder.restart()
+            self._folder.check(settings)
+        job = _named(job, self._folder.begin(settings))
+        self._decode(job)
+        self._train(job)
+        if job.config.split.folds is not None:
+            write_pooled(job)
+        self._folder.remove_checkpoints()
+        self._report(job)
+        return 0
+
+    def _checked_job(self) -> "tuple[Job, dict[str, Any]]":
+        """The job, and what must stay the same for it to go on."""
+        from cluster.session import local_hardware
+        from cluster.training import plan_training
+        from ser_core.manifest import read_manifests
+        from ser_core.training_job import Job
+
+        manifest = read_manifests(self._request.manifests)
+        job = Job(config=self._config, manifest=manifest, folder=self._folder.folder, run="", base=str(Path.cwd()))
+        num_workers = self._config.workers or 1
+        if not self._address:
+            num_workers = plan_training(self._config, local_hardware(None, None)).num_workers
+        facts = job.check(num_workers)
+        self._console.detail(
+            f"{len(manifest)} clips, {len(set(manifest.speakers))} speakers, {len(job.labels)} emotions; "
+            f"{facts['parameters']:,} parameters, {facts['learning']:,} of which learn"
+        )
+        return job, {
+            "manifest": manifest.content_hash(),
+            "weights_sha256": job.weights_hash(),
+            "settings": self._config.recipe(),
+        }
+
+    def _decode(self, job: "Job") -> None:
+        """Find out here whether all clips can be decoded, where this machine trains."""
+        from ser_core.training_run import open_waveforms
+
+        if not self._address:
+            self._console.detail(f"decoding clips into {job.cache_folder}")
+            open_waveforms(job)
+
+    def _train(self, job: "Job") -> None:
+        from cluster.training import train
+        from jobs.train_progress import train_progress
+        from ser_core.training_log import TrainingLog
+
+        resources = self._connect()
+        self._console.say(f"training on {len(job.manifest)} clips: {resources.describe()}")
+        stop = threading.Event()
+        with (
+            TrainingLog(self._folder.logs) as log,
+            train_progress(self._console) as progress,
+            self._interrupts.calm(stop),
+        ):
+
+            def tell(event: "Event") -> None:
+                log.follow(event)
+                progress.update(event)
+
+            train(job, resources, tell, stop)
+
+    def _connect(self) -> "TrainResources":
+        from cluster.resources import Hardware
+        from cluster.session import connect, local_hardware
+        from cluster.training import plan_training
+
+        own: Hardware = Hardware(cpus=1, gpus=0) if self._address else local_hardware(None, None)
+        with self._interrupts.ends_by(self._end_while_ray_starts):
+            hardware = self._stack.enter_context(connect(address=self._address, own=own, verbose=self._console.verbose))
+        return plan_training(self._config, hardware)
+
+    def _end_while_ray_starts(self) -> None:
+        from cluster.session import leave
+
+        self._console.fail("stopped while Ray started; run the same command to go on")
+        self._stack.close()
+        leave(InterruptedRunError.exit_code)
+
+    def _report(self, job: "Job") -> None:
+        """The end lines, or the JSON object."""
+        from ser_core import storage
+        from ser_core.training_result import REPORT_FILE
+
+        where = job.folder.join(REPORT_FILE)
+        report = json.loads(storage.read(where))
+        overall = None if report["test"] is None else report["test"]["overall"]
+        data = {
+            "model": report.get("model"),
+            "folder": str(job.folder),
+            "report": str(where),
+            "folds": len(job.folds),
+            "test": overall,
+            "over_folds": report.get("over_folds"),
+            "seconds": round(time.monotonic() - self._began, 3),
+        }
+        self._console.result(_text(data, report), data)
+
+
+def _named(job: "Job", run: str) -> "Job":
+    from dataclasses import replace
+
+    return replace(job, run=run)
+
+
+def _text(data: dict[str, Any], report: dict[str, Any]) -> str:
+    lines = []
+    if data["test"] is None:
+        lines.append("trained on all clips; none was left to test")
+    else:
+        lines.append(
+            f"{data['test']['clips']} test clips of {data['test']['speakers']} speakers: {_figures(data['test'])}"
+        )
+        lines += [f"note: {note}" for note in report["test"]["notes"]]
+    if data["over_folds"] is not None:
+        spread = ", ".join(
+            f"{_NAMES[name]} {one['mean']:.1%} ± {one['standard_deviation']:.1%}"
+            for name, one in data["over_folds"].items()
+            if name in _NAMES
+        )
+        lines.append(f"over {data['folds']} folds: {spread} (mean and standard deviation)")
+    lines.append(f"report: {data['report']}")
+    if data["model"] is not None:
+        lines.append(f"model:  {data['folder']} ({data['model']})")
+    return "\n".join(lines)
+
+
+_NAMES = {"accuracy": "accuracy", "uar": "UAR", "macro_f1": "macro F1"}
+
+
+def _figures(overall: dict[str, Any]) -> str:
+    parts = []
+    for name, words in _NAMES.items():
+        one = overall[name]
+        interval = "" if one["low"] is None else f" [{one['low']:.1%}, {one['high']:.1%}]"
+        parts.append(f"{words} {one['value']:.1%}{interval}")
+    return ", ".join(parts)
