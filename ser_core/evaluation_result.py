@@ -120,36 +120,36 @@ class Evaluation:
 
     def _notes_on_speakers(self) -> Iterator[str]:
         overlap, total = self.overlap, self.overall.num_speakers
+        flatter = "figures for speakers that a model knows flatter it"
         if overlap is None:
-            yield "the model does not say which speakers it was trained on; figures for speakers it knows flatter it"
+            yield f"The model does not say which speakers it was trained on; {flatter}."
             return
         if found := overlap["training"]:
-            named = f"{len(found)} of the {total} speakers were in the model's training ({_named(found)})"
-            yield f"{named}; figures for speakers it knows flatter it"
+            yield f"{len(found)} of the {total} speakers were in the model's training ({_named(found)}); {flatter}."
         else:
-            yield "none of the speakers was in the model's training"
+            yield "None of the speakers was in the model's training."
         for part, words in (("stopping", "said when to stop the training"), ("temperature", "calibrated the model")):
             if found := overlap[part]:
-                yield f"{len(found)} of the {total} speakers {words} ({_named(found)})"
+                yield f"{len(found)} of the {total} speakers {words} ({_named(found)})."
 
     def _notes_on_labels(self) -> Iterator[str]:
         num_known = len(self.labels) - len(self.lacking)
         for corpus, labels in self.label_sets.items():
-            among = [label for label in labels if label not in self.lacking]
-            if len(among) < num_known:
-                masked = [label for label in self.labels if label not in {*labels, *self.lacking}]
+            possible = [label for label in labels if label not in self.lacking]
+            masked = [label for label in self.labels if label not in {*labels, *self.lacking}]
+            if masked:
                 yield (
-                    f"{corpus}: answers are among {len(among)} of the model's {num_known} labels; no clip there has "
-                    f"{_named(masked)}, so it is masked and the rest renormalised"
+                    f"No clip of {corpus} has {_named(masked)}: what the model says of that is masked there, and the "
+                    f"other {len(possible)} of its {num_known} labels renormalised."
                 )
         for figures in self.classes:
             if figures.label in self.lacking:
-                yield f"the model has no label '{figures.label}': its {figures.num_clips} clips count as answered wrong"
+                yield f"The model has no label {figures.label}: its {figures.num_clips} clips count as answered wrong."
 
     def _notes_on_intervals(self) -> Iterator[str]:
         for corpus in self.overall.few_speakers:
             number = self.overall.speakers_by_corpus[corpus]
-            yield (f"{corpus} has {number} speaker{'s' if number > 1 else ''}: 95 % intervals over so few say little")
+            yield f"Of {corpus} there {'is 1 speaker' if number == 1 else 'are 2 speakers'}: its intervals say little."
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: plain values, no NaN."""
