@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.console import Console
-from jobs.interrupts import Interrupts
+from jobs.interrupts import Interrupts, end_while_ray_starts
 from jobs.score import lock_settings
-from ser_core.errors import InterruptedRunError, SerError
+from ser_core.errors import SerError
 
 if TYPE_CHECKING:
     from cluster.training import TrainResources
@@ -69,13 +69,13 @@ class _Command:
                 self._console.say("already trained, with these settings and clips; --restart trains anew")
                 self._report(_named(job, run))
                 return 0
+        self._decode(job)
         self._folder.check_writable()
         self._stack.enter_context(self._folder.lock(**lock_settings()).held(self._console.say))
         if self._request.restart:
             self._folder.restart()
             self._folder.check(settings)
         job = _named(job, self._folder.begin(settings))
-        self._decode(job)
         self._train(job)
         if job.config.split.folds is not None:
             write_pooled(job)
@@ -140,16 +140,9 @@ class _Command:
         from cluster.training import plan_training
 
         own: Hardware = Hardware(cpus=1, gpus=0) if self._address else local_hardware(None, None)
-        with self._interrupts.ends_by(self._end_while_ray_starts):
+        with self._interrupts.ends_by(lambda: end_while_ray_starts(self._console, self._stack.close)):
             hardware = self._stack.enter_context(connect(address=self._address, own=own, verbose=self._console.verbose))
         return plan_training(self._config, hardware)
-
-    def _end_while_ray_starts(self) -> None:
-        from cluster.session import leave
-
-        self._console.fail("stopped while Ray started; run the same command to go on")
-        self._stack.close()
-        leave(InterruptedRunError.exit_code)
 
     def _report(self, job: "Job") -> None:
         """The end lines, or the JSON object."""

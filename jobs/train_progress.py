@@ -41,6 +41,7 @@ class TrainProgress:
     def __init__(self, console: Console, bar: "Progress | None") -> None:
         self._console, self._bar = console, bar
         self._task: Any = None
+        self._begun: FoldBegan | None = None
         self._fold = FoldBegan(0, 1, 1, ())
         self._seconds: list[float] = []
         self._last_said = time.monotonic()
@@ -67,9 +68,9 @@ class TrainProgress:
             self._console.say(f"{event.what}: {event.done / event.total:.0%}")
 
     def _begin(self, event: FoldBegan) -> None:
-        if self._fold == event or (self._fold.fold == event.fold and self._seconds):
-            self._console.say("workers were lost and are back")
-        self._fold, self._seconds = event, []
+        if self._begun is not None and self._begun.fold == event.fold:
+            self._console.say("workers were lost; others take over")
+        self._begun, self._fold, self._seconds = event, event, []
         if event.history:
             self._console.say(f"going on after epoch {event.history[-1].number}")
         self._show("", 0, "")

@@ -57,6 +57,8 @@ class TrainConfig(Settings):
     name: str | None = None
     #: Of the weights, as their card names it; None: those of the corpora, where they are known.
     licence: str | None = None
+    #: A text file that says more, to be copied beside the weights.
+    licence_file: str | None = None
     architecture: str = "compact"
     #: Of the architecture; what is not given has its default.
     architecture_settings: dict[str, Any] = dataclasses.field(default_factory=dict)

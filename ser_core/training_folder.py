@@ -2,6 +2,8 @@
 
 import json
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from ser_core import storage
@@ -53,7 +55,8 @@ class TrainingFolder:
         """
         found = self._read()
         if found is None:
-            names = [name for name, _ in storage.list_files(self.folder, _MAX_LOOKED_AT)]
+            with _one_line(self.folder):
+                names = [name for name, _ in storage.list_files(self.folder, _MAX_LOOKED_AT)]
             if foreign := [name for name in names if not name.startswith(f"{_OWN}/")]:
                 raise OutputError(
                     f"{self.folder}: holds {foreign[0]}, which no training of this program has made; "
@@ -100,17 +103,28 @@ class TrainingFolder:
 
     def _read(self) -> dict[str, Any] | None:
         try:
-            with faults_of(self.folder):
+            with _one_line(self.folder):
                 found = json.loads(storage.read(self._settings_file))
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return None
-        except OSError as error:
-            raise OutputError(f"{self.folder}: cannot be read ({error.strerror or error})") from error
         except ValueError as error:
             raise OutputError(f"{self._settings_file}: is broken; name another MODEL_DIR") from error
         if found.get("format_number") != FORMAT_NUMBER:
             raise OutputError(f"{self.folder}: was begun by a newer ser; upgrade ser, or name another MODEL_DIR")
         return dict(found)
+
+
+@contextmanager
+def _one_line(folder: Location) -> Iterator[None]:
+    """Faults of reading as OutputError or ServiceError; FileNotFoundError stays."""
+    try:
+        with faults_of(folder):
+            yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(f"{folder}: cannot be read ({reason}); name another MODEL_DIR") from error
 
 
 def _is_own(name: str) -> bool:

@@ -74,6 +74,19 @@ class Job:
         """What to start from: PUBLISHED, a URL, or an absolute path."""
         return None if self.config.weights is None else self._placed(self.config.weights)
 
+    @cached_property
+    def licence_text(self) -> str:
+        """Of `licence_file`; nothing where there is none.
+
+        Raises:
+            UsageError: the file cannot be read.
+        """
+        file = self.config.licence_file
+        try:
+            return "" if file is None else Path(self.base, file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"licence_file {file}: cannot be read; name a text file, or leave it out") from error
+
     def _placed(self, name: str) -> str:
         """A local path as an absolute one; what is none, or a bundled model, as it is."""
         is_name = name == PUBLISHED or "://" in name or name in bundled_names()
@@ -135,6 +148,7 @@ class Job:
             check_fold(fold, self.manifest, self.config, num_workers)
         model = self.new_model()
         self.teachers()
+        _ = self.licence_text
         if self.config.cache_frozen and not model.has_frozen_layers:
             raise UsageError(f"cache_frozen: no layer of {self.config.architecture} is frozen by its settings")
         learning = sum(value.numel() for value in model.parameters() if value.requires_grad)

@@ -9,6 +9,7 @@ import json
 import platform
 from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,7 @@ def write_fold(
         ).to_dict()
     config = _artifact_config(job, fold, log_mel, trained, temperature, evaluation)
     card = card_of(config, fold.to_dict(job.manifest), evaluation)
-    artifact = Artifact.of_model(config, model, log_mel, card=card)
+    artifact = Artifact.of_model(config, model, log_mel, card=card, licence_text=job.licence_text)
     artifact.save(folder.url)
     if len(test):
         storage.put(folder.join(ANSWERS_FILE), _answers_file(job, test, calibrated_NC, number, temperature))
@@ -169,6 +170,7 @@ def _artifact_config(
         temperature=temperature,
         weights_dtype=config.weights_dtype,
         licence=config.licence or _licence(job),
+        licence_file=Path(config.licence_file).name if config.licence_file else None,
         training={
             "settings": config.recipe(),
             "weights_sha256": job.weights_hash(),
