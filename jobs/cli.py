@@ -187,6 +187,30 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter an option
     return run_train(request, Console(output_mode, quiet, verbose))
 
 
+@app.command()
+def evaluate(  # noqa: PLR0913, PLR0917 - one parameter an option
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A bundled model, a folder or s3://bucket/prefix.")],
+    manifests: Annotated[list[str], typer.Argument(metavar="MANIFEST...", help="From 'ser corpus'; local or s3://.")],
+    output: Annotated[str, typer.Argument(metavar="OUT", help="Folder or s3://bucket/prefix for the report.")],
+    device: Annotated[Device, typer.Option(help="Where the model runs.")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="Of the model's arithmetic.")] = "auto",
+    batch_size: Annotated[int | None, typer.Option(help="Windows the model takes at a time.")] = None,
+    draws: Annotated[int, typer.Option(help="Of speakers, for the 95 % intervals.")] = 2_000,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    output_mode: Mode = "human",
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Measure a model on manifests: how right it is, for whom, and what its confidences are worth."""
+    from jobs.evaluate import Request, run_evaluate
+
+    request = Request(
+        model=model, manifests=manifests, output=output, device=device, precision=precision, batch_size=batch_size,
+        draws=draws, seed=seed,
+    )  # fmt: skip
+    return run_evaluate(request, Console(output_mode, quiet, verbose))
+
+
 @app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 def submit(
     address: Annotated[str, typer.Option(help="The cluster's dashboard, e.g. http://127.0.0.1:8265.")],

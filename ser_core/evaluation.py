@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from ser_core import metrics
 from ser_core.answers import answer, log_probability_sums
@@ -163,6 +164,31 @@ def compare_answers(
     a_G, b_G = (sets.masked(answer_GC).argmax(axis=1) for answer_GC in (answer_a_GC, answer_b_GC))
     names = manifest.speakers, manifest.corpora
     return paired_bootstrap(sets.label_G, a_G, b_G, *names, metric=metric, settings=settings)
+
+
+def answers_table(manifest: Manifest, answer_GC: Floats, labels: Sequence[str], temperature: float) -> pa.Table:
+    """A row per clip, from which others can pool evaluations: the manifest's columns, then
+
+    - `temperature`: what the model's logits were divided by;
+    - `answer`, `confidence`: the most likely of the labels of the clip's corpus, and its probability among them;
+    - `p_<label>`: the model's probabilities, calibrated and not masked.
+
+    Raises:
+        SourceError: the manifest holds no clip.
+        UsageError: the model has none of a corpus's labels.
+    """
+    sets = LabelSets(manifest, labels)
+    answer_GL = sets.masked(answer_GC)
+    columns = {
+        "temperature": np.full(len(manifest), temperature),
+        "answer": np.array(sets.labels, dtype=object)[answer_GL.argmax(axis=1)],
+        "confidence": answer_GL.max(axis=1),
+        **{f"p_{label}": answer_GC[:, place] for place, label in enumerate(labels)},
+    }
+    table = manifest.table
+    for name, values in columns.items():
+        table = table.append_column(name, pa.array(values))
+    return table
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import soundfile
 
@@ -12,6 +13,7 @@ from ser_core.corpora import LABELS, Clip
 from ser_core.errors import SourceError, UsageError
 from ser_core.evaluation import (
     answer_clips,
+    answers_table,
     compare_answers,
     evaluate_answers,
     masked_answer,
@@ -20,6 +22,7 @@ from ser_core.evaluation import (
     unweighted_recall,
 )
 from ser_core.evaluation_result import ModelSpeakers
+from ser_core.manifest import Manifest
 from ser_core.predictor import Predictor
 from tests.evaluations import answers, manifest
 from tests.models import WINDOW_SECONDS, tiny_artifact
@@ -152,6 +155,23 @@ def test_the_same_answers_give_the_same_json() -> None:
     assert sum(map(sum, first["confusion"])) == len(clips)
     assert len(first["reliability"]) == len(first["reliability_uncalibrated"]) == 15
     assert [row["label"] for row in first["classes"]] == list(LABELS)
+
+
+def test_the_answers_as_a_table_can_be_pooled() -> None:
+    clips = manifest()
+    answer_GC = answers(clips)
+    parts = [clips.take(np.flatnonzero(np.arange(len(clips)) % 2 == part)) for part in range(2)]
+    tables = [answers_table(part, answer_GC[number::2], LABELS, 1.5) for number, part in enumerate(parts)]
+    pooled = pa.concat_tables(tables)
+    assert pooled.column_names[:4] == ["path", "corpus", "emotion", "speaker"]
+    assert set(pooled["temperature"].to_pylist()) == {1.5}
+    pooled_GC = np.stack([pooled[f"p_{label}"].to_numpy() for label in LABELS], axis=1)
+    again = evaluate_answers(Manifest(pooled.select(clips.table.column_names)), pooled_GC, settings=SETTINGS)
+    whole = evaluate_answers(clips, answer_GC, settings=SETTINGS)
+    assert again.to_dict()["overall"] == pytest.approx(whole.to_dict()["overall"])
+    right = np.mean(np.array(pooled["answer"].to_pylist()) == np.array(pooled["emotion"].to_pylist()))
+    assert right == pytest.approx(whole.overall.accuracy.value)
+    assert np.mean(pooled["confidence"].to_numpy()) == pytest.approx(whole.overall.confidence)
 
 
 def test_recipes_are_compared_by_masked_answers() -> None:

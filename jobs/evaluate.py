@@ -1,0 +1,222 @@
+"""`ser evaluate`: a model's answers to the clips of manifests -> a report for programs and one for people."""
+
+import io
+import json
+import platform
+import time
+import uuid
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from jobs.console import Console
+from ser_core.config import Device, Precision, ResolvedDevice, ResolvedPrecision, WindowSettings
+from ser_core.errors import OutputError, SerError, UsageError
+
+if TYPE_CHECKING:
+    from ser_core.artifact import Artifact
+    from ser_core.evaluation_result import Evaluation, GroupFigures
+    from ser_core.manifest import Manifest
+    from ser_core.metrics import Floats
+    from ser_core.predictor import Predictor
+    from ser_core.storage import Location
+
+JSON_FILE, PAGE_FILE, ANSWERS_FILE = "evaluation.json", "evaluation.html", "answers.parquet"
+_CPU_BATCH_SIZE, _GPU_BATCH_SIZE = 16, 256
+_MAX_BATCH_SIZE = 65_536
+_SAY_EVERY_SECONDS = 10.0
+_PACKAGES = ("ser", "torch", "numpy", "scikit-learn")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What was typed."""
+
+    model: str
+    manifests: list[str]
+    output: str
+    device: Device
+    precision: Precision
+    #: None: by device.
+    batch_size: int | None
+    draws: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.output.endswith(".parquet"):
+            raise UsageError(f"OUT {self.output}: is named like a manifest; the last argument is the folder to write")
+        if self.batch_size is not None and not 1 <= self.batch_size <= _MAX_BATCH_SIZE:
+            raise UsageError(f"--batch-size must be 1 to {_MAX_BATCH_SIZE}, not {self.batch_size}")
+
+
+class Running(TypedDict):
+    """What `Predictor` is told."""
+
+    device: ResolvedDevice
+    precision: ResolvedPrecision
+    batch_size: int
+
+
+def run_evaluate(request: Request, console: Console) -> int:
+    """Check everything first, then answer every clip, then write OUT."""
+    from ser_core.artifact import Artifact
+    from ser_core.bootstrap import BootstrapSettings
+    from ser_core.calibration import at_temperature
+    from ser_core.evaluation import LabelSets, answers_table, evaluate_answers
+    from ser_core.evaluation_result import ModelSpeakers
+    from ser_core.manifest import read_manifests
+    from ser_core.predictor import Predictor
+    from ser_core.storage import Location
+
+    settings = BootstrapSettings(draws=request.draws, seed=request.seed)
+    folder = Location.parse(request.output)
+    artifact = Artifact.load(request.model)
+    config = artifact.config
+    manifest = read_manifests(request.manifests)
+    LabelSets(manifest, config.labels)
+    _prove_writable(folder)
+    running = _running(request)
+    answer_GC = _answer(Predictor(artifact, features_on="device", **running), manifest, console)
+    evaluation = evaluate_answers(
+        manifest,
+        answer_GC,
+        at_temperature(answer_GC, 1 / config.temperature),
+        labels=config.labels,
+        heard=ModelSpeakers.of_training(config.training),
+        settings=settings,
+        title=f"{config.name} on {', '.join(sorted(set(manifest.corpora)))}",
+        about=_about(request, artifact, manifest) | running | {"versions": _versions()},
+    )
+    _write(folder, evaluation, answers_table(manifest, answer_GC, config.labels, config.temperature))
+    _tell(evaluation, folder, console)
+    return 0
+
+
+def _prove_writable(folder: "Location") -> None:
+    from ser_core.storage import delete, put
+
+    probe = folder.join(f".probe-{uuid.uuid4().hex}")
+    try:
+        put(probe, b"probe")
+        delete(probe)
+    except OSError as error:
+        reason = error.strerror or "access is denied"
+        raise OutputError(f"OUT {folder}: cannot be written to ({reason}); name another folder") from error
+
+
+def _running(request: Request) -> "Running":
+    """Where and how the model runs."""
+    from ser_core.predictor import resolve_device
+
+    device, precision = resolve_device(request.device, request.precision)
+    batch_size = request.batch_size or (_CPU_BATCH_SIZE if device == "cpu" else _GPU_BATCH_SIZE)
+    return Running(device=device, precision=precision, batch_size=batch_size)
+
+
+def _windows(artifact: "Artifact") -> WindowSettings:
+    """As scoring cuts by default."""
+    seconds = artifact.config.window_seconds
+    rate_hz = artifact.config.mel.sample_rate_hz
+    return WindowSettings(sample_rate_hz=rate_hz, window_seconds=seconds, hop_seconds=seconds)
+
+
+def _answer(predictor: "Predictor", manifest: "Manifest", console: Console) -> "Floats":
+    import torch
+
+    from ser_core.clip_answers import answer_manifest
+
+    progress = _Progress(console, len(manifest))
+    try:
+        return answer_manifest(predictor, manifest, _windows(predictor.artifact), progress.update)
+    except torch.OutOfMemoryError as error:
+        batch_size = predictor.batch_size
+        raise SerError(
+            f"the GPU has no memory for batches of {batch_size}; use a smaller --batch-size, or --device cpu"
+        ) from error
+
+
+class _Progress:
+    """A line now and then."""
+
+    def __init__(self, console: Console, num_clips: int) -> None:
+        self._console, self._num_clips = console, num_clips
+        self._began = self._last = time.monotonic()
+
+    def update(self, num_done: int) -> None:
+        now = time.monotonic()
+        if now - self._last < _SAY_EVERY_SECONDS:
+            return
+        self._last = now
+        left_seconds = (now - self._began) / num_done * (self._num_clips - num_done)
+        self._console.say(f"{num_done}/{self._num_clips} clips, {left_seconds:.0f} s left")
+
+
+def _about(request: Request, artifact: "Artifact", manifest: "Manifest") -> dict[str, Any]:
+    """What a reader must know to judge the figures, or to get them again."""
+    from ser_core.storage import Location
+
+    config = artifact.config
+    return {
+        "model": artifact.identity,
+        "architecture": config.architecture,
+        "licence": config.licence,
+        "temperature": config.temperature,
+        "manifests": [str(Location.parse(file)) for file in request.manifests],
+        "manifest_sha256": manifest.content_hash(),
+        "window_seconds": config.window_seconds,
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
+
+
+def _write(folder: "Location", evaluation: "Evaluation", answers: Any) -> None:
+    """The JSON last: where it is, the others belong to it."""
+    import pyarrow.parquet as pq
+
+    from ser_core.evaluation_page import render_page
+    from ser_core.storage import delete, put
+
+    buffer = io.BytesIO()
+    pq.write_table(answers, buffer, compression="zstd")
+    data = json.dumps(evaluation.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        delete(folder.join(JSON_FILE))
+        put(folder.join(ANSWERS_FILE), buffer.getvalue())
+        put(folder.join(PAGE_FILE), render_page([evaluation]).encode())
+        put(folder.join(JSON_FILE), data.encode())
+    except OSError as error:
+        reason = error.strerror or "access is denied"
+        raise OutputError(f"OUT {folder}: cannot be written to ({reason})") from error
+
+
+def _tell(evaluation: "Evaluation", folder: "Location", console: Console) -> None:
+    if console.mode == "human":
+        for note in evaluation.notes:
+            console.say(note)
+    overall = evaluation.overall
+    lines = [_line("all", overall)]
+    corpora = evaluation.by["corpus"]
+    if len(corpora) > 1:
+        lines += [_line(corpus, figures) for corpus, figures in corpora.items()]
+    if overall.ece_uncalibrated is not None:
+        lines.append(f"before calibration, ECE {100 * overall.ece_uncalibrated:.1f} %")
+    lines.append(f"report: {folder.join(PAGE_FILE)}")
+    data = {
+        "output": str(folder),
+        "notes": list(evaluation.notes),
+        "overall": overall.to_dict(),
+        "corpora": {corpus: figures.to_dict() for corpus, figures in corpora.items()},
+    }
+    console.result("\n".join(lines), data)
+
+
+def _line(name: str, figures: "GroupFigures") -> str:
+    uar = figures.uar
+    between = "" if uar.low is None or uar.high is None else f" ({100 * uar.low:.1f} to {100 * uar.high:.1f})"
+    return (
+        f"{name}: {figures.num_clips} clips, {figures.num_speakers} speakers: UAR {100 * uar.value:.1f} %{between}, "
+        f"accuracy {100 * figures.accuracy.value:.1f} %, macro F1 {100 * figures.macro_f1.value:.1f} %, "
+        f"ECE {100 * figures.ece.value:.1f} %"
+    )
