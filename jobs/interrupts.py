@@ -5,9 +5,13 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
+from jobs.console import Console
 from ser_core.errors import InterruptedRunError
+
+#: After a signal while Ray starts; storage that is away would hold the end up.
+_LONGEST_END_SECONDS = 5.0
 
 
 class Interrupts:
@@ -81,3 +85,18 @@ class Interrupts:
             self._calm.set()
             return
         raise InterruptedRunError("stopped; run the same command to go on")
+
+
+def end_while_ray_starts(console: Console, close: Callable[[], None]) -> NoReturn:
+    """Say so, `close` what is open as far as a few seconds allow, and end the process; for `Interrupts.ends_by`."""
+    from cluster.session import leave
+
+    console.fail("stopped while Ray started; run the same command to go on")
+    code = InterruptedRunError.exit_code
+    late = threading.Timer(_LONGEST_END_SECONDS, leave, (code,))
+    late.daemon = True
+    late.start()
+    try:
+        close()
+    finally:
+        leave(code)

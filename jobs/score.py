@@ -2,7 +2,6 @@
 
 import os
 import tempfile
-import threading
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from cluster.resources import Hardware
 from jobs.console import Console
-from jobs.interrupts import Interrupts
+from jobs.interrupts import Interrupts, end_while_ray_starts
 from jobs.report import (
     Outcome,
     check_tally,
@@ -23,7 +22,7 @@ from jobs.report import (
     run_record,
 )
 from ser_core.config import ResolvedPrecision, ScoreConfig, WindowSettings
-from ser_core.errors import InterruptedRunError, SerError, SupersededError
+from ser_core.errors import SerError, ServiceError, SupersededError
 from ser_core.plan import PlanSummary, write_plan
 from ser_core.source import Source
 from ser_core.storage import Location
@@ -33,9 +32,6 @@ if TYPE_CHECKING:
     from cluster.driver import Driver
     from cluster.resources import Resources
     from ser_core.artifact import Artifact
-
-#: After a signal while Ray starts; storage that is away would hold the end up.
-_LONGEST_END_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,8 +117,10 @@ class _Job:
             self._score(run, outcome, resources, plan_file)
         except SupersededError:
             raise
-        except SerError:
+        except SerError as error:
             self._stop(run, outcome)
+            if isinstance(error, ServiceError):
+                raise ServiceError(f"{error}; the same command goes on from here") from error
             raise
         self._console.result(result_text(outcome, self._location), result_data(outcome, self._location))
         return exit_code(outcome)
@@ -196,28 +194,18 @@ class _Job:
         from cluster.session import connect
 
         if not self._is_connected:
-            with self._interrupts.ends_by(self._end_while_ray_starts):
+            with self._interrupts.ends_by(lambda: end_while_ray_starts(self._console, self._close)):
                 self._hardware = self._stack.enter_context(
                     connect(address=self._address, own=self._hardware, verbose=self._console.verbose)
                 )
             self._is_connected = True
         return self._hardware
 
-    def _end_while_ray_starts(self) -> None:
-        """End process and run, in another thread: the main one may be stuck in Ray, which also swallows exceptions."""
-        from cluster.session import leave
-
-        self._console.fail("stopped while Ray started; run the same command to go on")
-        code = InterruptedRunError.exit_code
-        late = threading.Timer(_LONGEST_END_SECONDS, leave, (code,))
-        late.daemon = True
-        late.start()
-        try:
-            if self._begun is not None:
-                self._stop(*self._begun)
-            self._stack.close()
-        finally:
-            leave(code)
+    def _close(self) -> None:
+        """What the main thread would do at the end; it may be stuck in Ray, which also swallows exceptions."""
+        if self._begun is not None:
+            self._stop(*self._begun)
+        self._stack.close()
 
     def _try_device(self, resources: "Resources") -> ResolvedPrecision:
         """Prove that the model runs; `auto` precision stays what it was when the output was made."""
