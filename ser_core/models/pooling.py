@@ -11,8 +11,8 @@ _MIN_VARIANCE = 1e-6
 
 
 def statistics(steps_SH: Tensor) -> Tensor:
-    """Mean and standard deviation over the steps of (..., S, H): (..., 2H)."""
-    mean_H = steps_SH.mean(dim=-2)
+    """Mean and standard deviation over the steps of (..., S, H): (..., 2H), in float32 or better."""
+    mean_H = steps_SH.mean(dim=-2, dtype=torch.promote_types(steps_SH.dtype, torch.float32))
     variance_H = (steps_SH - mean_H.unsqueeze(-2)).square().mean(dim=-2)
     return torch.cat([mean_H, variance_H.clamp(min=_MIN_VARIANCE).sqrt()], dim=-1)
 
