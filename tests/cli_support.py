@@ -1,25 +1,27 @@
 """Runs the `ser` command as a person does, and reads what it left behind."""
 
+import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from deltalake import DeltaTable
+
+from jobs.cli import run
+from tests.processes import abort, launch
 
 SER = [str(Path(sys.executable).with_name("ser"))]
 ROOT = Path(__file__).parent.parent
-#: In front of a command: what root may read and others may not, it may not either.
-AS_PLAIN_USER = [
-    "setpriv",
-    "--bounding-set=-dac_override,-dac_read_search",
-    "--inh-caps=-dac_override,-dac_read_search",
-]
+_SETPRIV = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]
 
 
 @dataclass(frozen=True)
@@ -40,24 +42,32 @@ class Answer:
 def clean_environment(**extra: str) -> dict[str, str]:
     """This process's environment without what would lead to another Ray or another lock."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "SER_LOCK_"))}
-    return kept | extra
+    return kept | {"PYTHONFAULTHANDLER": "1"} | extra
+
+
+def as_plain_user() -> list[str]:
+    """In front of a command: what root may read and others may not, it may not either, where setpriv is installed."""
+    return _SETPRIV if os.geteuid() == 0 and shutil.which(_SETPRIV[0]) else []
 
 
 def start(*arguments: str | Path, cwd: Path = ROOT, before: Sequence[str] = (), **extra: str) -> subprocess.Popen[str]:
-    """Start `ser` in a process group of its own; `before` is a command that starts it."""
-    return subprocess.Popen(
+    """Start `ser` in a session of its own, which ends with the test; `before` is a command that starts it."""
+    return launch(
         [*before, *SER, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=clean_environment(**extra),
-        start_new_session=True,
         cwd=cwd,
     )
 
 
 def finish(process: subprocess.Popen[str], timeout: float = 240) -> Answer:
-    out, err = process.communicate(timeout=timeout)
+    """Wait for the end of `ser`; one that takes longer fails the test, and tells where it is."""
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        raise AssertionError(f"ser did not end in {timeout} s\n{abort(process)}") from None
     return Answer(process.returncode, out, err)
 
 
@@ -66,6 +76,24 @@ def ser(
 ) -> Answer:
     """Run `ser` to its end."""
     return finish(start(*arguments, cwd=cwd, before=before, **extra), timeout)
+
+
+def ser_here(*arguments: str | Path, **extra: str) -> Answer:
+    """Run `ser` in this process, which has torch and more loaded already: for what must not start Ray."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        for name in os.environ.keys() - clean_environment().keys():
+            patch.delenv(name)
+        for name, value in extra.items():
+            patch.setenv(name, value)
+        patch.chdir(ROOT)
+        patch.setattr("cluster.session.connect", _start_no_ray)
+        code = run([*map(str, arguments)])
+    return Answer(code, out.getvalue(), err.getvalue())
+
+
+def _start_no_ray(**_: object) -> None:
+    raise AssertionError("Ray would be started where it is not needed")
 
 
 def predictions(output: str | Path, options: dict[str, str] | None = None) -> pa.Table:

@@ -1,4 +1,4 @@
-"""S3 servers for the tests: moto's in the ordinary suite, Ceph's gateway (tests/s3_server.sh) in the heavy one."""
+"""What tests share: S3 servers (moto's, Ceph's gateway for the heavy ones), a Ray cluster, the order of files."""
 
 import os
 import shutil
@@ -15,11 +15,23 @@ from pathlib import Path
 import pytest
 
 from ser_core.storage import Location
+from tests.processes import free_port, kill_all, kill_launched, launch
+from tests.ray_cluster import RayCluster, ray_cluster
 
 # Read by torch when it loads: two threads in each of many processes on two cores only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SERVER_SCRIPT = Path(__file__).with_name("s3_server.sh")
+_SCRIPT_SECONDS = 300
+#: moto's server takes any.
+MOTO_KEYS = ("test-access", "test-secret")
+
+
+@pytest.fixture(autouse=True)
+def no_process_left() -> Iterator[None]:
+    """However a test ends, nothing that it started goes on."""
+    yield
+    kill_launched()
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,7 @@ def _run_script(*arguments: object) -> str:
     done = subprocess.run(
         [SERVER_SCRIPT, *map(str, arguments)],
         check=True,
+        timeout=_SCRIPT_SECONDS,
         stdout=subprocess.PIPE,
         text=True,
         # Daemons of the server must not hold the pipes of pytest.
@@ -54,20 +67,13 @@ def _run_script(*arguments: object) -> str:
     return done.stdout.strip()
 
 
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
 @pytest.fixture(scope="session")
 def moto_endpoint() -> Iterator[str]:
     # In a process of its own: a client that holds this one's lock while it waits would wait for ever.
     port = free_port()
-    server = subprocess.Popen(
+    server = launch(
         [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        outlives_test=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -75,8 +81,7 @@ def moto_endpoint() -> Iterator[str]:
         _wait_for_listener(port, server)
         yield f"http://127.0.0.1:{port}"
     finally:
-        server.kill()
-        server.wait()
+        kill_all(server)
 
 
 def _wait_for_listener(port: int, server: "subprocess.Popen[bytes]") -> None:
@@ -105,6 +110,26 @@ def ceph_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str,
         _run_script("stop", folder)
 
 
+@pytest.fixture(scope="session")
+def cluster(moto_endpoint: str) -> Iterator[RayCluster]:
+    """A Ray cluster for runs where it is not Ray's start that is tested; its nodes reach moto's server."""
+    with ray_cluster(_aws_settings(moto_endpoint, MOTO_KEYS)) as running:
+        yield running
+
+
+def _aws_settings(endpoint_url: str, keys: tuple[str, str]) -> dict[str, str]:
+    """All that leads a client to a server, and to no other."""
+    return {
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_ENDPOINT_URL": endpoint_url,
+        "AWS_ACCESS_KEY_ID": keys[0],
+        "AWS_SECRET_ACCESS_KEY": keys[1],
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+
+
 def _aws_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
 
@@ -124,15 +149,7 @@ def _empty_bucket(
 
     for name in _aws_environment():
         monkeypatch.delenv(name)
-    environment = {
-        "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_ENDPOINT_URL": endpoint_url,
-        "AWS_ACCESS_KEY_ID": keys[0],
-        "AWS_SECRET_ACCESS_KEY": keys[1],
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
+    environment = _aws_settings(endpoint_url, keys)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     if environment_of_clients != environment:
@@ -151,7 +168,7 @@ def moto_s3(
     moto_endpoint: str, monkeypatch: pytest.MonkeyPatch, environment_of_clients: dict[str, str]
 ) -> Iterator[S3Server]:
     """An empty bucket on moto's server: honours conditional PUTs, accepts every secret."""
-    with _empty_bucket(monkeypatch, environment_of_clients, moto_endpoint, ("test-access", "test-secret")) as bucket:
+    with _empty_bucket(monkeypatch, environment_of_clients, moto_endpoint, MOTO_KEYS) as bucket:
         yield S3Server(moto_endpoint, bucket)
 
 

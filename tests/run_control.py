@@ -6,12 +6,15 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 from deltalake.exceptions import TableNotFoundError
 
 from tests.cli_support import files, start
+from tests.processes import abort, kill_all
+from tests.ray_cluster import RayCluster
 
 
 def num_committed(output: str | Path, options: dict[str, str] | None = None) -> int:
@@ -27,29 +30,29 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], time
     until = time.monotonic() + timeout
     while not condition():
         assert process.poll() is None, process.communicate(timeout=30)[1]
-        assert time.monotonic() < until
-        time.sleep(0.02)
+        assert time.monotonic() < until, abort(process)
+        time.sleep(0.05)
 
 
-def kill_all(process: "subprocess.Popen[str] | subprocess.Popen[bytes]") -> None:
-    """SIGKILL to the driver and everything it started."""
-    family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-    for member in reversed(family):
-        try:
-            member.kill()
-        except psutil.NoSuchProcess:
-            continue
-    process.wait(30)
-
-
-def actors(process: subprocess.Popen[str], name: str) -> list[psutil.Process]:
-    """The run's Ray workers that hold an actor of this class."""
+def actors(cluster: RayCluster, process: subprocess.Popen[str], name: str) -> list[psutil.Process]:
+    """The workers of a cluster's last run that hold an actor of this class."""
+    began = psutil.Process(process.pid).create_time()
     found = []
-    for child in psutil.Process(process.pid).children(recursive=True):
-        try:
-            if name in " ".join(child.cmdline()):
+    for child in psutil.Process(cluster.process.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if child.create_time() > began and name in " ".join(child.cmdline()):
                 found.append(child)
-        except psutil.NoSuchProcess:
+    return found
+
+
+def marked(mark: str) -> list[str]:
+    """The command lines of all processes that have this SER_TEST_MARK in their environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("SER_TEST_MARK") == mark:
+                found.append(" ".join(process.cmdline()))
+        except psutil.Error:
             continue
     return found
 

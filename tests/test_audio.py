@@ -206,7 +206,8 @@ print(top)
 
 def _top_memory_bytes(path: Path, seconds: float) -> int:
     write_sparse_rf64(path, seconds)
-    return int(subprocess.check_output([sys.executable, "-c", _DECODE_AND_REPORT, str(path)], text=True))
+    command = [sys.executable, "-c", _DECODE_AND_REPORT, str(path)]
+    return int(subprocess.check_output(command, text=True, timeout=240))
 
 
 def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:

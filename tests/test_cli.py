@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli_support import ROOT, assert_one_line, files, ser
+from tests.cli_support import ROOT, assert_one_line, files, ser, ser_here
+from tests.ray_cluster import RayCluster
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -28,15 +29,20 @@ def test_help_imports_nothing_heavy() -> None:
         (["score", "{tmp}", "{tmp}/out", "--restart", "--dry-run"], 2, ["--dry-run"]),
         (["score", "{tmp}", "{tmp}/out", "--channels", "both"], 2, ["channels", "mix"]),
         (["score", "{tmp}"], 2, ["Missing argument 'OUTPUT'; see"]),
-        (["score", "examples", "{tmp}/out", "--address", "127.0.0.1:9"], 2, ["127.0.0.1:9", "no Ray cluster answers"]),
         (["nosuch"], 2, ["nosuch"]),
         (["models", "nosuch"], 1, ["nosuch", "compact"]),
         (["submit", "--address", "http://10.0.0.1:8265", "score", "/a", "/b"], 2, ["/a", "s3://"]),
     ],
 )
 def test_a_persons_mistake_gets_one_line(tmp_path: Path, arguments: list[str], code: int, words: list[str]) -> None:
-    answer = ser(*[argument.format(tmp=tmp_path) for argument in arguments])
+    answer = ser_here(*[argument.format(tmp=tmp_path) for argument in arguments])
     assert_one_line(answer, code, *words)
+    assert not (tmp_path / "out" / "predictions").exists()
+
+
+def test_an_address_where_nobody_listens_gets_one_line(tmp_path: Path) -> None:
+    answer = ser("score", "examples", tmp_path / "out", "--address", "127.0.0.1:9")
+    assert_one_line(answer, 2, "127.0.0.1:9", "no Ray cluster answers")
     assert not (tmp_path / "out" / "predictions").exists()
 
 
@@ -47,17 +53,17 @@ def test_alone_it_shows_its_help() -> None:
     assert answer.err == ""
 
 
-def test_a_config_files_prune_can_be_undone(tmp_path: Path) -> None:
+def test_a_config_files_prune_can_be_undone(cluster: RayCluster, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name in ("calm.wav", "angry.wav"):
         shutil.copy(ROOT / "examples" / name, tmp_path / "in")
     config = tmp_path / "score.yaml"
     config.write_text("prune: true\n")
     command = ("score", tmp_path / "in", tmp_path / "out", "--config", config)
-    assert ser(*command).code == 0
+    assert cluster.ser(*command).code == 0
     (tmp_path / "in" / "calm.wav").unlink()
     for option, num_rows in (("--no-prune", 2), ("--quiet", 1)):
-        assert ser(*command, option).code == 0
+        assert ser_here(*command, option).code == 0
         assert files(tmp_path / "out").num_rows == num_rows
 
 
@@ -67,7 +73,7 @@ def test_an_output_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("mine")
     for more in ([], ["--restart"]):
-        assert_one_line(ser("score", tmp_path / "in", tmp_path / "out", *more), 1, "was not made by ser")
+        assert_one_line(ser_here("score", tmp_path / "in", tmp_path / "out", *more), 1, "was not made by ser")
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["thesis.txt"]
 
 

@@ -23,6 +23,7 @@ from ser_core.errors import ServiceError
 from ser_core.recording import AudioFaultError
 from ser_core.segments import Segment
 from tests.audio_factory import ODD_FILES, RATE_HZ, encode, noise, write_sparse_rf64
+from tests.processes import first_line, launch
 
 WINDOWS = WindowSettings()
 MIB = 2**20
@@ -116,7 +117,7 @@ def test_a_fault_of_the_storage_is_raised_here_and_the_child_lives_on() -> None:
 def test_a_deadly_file_fails_alone_and_in_bounded_time(verb: str, reason: str, words: str) -> None:
     good = encode(noise(4))
     started = time.monotonic()
-    with make_decoder(timeout_seconds=1) as decoder:
+    with make_decoder(timeout_seconds=1 if reason == "timeout" else 60) as decoder:
         answers = list(decoder.segments_of([("good", good), (verb, good), ("good", good)]))
     assert time.monotonic() - started < 15
     (before,), (failed,), (after,) = ([segment for at, segment in answers if at == place] for place in range(3))
@@ -193,7 +194,7 @@ def test_it_works_from_any_thread_and_outlives_it() -> None:
     with make_decoder() as decoder:
         thread = threading.Thread(target=lambda: found.extend(decoder.segments(contents)))
         thread.start()
-        thread.join()
+        thread.join(60)
         (child,) = children()
         found.extend(decoder.segments(contents))
         assert children() == [child]
@@ -238,13 +239,10 @@ sys.stdin.read()
 @pytest.mark.usefixtures("misbehaving")
 @pytest.mark.parametrize("verb", ["good", "hang", "spin"])
 def test_the_child_dies_with_its_parent(verb: str) -> None:
-    parent = subprocess.Popen(
-        [sys.executable, "-c", _PARENT, verb], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert parent.stdout is not None
-    child = psutil.Process(int(parent.stdout.readline()))
+    parent = launch([sys.executable, "-c", _PARENT, verb], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    child = psutil.Process(int(first_line(parent)))
     parent.send_signal(signal.SIGKILL)
-    parent.communicate()
+    parent.communicate(timeout=30)
     psutil.wait_procs([child], timeout=10)
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 

@@ -1,4 +1,4 @@
-"""`ser score` as a person runs it, on a folder, with a Ray of its own."""
+"""`ser score` as a person runs it on a folder: once with a Ray of its own, then on a cluster."""
 
 import json
 import shutil
@@ -15,7 +15,8 @@ from deltalake import DeltaTable
 
 from tests.archive import assert_same_answers, expected_keys, keys, write_archive, write_clip
 from tests.audio_factory import encode, speech
-from tests.cli_support import Answer, assert_one_line, files, predictions, ser
+from tests.cli_support import Answer, assert_one_line, files, predictions, ser, ser_here
+from tests.ray_cluster import RayCluster
 
 
 @dataclass(frozen=True)
@@ -113,13 +114,15 @@ def test_no_part_lies_in_the_output_that_the_tables_do_not_name(scored: Scored) 
 
 
 def test_again_scores_nothing(again: Scored) -> None:
-    answer = ser("score", again.source, again.output, "--output-mode", "json")
+    answer = ser_here("score", again.source, again.output, "--output-mode", "json")
     assert answer.code == 0, answer.err
     assert (answer.data["skipped"], answer.data["windows"]) == (40, 0)
     assert answer.data["seconds"] < 30
 
 
-def test_only_what_is_new_or_changed_is_scored_and_the_gone_stay_until_pruned(again: Scored) -> None:
+def test_only_what_is_new_or_changed_is_scored_and_the_gone_stay_until_pruned(
+    cluster: RayCluster, again: Scored
+) -> None:
     paths = sorted(again.seconds_of)
     before = predictions(again.output)
     for number in range(3):
@@ -129,7 +132,7 @@ def test_only_what_is_new_or_changed_is_scored_and_the_gone_stay_until_pruned(ag
         write_clip(again.source / path, 7.0, 200)
         again.seconds_of[path] = 7.0
     (again.source / paths[-1]).unlink()
-    answer = ser("score", again.source, again.output, "--output-mode", "json")
+    answer = cluster.ser("score", again.source, again.output, "--output-mode", "json", "--cpus", "1")
     assert answer.code == 0, answer.err
     assert {name: answer.data[name] for name in ("files", "skipped", "gone", "windows")} == {
         "files": 42, "skipped": 37, "gone": 1, "windows": 3 * 2 + 2 * 3,
@@ -140,7 +143,7 @@ def test_only_what_is_new_or_changed_is_scored_and_the_gone_stay_until_pruned(ag
     assert after.filter(pa.compute.is_in(after["path"], pa.array(kept))).equals(
         before.filter(pa.compute.is_in(before["path"], pa.array(kept)))
     )
-    pruned = ser("score", again.source, again.output, "--prune", "--output-mode", "json")
+    pruned = ser_here("score", again.source, again.output, "--prune", "--output-mode", "json")
     assert pruned.data["skipped"] == 42
     del again.seconds_of[paths[-1]]
     assert keys(predictions(again.output)) == expected_keys(again.seconds_of)
@@ -157,31 +160,31 @@ def test_only_what_is_new_or_changed_is_scored_and_the_gone_stay_until_pruned(ag
 def test_other_settings_on_the_same_output_are_refused_naming_both(
     scored: Scored, option: list[str], words: list[str]
 ) -> None:
-    answer = ser("score", scored.source, scored.output, *option)
+    answer = ser_here("score", scored.source, scored.output, *option)
     assert_one_line(answer, 1, "--restart", *words)
 
 
 def test_another_source_on_the_same_output_is_refused_naming_both(scored: Scored, tmp_path: Path) -> None:
     write_clip(tmp_path / "other" / "a.wav", 1.0, 0)
-    answer = ser("score", tmp_path / "other", scored.output)
+    answer = ser_here("score", tmp_path / "other", scored.output)
     assert_one_line(answer, 1, str(scored.source), str(tmp_path / "other"), "--restart")
 
 
 def test_dry_run_writes_nothing_and_tells_all(scored: Scored, tmp_path: Path) -> None:
-    answer = ser("score", scored.source, tmp_path / "none", "--dry-run", "--output-mode", "json")
+    answer = ser_here("score", scored.source, tmp_path / "none", "--dry-run", "--output-mode", "json")
     assert answer.code == 0, answer.err
     assert not (tmp_path / "none").exists()
     assert (answer.data["files"], answer.data["new"]) == (40, 40)
     assert answer.data["bytes"] == sum((scored.source / path).stat().st_size for path in scored.seconds_of)
     assert answer.data["settings"]["window_seconds"] == 3.0
     assert "predictor" in answer.data["resources"]
-    known = ser("score", scored.source, scored.output, "--dry-run")
+    known = ser_here("score", scored.source, scored.output, "--dry-run")
     assert "0 new, 0 changed, 0 to try again, 40 unchanged" in known.out
 
 
 def test_predict_says_what_score_says(scored: Scored) -> None:
     paths = sorted(scored.seconds_of)[:4]
-    answer = ser("predict", *[scored.source / path for path in paths], "--output-mode", "json")
+    answer = ser_here("predict", *[scored.source / path for path in paths], "--output-mode", "json")
     assert answer.code == 0, answer.err
     rows = files(scored.output).to_pylist()[:4]
     for line, row in zip(map(json.loads, answer.out.splitlines()), rows, strict=True):
@@ -191,12 +194,12 @@ def test_predict_says_what_score_says(scored: Scored) -> None:
 
 def test_predict_of_a_file_that_is_none_says_why(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_text("words")
-    answer = ser("predict", tmp_path / "a.wav", tmp_path / "missing.wav")
+    answer = ser_here("predict", tmp_path / "a.wav", tmp_path / "missing.wav")
     assert answer.code == 3
     assert [line.split("\t")[1] for line in answer.out.splitlines()] == ["failed", "failed"]
 
 
-def test_channels_each_answers_for_each_and_the_hop_may_differ(tmp_path: Path) -> None:
+def test_channels_each_answers_for_each_and_the_hop_may_differ(cluster: RayCluster, tmp_path: Path) -> None:
     sides = [speech(5.0, "calm", seed=1), speech(5.0, "angry", seed=2)]
     (tmp_path / "in").mkdir()
     for name, channels in (("call.wav", sides), ("left.wav", sides[:1]), ("right.wav", sides[1:])):
@@ -207,7 +210,7 @@ def test_channels_each_answers_for_each_and_the_hop_may_differ(tmp_path: Path) -
     # A package of the user's own with one of our names, where the command is typed.
     (tmp_path / "cluster").mkdir()
     (tmp_path / "cluster" / "__init__.py").write_text("raise RuntimeError('not yours')")
-    answer = ser("score", "in", "out", *options, cwd=tmp_path)
+    answer = cluster.ser("score", "in", "out", *options, cwd=tmp_path)
     assert answer.code == 0, answer.err
     rows = predictions(tmp_path / "out")
     assert rows["start_seconds"].to_pylist()[:5] == [0.0, 1.0, 2.0, 3.0, 4.0]
@@ -219,16 +222,20 @@ def test_channels_each_answers_for_each_and_the_hop_may_differ(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    "options", [["--batch-size", "1", "--cpus", "1"], ["--batch-size", "7"], ["--batch-size", "64"]]
+    "options",
+    [["--batch-size", "1", "--cpus", "1"], ["--batch-size", "7", "--cpus", "2"], ["--batch-size", "64", "--cpus", "1"]],
 )
-def test_batch_size_and_workers_do_not_change_the_answers(scored: Scored, tmp_path: Path, options: list[str]) -> None:
-    answer = ser("score", scored.source, tmp_path / "out", *options)
+def test_batch_size_and_workers_do_not_change_the_answers(
+    cluster: RayCluster, scored: Scored, tmp_path: Path, options: list[str]
+) -> None:
+    answer = cluster.ser("score", scored.source, tmp_path / "out", *options)
     assert answer.code == 0, answer.err
     assert_same_answers(predictions(tmp_path / "out"), predictions(scored.output))
 
 
-def test_restart_begins_anew_with_other_settings(again: Scored) -> None:
-    answer = ser("score", again.source, again.output, "--window-seconds", "6", "--restart", "--output-mode", "json")
+def test_restart_begins_anew_with_other_settings(cluster: RayCluster, again: Scored) -> None:
+    options = ["--window-seconds", "6", "--restart", "--output-mode", "json", "--cpus", "1"]
+    answer = cluster.ser("score", again.source, again.output, *options)
     assert answer.code == 0, answer.err
     assert answer.data["skipped"] == 0
     assert predictions(again.output)["window_index"].to_pylist().count(0) == 40

@@ -13,8 +13,10 @@ import pytest
 from deltalake import DeltaTable
 
 from tests.archive import assert_same_answers, write_archive
-from tests.cli_support import ROOT, assert_one_line, files, finish, predictions, ser, start
-from tests.run_control import Follower, actors, kill_all, kill_at_five_moments, num_committed, wait_for
+from tests.cli_support import ROOT, assert_one_line, files, finish, predictions, ser, ser_here, start
+from tests.processes import kill_all
+from tests.ray_cluster import RayCluster
+from tests.run_control import Follower, actors, kill_at_five_moments, num_committed, wait_for
 
 NUM_FILES = 120
 
@@ -27,10 +29,10 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def unbroken(source: Path, tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
+def unbroken(cluster: RayCluster, source: Path, tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
     """The predictions of a run that nothing disturbed."""
     output = tmp_path_factory.mktemp("unbroken") / "out"
-    answer = ser("score", source, output)
+    answer = cluster.ser("score", source, output)
     assert answer.code == 0, answer.err
     return predictions(output)
 
@@ -47,14 +49,16 @@ def assert_complete(output: Path, expected: pa.Table) -> None:
         } == live
 
 
-def test_a_killed_run_goes_on_where_it_was(source: Path, unbroken: pa.Table, tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_where_it_was(
+    cluster: RayCluster, source: Path, unbroken: pa.Table, tmp_path: Path
+) -> None:
     process = start("score", source, tmp_path / "out", "--commit-seconds", "0.2")
     wait_for(lambda: num_committed(tmp_path / "out") > 0, process)
     kill_all(process)
     committed = num_committed(tmp_path / "out")
     left = predictions(tmp_path / "out")
     assert_same_answers(left, unbroken.filter(pa.compute.is_in(unbroken["path"], left["path"].combine_chunks())))
-    answer = ser("score", source, tmp_path / "out", "--output-mode", "json")
+    answer = cluster.ser("score", source, tmp_path / "out", "--output-mode", "json", "--cpus", "1")
     assert answer.code == 0, answer.err
     assert answer.data["skipped"] == committed
     assert_complete(tmp_path / "out", unbroken)
@@ -97,8 +101,11 @@ def test_a_kill_costs_what_was_scored_since_the_last_commit(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_cleanly_and_says_how_to_go_on(source: Path, tmp_path: Path, number: signal.Signals) -> None:
-    process = start("score", source, tmp_path / "out", "--commit-seconds", "0.2")
+def test_a_signal_stops_cleanly_and_says_how_to_go_on(
+    cluster: RayCluster, source: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    command = ("score", source, tmp_path / "out", "--commit-seconds", "0.2")
+    process = start(*command) if number == signal.SIGINT else cluster.start(*command)
     wait_for(lambda: num_committed(tmp_path / "out") > 0, process)
     before = time.monotonic()
     # Ctrl-C reaches everything that the terminal runs; SIGTERM the process it is sent to.
@@ -109,15 +116,16 @@ def test_a_signal_stops_cleanly_and_says_how_to_go_on(source: Path, tmp_path: Pa
     committed = num_committed(tmp_path / "out")
     assert 0 < committed < NUM_FILES
     assert json.loads((tmp_path / "out" / "run.json").read_text())["state"] == "stopped"
-    preview = ser("score", source, tmp_path / "out", "--dry-run", "--output-mode", "json")
+    preview = ser_here("score", source, tmp_path / "out", "--dry-run", "--output-mode", "json")
     assert preview.data["unchanged"] == committed
 
 
-def test_workers_that_die_are_replaced(source: Path, unbroken: pa.Table, tmp_path: Path) -> None:
-    process = start("score", source, tmp_path / "out", "--commit-seconds", "0.2")
+def test_workers_that_die_are_replaced(cluster: RayCluster, source: Path, unbroken: pa.Table, tmp_path: Path) -> None:
+    process = cluster.start("score", source, tmp_path / "out", "--commit-seconds", "0.2")
     for name in ("PredictStage", "Loader"):
-        wait_for(lambda n=name: num_committed(tmp_path / "out") > 0 and bool(actors(process, n)), process)
-        actors(process, name)[0].kill()
+        wait_for(lambda: num_committed(tmp_path / "out") > 0, process)
+        wait_for(lambda n=name: bool(actors(cluster, process, n)), process)
+        actors(cluster, process, name)[0].kill()
     answer = finish(process)
     assert answer.code == 0, answer.err
     assert_complete(tmp_path / "out", unbroken)

@@ -94,7 +94,7 @@ def test_what_may_not_be_read_is_a_permission_failure() -> None:
         Path(folder, "a.wav").touch(0o000)
         Path(folder, "closed").mkdir(0o000)
         done = subprocess.run(
-            [sys.executable, "-c", _FETCH_AS_NOBODY, folder], capture_output=True, text=True, check=True
+            [sys.executable, "-c", _FETCH_AS_NOBODY, folder], capture_output=True, text=True, check=True, timeout=120
         )
     assert done.stdout.strip() == "['permission', 'permission', 'permission']"
 
@@ -120,7 +120,7 @@ def test_a_file_that_changes_while_it_is_read(tmp_path: Path) -> None:
         (result,) = fetch_all(source, rows)
     finally:
         changing.set()
-        writer.join()
+        writer.join(120)
     assert isinstance(result, FetchFailure)
     assert result.reason == "changed"
 
@@ -189,9 +189,9 @@ def _fetch_while(server: S3Server, away: str, back: str, away_seconds: float) ->
     assert time.monotonic() - started >= away_seconds * 0.9
     assert storage.put_new(server.location.join("lock"), b"1")
     for writer in writers:
-        writer.join()
+        writer.join(120)
     assert {f"new-{number}" for number in range(4)} <= {name for name, _ in storage.list_files(server.location)}
-    back_at.join()
+    back_at.join(120)
 
 
 @pytest.mark.heavy

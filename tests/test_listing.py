@@ -205,7 +205,8 @@ def test_what_cannot_be_read_is_a_row(open_folder: Path) -> None:
     (root / "closed").chmod(0)
     (root / ".hidden").chmod(0)
     (root / "names_only").chmod(0o744)
-    done = subprocess.run([sys.executable, "-c", _WALK_AS_NOBODY, root], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", _WALK_AS_NOBODY, root]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     for folder in ("closed", "names_only", ".hidden"):
         (root / folder).chmod(0o755)
     assert done.stdout.strip() == str(

@@ -18,6 +18,7 @@ from ser_core import storage
 from ser_core.errors import OutputBusyError, OutputError, ServiceError
 from ser_core.lock import Lock
 from ser_core.storage import Location
+from tests.processes import first_line, launch, stop
 
 HOLDER = """
 import sys, time
@@ -41,13 +42,9 @@ def _lock(file: Location, host: str | None = None, beat_seconds: float = 0.05, w
 @contextmanager
 def _holder(file: Location, host: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-c", HOLDER, file.url, host]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        assert process.stdout.readline() == "held\n"
-        try:
-            yield process
-        finally:
-            process.kill()
+    process = launch(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert first_line(process) == "held\n"
+    yield process
 
 
 def test_live_process_of_this_host_is_named_at_once(file: Location) -> None:
@@ -94,7 +91,7 @@ def test_beat_from_another_host_refuses_before_the_watch_ends(file: Location) ->
 def test_silent_host_is_taken_over_after_the_watch(file: Location) -> None:
     lines: list[str] = []
     with _holder(file, "another-host") as process:
-        process.send_signal(signal.SIGSTOP)
+        stop(process)
         began = time.monotonic()
         with _lock(file, watch_seconds=0.5).held(lines.append):
             assert time.monotonic() - began >= 0.5
@@ -114,7 +111,7 @@ def _let_go(process: subprocess.Popen[str]) -> None:
 
 def test_lock_let_go_during_the_watch_is_taken(file: Location) -> None:
     with _holder(file, "another-host") as process:
-        process.send_signal(signal.SIGSTOP)
+        stop(process)
         storage.delete(file)
         with _lock(file).held(print):
             process.send_signal(signal.SIGCONT)

@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 import pytest
 
 from tests.audio_factory import RATE_HZ, encode, speech, write_sparse_rf64
-from tests.cli_support import files, finish, predictions, ser, start
+from tests.cli_support import files, finish, predictions, start
 from tests.conftest import S3Server
+from tests.ray_cluster import RayCluster
 
 MAX_GROWTH_BYTES = 300 * 10**6
 
@@ -46,7 +47,7 @@ class Sampler:
     def stop(self) -> int:
         """The largest of all."""
         self._done.set()
-        self._thread.join()
+        self._thread.join(60)
         print({kind: peak // 10**6 for kind, peak in self.peak_bytes.items() if peak > 10**8})
         return max(self.peak_bytes.values())
 
@@ -98,7 +99,7 @@ def test_a_long_object_is_read_in_ranges(ceph_s3: S3Server, tmp_path: Path) -> N
     assert peaks[40] - peaks[5] < MAX_GROWTH_BYTES, peaks
 
 
-def pieces_agree(tmp_path: Path, seconds: int, piece_seconds: int) -> None:
+def pieces_agree(cluster: RayCluster, tmp_path: Path, seconds: int, piece_seconds: int) -> None:
     """A recording gives the same windows as its pieces, cut at multiples of the window."""
     (tmp_path / "in").mkdir()
     voices = ("calm", "happy", "sad", "angry")
@@ -108,7 +109,7 @@ def pieces_agree(tmp_path: Path, seconds: int, piece_seconds: int) -> None:
         start_sample = piece * piece_seconds * RATE_HZ
         part = whole[start_sample : start_sample + piece_seconds * RATE_HZ]
         (tmp_path / "in" / f"piece_{piece:03}.wav").write_bytes(encode(part))
-    answer = ser("score", tmp_path / "in", tmp_path / "out")
+    answer = cluster.ser("score", tmp_path / "in", tmp_path / "out", timeout=240)
     assert answer.code == 0, answer.err
     rows = predictions(tmp_path / "out")
     of_pieces = rows.filter(pc.starts_with(rows["path"], "piece_"))
@@ -118,10 +119,10 @@ def pieces_agree(tmp_path: Path, seconds: int, piece_seconds: int) -> None:
         np.testing.assert_allclose(of_pieces[name].to_numpy(), of_whole[name].to_numpy(), rtol=0, atol=1e-5)
 
 
-def test_five_minutes_are_heard_as_their_pieces_are(tmp_path: Path) -> None:
-    pieces_agree(tmp_path, 300, 30)
+def test_five_minutes_are_heard_as_their_pieces_are(cluster: RayCluster, tmp_path: Path) -> None:
+    pieces_agree(cluster, tmp_path, 300, 30)
 
 
 @pytest.mark.heavy
-def test_an_hour_is_heard_as_its_pieces_are(tmp_path: Path) -> None:
-    pieces_agree(tmp_path, 3600, 60)
+def test_an_hour_is_heard_as_its_pieces_are(cluster: RayCluster, tmp_path: Path) -> None:
+    pieces_agree(cluster, tmp_path, 3600, 60)

@@ -1,7 +1,6 @@
 """A folder of everything that is wrong with audio files: the run ends, and every file is a row that says why."""
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,8 @@ import pytest
 from ser_core.paths import escape_path
 from ser_core.schema import REASONS
 from tests.audio_factory import encode, noise, write_odd_files
-from tests.cli_support import AS_PLAIN_USER, files, predictions, ser
+from tests.cli_support import as_plain_user, files, predictions, ser
+from tests.ray_cluster import RayCluster
 
 ODD_NAMES = (
     b"spaces and 'quotes' \".wav",
@@ -51,17 +51,12 @@ def assert_words(row: dict[str, object]) -> None:
     assert len(str(row["detail"]).split()) >= 3, row
 
 
-def before_command() -> list[str]:
-    if os.geteuid() != 0:
-        return []
-    if shutil.which(AS_PLAIN_USER[0]) is None:
+def test_every_odd_file_is_a_row_that_says_why(cluster: RayCluster, tmp_path: Path) -> None:
+    if os.geteuid() == 0 and not as_plain_user():
         pytest.skip("root without setpriv: a file without read permission cannot be tried")
-    return AS_PLAIN_USER
-
-
-def test_every_odd_file_is_a_row_that_says_why(tmp_path: Path) -> None:
     reasons = write_all(tmp_path / "in")
-    answer = ser("score", tmp_path / "in", tmp_path / "out", "--output-mode", "json", before=before_command())
+    command = ("score", tmp_path / "in", tmp_path / "out", "--output-mode", "json", "--cpus", "1")
+    answer = cluster.ser(*command, before=as_plain_user())
     assert answer.code == 3, answer.err
     rows = {row["path"]: row for row in files(tmp_path / "out").to_pylist()}
     assert set(rows) == set(reasons)
@@ -76,7 +71,7 @@ def test_every_odd_file_is_a_row_that_says_why(tmp_path: Path) -> None:
             assert (row["num_windows"] > 0) == (row["status"] == "partial")
     counts = {name: answer.data[name] for name in ("scored", "partial", "failed")}
     assert counts == {name: sum(row["status"] == name for row in rows.values()) for name in counts}
-    again = ser("score", tmp_path / "in", tmp_path / "out", "--output-mode", "json", before=before_command())
+    again = cluster.ser(*command, before=as_plain_user())
     assert (again.code, again.data["windows"], again.data["failed"]) == (3, 0, counts["failed"])
 
 

@@ -70,9 +70,8 @@ def test_reads_and_seeks_as_a_file(root: Location, monkeypatch: pytest.MonkeyPat
 def test_opens_in_another_process(root: Location) -> None:
     code = "import pickle, sys; f = pickle.load(sys.stdin.buffer)(); f.seek(-5, 2); sys.stdout.buffer.write(f.read())"
     code += "; assert not {'torch', 'pyarrow', 'ray'} & set(sys.modules), 'a decoding child stays lean'"
-    done = subprocess.run(
-        [sys.executable, "-c", code], input=pickle.dumps(_opener(root)), capture_output=True, check=True
-    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, input=pickle.dumps(_opener(root)), capture_output=True, check=True, timeout=120)
     assert done.stdout == DATA[-5:]
 
 

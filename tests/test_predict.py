@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli_support import ROOT, ser, start
+from tests.audio_factory import write_sparse_rf64
+from tests.cli_support import ROOT, finish, ser, start
+from tests.processes import first_line
 
 STRICT = {"PYTHONIOENCODING": "utf-8:strict"}
 
@@ -40,13 +42,12 @@ def test_json_has_the_path_as_the_tables_have_it(odd_names: list[Path], tmp_path
 
 
 def test_an_interrupt_ends_it_with_one_line(tmp_path: Path) -> None:
-    first, waits = tmp_path / "calm.wav", tmp_path / "pipe.wav"
+    first, long = tmp_path / "calm.wav", tmp_path / "long.wav"
     shutil.copy(ROOT / "examples" / "calm.wav", first)
-    os.mkfifo(waits)
-    process = start("predict", first, waits)
-    assert process.stdout is not None
-    assert process.stdout.readline().startswith(str(first))
+    write_sparse_rf64(long, 100 * 3600.0)
+    process = start("predict", first, long)
+    assert first_line(process).startswith(str(first))
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert err == "ser: interrupted\n"
+    answer = finish(process, timeout=60)
+    assert answer.code == 130
+    assert answer.err == "ser: interrupted\n"

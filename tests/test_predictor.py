@@ -93,7 +93,7 @@ def test_no_gradient_is_kept_in_any_thread() -> None:
     predictor._model.register_forward_hook(lambda *_: inference.append(torch.is_inference_mode_enabled()))
     thread = threading.Thread(target=predictor.predict, args=(mel,))
     thread.start()
-    thread.join()
+    thread.join(60)
     assert inference == [True]
 
 
@@ -116,7 +116,7 @@ def test_scoring_imports_nothing_that_only_training_needs() -> None:
         "Predictor(Artifact.load('compact'), features_on='device').predict(numpy.zeros((1, 48000), 'f'));"
         "sys.exit(', '.join({'librosa', 'scipy', 'torchvision', 'sklearn', 'ray'} & sys.modules.keys()) or 0)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 def test_what_is_no_number_never_becomes_a_row() -> None:

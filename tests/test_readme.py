@@ -11,7 +11,8 @@ import pytest
 import typer
 
 from jobs.cli import app
-from tests.cli_support import ROOT, ser
+from tests.cli_support import ROOT
+from tests.ray_cluster import RayCluster
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -29,15 +30,15 @@ def commands(language: str) -> list[list[str]]:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder where the README's commands have been run, one after the other."""
+def place(cluster: RayCluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder where the README's commands have been run, one after the other, on a cluster that runs already."""
     folder = tmp_path_factory.mktemp("readme")
     (folder / "examples").symlink_to(ROOT / "examples")
     found = commands("bash")
     assert {arguments[0] for _, *arguments in found} == {"score", "predict", "models"}
     for program, *arguments in found:
         assert program == "ser"
-        answer = ser(*arguments, cwd=folder)
+        answer = cluster.ser(*arguments, cwd=folder)
         assert answer.code == 0, f"ser {shlex.join(arguments)}\n{answer.err}"
         assert answer.out.strip()
     return folder
@@ -60,7 +61,9 @@ def test_the_sql_finds_rows(place: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_python_runs(place: Path) -> None:
     [code] = blocks("python")
-    done = subprocess.run([sys.executable, "-c", code], cwd=place, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=place, capture_output=True, text=True, check=False, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     assert "emotion" in done.stdout
 

@@ -12,8 +12,9 @@ from deltalake import DeltaTable
 
 from ser_core.storage import Location, list_files, read
 from tests.archive import assert_same_answers, expected_keys, keys, write_archive, write_clip
-from tests.cli_support import assert_one_line, finish, predictions, ser, start
+from tests.cli_support import assert_one_line, finish, predictions, ser, ser_here, start
 from tests.conftest import S3Server
+from tests.ray_cluster import RayCluster
 from tests.run_control import kill_at_five_moments, num_committed, wait_for
 
 
@@ -46,35 +47,36 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, f
 
 
 def test_a_bucket_is_scored_into_a_bucket_and_again(
-    moto_s3: S3Server, archive: tuple[Path, dict[str, float]], tmp_path: Path
+    cluster: RayCluster, moto_s3: S3Server, archive: tuple[Path, dict[str, float]], tmp_path: Path
 ) -> None:
     folder, seconds_of = archive
     seconds_of = dict(seconds_of)
     source, output = moto_s3.location.join("in"), moto_s3.location.join("out")
     upload(folder, source)
     source.filesystem().pipe_file(source.path + "/a/", b"")
-    answer = ser("score", source.url, output.url, "--output-mode", "json", "--verbose")
+    command = ("score", source.url, output.url, "--output-mode", "json", "--cpus", "1")
+    answer = cluster.ser(*command, "--verbose")
     assert answer.code == 0, answer.err
     assert keys(rows(output)) == expected_keys(seconds_of)
     written = [answer.out, answer.err, *(read(output.join(path)).decode("latin-1") for path, _ in list_files(output))]
     assert not any(os.environ["AWS_SECRET_ACCESS_KEY"] in text for text in written)
 
-    again = ser("score", source.url, output.url, "--output-mode", "json")
+    again = cluster.ser(*command)
     assert (again.code, again.data["skipped"], again.data["windows"]) == (0, 24, 0)
 
     write_clip(tmp_path / "in" / "new.wav", 4.0, 1)
     write_clip(tmp_path / "in" / sorted(seconds_of)[0], 7.0, 2)
     seconds_of |= {"new.wav": 4.0, sorted(seconds_of)[0]: 7.0}
     upload(tmp_path / "in", source)
-    grown = ser("score", source.url, output.url, "--output-mode", "json")
+    grown = cluster.ser(*command)
     assert (grown.code, grown.data["skipped"], grown.data["windows"]) == (0, 23, 5)
     assert keys(rows(output)) == expected_keys(seconds_of)
 
 
 def test_a_missing_bucket_is_one_line(moto_s3: S3Server, tmp_path: Path) -> None:
-    assert_one_line(ser("score", "s3://no-such-bucket/in", tmp_path / "out"), 1, "no-such-bucket")
+    assert_one_line(ser_here("score", "s3://no-such-bucket/in", tmp_path / "out"), 1, "no-such-bucket")
     write_clip(tmp_path / "in" / "a.wav", 1.0, 0)
-    assert_one_line(ser("score", tmp_path / "in", "s3://no-such-bucket/out"), 1, "no-such-bucket")
+    assert_one_line(ser_here("score", tmp_path / "in", "s3://no-such-bucket/out"), 1, "no-such-bucket")
 
 
 def test_an_endpoint_where_nobody_answers_is_one_line(moto_s3: S3Server, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import pickle
-import signal
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -14,6 +13,7 @@ import pytest
 from ser_core import storage
 from ser_core.errors import OutputError, ServiceError, UsageError
 from ser_core.storage import Location
+from tests.processes import first_line, kill_all, launch
 
 PLACES = ["folder", "moto", pytest.param("ceph", marks=pytest.mark.heavy)]
 ODD_NAMES = ["a b", "quote'\"", "k=v", "100%", "a+b", "ümlaut", "%2F", "#?&"]
@@ -112,17 +112,28 @@ def _put_new(file: Location, body: bytes) -> bool:
 def test_of_racing_processes_exactly_one_wins(place: Location) -> None:
     with ProcessPoolExecutor(3, multiprocessing.get_context("spawn")) as processes:
         for race in range(5):
-            won = list(processes.map(_put_new, [place.join(f"key-{race}")] * 3, [b"a", b"b", b"c"]))
+            won = list(processes.map(_put_new, [place.join(f"key-{race}")] * 3, [b"a", b"b", b"c"], timeout=120))
             assert won.count(True) == 1
 
 
+_FORK = """
+import os, sys
+from ser_core import storage
+from ser_core.storage import Location
+before, after = map(Location, sys.argv[1:])
+storage.put(before, b"1")
+if os.fork() == 0:
+    storage.put(after, b"2")
+    os._exit(0 if storage.read(before) == b"1" else 1)
+assert os.wait()[1] == 0
+assert storage.read(after) == b"2"
+"""
+
+
 def test_a_forked_process_uses_its_own_connections(place: Location) -> None:
-    storage.put(place.join("before"), b"1")
-    child = os.fork()
-    if child == 0:
-        storage.put(place.join("after"), b"2")
-        os._exit(0 if storage.read(place.join("before")) == b"1" else 1)
-    assert os.waitpid(child, 0)[1] == 0
+    # Not a fork of this process: its other threads may hold locks that the child would wait for, for ever.
+    process = launch([sys.executable, "-c", _FORK, place.join("before").url, place.join("after").url])
+    assert process.wait(120) == 0
     assert storage.read(place.join("after")) == b"2"
 
 
@@ -139,12 +150,11 @@ def test_a_reader_never_sees_a_part_even_when_the_writer_is_killed(tmp_path: Pat
     file = tmp_path / "part.parquet"
     wholes = {b"a" * 3_000_000, b"b" * 2_000_000}
     for _ in range(5):
-        with subprocess.Popen([sys.executable, "-c", _WRITE_FOREVER, str(file)], stdout=subprocess.PIPE) as writer:
-            assert writer.stdout is not None
-            writer.stdout.readline()
-            for _ in range(20):
-                assert file.read_bytes() in wholes
-            writer.send_signal(signal.SIGKILL)
+        writer = launch([sys.executable, "-c", _WRITE_FOREVER, str(file)], stdout=subprocess.PIPE)
+        first_line(writer)
+        for _ in range(20):
+            assert file.read_bytes() in wholes
+        kill_all(writer)
         assert file.read_bytes() in wholes
         assert list(tmp_path.glob("*.parquet")) == [file]
         assert all(name.name.startswith(".") for name in tmp_path.iterdir() if name != file)
@@ -174,7 +184,7 @@ print(storage.list_files(Location(sys.argv[1])))
 
 def test_a_full_disk_is_a_fault_of_the_service(tmp_path: Path) -> None:
     command = ["unshare", "--mount", "--map-root-user", "sh", "-c", _FULL_DISK, "sh", str(tmp_path), sys.executable]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     if done.returncode == 77 or "unshare" in done.stderr:
         pytest.skip("a small file system cannot be mounted here: a full disk is not tried")
     assert done.stdout.splitlines() == [f"{tmp_path}/file: the disk is full; free some space", "[]"], done.stderr
@@ -193,7 +203,7 @@ def test_without_hard_links_the_output_is_refused(tmp_path: Path, monkeypatch: p
 def test_local_work_imports_no_s3_client(tmp_path: Path) -> None:
     code = "import sys; from ser_core import storage; storage.put(storage.Location(sys.argv[1]), b'1')\n"
     code += "assert not {'s3fs', 'botocore', 'fsspec', 'pyarrow'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "file")], check=True)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "file")], check=True, timeout=120)
 
 
 def test_faults_name_the_location_and_pass_other_errors_on() -> None:

@@ -1,14 +1,6 @@
 """`ser submit` to a cluster of one machine that asks for a token."""
 
 import os
-import secrets
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,105 +10,42 @@ import ser_core
 from jobs.submit import follow
 from ser_core.errors import SerError
 from tests.archive import expected_keys, keys, write_archive
-from tests.cli_support import assert_one_line, clean_environment, finish, predictions, ser, start
-from tests.conftest import free_port
+from tests.cli_support import assert_one_line, finish, predictions, ser, ser_here, start
 from tests.dropping_proxy import DroppingProxy
-from tests.run_control import kill_all
+from tests.processes import first_line, free_port
+from tests.ray_cluster import RayCluster
 
 BUNDLED = Path(ser_core.__file__).parent / "bundled" / "compact"
-#: Where Ray notes the cluster that was last started on this machine.
-CLUSTER_NOTE = Path("/tmp/ray/ray_current_cluster")
-RAY = str(Path(sys.executable).with_name("ray"))
 
 
-@dataclass(frozen=True)
-class Head:
-    """A running head node."""
-
-    dashboard: str
-    token: dict[str, str]
-
-
-@pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
-    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
-    # Jobs run `ser`.
-    path = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    environment = clean_environment(**token, **path)
-    port, head_port = free_port(), free_port()
-    command = [
-        RAY, "start", "--head", "--port", str(head_port), "--dashboard-host", "127.0.0.1",
-        "--dashboard-port", str(port), "--node-ip-address", "127.0.0.1", "--num-cpus", "2",
-        "--dashboard-agent-listen-port", str(free_port()), "--ray-client-server-port", str(free_port()),
-        "--disable-usage-stats", "--block",
-    ]  # fmt: skip
-    log = tmp_path_factory.mktemp("head") / "log"
-    with log.open("w") as stream:
-        process = subprocess.Popen(command, env=environment, stdout=stream, stderr=subprocess.STDOUT)
-    try:
-        wait_for_dashboard(port, process, log)
-        yield Head(f"http://127.0.0.1:{port}", token)
-    finally:
-        # A head that is asked to end drains for half a minute; killed, it leaves the note that leads others to it.
-        kill_all(process)
-        if CLUSTER_NOTE.exists() and CLUSTER_NOTE.read_text().endswith(f":{head_port}"):
-            CLUSTER_NOTE.unlink()
-
-
-def wait_for_dashboard(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    """Wait until the dashboard answers, be it to ask for the token."""
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        assert process.poll() is None, log.read_text()
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/api/version", timeout=1)
-        except urllib.error.HTTPError:
-            return
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError(log.read_text())
-
-
-def test_a_job_is_followed_to_its_exit_code(head: Head, tmp_path: Path) -> None:
+def test_a_job_is_followed_over_dropped_connections_to_its_exit_code(cluster: RayCluster, tmp_path: Path) -> None:
     seconds_of = write_archive(tmp_path / "in", 6)
-    answer = ser("submit", "--address", head.dashboard, "score", tmp_path / "in", tmp_path / "out", **head.token)
+    with DroppingProxy(int(cluster.dashboard.rpartition(":")[2])) as proxy:
+        arguments = ["score", tmp_path / "in", tmp_path / "out", "--cpus", "1"]
+        process = start("submit", "--address", f"http://127.0.0.1:{proxy.port}", *arguments, **cluster.token)
+        first = first_line(process)
+        proxy.drop_all(after_log_of="weights under")
+        answer = finish(process)
     assert answer.code == 0, answer.err + answer.out
-    assert answer.out.startswith("raysubmit_")
+    assert first.startswith("raysubmit_")
+    assert proxy.num_dropped > 0
+    assert answer.out.count("weights under") == 1
     assert "6 files: 6 scored" in answer.out
     assert keys(predictions(tmp_path / "out")) == expected_keys(seconds_of)
-    (tmp_path / "in" / "words.wav").write_text("no sound")
-    partly = ser("submit", "--address", head.dashboard, "score", tmp_path / "in", tmp_path / "out", **head.token)
-    assert partly.code == 3, partly.err + partly.out
 
 
-def test_paths_are_this_machines_and_the_named_cluster_is_taken(head: Head, tmp_path: Path) -> None:
+def test_paths_are_this_machines_and_the_named_cluster_is_taken(cluster: RayCluster, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "words.wav").write_text("no sound")
     (tmp_path / "score.yaml").write_text(f"model: {os.path.relpath(BUNDLED, tmp_path)}\n")
     # Would lead Ray elsewhere if --address did not win.
     elsewhere = {"RAY_ADDRESS": f"http://127.0.0.1:{free_port()}"}
-    address = head.dashboard.removeprefix("http://")
+    address = cluster.dashboard.removeprefix("http://")
     arguments = ["score", "--channels", "each", "in", "out", "--config", "score.yaml"]
-    answer = ser("submit", "--address", address, *arguments, cwd=tmp_path, **head.token, **elsewhere)
+    answer = ser("submit", "--address", address, *arguments, cwd=tmp_path, **cluster.token, **elsewhere)
     assert answer.code == 3, answer.err + answer.out
     assert (tmp_path / "out" / "run.json").exists()
     assert answer.err == ""
-
-
-def test_a_job_is_followed_over_dropped_connections(head: Head, tmp_path: Path) -> None:
-    write_archive(tmp_path / "in", 6)
-    with DroppingProxy(int(head.dashboard.rpartition(":")[2])) as proxy:
-        arguments = ["score", tmp_path / "in", tmp_path / "out", "--output-mode", "json"]
-        process = start("submit", "--address", f"http://127.0.0.1:{proxy.port}", *arguments, **head.token)
-        assert process.stdout is not None
-        first = process.stdout.readline()
-        proxy.drop_all(after_log_of="weights under")
-        answer = finish(process)
-    assert first.startswith("raysubmit_")
-    assert answer.code == 0, answer.err + answer.out
-    assert proxy.num_dropped > 0
-    assert answer.out.count("weights under") == 1
-    assert answer.data["scored"] == 6
 
 
 class LostDashboard:
@@ -158,18 +87,18 @@ def test_a_mistake_is_found_before_anything_is_sent(tmp_path: Path, arguments: l
     config = tmp_path / "score.yaml"
     config.write_text("channels: each\n")
     typed = [argument.format(config=config) for argument in arguments]
-    assert_one_line(ser("submit", "--address", REMOTE, *typed), 2, *words)
+    assert_one_line(ser_here("submit", "--address", REMOTE, *typed), 2, *words)
 
 
 @pytest.mark.parametrize("address", ["ray://127.0.0.1:1", "http://", "http://[::1", "http://127.0.0.1:99999"])
 def test_an_address_that_is_no_dashboards_is_one_line(address: str) -> None:
-    assert_one_line(ser("submit", "--address", address, "score", "/a", "/b"), 2, address, "http://127.0.0.1:8265")
+    assert_one_line(ser_here("submit", "--address", address, "score", "/a", "/b"), 2, address, "http://127.0.0.1:8265")
 
 
-def test_without_the_token_one_line_says_what_to_set(head: Head, tmp_path: Path) -> None:
+def test_without_the_token_one_line_says_what_to_set(cluster: RayCluster, tmp_path: Path) -> None:
     for token in ({}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "f" * 32}):
-        answer = ser("submit", "--address", head.dashboard, "score", "/a", "/b", HOME=str(tmp_path), **token)
-        assert_one_line(answer, 1, head.dashboard, "RAY_AUTH_TOKEN")
+        answer = ser("submit", "--address", cluster.dashboard, "score", "/a", "/b", HOME=str(tmp_path), **token)
+        assert_one_line(answer, 1, cluster.dashboard, "RAY_AUTH_TOKEN")
 
 
 def test_where_no_dashboard_answers_one_line_says_so() -> None:

@@ -4,7 +4,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from ser_core.errors import InterruptedRunError, OutputError, ServiceError, Supe
 from ser_core.storage import Location
 from ser_core.table_pair import TablePair
 from ser_core.tables import Comparison, Output, Tally
+from tests.processes import first_line, launch, stop
 from tests.tables_support import (
     LABELS,
     NOW,
@@ -439,27 +440,14 @@ def test_signal_right_after_a_commit_ends_the_run(
 
 def _child(place: Location, plan: Path, host: str, *options: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tests.tables_child", place.url, str(plan), host, *options]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return launch(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-@pytest.fixture
-def children() -> Iterator[list[subprocess.Popen[str]]]:
-    started: list[subprocess.Popen[str]] = []
-    yield started
-    for child in started:
-        child.kill()
-        child.communicate()
-
-
-def test_stopped_holder_that_goes_on_commits_nothing(
-    place: Location, plan: Callable[[World], Path], children: list[subprocess.Popen[str]]
-) -> None:
+def test_stopped_holder_that_goes_on_commits_nothing(place: Location, plan: Callable[[World], Path]) -> None:
     file = plan(NOW)
     older = _child(place, file, "host-a", "lock", "wait")
-    children.append(older)
-    assert older.stdout
-    assert older.stdout.readline() == "ready\n"
-    older.send_signal(signal.SIGSTOP)
+    assert first_line(older) == "ready\n"
+    stop(older)
     newer = Output(place, host="host-b", beat_seconds=0.05, watch_seconds=0.5)
     lines: list[str] = []
     with newer.lock(lines.append):
@@ -472,11 +460,9 @@ def test_stopped_holder_that_goes_on_commits_nothing(
 
 
 @pytest.mark.parametrize("attempt", range(3))
-def test_two_drivers_forced_past_the_lock(
-    place: Location, plan: Callable[[World], Path], children: list[subprocess.Popen[str]], attempt: int
-) -> None:
+def test_two_drivers_forced_past_the_lock(place: Location, plan: Callable[[World], Path], attempt: int) -> None:
     file = plan(NOW)
-    children += [_child(place, file, host) for host in ("host-a", "host-b")]
+    children = [_child(place, file, host) for host in ("host-a", "host-b")]
     ends = sorted(child.communicate(timeout=120)[0].splitlines()[-1] for child in children)
     check_snapshot(place, NOW)
     if ends != ["ended", "ended"]:

@@ -143,7 +143,8 @@ def test_process_really_exits(scene: Scene, size: int, dice: random.Random) -> N
     for point in _sample(dice, num_points, size):
         output = scene.output("increment")
         command = [sys.executable, "-m", "tests.test_tables_faults", output.location.url, str(scene.plan), str(point)]
-        exited = subprocess.run(command, check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        exited = subprocess.run(command, check=False, env=environment, timeout=120)
         assert exited.returncode == 9
         check_snapshot(output.location, OLD, NOW)
         scene.score_watched(output, "increment", _pass_by)

@@ -1,7 +1,6 @@
 """Two runs on one output: the second is turned away, or takes over, and the tables stay exact."""
 
 import json
-import os
 import signal
 import subprocess
 from pathlib import Path
@@ -11,11 +10,15 @@ import pytest
 
 from ser_core.storage import Location, delete, exists, read
 from tests.archive import expected_keys, keys, write_archive
-from tests.cli_support import assert_one_line, finish, predictions, ser, start
+from tests.cli_support import assert_one_line, finish, predictions, ser_here
 from tests.conftest import S3Server
-from tests.run_control import kill_all, num_committed, wait_for
+from tests.processes import kill_all, stop
+from tests.ray_cluster import RayCluster
+from tests.run_control import num_committed, wait_for
 
 QUICK = {"SER_LOCK_BEAT_SECONDS": "0.3"}
+#: Two runs find their places on a cluster of two cores at the same time.
+SMALL = ("--cpus", "1", "--commit-seconds", "0.2")
 
 
 @pytest.fixture(scope="module")
@@ -24,9 +27,9 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, f
     return folder, write_archive(folder, 80)
 
 
-def begin(source: Path, output: Location, **extra: str) -> subprocess.Popen[str]:
+def begin(cluster: RayCluster, source: Path, output: Location, **extra: str) -> subprocess.Popen[str]:
     """A run that has committed some files and has more to do."""
-    process = start("score", source, output.url, "--commit-seconds", "0.2", **QUICK, **extra)
+    process = cluster.start("score", source, output.url, *SMALL, **QUICK, **extra)
     wait_for(lambda: num_committed(output.url, output.delta_options()) > 0, process)
     return process
 
@@ -35,15 +38,15 @@ def rows(output: Location) -> pa.Table:
     return predictions(output.url, output.delta_options())
 
 
-def assert_taken_over(source: Path, output: Location, expected: dict[str, float]) -> None:
+def assert_taken_over(cluster: RayCluster, source: Path, output: Location, expected: dict[str, float]) -> None:
     """A holder is stopped, taken over from another host, and continued: it commits nothing and says why."""
-    holder = begin(source, output, SER_LOCK_HOST="here")
-    os.kill(holder.pid, signal.SIGSTOP)
-    other = ser("score", source, output.url, SER_LOCK_HOST="elsewhere", **QUICK)
+    holder = begin(cluster, source, output, SER_LOCK_HOST="here")
+    stop(holder)
+    other = cluster.ser("score", source, output.url, *SMALL, SER_LOCK_HOST="elsewhere", **QUICK)
     assert other.code == 0, other.err
     assert "here" in other.err
     before = rows(output)
-    os.kill(holder.pid, signal.SIGCONT)
+    holder.send_signal(signal.SIGCONT)
     assert_one_line(finish(holder), 1, "newer run")
     assert rows(output).equals(before)
     assert keys(before) == expected_keys(expected)
@@ -51,19 +54,19 @@ def assert_taken_over(source: Path, output: Location, expected: dict[str, float]
 
 
 def test_a_second_run_is_turned_away_and_a_killed_ones_lock_taken_over(
-    archive: tuple[Path, dict[str, float]], tmp_path: Path
+    cluster: RayCluster, archive: tuple[Path, dict[str, float]], tmp_path: Path
 ) -> None:
     source, seconds_of = archive
     output = Location(str(tmp_path / "out"))
-    process = start("score", source, output.url, **QUICK)
+    process = cluster.start("score", source, output.url, *SMALL, **QUICK)
     lock = output.join("_ser", "lock.json")
     wait_for(lambda: exists(lock), process)
-    same_host = ser("score", source, output.url, **QUICK)
+    same_host = ser_here("score", source, output.url, **QUICK)
     assert_one_line(same_host, 1, str(process.pid), json.loads(read(lock))["host"])
-    other_host = ser("score", source, output.url, SER_LOCK_HOST="elsewhere", **QUICK)
+    other_host = ser_here("score", source, output.url, SER_LOCK_HOST="elsewhere", **QUICK)
     assert_one_line(other_host, 1, str(process.pid))
     kill_all(process)
-    answer = ser("score", source, output.url, **QUICK)
+    answer = cluster.ser("score", source, output.url, *SMALL, **QUICK)
     assert answer.code == 0, answer.err
     assert str(process.pid) in answer.err
     assert keys(rows(output)) == expected_keys(seconds_of)
@@ -72,27 +75,29 @@ def test_a_second_run_is_turned_away_and_a_killed_ones_lock_taken_over(
 
 @pytest.mark.heavy
 def test_a_stopped_holder_that_was_taken_over_commits_nothing(
-    archive: tuple[Path, dict[str, float]], tmp_path: Path
+    cluster: RayCluster, archive: tuple[Path, dict[str, float]], tmp_path: Path
 ) -> None:
-    assert_taken_over(archive[0], Location(str(tmp_path / "out")), archive[1])
+    assert_taken_over(cluster, archive[0], Location(str(tmp_path / "out")), archive[1])
 
 
 @pytest.mark.heavy
 def test_a_stopped_holder_that_was_taken_over_commits_nothing_on_s3(
-    archive: tuple[Path, dict[str, float]], ceph_s3: S3Server
+    cluster: RayCluster, archive: tuple[Path, dict[str, float]], ceph_s3: S3Server
 ) -> None:
-    assert_taken_over(archive[0], ceph_s3.location.join("out"), archive[1])
+    assert_taken_over(cluster, archive[0], ceph_s3.location.join("out"), archive[1])
 
 
-def test_of_two_runs_past_the_lock_one_goes_on(archive: tuple[Path, dict[str, float]], tmp_path: Path) -> None:
+def test_of_two_runs_past_the_lock_one_goes_on(
+    cluster: RayCluster, archive: tuple[Path, dict[str, float]], tmp_path: Path
+) -> None:
     source, seconds_of = archive
     output = Location(str(tmp_path / "out"))
-    first = begin(source, output)
-    os.kill(first.pid, signal.SIGSTOP)
+    first = begin(cluster, source, output)
+    stop(first)
     delete(output.join("_ser", "lock.json"))
-    second = start("score", source, output.url, "--commit-seconds", "0.2", **QUICK)
+    second = cluster.start("score", source, output.url, *SMALL, **QUICK)
     wait_for(lambda: json.loads(read(output.join("run.json")))["run"] == 2, second)
-    os.kill(first.pid, signal.SIGCONT)
+    first.send_signal(signal.SIGCONT)
     answers = [finish(first), finish(second)]
     assert [answer.code for answer in answers] == [1, 0], answers
     assert_one_line(answers[0], 1, "newer run")
