@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from ser_core.config import MelSettings, Settings
@@ -23,11 +22,6 @@ class Architecture:
     build: Callable[[Any, int, int], SpeechModel]
     #: Of a new model, where nothing else is said.
     mel: MelSettings
-
-    @staticmethod
-    def load_weights(model: SpeechModel, file: Path | None) -> None:
-        """Start a model from trained weights, as `SpeechModel.load_weights` says."""
-        model.load_weights(file)
 
 
 ARCHITECTURES: dict[str, Architecture] = {
