@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.resources import Hardware
 from cluster.session import first_line
 from ser_core.config import ResolvedDevice
-from ser_core.errors import InterruptedRunError, OutputError, SerError, UsageError
+from ser_core.errors import InterruptedRunError, OutputError, SerError, SupersededError, UsageError
 from ser_core.train_config import TrainConfig
 from ser_core.training_events import Event
 
@@ -171,7 +171,8 @@ def _work(settings: dict[str, Any]) -> None:
     try:
         if team.is_leader:
             _check_seen(job)
-        run_job(job, Worker(team=team, device=device, num_threads=num_loaders), messages.put)
+        worker = Worker(team=team, device=device, num_threads=num_loaders, check_owner=lambda: _check_owner(job))
+        run_job(job, worker, messages.put)
     except SerError as error:
         messages.put(error)
     except torch.OutOfMemoryError:
@@ -193,6 +194,18 @@ def _check_seen(job: "Job") -> None:
             f"{job.folder}: the machine that trains ({socket.gethostname()}) does not see this folder; "
             "name one that all machines share, or s3://bucket/prefix"
         )
+
+
+def _check_owner(job: "Job") -> None:
+    """Whether a training that slept, or lost its command, still has MODEL_DIR.
+
+    Raises:
+        SupersededError: a newer one has it.
+    """
+    from ser_core.training_folder import TrainingFolder
+
+    if TrainingFolder(job.folder).run() != job.run:
+        raise SupersededError(f"{job.folder}: a newer training took it over; this one ends")
 
 
 def _why(error: BaseException) -> str:

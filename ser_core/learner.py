@@ -35,8 +35,7 @@ class Learner:
         self._module: nn.Module = _Encoded(model)
         if team.size > 1:
             devices = [device] if device.type == "cuda" else None
-            # The buffers are those of batch normalisation, which has the same statistics everywhere.
-            self._module = DistributedDataParallel(self._module, device_ids=devices, broadcast_buffers=False)
+            self._module = DistributedDataParallel(self._module, device_ids=devices)
         self._optimizer = self._new_optimizer()
         self._schedule = self._new_schedule(num_steps)
         self._learning = _learning(model)

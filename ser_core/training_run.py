@@ -49,6 +49,8 @@ class Worker:
     device: torch.device
     #: That load batches ahead.
     num_threads: int = 0
+    #: Of the leader: raises SerError when MODEL_DIR is another's by now; asked before every write.
+    check_owner: Callable[[], None] = lambda: None
 
 
 def open_waveforms(job: Job) -> WaveformCache:
@@ -127,6 +129,7 @@ class _FoldRun:
         where = self._job.checkpoint(self._number)
 
         def save(state: State) -> None:
+            self._worker.check_owner()
             write(where, State(state.tensors, state.facts | {"mel": mel.to_dict()}).to_bytes())
 
         return save
@@ -157,6 +160,7 @@ class _FoldRun:
             test_NC=training.answer_clips(weights, self._fold.test_N),
         )
         if self._worker.team.is_leader:
+            self._worker.check_owner()
             with learner.with_weights(weights) as model:
                 write_fold(self._job, self._number, model, log_mel, trained, answers)
             storage.delete(self._job.checkpoint(self._number))
