@@ -9,11 +9,10 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from ser_core import metrics
-from ser_core.bootstrap import BootstrapSettings, Interval, Metric, intervals, paired_bootstrap
+from ser_core.bootstrap import BootstrapSettings, Interval, Metric, Names, intervals, paired_bootstrap
 from ser_core.corpora import LABELS
 from ser_core.errors import SourceError, UsageError
 from ser_core.evaluation_result import Evaluation, GroupFigures, ModelSpeakers
@@ -112,7 +111,8 @@ def evaluate_answers(
     sets = LabelSets(manifest, labels)
     settings = settings or BootstrapSettings()
     answers = _Answers(
-        manifest=manifest,
+        speakers_G=manifest.speakers,
+        corpora_G=manifest.corpora,
         label_G=sets.label_G,
         answer_GL=sets.masked(answer_GC),
         uncalibrated_GL=None if uncalibrated_GC is None else sets.masked(uncalibrated_GC),
@@ -189,14 +189,15 @@ def answers_table(manifest: Manifest, answer_GC: Floats, labels: Sequence[str], 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Answers:
-    manifest: Manifest
+    speakers_G: Names
+    corpora_G: Names
     label_G: Labels
     answer_GL: Floats
     uncalibrated_GL: Floats | None
 
     def figures(self, rows_G: Labels, settings: BootstrapSettings) -> GroupFigures:
         """Of the clips with these numbers."""
-        speakers_G, corpora_G = self.manifest.speakers[rows_G], self.manifest.corpora[rows_G]
+        speakers_G, corpora_G = self.speakers_G[rows_G], self.corpora_G[rows_G]
         label_G, answer_GL = self.label_G[rows_G], self.answer_GL[rows_G]
         by_corpus = {name: len(set(speakers_G[rows_G])) for name, rows_G in _rows_by(corpora_G).items()}
         return GroupFigures(
@@ -228,7 +229,7 @@ def _groups(manifest: Manifest, heard: ModelSpeakers | None) -> dict[str, dict[s
     return groups
 
 
-def _rows_by(names_G: npt.NDArray[np.object_]) -> dict[str, Labels]:
+def _rows_by(names_G: Names) -> dict[str, Labels]:
     """The rows of each name, names sorted; None is "unknown"."""
     texts_G = np.array([_UNKNOWN if name is None else name for name in names_G], dtype=str)
     names, group_G = np.unique(texts_G, return_inverse=True)
