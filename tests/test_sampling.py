@@ -1,0 +1,45 @@
+import numpy as np
+
+from ser_core.augment import OFF, AugmentSettings
+from ser_core.sampling import class_weights, plan_epoch, split_steps
+
+STRATA = np.array([0] * 30 + [1] * 6 + [2] * 4)
+
+
+def test_an_epoch_follows_from_seed_and_number() -> None:
+    one, same, other = (plan_epoch(3, number, STRATA, "natural", 16, OFF) for number in (1, 1, 2))
+    assert one.clip_P.tolist() == same.clip_P.tolist() != other.clip_P.tolist()
+    assert sorted(one.clip_P) == list(range(40))
+    assert (one.share_P == 1).all()
+    assert (one.partner_P == np.arange(40)).all()
+
+
+def test_steps_differ_in_size_by_one_at_most() -> None:
+    sizes = [len(step) for step in split_steps(40, 16)]
+    assert sizes == [14, 13, 13]
+    assert np.concatenate(split_steps(40, 16)).tolist() == list(range(40))
+    assert [len(step) for step in split_steps(3, 16)] == [3]
+
+
+def test_balanced_sampling_hears_every_stratum_equally_often() -> None:
+    clip_P = plan_epoch(0, 0, STRATA, "balanced", 16, OFF).clip_P
+    assert sorted(np.bincount(STRATA[clip_P]).tolist()) == [13, 13, 14]
+    times = np.bincount(clip_P, minlength=40)
+    assert times[:30].max() == 1
+    assert set(times[30:36]) <= {2, 3}
+    assert set(times[36:]) <= {3, 4}
+
+
+def test_partners_of_mixup_do_not_depend_on_the_batch() -> None:
+    settings = AugmentSettings(mixup_probability=0.5)
+    small, large = (plan_epoch(1, 2, STRATA, "natural", size, settings) for size in (4, 40))
+    assert small.partner_P.tolist() == large.partner_P.tolist()
+    assert 5 < (small.share_P < 1).sum() < 35
+    assert (small.share_P >= 0.5).all()
+
+
+def test_weights_make_every_label_count_the_same() -> None:
+    label_G = np.array([0, 0, 0, 0, 0, 0, 1, 1, 3, 3])
+    assert class_weights(label_G, 4, "none").tolist() == [1, 1, 1, 1]
+    weights_C = class_weights(label_G, 4, "balanced")
+    np.testing.assert_allclose(weights_C * np.bincount(label_G, minlength=4), [10 / 3, 10 / 3, 0, 10 / 3])
