@@ -83,8 +83,13 @@ class Learner:
 
     @torch.no_grad()
     def _follow(self) -> None:
-        """Move the average towards the weights; its first value is the first step's."""
-        weight = 1.0 if self._num_steps == 0 else 1 - self._config.average_decay
+        """Move the average towards the weights; its first value is the first step's.
+
+        After n steps the decay is at most (1 + n) / (10 + n), as TensorFlow's ExponentialMovingAverage has it: a short
+        training would otherwise be judged by the weights it began with.
+        """
+        decay = min(self._config.average_decay, (1 + self._num_steps) / (10 + self._num_steps))
+        weight = 1 - decay if self._num_steps else 1.0
         self._num_steps += 1
         floating = [name for name in self._average if self._average[name].is_floating_point()]
         torch._foreach_lerp_(

@@ -178,7 +178,7 @@ class _Clips:
         return rest_N[np.isin(of_N, stopping)], rest_N[np.isin(of_N, temperature)]
 
     def _num_held(self, num_speakers: int) -> tuple[int, int]:
-        """Stopping and temperature speakers of a corpus: one each, then by turns while half of them are left for training."""
+        """Stopping and temperature speakers of a corpus: one each, then by turns while half are left for training."""
         spare = max(min(2, num_speakers - 1), num_speakers // 2)
         most = self._settings.temperature_speakers
         stopping = min(self._settings.stopping_speakers, max(spare - most, (spare + 1) // 2))
