@@ -111,7 +111,7 @@ class _Command:
         from ser_core.training_run import open_waveforms
 
         if not self._address:
-            self._console.detail(f"decoding clips into {job.cache_folder}")
+            self._console.say(f"looking at {len(job.manifest)} clips; what is decoded is kept in {job.cache_folder}")
             open_waveforms(job)
 
     def _train(self, job: "Job") -> None:

@@ -9,7 +9,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
@@ -113,8 +112,3 @@ def check_teacher(artifact: Artifact, labels: Sequence[str], mel: MelSettings) -
         raise UsageError(f"{where} answers {theirs}, but the manifest's labels are {ours}; they must be the same")
     if artifact.config.mel.sample_rate_hz != mel.sample_rate_hz:
         raise UsageError(f"{where} hears {artifact.config.mel.sample_rate_hz} Hz, not {mel.sample_rate_hz}")
-
-
-def silence(num_windows: int, num_samples: int) -> Floats:
-    """Windows (B, S) of zeros."""
-    return np.zeros((num_windows, num_samples), np.float32)

@@ -19,7 +19,7 @@ from ser_core import augment
 from ser_core.concurrency import in_order
 from ser_core.corpora import LABELS
 from ser_core.feature_store import FeatureStore
-from ser_core.hearing import Hearing, Teachers, silence
+from ser_core.hearing import Hearing, Teachers
 from ser_core.manifest import Manifest
 from ser_core.sampling import Epoch, class_weights
 from ser_core.team import Team
@@ -74,7 +74,7 @@ class TrainingData:
         self.config, self.waveforms, self.windows, self.clips = config, waveforms, windows, clips
         self.hearing, self.teachers, self.team = hearing, teachers, team
         folder = cache / "features"
-        example = hearing.keep(silence(1, windows.settings.window_samples))
+        example = hearing.keep(np.zeros((1, windows.settings.window_samples), np.float32))
         name = f"{waveforms.key}-{windows_key(config)}"
         self.kept = FeatureStore(folder / f"{name}-{hearing.key}", len(windows), example.shape[1:], example.dtype)
         self.taught: FeatureStore | None = None

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from ser_core import storage
 from ser_core.artifact import Artifact
 from ser_core.errors import SerError
 from ser_core.storage import Location
@@ -19,6 +20,8 @@ from ser_core.training_events import EpochDone, Event, FoldBegan
 from ser_core.training_job import Job
 from ser_core.training_run import Worker, run_job
 from tests.cli_support import ROOT
+from tests.processes import kill_all, launch
+from tests.run_control import wait_for
 from tests.training_support import settings, write_corpus
 from tests.training_worker import make_job
 
@@ -124,32 +127,47 @@ def test_another_seed_gives_other_weights(manifests: list[str], tmp_path: Path, 
     assert not equal(weights(tmp_path / "1"), weights(tmp_path / "2"))
 
 
-def start_workers(values: dict[str, Any], folder: Path, size: int) -> None:
-    (folder / "job.json").write_text(json.dumps(values))
-    command = [sys.executable, "-m", "tests.training_worker", str(folder / "job.json")]
-    workers = [
-        subprocess.Popen([*command, str(rank), str(size), str(folder / "meeting")], cwd=ROOT, stderr=subprocess.PIPE)
+def start_workers(jobs: list[dict[str, Any]], folder: Path, size: int) -> "list[subprocess.Popen[str]]":
+    (folder / "jobs.json").write_text(json.dumps(jobs))
+    command = [sys.executable, "-m", "tests.training_worker", str(folder / "jobs.json")]
+    return [
+        launch([*command, str(rank), str(size), str(folder / "meeting")], cwd=ROOT, stderr=subprocess.PIPE, text=True)
         for rank in range(size)
     ]
-    for worker in workers:
-        _, error = worker.communicate(timeout=120)
-        assert worker.returncode == 0, error.decode()
 
 
-@pytest.mark.parametrize("changes", [
-    {"class_weighting": "balanced", "mask_absent_labels": True},
-    {"augmentation": {"speed": 0.1, "num_masks": 1, "mixup_probability": 0.5}, "batch_size": 9},
-])  # fmt: skip
-def test_two_workers_learn_what_one_does(
-    manifests: list[str], tmp_path: Path, cache: Path, changes: dict[str, Any]
-) -> None:
-    run(make_job(job_values(manifests, tmp_path / "one", cache, **changes)))
-    start_workers(job_values(manifests, tmp_path / "two", cache, **changes), tmp_path, 2)
-    one, two = (json.loads((tmp_path / name / "report.json").read_text()) for name in ("one", "two"))
-    for figure in ("loss", "stopping_loss"):
-        curves = [[record[figure] for record in report["training"]["history"]] for report in (one, two)]
-        np.testing.assert_allclose(curves[0], curves[1], rtol=2e-4)
-    assert one["split"] == two["split"]
+def test_two_workers_learn_what_one_does(manifests: list[str], tmp_path: Path, cache: Path) -> None:
+    changes: list[dict[str, Any]] = [
+        {"class_weighting": "balanced", "mask_absent_labels": True},
+        {"augmentation": {"speed": 0.1, "num_masks": 1, "mixup_probability": 0.5}, "batch_size": 9},
+    ]
+    alone, together = (
+        [job_values(manifests, tmp_path / f"{size}-{index}", cache, **change) for index, change in enumerate(changes)]
+        for size in (1, 2)
+    )
+    for worker in start_workers(together, tmp_path, 2):
+        _, error = worker.communicate(timeout=240)
+        assert worker.returncode == 0, error
+    for one, two in zip(alone, together, strict=True):
+        run(make_job(one))
+        reports = [json.loads(Path(values["folder"], "report.json").read_text()) for values in (one, two)]
+        for figure in ("loss", "stopping_loss"):
+            curves = [[record[figure] for record in report["training"]["history"]] for report in reports]
+            np.testing.assert_allclose(curves[0], curves[1], rtol=2e-4)
+        assert reports[0]["split"] == reports[1]["split"]
+
+
+def test_a_killed_training_goes_on_to_the_same_bits(manifests: list[str], tmp_path: Path, cache: Path) -> None:
+    changes = EVERYTHING | {"epochs": 12}
+    whole, killed = (job_values(manifests, tmp_path / name / "model", cache, **changes) for name in ("whole", "killed"))
+    (worker,) = start_workers([killed], tmp_path, 1)
+    wait_for(lambda: storage.exists(make_job(killed).checkpoint(0)), worker)
+    kill_all(worker)
+    events = run(make_job(killed))
+    began = next(event for event in events if isinstance(event, FoldBegan))
+    assert 1 <= len(began.history) < 12
+    run(make_job(whole))
+    assert equal(weights(tmp_path / "whole/model"), weights(tmp_path / "killed/model"))
 
 
 def test_folds_are_pooled_and_what_is_done_is_left_out(manifests: list[str], tmp_path: Path, cache: Path) -> None:
@@ -163,7 +181,7 @@ def test_folds_are_pooled_and_what_is_done_is_left_out(manifests: list[str], tmp
     assert report["test"]["overall"]["clips"] == len(job.manifest)
     assert [fold["clips"] for fold in report["folds"]] == [len(fold.test_N) for fold in job.folds]
     assert set(report["over_folds"]) == {"accuracy", "macro_f1", "uar", "ece"}
-    assert "none of the speakers was in the model's training" in report["test"]["notes"]
+    assert "None of the speakers was in the model's training." in report["test"]["notes"]
     assert not (tmp_path / "model/config.json").exists()
     for number in (1, 2):
         Artifact.load(str(tmp_path / f"model/fold-{number}"))

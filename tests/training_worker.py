@@ -1,4 +1,4 @@
-"""One worker of a training without Ray: python -m tests.training_worker JOB_FILE RANK SIZE MEETING_FILE"""
+"""One worker of trainings without Ray: python -m tests.training_worker JOBS_FILE RANK SIZE MEETING_FILE"""
 
 import json
 import sys
@@ -27,16 +27,14 @@ def make_job(values: dict[str, Any]) -> Job:
     )
 
 
-def main(job_file: str, rank: int, size: int, meeting_file: str) -> None:
-    """Run the job to its end."""
+def main(jobs_file: str, rank: int, size: int, meeting_file: str) -> None:
+    """Run the jobs, one after the other, to their end."""
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{meeting_file}", rank=rank, world_size=size)
     team = Team(rank=rank, size=size, local_rank=rank, local_size=size)
-    run_job(
-        make_job(json.loads(Path(job_file).read_text())),
-        Worker(team=team, device=torch.device("cpu"), num_threads=0),
-        _nobody,
-    )
+    worker = Worker(team=team, device=torch.device("cpu"), num_threads=0)
+    for values in json.loads(Path(jobs_file).read_text()):
+        run_job(make_job(values), worker, _nobody)
     distributed.destroy_process_group()
 
 
