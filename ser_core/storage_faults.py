@@ -14,6 +14,7 @@ _CODES = {
     "SignatureDoesNotMatch": "the secret key is wrong; check the credentials",
     "RequestTimeTooSkewed": "this machine's clock is wrong; set it",
     "AccountProblem": "the account is blocked",
+    "UserSuspended": "the user is suspended; check the credentials",
     "AllAccessDisabled": "access to the bucket is disabled",
     "NoSuchBucket": "the bucket does not exist; check its name, the endpoint and the region",
     "InvalidBucketName": "the bucket's name is not valid",
@@ -28,6 +29,8 @@ _WHOLE_OPERATIONS = frozenset(
 )
 _REFUSED = "access is denied; check the credentials (none found: anonymous) and the bucket's policy"
 _UNREACHABLE = "the service cannot be reached; check the network and AWS_ENDPOINT_URL, then run again"
+_SICK = "the service answers with errors (status {}); run again when it is well"
+_COLOUR = re.compile(r"\x1b\[\d*m")
 _BOTOCORE_ERRORS = {
     "NoCredentialsError": "no credentials were found; set the usual AWS environment or a profile",
     "PartialCredentialsError": "the credentials are incomplete; set both the access key and the secret key",
@@ -94,9 +97,7 @@ def _words_of_answer(response: dict[str, Any], operation: str) -> str | None:
         return _CODES["NoSuchBucket"]
     if status == 403 and operation in _WHOLE_OPERATIONS:
         return _REFUSED
-    if status >= 500 or status == 429 or code == "SlowDown":
-        return f"the service answers with errors (status {status}); run again when it is well"
-    return None
+    return _SICK.format(status) if status >= 500 or status == 429 or code == "SlowDown" else None
 
 
 def _words_of_delta(error: BaseException) -> str | None:
@@ -110,6 +111,10 @@ def _words_of_delta(error: BaseException) -> str | None:
     for code, words in _CODES.items():
         if re.search(rf"\b{code}\b", text):
             return words
-    if "AccessDenied" in text:
+    answer = re.search(r"\bstatus(?: code)?\W+(\d{3})\b", _COLOUR.sub("", text))
+    status = int(answer[1]) if answer else 0
+    if status == 403:
         return _REFUSED
+    if status >= 500 or status == 429:
+        return _SICK.format(status)
     return _UNREACHABLE if "error sending request" in text else None

@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from tests.archive import write_archive
-from tests.cli_support import SER, clean_environment, finish
-from tests.processes import launch
+from tests.cli_support import SER, assert_one_line, clean_environment, finish, ser, start
+from tests.processes import launch, stop
 from tests.run_control import marked, num_committed, wait_for
 
 _LEAVES = """
@@ -79,4 +79,23 @@ def test_its_own_ray_is_on_loopback_alone_and_goes_with_the_run_also_by_ctrl_c_i
     assert found == {"127.0.0.1"}
     assert "code 130" in answer.out, answer.err
     assert "run the same command to go on" in answer.err
+    assert not marked(mark)
+
+
+@pytest.mark.heavy
+def test_a_run_that_slept_for_long_and_was_taken_over_ends_with_its_line_and_code(tmp_path: Path) -> None:
+    write_archive(tmp_path / "in", 80)
+    output = tmp_path / "out"
+    command = ["score", tmp_path / "in", output, "--commit-seconds", "0.2"]
+    mark, quick = uuid.uuid4().hex, {"SER_LOCK_BEAT_SECONDS": "0.3"}
+    holder = start(*command, SER_LOCK_HOST="here", SER_TEST_MARK=mark, **quick)
+    wait_for(lambda: num_committed(output) > 0, holder)
+    stop(holder)
+    asleep_since = time.monotonic()
+    other = ser(*command, SER_LOCK_HOST="elsewhere", **quick)
+    assert other.code == 0, other.err
+    # Longer than Ray waits for a sign of life from what it started.
+    time.sleep(max(0.0, asleep_since + 60 - time.monotonic()))
+    holder.send_signal(signal.SIGCONT)
+    assert_one_line(finish(holder, timeout=60), 1, "newer run")
     assert not marked(mark)

@@ -33,6 +33,7 @@ def proxy(moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlakyP
         (404, "NoSuchBucket", "the bucket does not exist"),
         (400, "IllegalLocationConstraintException", "the region is wrong; set AWS_DEFAULT_REGION"),
         (403, "QuotaExceeded", "the quota is used up"),
+        (403, "UserSuspended", "the user is suspended; check the credentials"),
     ],
 )
 def test_answers_about_the_service(moto_s3: S3Server, proxy: FlakyProxy, status: int, code: str, words: str) -> None:
@@ -55,6 +56,18 @@ def test_denied_on_the_bucket_and_on_one_object(moto_s3: S3Server, proxy: FlakyP
         storage.put(location, b"")
     with pytest.raises(PermissionError):
         storage.read(location)
+
+
+@pytest.mark.parametrize(("status", "words"), [(403, "access is denied"), (503, "status 503"), (500, "status 500")])
+def test_deltalake_is_told_by_its_status_where_the_code_says_nothing(
+    moto_s3: S3Server, proxy: FlakyProxy, monkeypatch: pytest.MonkeyPatch, status: int, words: str
+) -> None:
+    monkeypatch.setenv("SER_S3_RETRY_SECONDS", "0.2")
+    proxy.faults = [Fault(lambda *_: True, (status, "NeverHeardOf"))]
+    location = moto_s3.location.join("a")
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - deltalake raises many kinds
+        deltalake.DeltaTable(location.url, storage_options=location.delta_options())
+    assert words in str(service_fault(caught.value, location.url))
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.ESTALE, errno.EMFILE, errno.ENFILE])
