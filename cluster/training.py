@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.resources import Hardware
 from cluster.session import first_line
 from ser_core.config import ResolvedDevice
-from ser_core.errors import InterruptedRunError, OutputError, SerError, SupersededError, UsageError
+from ser_core.errors import InterruptedRunError, OutputError, SerError, ServiceError, SupersededError, UsageError
 from ser_core.train_config import TrainConfig
 from ser_core.training_events import Event
 
@@ -88,6 +88,8 @@ def train(job: "Job", resources: TrainResources, tell: Callable[[Event], None], 
                 if was_over:
                     break
                 continue
+            if isinstance(message, ServiceError):
+                raise ServiceError(f"{message}; the same command goes on from here") from message
             if isinstance(message, SerError):
                 raise message
             tell(message)

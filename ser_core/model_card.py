@@ -72,7 +72,7 @@ def _figures(evaluation: dict[str, Any] | None) -> str:
         cells = [_interval(figures[figure]) for figure in ("accuracy", "uar", "macro_f1")]
         ece = f"{figures['ece']['value']:.3f}"
         lines.append(f"| {name} | {figures['clips']} | {figures['speakers']} | {' | '.join(cells)} | {ece} |")
-    notes = "".join(f"- {note}.\n" for note in evaluation["notes"])
+    notes = "".join(f"- {note}\n" for note in evaluation["notes"])
     what = "In brackets: 95 % intervals over speakers. UAR: unweighted average recall. ECE: expected calibration error."
     return "\n".join(lines) + f"\n\n{what}\n\n{notes}"
 

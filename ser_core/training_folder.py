@@ -2,8 +2,6 @@
 
 import json
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from ser_core import storage
@@ -11,9 +9,9 @@ from ser_core.artifact import CARD_FILE, WEIGHTS_FILE
 from ser_core.artifact_config import CONFIG_FILE
 from ser_core.errors import OutputError
 from ser_core.lock import Lock
-from ser_core.storage import Location, faults_of
+from ser_core.model_folder import one_line_faults, write
+from ser_core.storage import Location
 from ser_core.training_result import ANSWERS_FILE, REPORT_FILE
-from ser_core.training_run import write
 
 FORMAT_NUMBER = 1
 _OWN = "_training"
@@ -55,7 +53,7 @@ class TrainingFolder:
         """
         found = self._read()
         if found is None:
-            with _one_line(self.folder):
+            with one_line_faults(self.folder, "read"):
                 names = [name for name, _ in storage.list_files(self.folder, _MAX_LOOKED_AT)]
             if foreign := [name for name in names if not name.startswith(f"{_OWN}/")]:
                 raise OutputError(
@@ -103,7 +101,7 @@ class TrainingFolder:
 
     def _read(self) -> dict[str, Any] | None:
         try:
-            with _one_line(self.folder):
+            with one_line_faults(self.folder, "read"):
                 found = json.loads(storage.read(self._settings_file))
         except FileNotFoundError:
             return None
@@ -112,19 +110,6 @@ class TrainingFolder:
         if found.get("format_number") != FORMAT_NUMBER:
             raise OutputError(f"{self.folder}: was begun by a newer ser; upgrade ser, or name another MODEL_DIR")
         return dict(found)
-
-
-@contextmanager
-def _one_line(folder: Location) -> Iterator[None]:
-    """Faults of reading as OutputError or ServiceError; FileNotFoundError stays."""
-    try:
-        with faults_of(folder):
-            yield
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        reason = error.strerror or error
-        raise OutputError(f"{folder}: cannot be read ({reason}); name another MODEL_DIR") from error
 
 
 def _is_own(name: str) -> bool:

@@ -27,6 +27,7 @@ from ser_core.evaluation_result import ModelSpeakers
 from ser_core.features import LogMel
 from ser_core.manifest import Manifest
 from ser_core.model_card import card_of
+from ser_core.model_folder import one_line_faults, write
 from ser_core.models.base import SpeechModel
 from ser_core.splits import Fold
 from ser_core.storage import Location
@@ -83,9 +84,10 @@ def write_fold(
     config = _artifact_config(job, fold, log_mel, trained, temperature, evaluation)
     card = card_of(config, fold.to_dict(job.manifest), evaluation)
     artifact = Artifact.of_model(config, model, log_mel, card=card, licence_text=job.licence_text)
-    artifact.save(folder.url)
+    with one_line_faults(folder, "written"):
+        artifact.save(folder.url)
     if len(test):
-        storage.put(folder.join(ANSWERS_FILE), _answers_file(job, test, calibrated_NC, number, temperature))
+        write(folder.join(ANSWERS_FILE), _answers_file(job, test, calibrated_NC, number, temperature))
     report = {
         "run": job.run,
         "model": artifact.identity,
@@ -94,7 +96,7 @@ def write_fold(
         "temperature": temperature,
         "test": evaluation,
     }
-    storage.put(folder.join(REPORT_FILE), _json(report))
+    write(folder.join(REPORT_FILE), _json(report))
 
 
 def write_pooled(job: Job) -> None:
@@ -105,7 +107,7 @@ def write_pooled(job: Job) -> None:
     answers = pa.concat_tables(tables)
     buffer = io.BytesIO()
     pq.write_table(answers, buffer, compression="zstd")
-    storage.put(job.folder.join(ANSWERS_FILE), buffer.getvalue())
+    write(job.folder.join(ANSWERS_FILE), buffer.getvalue())
     answer_GC = np.stack([answers[f"p_{label}"].to_numpy() for label in job.labels], axis=1)
     temperature_G = answers["temperature"].to_numpy()
     uncalibrated_GC = np.concatenate(
@@ -126,7 +128,7 @@ def write_pooled(job: Job) -> None:
         "training": {"settings": job.config.recipe(), "manifest": _manifest_facts(job), "versions": _versions()},
         "test": evaluation.to_dict(),
     }  # fmt: skip
-    storage.put(job.folder.join(REPORT_FILE), _json(report))
+    write(job.folder.join(REPORT_FILE), _json(report))
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:

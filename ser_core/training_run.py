@@ -20,12 +20,11 @@ from torch import Tensor, nn
 from ser_core import storage
 from ser_core.checkpoints import State
 from ser_core.config import MelSettings
-from ser_core.errors import OutputError
 from ser_core.features import LogMel, fit_log_mel
 from ser_core.hearing import Hearing, Teachers
 from ser_core.learner import Learner
+from ser_core.model_folder import write
 from ser_core.splits import Fold
-from ser_core.storage import Location, faults_of
 from ser_core.team import Team
 from ser_core.training import Trained, Training, num_steps
 from ser_core.training_data import ClipLabels, TrainingData
@@ -172,20 +171,6 @@ def _as_stored(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor
     """In half precision, so that what is measured is what is kept."""
     halved = {name for name, _ in model.named_parameters()}
     return {name: value.half().float() if name in halved else value for name, value in weights.items()}
-
-
-def write(where: Location, data: bytes) -> None:
-    """Write a file of MODEL_DIR whole.
-
-    Raises:
-        OutputError: it cannot be written.
-        ServiceError: the disk is full, or the bucket failed as a whole.
-    """
-    try:
-        with faults_of(where):
-            storage.put(where, data)
-    except OSError as error:
-        raise OutputError(f"{where}: cannot be written ({error.strerror or error}); name another MODEL_DIR") from error
 
 
 def _nobody(_: Any) -> None:
