@@ -1,5 +1,6 @@
 """A small archive of audio that was never spoken, and what must come out of it."""
 
+import functools
 import math
 from pathlib import Path
 
@@ -15,9 +16,14 @@ _MIN_TAIL_SECONDS = 0.5
 def write_clip(file: Path, seconds: float, seed: int, *, rate_hz: int = 16_000) -> None:
     """One clip in one of the voices."""
     file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(_clip(seconds, seed, rate_hz, file.suffix[1:].upper()))
+
+
+@functools.cache
+def _clip(seconds: float, seed: int, rate_hz: int, format: str) -> bytes:
+    """Of many archives of one process the clips are the same."""
     voice = list(VOICES)[seed % len(VOICES)]
-    clip = speech(seconds, voice, rate_hz=rate_hz, seed=seed)
-    file.write_bytes(encode(clip, rate_hz=rate_hz, format=file.suffix[1:].upper()))
+    return encode(speech(seconds, voice, rate_hz=rate_hz, seed=seed), rate_hz=rate_hz, format=format)
 
 
 def write_archive(folder: Path, num_files: int) -> dict[str, float]:

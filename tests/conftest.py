@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 
 from ser_core.storage import Location
+from ser_core.tables import Output
 from tests.processes import free_port, kill_all, kill_launched, launch
 from tests.ray_cluster import RayCluster, ray_cluster
+from tests.tables_support import World, write_plan
 
 # Read by torch when it loads: two threads in each of many processes on two cores only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -25,6 +27,36 @@ SERVER_SCRIPT = Path(__file__).with_name("s3_server.sh")
 _SCRIPT_SECONDS = 300
 #: moto's server takes any.
 MOTO_KEYS = ("test-access", "test-secret")
+
+
+#: The files that take longest, the longest first: begun last, they would leave one of two processes idle at the end.
+SLOW_FILES = [
+    f"test_{name}.py"
+    for name in (
+        "faults",
+        "readme",
+        "end_to_end",
+        "train_faults",
+        "full_storage",
+        "tables_faults",
+        "two_runs",
+        "session",
+        "odd_audio",
+        "s3",
+        "submit",
+        "long_recordings",
+        "tables",
+        "cli",
+        "decoding",
+        "predict",
+    )
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow files first; xdist's own order, by the number of tests, would begin with the quick ones."""
+    place = {name: number for number, name in enumerate(SLOW_FILES)}
+    items.sort(key=lambda item: place.get(item.path.name, len(place)))
 
 
 @pytest.fixture(autouse=True)
@@ -184,3 +216,34 @@ def ceph_s3(
     )
     with _empty_bucket(monkeypatch, environment_of_clients, endpoint_url, keys) as bucket:
         yield S3Server(endpoint_url, bucket, folder)
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Output:
+    """An output folder that is not there yet."""
+    return Output(Location(str(tmp_path / "out")))
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Callable[[World], Path]:
+    """Writes the plan of a world, over the one before."""
+    return lambda world: write_plan(tmp_path / "plan.parquet", world)
+
+
+@pytest.fixture(
+    params=["folder", "folder with an odd name", "moto_s3", pytest.param("ceph_s3", marks=pytest.mark.heavy)]
+)
+def any_place(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
+    """Where an output may be."""
+    if request.param.endswith("s3"):
+        location: Location = request.getfixturevalue(request.param).location.join("a prefix 100% ü[1]", "out=1")
+        return location
+    return Location(str(tmp_path / ("out" if request.param == "folder" else "o u%t #1=ü?")))
+
+
+@pytest.fixture(scope="module")
+def quick_disk() -> Iterator[None]:
+    """For tests of many commits that never take the power away: waiting for a slow disk would be most of their time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield

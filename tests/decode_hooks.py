@@ -5,6 +5,8 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
+
 from ser_core.errors import ServiceError
 
 
@@ -27,7 +29,8 @@ def misbehave(name: str) -> None:
     elif verb == "eat":
         eaten = []
         while True:
-            eaten.append(bytearray(2**24))
+            # Address space alone: touching gigabytes takes seconds, and the machine may not have them.
+            eaten.append(np.zeros(2**24, np.uint8))
     elif verb == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     elif verb == "raise":

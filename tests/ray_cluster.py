@@ -52,7 +52,7 @@ class RayCluster:
 def ray_cluster(environment: dict[str, str]) -> Iterator[RayCluster]:
     """Start a cluster whose workers have `environment` and may read what a plain user may."""
     # Ray's sockets lie in it, and the path of a socket must be short.
-    with tempfile.TemporaryDirectory(prefix="ser-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix="ser-ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
         # Jobs run `ser`.
         path = {"PATH": f"{Path(_RAY).parent}{os.pathsep}{os.environ['PATH']}"}

@@ -56,6 +56,10 @@ NOW: World = {
 }
 
 
+def say_nothing(line: str) -> None:
+    """What `on_event` may be."""
+
+
 def write_plan(file: Path, world: World) -> Path:
     """The plan of a world: its files with their versions."""
     paths = sorted(world)
@@ -136,13 +140,24 @@ def read_table(location: Location, column: str, version: int | None = None) -> p
     return pa.concat_tables(parts)
 
 
-def check_snapshot(output: Location, *worlds: World) -> None:
-    """Each row at most once, and of each file all rows of one of its versions, or none."""
+def check_snapshot(output: Location, *worlds: World, checked: dict[str, str] | None = None) -> None:
+    """Each row at most once, and of each file all rows of one of its versions, or none.
+
+    Args:
+        output: the two tables' place.
+        worlds: whose rows may be there.
+        checked: the newest log entry of each table when it was last read; a table without a newer one is passed by.
+    """
     known = [(path, audio) for world in worlds for path, audio in world.items()]
-    with suppress(TableNotFoundError):
-        _check_predictions(read_table(output.join("predictions"), "emotion"), known)
-    with suppress(TableNotFoundError):
-        _check_files(read_table(output.join("files"), "status"), known)
+    for name, column, check in (("predictions", "emotion", _check_predictions), ("files", "status", _check_files)):
+        table = output.join(name)
+        newest = max((path for path, _ in list_files(table.join("_delta_log"))), default="none")
+        if checked is not None and checked.get(name) == newest:
+            continue
+        with suppress(TableNotFoundError):
+            check(read_table(table, column), known)
+        if checked is not None:
+            checked[name] = newest
 
 
 def _check_predictions(rows: pa.Table, known: list[tuple[str, Audio]]) -> None:

@@ -1,5 +1,7 @@
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,18 +55,38 @@ def test_alone_it_shows_its_help() -> None:
     assert answer.err == ""
 
 
-def test_a_config_files_prune_can_be_undone(cluster: RayCluster, tmp_path: Path) -> None:
+def test_a_files_settings_hold_unless_an_option_says_otherwise(cluster: RayCluster, tmp_path: Path) -> None:
+    """Too many failures stop a run that another goes on with; --quiet says nothing; --no-prune undoes a file's."""
     (tmp_path / "in").mkdir()
     for name in ("calm.wav", "angry.wav"):
         shutil.copy(ROOT / "examples" / name, tmp_path / "in")
+    (tmp_path / "in" / "words.wav").write_text("no sound")
     config = tmp_path / "score.yaml"
-    config.write_text("prune: true\n")
+    config.write_text("prune: true\nmax_failure_rate: 0.2\ncpus: 1\n")
     command = ("score", tmp_path / "in", tmp_path / "out", "--config", config)
-    assert cluster.ser(*command).code == 0
+
+    stopped = cluster.ser(*command)
+    assert_one_line(stopped, 1, "1 of 3 files failed (33.3%)", "--max-failure-rate 0.2", "run again to go on")
+    assert "weights under" in stopped.err
+    assert record(tmp_path)["state"] == "stopped"
+
+    quiet = ser_here(*command, "--max-failure-rate", "0.5", "--quiet")
+    assert quiet.code == 3
+    assert quiet.err == ""
+    assert quiet.out.startswith("3 files: 2 scored, 0 partial, 1 failed; 3 unchanged")
+    assert record(tmp_path)["state"] == "complete"
+    used = record(tmp_path)["config"]
+    assert (used["prune"], used["cpus"], used["max_failure_rate"]) == (True, 1, 0.5)
+
     (tmp_path / "in" / "calm.wav").unlink()
-    for option, num_rows in (("--no-prune", 2), ("--quiet", 1)):
-        assert ser_here(*command, option).code == 0
+    for option, num_rows in (("--no-prune", 3), ("--quiet", 2)):
+        assert ser_here(*command, "--max-failure-rate", "0.5", option).code == 3
         assert files(tmp_path / "out").num_rows == num_rows
+
+
+def record(folder: Path) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads((folder / "out" / "run.json").read_text())
+    return data
 
 
 def test_an_output_of_something_else_is_refused(tmp_path: Path) -> None:
