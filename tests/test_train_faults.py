@@ -45,10 +45,10 @@ def words(data: Path, model: Path | str, *more: str) -> list[str | Path]:
 
 
 @pytest.fixture(scope="module")
-def whole(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What an unbroken training leaves, on a Ray of its own."""
+def whole(cluster: RayCluster, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What an unbroken training leaves."""
     model = tmp_path_factory.mktemp("whole") / "model"
-    answer = ser(*words(data, model))
+    answer = cluster.ser(*words(data, model))
     assert answer.code == 0, answer.err
     assert f"epoch {EPOCHS}/{EPOCHS}: loss" in answer.err
     assert "left" in answer.err
@@ -105,6 +105,13 @@ class Training:
     @property
     def err(self) -> str:
         return "".join(line for _, line in self.follower.lines)
+
+
+@pytest.mark.heavy
+def test_a_ray_of_its_own_gives_the_same_bits(data: Path, whole: Path, tmp_path: Path) -> None:
+    answer = ser(*words(data, tmp_path / "model"))
+    assert answer.code == 0, answer.err
+    assert_equal(tmp_path / "model", whole)
 
 
 @pytest.mark.heavy
