@@ -100,11 +100,7 @@ class _Command:
             f"{len(manifest)} clips, {len(set(manifest.speakers))} speakers, {len(job.labels)} emotions; "
             f"{facts['parameters']:,} parameters, {facts['learning']:,} of which learn"
         )
-        return job, {
-            "manifest": manifest.content_hash(),
-            "weights_sha256": job.weights_hash(),
-            "settings": self._config.recipe(),
-        }
+        return job, job.identity()
 
     def _decode(self, job: "Job") -> None:
         """Find out here whether all clips can be decoded, where this machine trains."""

@@ -1,8 +1,9 @@
 """Everything a training can be told; configs/train.yaml shows every field with its default."""
 
 import dataclasses
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
 from ser_core.augment import AugmentSettings
 from ser_core.config import WINDOW_SECONDS_RANGE, Device, MelSettings, ResolvedPrecision, Settings, read_yaml
@@ -145,8 +146,20 @@ class TrainConfig(Settings):
         return MelSettings.from_dict(default.to_dict() | self.mel, "mel")
 
     def recipe(self) -> dict[str, Any]:
-        """What decides the outcome, as plain values: all but where it is done."""
-        return {name: value for name, value in self.to_dict().items() if name not in PLACE_SETTINGS}
+        """What decides the outcome, as plain values: all but where it is done.
+
+        Of files, models and URLs the last part alone: it is kept with the model, and where they lie is private.
+        """
+        whole = {name: value for name, value in self.to_dict().items() if name not in PLACE_SETTINGS}
+        for name in ("weights", "licence_file"):
+            whole[name] = None if whole[name] is None else _last_part(whole[name])
+        whole["distillation"]["teachers"] = [_last_part(name) for name in self.distillation.teachers]
+        return whole
+
+
+def _last_part(place: str) -> str:
+    path = urlsplit(place).path if "://" in place else place
+    return PurePath(path).name or "model"
 
 
 def load_train_config(file: Path | None, overrides: dict[str, Any]) -> TrainConfig:

@@ -5,7 +5,7 @@ F mel bands, T frames, C labels.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,13 @@ from torch import Tensor
 
 from ser_core import augment
 from ser_core.concurrency import in_order
-from ser_core.corpora import LABELS
 from ser_core.feature_store import FeatureStore
 from ser_core.hearing import Hearing, Teachers
-from ser_core.manifest import Manifest
 from ser_core.sampling import Epoch, class_weights
 from ser_core.team import Team
 from ser_core.train_config import TrainConfig
 from ser_core.training_events import Preparing, Tell
+from ser_core.training_labels import ClipLabels
 from ser_core.training_windows import Numbers, TrainingWindows
 from ser_core.waveform_cache import WaveformCache
 
@@ -44,24 +43,6 @@ class Batch:
     teacher_BC: Tensor | None
     #: Over all workers' parts.
     total_weight: float
-
-
-class ClipLabels:
-    """What is right for each clip, in a model's labels."""
-
-    def __init__(self, manifest: Manifest, labels: Sequence[str]) -> None:
-        self.labels = tuple(labels)
-        place_of = np.full(len(LABELS), -1)
-        for place, label in enumerate(labels):
-            place_of[LABELS.index(label)] = place
-        self.label_G: Numbers = place_of[manifest.label_N]
-        _, corpus_G = np.unique(manifest.corpora.astype(str), return_inverse=True)
-        #: An emotion of a corpus.
-        self.stratum_G: Numbers = corpus_G * len(labels) + self.label_G
-        is_there = np.zeros((corpus_G.max() + 1, len(labels)), bool)
-        is_there[corpus_G, self.label_G] = True
-        #: Labels that a clip's corpus never has.
-        self.absent_GC: npt.NDArray[np.bool_] = ~is_there[corpus_G]
 
 
 class TrainingData:

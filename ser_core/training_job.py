@@ -136,6 +136,15 @@ class Job:
             check_teacher(artifact, self.labels, self.mel)
         return artifacts
 
+    def identity(self) -> dict[str, Any]:
+        """What must stay the same for a training to go on, as plain values."""
+        return {
+            "manifest": self.manifest.content_hash(),
+            "weights_sha256": self.weights_hash(),
+            "teachers_sha256": [artifact.content_hash for artifact in self.teachers()],
+            "settings": self.config.recipe(),
+        }
+
     def check(self, num_workers: int) -> dict[str, Any]:
         """Everything that is cheap to find out before a long training; returns facts for people.
 

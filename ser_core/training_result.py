@@ -176,6 +176,7 @@ def _artifact_config(
         training={
             "settings": config.recipe(),
             "weights_sha256": job.weights_hash(),
+            "teachers_sha256": [artifact.content_hash for artifact in job.teachers()],
             "manifest": _manifest_facts(job),
             "split": fold.split,
             "speakers_overlap": fold.speakers_overlap,

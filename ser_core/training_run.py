@@ -27,9 +27,10 @@ from ser_core.model_folder import write
 from ser_core.splits import Fold
 from ser_core.team import Team
 from ser_core.training import Trained, Training, num_steps
-from ser_core.training_data import ClipLabels, TrainingData
+from ser_core.training_data import TrainingData
 from ser_core.training_events import FoldBegan, FoldDone, Tell
 from ser_core.training_job import Job
+from ser_core.training_labels import ClipLabels
 from ser_core.training_result import FoldAnswers, is_done, write_fold
 from ser_core.training_windows import Numbers, TrainingWindows
 from ser_core.waveform_cache import WaveformCache

@@ -53,6 +53,17 @@ def test_a_bad_file_gets_one_line(tmp_path: Path, text: str, words: str) -> None
     assert words in str(error.value)
 
 
+def test_a_recipe_tells_names_and_no_places() -> None:
+    values = {
+        "weights": "https://me:secret@host/models/base.pth?key=secret",
+        "licence_file": "/home/me/LICENCE.txt",
+        "distillation": {"teachers": ["/home/me/teacher/", "s3://bucket/models/other", "compact"]},
+    }
+    recipe = TrainConfig.from_dict(values).recipe()
+    assert (recipe["weights"], recipe["licence_file"]) == ("base.pth", "LICENCE.txt")
+    assert recipe["distillation"]["teachers"] == ["teacher", "other", "compact"]
+
+
 @pytest.mark.parametrize("values", [{"workers": 3}, {"device": "cpu"}, {"cache_dir": "there"}, {"threads": 2}])
 def test_where_it_is_done_is_no_part_of_the_recipe(values: dict[str, Any]) -> None:
     assert TrainConfig(**values).recipe() == TrainConfig().recipe()

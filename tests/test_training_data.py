@@ -12,9 +12,10 @@ from ser_core.sampling import plan_epoch
 from ser_core.segments import Cutter
 from ser_core.storage import Location
 from ser_core.team import ALONE, Team
-from ser_core.training_data import Batch, ClipLabels, TrainingData
+from ser_core.training_data import Batch, TrainingData
 from ser_core.training_events import Preparing
 from ser_core.training_job import Job
+from ser_core.training_labels import ClipLabels
 from ser_core.training_run import open_waveforms
 from ser_core.training_windows import TrainingWindows
 from tests.training_support import config, write_corpus
