@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -69,6 +71,22 @@ def test_a_main_thread_stuck_outside_python_does_not_hold_the_end_up() -> None:
         hashlib.pbkdf2_hmac("sha512", b"", b"", 2_000_000)
         is_stuck = False
     assert ended_while_stuck == [True]
+
+
+_STUCK_AT_THE_END = """
+import time
+from jobs import interrupts
+from jobs.console import Console
+interrupts._LONGEST_END_SECONDS = 0.2
+interrupts.end_while_ray_starts(Console(), lambda: time.sleep(600))
+"""
+
+
+def test_storage_that_is_away_does_not_hold_the_end_up() -> None:
+    command = [sys.executable, "-c", _STUCK_AT_THE_END]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 130
+    assert done.stderr == "ser: stopped while Ray started; run the same command to go on\n"
 
 
 @pytest.fixture(scope="module")
