@@ -62,10 +62,21 @@ def stop(process: "subprocess.Popen[Any]") -> None:
 
 def kill_all(process: "subprocess.Popen[Any]") -> None:
     """SIGKILL to a launched process, and then to all that it started."""
-    for pid in (process.pid, *_session(process.pid)):
+    for pid in (process.pid, *session_of(process)):
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     process.wait(_END_SECONDS)
+
+
+def session_of(process: "subprocess.Popen[Any]") -> list[int]:
+    """All processes of a launched one's session that have not ended; it may have left the session itself."""
+    found = []
+    for member in psutil.process_iter():
+        with suppress(ProcessLookupError, psutil.NoSuchProcess):
+            # What has ended may wait for long to be reaped by a process that took it over.
+            if os.getsid(member.pid) == process.pid and member.status() != psutil.STATUS_ZOMBIE:
+                found.append(member.pid)
+    return found
 
 
 def abort(process: "subprocess.Popen[str]") -> str:
@@ -83,13 +94,3 @@ def abort(process: "subprocess.Popen[str]") -> str:
 def _thread_states(pid: int) -> list[str]:
     """The state of each thread, a letter as proc(5) has it."""
     return [stat.read_text().rpartition(") ")[2][0] for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
-
-
-def _session(leader: int) -> list[int]:
-    """All processes of a session; its leader may be gone."""
-    found = []
-    for pid in psutil.pids():
-        with suppress(ProcessLookupError):
-            if os.getsid(pid) == leader:
-                found.append(pid)
-    return found

@@ -45,18 +45,6 @@ def actors(cluster: RayCluster, process: subprocess.Popen[str], name: str) -> li
     return found
 
 
-def marked(mark: str) -> list[str]:
-    """The command lines of all processes that have this SER_TEST_MARK in their environment."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.environ().get("SER_TEST_MARK") == mark:
-                found.append(" ".join(process.cmdline()))
-        except psutil.Error:
-            continue
-    return found
-
-
 class Follower:
     """Reads a run's standard error line by line, with the time of each."""
 

@@ -10,17 +10,19 @@ import sys
 import tempfile
 import threading
 import time
-import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from jobs.interrupts import Interrupts
 from ser_core.errors import InterruptedRunError
 from tests.archive import write_archive
 from tests.cli_support import assert_one_line, finish, start
-from tests.run_control import marked, wait_for
+from tests.processes import session_of
+from tests.run_control import wait_for
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
@@ -96,6 +98,15 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def commands(process: "subprocess.Popen[str]") -> list[str]:
+    """The command lines of a run's processes."""
+    found = []
+    for pid in session_of(process):
+        with suppress(psutil.Error):
+            found.append(" ".join(psutil.Process(pid).cmdline()))
+    return found
+
+
 @pytest.fixture
 def short_folder() -> Iterator[Path]:
     """For temporary files; Ray's sockets lie there too, and their paths may not be long."""
@@ -118,9 +129,9 @@ def short_folder() -> Iterator[Path]:
 def test_a_signal_while_ray_starts_ends_all(
     source: Path, tmp_path: Path, short_folder: Path, number: signal.Signals, started: str
 ) -> None:
-    mark, output = uuid.uuid4().hex, tmp_path / "out"
-    process = start("score", source, output, SER_TEST_MARK=mark, TMPDIR=str(short_folder))
-    wait_for(lambda: any(started in command for command in marked(mark)), process)
+    output = tmp_path / "out"
+    process = start("score", source, output, TMPDIR=str(short_folder))
+    wait_for(lambda: any(started in command for command in commands(process)), process)
     before = time.monotonic()
     # Ctrl-C reaches everything that the terminal runs; SIGTERM the process it is sent to.
     (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
@@ -128,7 +139,7 @@ def test_a_signal_while_ray_starts_ends_all(
     assert time.monotonic() - before < 10
     assert_one_line(answer, 130, "run the same command to go on")
     assert answer.err.count("ser: ") == 1
-    assert not marked(mark)
+    assert not session_of(process)
     assert json.loads((output / "run.json").read_text())["state"] == "stopped"
     assert not (output / "_ser" / "lock.json").exists()
     assert not list(short_folder.glob("ser-*"))

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-import uuid
 from pathlib import Path
 
 import psutil
@@ -13,8 +12,8 @@ import pytest
 
 from tests.archive import write_archive
 from tests.cli_support import SER, assert_one_line, clean_environment, finish, ser, start
-from tests.processes import launch, stop
-from tests.run_control import marked, num_committed, wait_for
+from tests.processes import launch, session_of, stop
+from tests.run_control import num_committed, wait_for
 
 _LEAVES = """
 import atexit, subprocess, sys
@@ -62,7 +61,7 @@ def listeners(processes: list[psutil.Process]) -> set[str]:
 
 def test_its_own_ray_is_on_loopback_alone_and_goes_with_the_run_also_by_ctrl_c_in_a_script(tmp_path: Path) -> None:
     write_archive(tmp_path / "in", 120)
-    mark, output = uuid.uuid4().hex, tmp_path / "out"
+    output = tmp_path / "out"
     # A shell without job control: the run is in the shell's process group, which is what the terminal signals.
     command = [*SER, "score", str(tmp_path / "in"), str(output), "--commit-seconds", "0.2", "--cpus", "1"]
     process = launch(
@@ -70,16 +69,18 @@ def test_its_own_ray_is_on_loopback_alone_and_goes_with_the_run_also_by_ctrl_c_i
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=clean_environment(SER_TEST_MARK=mark),
+        env=clean_environment(),
     )
     wait_for(lambda: num_committed(output) > 0, process)
-    found = listeners(psutil.Process(process.pid).children(recursive=True))
+    members = [psutil.Process(pid) for pid in session_of(process)]
+    assert any("ray::" in member.name() for member in members)
+    found = listeners(members)
     os.killpg(process.pid, signal.SIGINT)
     answer = finish(process, timeout=30)
     assert found == {"127.0.0.1"}
     assert "code 130" in answer.out, answer.err
     assert "run the same command to go on" in answer.err
-    assert not marked(mark)
+    assert not session_of(process)
 
 
 @pytest.mark.heavy
@@ -87,8 +88,8 @@ def test_a_run_that_slept_for_long_and_was_taken_over_ends_with_its_line_and_cod
     write_archive(tmp_path / "in", 80)
     output = tmp_path / "out"
     command = ["score", tmp_path / "in", output, "--commit-seconds", "0.2"]
-    mark, quick = uuid.uuid4().hex, {"SER_LOCK_BEAT_SECONDS": "0.3"}
-    holder = start(*command, SER_LOCK_HOST="here", SER_TEST_MARK=mark, **quick)
+    quick = {"SER_LOCK_BEAT_SECONDS": "0.3"}
+    holder = start(*command, SER_LOCK_HOST="here", **quick)
     wait_for(lambda: num_committed(output) > 0, holder)
     stop(holder)
     asleep_since = time.monotonic()
@@ -98,4 +99,4 @@ def test_a_run_that_slept_for_long_and_was_taken_over_ends_with_its_line_and_cod
     time.sleep(max(0.0, asleep_since + 60 - time.monotonic()))
     holder.send_signal(signal.SIGCONT)
     assert_one_line(finish(holder, timeout=60), 1, "newer run")
-    assert not marked(mark)
+    assert not session_of(holder)
