@@ -16,6 +16,8 @@ import psutil
 
 #: What a process that was killed, or told to abort, may take to be gone.
 _END_SECONDS = 30.0
+#: What a killed process may take while the machine is busy.
+_LAST_BREATH_SECONDS = 5.0
 #: In front of a command; becomes the command itself.
 _DYING_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
 _of_this_test: "list[subprocess.Popen[Any]]" = []
@@ -77,6 +79,14 @@ def session_of(process: "subprocess.Popen[Any]") -> list[int]:
             if os.getsid(member.pid) == process.pid and member.status() != psutil.STATUS_ZOMBIE:
                 found.append(member.pid)
     return found
+
+
+def assert_none_left(process: "subprocess.Popen[Any]") -> None:
+    """All that an ended process started is gone, or is so in a moment: what was killed takes some time to end."""
+    until = time.monotonic() + _LAST_BREATH_SECONDS
+    while left := session_of(process):
+        assert time.monotonic() < until, f"still there: {left}"
+        time.sleep(0.05)
 
 
 def abort(process: "subprocess.Popen[str]") -> str:

@@ -21,7 +21,7 @@ from jobs.interrupts import Interrupts
 from ser_core.errors import InterruptedRunError
 from tests.archive import write_archive
 from tests.cli_support import assert_one_line, finish, start
-from tests.processes import session_of
+from tests.processes import assert_none_left, session_of
 from tests.run_control import wait_for
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
@@ -139,7 +139,7 @@ def test_a_signal_while_ray_starts_ends_all(
     assert time.monotonic() - before < 10
     assert_one_line(answer, 130, "run the same command to go on")
     assert answer.err.count("ser: ") == 1
-    assert not session_of(process)
+    assert_none_left(process)
     assert json.loads((output / "run.json").read_text())["state"] == "stopped"
     assert not (output / "_ser" / "lock.json").exists()
     assert not list(short_folder.glob("ser-*"))

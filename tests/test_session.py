@@ -12,7 +12,7 @@ import pytest
 
 from tests.archive import write_archive
 from tests.cli_support import SER, assert_one_line, clean_environment, finish, ser, start
-from tests.processes import launch, session_of, stop
+from tests.processes import assert_none_left, launch, session_of, stop
 from tests.run_control import num_committed, wait_for
 
 _LEAVES = """
@@ -80,7 +80,7 @@ def test_its_own_ray_is_on_loopback_alone_and_goes_with_the_run_also_by_ctrl_c_i
     assert found == {"127.0.0.1"}
     assert "code 130" in answer.out, answer.err
     assert "run the same command to go on" in answer.err
-    assert not session_of(process)
+    assert_none_left(process)
 
 
 @pytest.mark.heavy
@@ -99,4 +99,4 @@ def test_a_run_that_slept_for_long_and_was_taken_over_ends_with_its_line_and_cod
     time.sleep(max(0.0, asleep_since + 60 - time.monotonic()))
     holder.send_signal(signal.SIGCONT)
     assert_one_line(finish(holder, timeout=60), 1, "newer run")
-    assert not session_of(holder)
+    assert_none_left(holder)
