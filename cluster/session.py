@@ -1,5 +1,6 @@
 """Connect to a Ray cluster, or start one on this machine; end the process and what it started."""
 
+import ctypes
 import logging
 import os
 import re
@@ -7,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
@@ -20,6 +22,10 @@ from ser_core.errors import SerError, SupersededError, UsageError
 #: Where this program is imported from.
 _IMPORT_ROOT = Path(__file__).resolve().parent.parent
 _CONNECT_SECONDS = 10.0
+#: Of Linux's prctl(2).
+_PR_SET_CHILD_SUBREAPER = 36
+_LONGEST_KILL_SECONDS = 3.0
+_LOOK_AGAIN_SECONDS = 0.2
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -62,11 +68,30 @@ def leave(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):
             stream.flush()
-    # Parents first, so that none is started anew.
+    _kill_descendants()
+    os._exit(code)
+
+
+def _kill_descendants() -> None:
+    """SIGKILL to all that this process started, until nothing new comes of it: Ray may still be starting processes."""
+    # What a killed process leaves behind is this one's from here on, and is found by the next look.
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    until = time.monotonic() + _LONGEST_KILL_SECONDS
+    while time.monotonic() < until and (alive := _living_descendants()):
+        # Parents first.
+        for process in alive:
+            with suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(alive, timeout=_LOOK_AGAIN_SECONDS)
+
+
+def _living_descendants() -> list[psutil.Process]:
+    found = []
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
-            process.kill()
-    os._exit(code)
+            if process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
 
 
 def _start(address: str | None, own: Hardware, verbose: bool) -> Hardware:

@@ -2,8 +2,8 @@
 
 Shape letters: W windows of the store, B windows of a call.
 
-    FOLDER/<key>/features.bin   (W, ...): a row for each window; holes where nothing was computed yet
-    FOLDER/<key>/done.bin       one byte for each block of 64 rows: 1 when it is there
+    FOLDER/<key>-<shape>-<dtype>/features.bin   (W, ...): a row for each window; holes where nothing was computed yet
+    FOLDER/<key>-<shape>-<dtype>/done.bin       one byte for each block of 64 rows: 1 when it is there
 
 A block is computed whole and in one way, so what is in it depends neither on who computed it nor on what was there
 before. Two processes that compute the same block write the same bytes: nothing needs a lock, and what a killed
@@ -43,11 +43,12 @@ class FeatureStore:
             ServiceError: the disk is full.
         """
         self._num_windows = num_windows
-        self._entry = entry
+        # Rows of another shape are another store's: neither may write into the other's.
+        self._entry = entry.with_name(f"{entry.name}-{'x'.join(map(str, shape))}-{np.dtype(dtype).name}")
         with self._faults():
-            entry.mkdir(parents=True, exist_ok=True)
-            self._rows = _map(entry / _ROWS, (num_windows, *shape), dtype)
-            self._done = _map(entry / _DONE, (-(-num_windows // _BLOCK),), np.uint8)
+            self._entry.mkdir(parents=True, exist_ok=True)
+            self._rows = _map(self._entry / _ROWS, (num_windows, *shape), dtype)
+            self._done = _map(self._entry / _DONE, (-(-num_windows // _BLOCK),), np.uint8)
 
     def fill(self, window_B: Windows, compute: Compute, team: Team, progress: Callable[[int, int], None]) -> None:
         """See to these windows' rows, and their blocks'; the workers of a machine divide the work, all must call it.

@@ -85,7 +85,7 @@ def assert_none_left(process: "subprocess.Popen[Any]") -> None:
     """All that an ended process started is gone, or is so in a moment: what was killed takes some time to end."""
     until = time.monotonic() + _LAST_BREATH_SECONDS
     while left := session_of(process):
-        assert time.monotonic() < until, f"still there: {left}"
+        assert time.monotonic() < until, f"still there: {[psutil.Process(pid).cmdline() for pid in left]}"
         time.sleep(0.05)
 
 

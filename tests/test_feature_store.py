@@ -30,6 +30,13 @@ def store(folder: Path) -> FeatureStore:
     return FeatureStore(folder / "entry", 3_000, (2,), np.float32)
 
 
+def test_rows_of_another_shape_are_another_store(tmp_path: Path) -> None:
+    for shape in ((2,), (3,)):
+        kept = FeatureStore(tmp_path / "entry", 100, shape, np.float32)
+        kept.fill(np.array([7]), lambda window_B, s=shape: np.full((len(window_B), *s), s[0]), ALONE, nothing)
+        assert kept[np.array([7])].tolist() == [[shape[0]] * shape[0]]
+
+
 def test_only_what_is_asked_for_is_computed_and_once(tmp_path: Path) -> None:
     compute = Computer()
     kept = store(tmp_path)

@@ -35,6 +35,22 @@ def test_leaving_ends_all_children_and_keeps_what_was_said(code: int) -> None:
     assert_gone([child, grandchild])
 
 
+_LEAVES_A_CROWD = """
+import subprocess, time
+from cluster.session import leave
+for _ in range(4):
+    subprocess.Popen(["sh", "-c", "while :; do sleep 600 & sleep 0.002; done"])
+time.sleep(0.5)
+leave(0)
+"""
+
+
+def test_leaving_ends_what_is_being_started_meanwhile() -> None:
+    process = launch([sys.executable, "-c", _LEAVES_A_CROWD])
+    assert process.wait(60) == 0
+    assert_none_left(process)
+
+
 def assert_gone(pids: list[int], timeout: float = 5) -> None:
     """None of these processes runs any more; a dead one that nobody has waited for is gone too."""
 

@@ -93,8 +93,8 @@ def test_what_is_frozen_does_not_matter_to_the_answer(frozen: int, first_mixed: 
         torch.testing.assert_close(frozen_model.forward_encoded(kept), expected, rtol=0, atol=1e-6)
         if frozen:
             torch.testing.assert_close(frozen_model.forward_encoded(kept.half()), expected, rtol=0, atol=5e-3)
-            # Only what is mixed or read on is kept.
-            assert kept.shape == (4, 1 + frozen - min(frozen, first_mixed), 20, 16)
+            # Only what is mixed or read on is kept, and how loud each step is.
+            assert kept.shape == (4, 1 + frozen - min(frozen, first_mixed), 20, 17)
 
 
 @pytest.mark.parametrize(("frozen", "learning"), [(0, {"conv1", "conv2", "0", "1", "2"}), (2, {"2"}), (3, set())])
@@ -118,9 +118,33 @@ def test_every_head_learns(pooling: str, statistics: str) -> None:
     assert all(value.grad is not None for value in model.parameters() if value.requires_grad)
 
 
+def statistics_of(model: WhisperBilstm, mel_BFT: torch.Tensor, layers_BLSH: torch.Tensor) -> torch.Tensor:
+    """The plain statistics of layers, (B, L, 2H), as the head standardises them at first: not at all."""
+    loudness_BS = model.encode_frozen(mel_BFT)[:, 0, :, -1]
+    plain_BP = model._statistics(layers_BLSH, layers_BLSH[:, 0], model._speech(loudness_BS))
+    return plain_BP.unflatten(1, (layers_BLSH.shape[1], -1))
+
+
+def test_statistics_are_of_speech_alone() -> None:
+    model = tiny(frozen_layers=3).eval()
+    mel_BFT = torch.zeros(1, NUM_MELS, 40)
+    # Frames 10 to 29 speak in one band; all else is 60 dB below (1.5 of Whisper's log-mel).
+    mel_BFT[:, 2, 10:30] = 1.5
+    layers_BLSH = torch.randn(1, 3, 20, 16)
+    speech_BLSH = layers_BLSH[:, :, 5:15]
+    expected = torch.cat([speech_BLSH.mean(dim=2), speech_BLSH.std(dim=2, correction=0)], dim=2)
+    torch.testing.assert_close(statistics_of(model, mel_BFT, layers_BLSH), expected, rtol=0, atol=1e-3)
+    everything = torch.cat([layers_BLSH.mean(dim=2), layers_BLSH.std(dim=2, correction=0)], dim=2)
+    whole = tiny(frozen_layers=3, speech_range_db=0.0).eval()
+    torch.testing.assert_close(statistics_of(whole, mel_BFT, layers_BLSH), everything, rtol=0, atol=1e-4)
+    # Silence is speech where there is nothing else.
+    torch.testing.assert_close(statistics_of(model, 0 * mel_BFT, layers_BLSH), everything, rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
+        ({"speech_range_db": -1}, "speech_range_db must be 0 or more, not -1"),
         ({"frozen_layers": 4}, r"frozen_layers must be 0 to num_layers \(3\)"),
         ({"first_mixed_layer": 4}, r"first_mixed_layer must be 0 to num_layers \(3\)"),
         ({"num_heads": 3}, "width a multiple of twice num_heads"),

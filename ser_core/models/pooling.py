@@ -10,11 +10,19 @@ from torch import Tensor
 _MIN_VARIANCE = 1e-6
 
 
-def statistics(steps_SH: Tensor) -> Tensor:
-    """Mean and standard deviation over the steps of (..., S, H): (..., 2H), in float32 or better."""
-    mean_H = steps_SH.mean(dim=-2, dtype=torch.promote_types(steps_SH.dtype, torch.float32))
-    variance_H = (steps_SH - mean_H.unsqueeze(-2)).square().mean(dim=-2)
-    return torch.cat([mean_H, variance_H.clamp(min=_MIN_VARIANCE).sqrt()], dim=-1)
+def weighted_statistics(steps_SH: Tensor, weights_S1: Tensor) -> Tensor:
+    """Mean and standard deviation over the steps of (..., S, H), in float32 or better: (..., 2H).
+
+    Args:
+        steps_SH: the steps.
+        weights_S1: what each counts, (..., S, 1) or what goes with `steps_SH`; at least one is above 0.
+    """
+    steps_SH = steps_SH.to(torch.promote_types(steps_SH.dtype, torch.float32))
+    weights_S1 = weights_S1.to(steps_SH.dtype)
+    weights_S1 = weights_S1 / weights_S1.sum(dim=-2, keepdim=True)
+    mean_1H = (weights_S1 * steps_SH).sum(dim=-2, keepdim=True)
+    variance_H = (weights_S1 * (steps_SH - mean_1H).square()).sum(dim=-2)
+    return torch.cat([mean_1H.squeeze(-2), variance_H.clamp(min=_MIN_VARIANCE).sqrt()], dim=-1)
 
 
 def attentive_statistics(steps_BSH: Tensor, scores_BS1: Tensor) -> Tensor:
@@ -22,7 +30,4 @@ def attentive_statistics(steps_BSH: Tensor, scores_BS1: Tensor) -> Tensor:
 
     Okabe et al. 2018 (arXiv 1803.10963).
     """
-    weights_BS1 = scores_BS1.softmax(dim=1)
-    mean_BH = (weights_BS1 * steps_BSH).sum(dim=1)
-    variance_BH = (weights_BS1 * (steps_BSH - mean_BH.unsqueeze(1)).square()).sum(dim=1)
-    return torch.cat([mean_BH, variance_BH.clamp(min=_MIN_VARIANCE).sqrt()], dim=1)
+    return weighted_statistics(steps_BSH, scores_BS1.softmax(dim=1))

@@ -9,19 +9,23 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm
+from torch.nn.functional import layer_norm, max_pool1d
 
 from ser_core.config import Settings
 from ser_core.errors import UsageError
 from ser_core.models.base import SpeechModel
 from ser_core.models.checkpoints import read_checkpoint
-from ser_core.models.pooling import attentive_statistics, statistics
+from ser_core.models.pooling import attentive_statistics, weighted_statistics
 from ser_core.models.standardise import Standardise
 from ser_core.models.whisper_encoder import WhisperEncoder, positions
 
 _PREFIXES = ("model.encoder.", "encoder.")
 #: float16 rounds the published sinusoids by half of it.
 _POSITION_TOLERANCE = 1e-3
+#: Whisper's log-mel is log10 of power / 4.
+_DB_PER_UNIT = 40.0
+#: How softly a step begins to count as speech: a hard step would turn rounding into another answer.
+_SPEECH_EDGE_DB = 2.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,12 +46,16 @@ class WhisperBilstmSettings(Settings):
     pooling: Literal["attention", "attentive-statistics"] = "attentive-statistics"
     #: Beside it, the plain mean and standard deviation over time of the mix, or of each of its layers.
     statistics: Literal["none", "mix", "layers"] = "layers"
+    #: They are of speech alone: steps so much quieter than the window's loudest are left out; 0: of all steps.
+    speech_range_db: float = 40.0
     dropout: float = 0.4
 
     def __post_init__(self) -> None:
         sizes = (self.num_layers, self.width, self.num_heads, self.mlp_width, self.lstm_units)
         if min(sizes) < 1 or self.width % (2 * self.num_heads) or self.width < 4:
             raise UsageError("whisper-bilstm: sizes must be at least 1, and width a multiple of twice num_heads")
+        if self.speech_range_db < 0:
+            raise UsageError(f"whisper-bilstm: speech_range_db must be 0 or more, not {self.speech_range_db:g}")
         for name in ("frozen_layers", "first_mixed_layer"):
             if not 0 <= getattr(self, name) <= self.num_layers:
                 raise UsageError(f"whisper-bilstm: {name} must be 0 to num_layers ({self.num_layers})")
@@ -57,7 +65,8 @@ class WhisperBilstm(SpeechModel):
     """Encoder -> softmax mix of normed layers -> BiLSTM -> attention pooling, beside it plain statistics -> logits.
 
     The statistics are what keeps a frozen encoder's generality: they are all that a linear classifier needs. Their
-    scales differ as much as the layers' do, so they are standardised.
+    scales differ as much as the layers' do, so they are standardised. Silence is left out of them: how much of it there
+    is, and of what kind, tells corpora apart and not emotions.
     """
 
     def __init__(self, settings: WhisperBilstmSettings, num_mels: int, num_labels: int) -> None:
@@ -92,23 +101,29 @@ class WhisperBilstm(SpeechModel):
         return min(self._settings.first_mixed_layer, self._settings.frozen_layers)
 
     def encode_frozen(self, mel_BFT: Tensor) -> Tensor:
-        """The frozen layers that are still needed, (B, L, S, H): those that are mixed, and the last one."""
+        """The frozen layers that are still needed, (B, L, S, H + 1): those that are mixed, and the last one.
+
+        Last of the features is how loud the step is.
+        """
         if not self.has_frozen_layers:
             return mel_BFT
         with torch.no_grad():
             layers = self._run([self.encoder.embed(mel_BFT)], 0, self._settings.frozen_layers)
-            return torch.stack(layers[self._first_kept :], dim=1)
+            kept_BLSH = torch.stack(layers[self._first_kept :], dim=1)
+            loudness_BS = _loudness(mel_BFT).to(kept_BLSH.dtype)
+            return torch.cat([kept_BLSH, loudness_BS[:, None, :, None].expand(*kept_BLSH.shape[:3], 1)], dim=3)
 
     def forward_encoded(self, encoded: Tensor) -> Tensor:
         """Logits (B, C) from what `encode_frozen` gave, float16 or as it came."""
         settings = self._settings
         if self.has_frozen_layers:
             kept_BLSH = encoded.float() if encoded.dtype == torch.float16 else encoded
-            first, layers = self._first_kept, list(kept_BLSH.unbind(dim=1))
+            loudness_BS = kept_BLSH[:, 0, :, -1]
+            first, layers = self._first_kept, list(kept_BLSH[..., :-1].unbind(dim=1))
         else:
-            first, layers = 0, [self.encoder.embed(encoded)]
+            first, layers, loudness_BS = 0, [self.encoder.embed(encoded)], _loudness(encoded)
         layers = self._run(layers, settings.frozen_layers, settings.num_layers)
-        return self._head(torch.stack(layers[settings.first_mixed_layer - first :], dim=1))
+        return self._head(torch.stack(layers[settings.first_mixed_layer - first :], dim=1), loudness_BS)
 
     def _run(self, layers: list[Tensor], start: int, end: int) -> list[Tensor]:
         """`layers`, and after them what the blocks from `start` to `end` make of the last one."""
@@ -117,7 +132,7 @@ class WhisperBilstm(SpeechModel):
             layers.append(block(layers[-1]))
         return layers
 
-    def _head(self, layers_BLSH: Tensor) -> Tensor:
+    def _head(self, layers_BLSH: Tensor, loudness_BS: Tensor) -> Tensor:
         # Their scales differ tenfold.
         layers_BLSH = layer_norm(layers_BLSH, layers_BLSH.shape[3:])
         mix_BSH = (layers_BLSH * self.mix_L.softmax(dim=0)[:, None, None]).sum(dim=1)
@@ -125,16 +140,24 @@ class WhisperBilstm(SpeechModel):
         heard = attentive_statistics(steps_BSH, self.attention(steps_BSH))
         if self._settings.pooling == "attention":
             heard = heard[:, : steps_BSH.shape[2]]
-        plain = self._statistics(layers_BLSH, mix_BSH)
+        plain = self._statistics(layers_BLSH, mix_BSH, self._speech(loudness_BS))
         logits_BC: Tensor = self.classify(self.dropout(torch.cat([heard, plain], dim=1)))
         return logits_BC
 
-    def _statistics(self, layers_BLSH: Tensor, mix_BSH: Tensor) -> Tensor:
+    def _statistics(self, layers_BLSH: Tensor, mix_BSH: Tensor, speech_BS: Tensor) -> Tensor:
         if self._settings.statistics == "none":
             return mix_BSH.new_zeros(len(mix_BSH), 0)
-        read = mix_BSH if self._settings.statistics == "mix" else layers_BLSH
-        standardised: Tensor = self.standardise(statistics(read).flatten(1))
+        read_BLSH = mix_BSH[:, None] if self._settings.statistics == "mix" else layers_BLSH
+        plain_BLP = weighted_statistics(read_BLSH, speech_BS[:, None, :, None])
+        standardised: Tensor = self.standardise(plain_BLP.flatten(1))
         return standardised
+
+    def _speech(self, loudness_BS: Tensor) -> Tensor:
+        """What each step counts as speech, 0 to 1; the loudest always counts."""
+        if not self._settings.speech_range_db:
+            return torch.ones_like(loudness_BS)
+        below_BS = (loudness_BS - loudness_BS.amax(dim=1, keepdim=True)) * _DB_PER_UNIT
+        return ((below_BS + self._settings.speech_range_db) / _SPEECH_EDGE_DB).sigmoid()
 
     def encoder_parameters(self) -> list[nn.Parameter]:
         """What of the encoder is not frozen."""
@@ -160,6 +183,13 @@ class WhisperBilstm(SpeechModel):
                 )
         _check_positions(file, found.get("embed_positions.weight"))
         self.encoder.load_state_dict({name: found[name] for name in self.encoder.state_dict()})
+
+
+def _loudness(mel_BFT: Tensor) -> Tensor:
+    """Of each step (B, S), the loudest band of its two frames, as the log-mel has it."""
+    frames_B1T = mel_BFT.amax(dim=1, keepdim=True)
+    steps_BS: Tensor = max_pool1d(frames_B1T, kernel_size=2, stride=2, ceil_mode=True).squeeze(1)
+    return steps_BS
 
 
 def _encoder_tensors(state: dict[str, Tensor]) -> dict[str, Tensor]:
