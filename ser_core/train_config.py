@@ -37,7 +37,10 @@ class Distillation(Settings):
     """Learning from other models' answers, beside the labels (Hinton et al. 2015, arXiv 1503.02531)."""
 
     #: Models with the same labels; the mean of their probabilities is what is learned. None: no distillation.
+    #: `{fold}` in a name is the fold's number: a teacher must not have heard who is tested.
     teachers: list[str] = dataclasses.field(default_factory=list)
+    #: windows: teachers hear what the student hears; clips: every clip once, whole and as it is, which is far quicker.
+    hears: Literal["windows", "clips"] = "windows"
     #: Of the teachers' part of the loss; the labels have the rest.
     weight: float = 0.5
     #: Divides the logits of teachers and student, so that small probabilities count.

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ser_core import augment
+from ser_core.answers import answer, log_probability_sums
 from ser_core.concurrency import in_order
 from ser_core.feature_store import FeatureStore
 from ser_core.hearing import Hearing, Teachers
@@ -58,8 +59,10 @@ class TrainingData:
         example = hearing.keep(np.zeros((1, windows.settings.window_samples), np.float32))
         name = f"{waveforms.key}-{windows_key(config)}"
         self.kept = FeatureStore(folder / f"{name}-{hearing.key}", len(windows), example.shape[1:], example.dtype)
+        #: Of teachers who hear clips, their answers (G, C); of clips that are not learned from, nothing.
+        self.taught_GC: npt.NDArray[np.float32] | None = None
         self.taught: FeatureStore | None = None
-        if teachers is not None and not self.changes_waveform:
+        if teachers is not None and (self.teachers_hear_clips or not self.changes_waveform):
             shape = (len(self.labels),)
             self.taught = FeatureStore(folder / f"{name}-{teachers.key}", len(windows), shape, np.float32)
 
@@ -72,6 +75,10 @@ class TrainingData:
     def changes_waveform(self) -> bool:
         return self.config.augmentation.changes_waveform
 
+    @property
+    def teachers_hear_clips(self) -> bool:
+        return self.teachers is not None and self.config.distillation.hears == "clips"
+
     def prepare(self, training_N: Numbers, evaluated_N: Numbers, tell: Tell) -> None:
         """Compute what is kept of these clips; all workers must call it."""
         scored = [self.windows.scored[clip] for clip in evaluated_N]
@@ -79,13 +86,15 @@ class TrainingData:
         nothing = np.zeros(0, np.int64)
         self._fill(self.kept, np.concatenate([nothing, *scored, *learned]), self.hearing.keep, _say("features", tell))
         if self.taught is not None and self.teachers is not None:
-            answer = self.teachers.answer
-            self._fill(
-                self.taught,
-                np.concatenate([nothing, *learned]),
-                lambda pcm_BS: answer(pcm_BS).cpu().numpy(),
-                _say("teachers' answers", tell),
-            )
+            teachers = self.teachers
+            whole, owner_W, seconds_W = self.scored_windows(training_N)
+            heard = whole if self.teachers_hear_clips else np.concatenate([nothing, *learned])
+            say = _say("teachers' answers", tell)
+            self._fill(self.taught, heard, lambda pcm_BS: teachers.answer(pcm_BS).cpu().numpy(), say)
+            if self.teachers_hear_clips:
+                sums_NX = log_probability_sums(self.taught[whole], seconds_W, owner_W, len(training_N))
+                self.taught_GC = np.zeros((len(self.windows.scored), len(self.labels)), np.float32)
+                self.taught_GC[training_N] = answer(sums_NX)
 
     def _fill(self, store: FeatureStore, window_B: Numbers, compute: Callable[[Any], Any], say: Say) -> None:
         read = self.windows.read
@@ -167,6 +176,8 @@ class _BatchMaker:
         """The batch of what was loaded."""
         place_B = self._mine(places)
         encoded, teacher_BC = self._hear(place_B, loaded)
+        if self._data.taught_GC is not None:
+            teacher_BC = torch.from_numpy(self._data.taught_GC[self._clips(place_B)]).to(encoded.device)
         num_own = len(place_B) // 2 if self._mixes else len(place_B)
         own_B = place_B[:num_own]
         target_BC, absent_BC = self._targets(own_B)
@@ -189,11 +200,11 @@ class _BatchMaker:
         teacher_BC: Tensor | None = None
         if data.changes_waveform:
             mel_BFT = data.hearing.mel(loaded)
-            if data.teachers is not None:
+            if data.teachers is not None and not data.teachers_hear_clips:
                 teacher_BC = data.teachers.answer(loaded)
         else:
             kept = data.kept[loaded]
-            if data.taught is not None:
+            if data.taught is not None and not data.teachers_hear_clips:
                 teacher_BC = torch.from_numpy(data.taught[loaded])
             if data.hearing.keeps_encoded:
                 encoded = data.hearing.encoded(kept)

@@ -15,6 +15,7 @@ from ser_core.artifact import Artifact, bundled_names
 from ser_core.artifact_config import CONFIG_FILE
 from ser_core.config import MelSettings, WindowSettings
 from ser_core.errors import UsageError
+from ser_core.evaluation_result import ModelSpeakers
 from ser_core.hearing import check_teacher
 from ser_core.manifest import Manifest
 from ser_core.models.base import SpeechModel
@@ -26,6 +27,8 @@ from ser_core.weights import fetch_weights
 
 #: `weights` that the architecture knows where to get.
 PUBLISHED = "imagenet"
+#: In a teacher's name, the fold's number.
+FOLD = "{fold}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -124,24 +127,43 @@ class Job:
         with fetch_weights(weights, self.cache_folder).open("rb") as content:
             return hashlib.file_digest(content, "sha256").hexdigest()
 
-    def teachers(self) -> list[Artifact]:
-        """Whose answers are learned from.
+    def teachers(self, number: int) -> list[Artifact]:
+        """Whose answers are learned from in a fold.
 
         Raises:
             ArtifactError: one is missing or broken.
-            UsageError: one answers with other labels.
+            UsageError: one answers with other labels, or has heard speakers whom the fold tests as unheard.
         """
-        artifacts = [Artifact.load(self._placed(name)) for name in self.config.distillation.teachers]
-        for artifact in artifacts:
+        names = [name.replace(FOLD, str(number + 1)) for name in self.config.distillation.teachers]
+        artifacts = [Artifact.load(self._placed(name)) for name in names]
+        for name, artifact in zip(names, artifacts, strict=True):
             check_teacher(artifact, self.labels, self.mel)
+            self._check_heard(name, artifact, self.folds[number])
         return artifacts
+
+    def _check_heard(self, name: str, teacher: Artifact, fold: Fold) -> None:
+        """What a teacher knows of a speaker, its student learns."""
+        heard = ModelSpeakers.of_training(teacher.config.training)
+        if fold.speakers_overlap or heard is None:
+            return
+        tested = set(self.manifest.speakers[fold.test_N])
+        if both := sorted(tested & {*heard.training, *heard.stopping, *heard.temperature}):
+            raise UsageError(
+                f"distillation: teacher {name} has heard {both[0]}, who is to be tested as unheard; "
+                f"with folds, give a teacher of the same folds: 'DIR/fold-{FOLD}'"
+            )
+
+    def _teacher_hashes(self) -> list[str]:
+        """Of all folds' teachers, each once."""
+        numbers = range(len(self.folds) if any(FOLD in name for name in self.config.distillation.teachers) else 1)
+        return list(dict.fromkeys(one.content_hash for number in numbers for one in self.teachers(number)))
 
     def identity(self) -> dict[str, Any]:
         """What must stay the same for a training to go on, as plain values."""
         return {
             "manifest": self.manifest.content_hash(),
             "weights_sha256": self.weights_hash(),
-            "teachers_sha256": [artifact.content_hash for artifact in self.teachers()],
+            "teachers_sha256": self._teacher_hashes(),
             "settings": self.config.recipe(),
         }
 
@@ -156,7 +178,8 @@ class Job:
         for fold in self.folds:
             check_fold(fold, self.manifest, self.config, num_workers)
         model = self.new_model()
-        self.teachers()
+        for number in range(len(self.folds)):
+            self.teachers(number)
         _ = self.licence_text
         if self.config.cache_frozen and not model.has_frozen_layers:
             raise UsageError(f"cache_frozen: no layer of {self.config.architecture} is frozen by its settings")

@@ -81,7 +81,7 @@ def write_fold(
         evaluation = evaluate_answers(
             test, calibrated_NC, answers.test_NC, labels=job.labels, heard=heard, title=title
         ).to_dict()
-    config = _artifact_config(job, fold, log_mel, trained, temperature, evaluation)
+    config = _artifact_config(job, number, log_mel, trained, temperature, evaluation)
     card = card_of(config, fold.to_dict(job.manifest), evaluation)
     artifact = Artifact.of_model(config, model, log_mel, card=card, licence_text=job.licence_text)
     with one_line_faults(folder, "written"):
@@ -155,9 +155,9 @@ def _answers_file(job: Job, test: Manifest, answer_NC: Floats, number: int, temp
 
 
 def _artifact_config(
-    job: Job, fold: Fold, log_mel: LogMel, trained: Trained, temperature: float, evaluation: dict[str, Any] | None
+    job: Job, number: int, log_mel: LogMel, trained: Trained, temperature: float, evaluation: dict[str, Any] | None
 ) -> ArtifactConfig:
-    config = job.config
+    config, fold = job.config, job.folds[number]
     best = dataclasses.asdict(trained.best)
     figures: dict[str, Any] = {"best_epoch": best}
     if evaluation is not None:
@@ -176,7 +176,7 @@ def _artifact_config(
         training={
             "settings": config.recipe(),
             "weights_sha256": job.weights_hash(),
-            "teachers_sha256": [artifact.content_hash for artifact in job.teachers()],
+            "teachers_sha256": [artifact.content_hash for artifact in job.teachers(number)],
             "manifest": _manifest_facts(job),
             "split": fold.split,
             "speakers_overlap": fold.speakers_overlap,

@@ -13,7 +13,7 @@ import torch
 
 from ser_core import storage
 from ser_core.artifact import Artifact
-from ser_core.errors import SerError
+from ser_core.errors import SerError, UsageError
 from ser_core.storage import Location
 from ser_core.team import ALONE
 from ser_core.training_events import EpochDone, Event, FoldBegan
@@ -201,13 +201,36 @@ def test_a_loss_that_is_no_number_is_said(manifests: list[str], tmp_path: Path, 
 
 def test_a_student_learns_from_a_teacher(manifests: list[str], tmp_path: Path, cache: Path) -> None:
     run(make_job(job_values(manifests, tmp_path / "teacher", cache)))
-    taught = {"teachers": [str(tmp_path / "teacher")], "weight": 1.0}
-    for augmentation in ({}, {"gain_db": 3.0}):
-        folder = tmp_path / f"student{len(augmentation)}"
+    for augmentation, hears in (
+        ({}, "windows"),
+        ({"gain_db": 3.0}, "windows"),
+        ({}, "clips"),
+        ({"gain_db": 3.0}, "clips"),
+    ):
+        taught = {"teachers": [str(tmp_path / "teacher")], "weight": 1.0, "hears": hears}
+        folder = tmp_path / f"student-{len(augmentation)}-{hears}"
         changes = {"epochs": 6, "seed": 9, "distillation": taught, "augmentation": augmentation}
         run(make_job(job_values(manifests, folder, cache, **changes)))
         history = json.loads((folder / "report.json").read_text())["training"]["history"]
         assert history[-1]["loss"] < 0.5 * history[0]["loss"]
+
+
+def test_a_teacher_may_not_have_heard_who_is_tested(manifests: list[str], tmp_path: Path, cache: Path) -> None:
+    split = {"folds": 2, "stopping_speakers": 0, "temperature_speakers": 0}
+    run(make_job(job_values(manifests, tmp_path / "teacher", cache, epochs=1, split=split)))
+    for name, is_fair in (("teacher/fold-{fold}", True), ("teacher/fold-1", False)):
+        taught = {"teachers": [str(tmp_path / name)], "hears": "clips"}
+        job = make_job(job_values(manifests, tmp_path / "student", cache, epochs=1, split=split, distillation=taught))
+        if is_fair:
+            job.check(1)
+            run(job)
+            hashes = job.identity()["teachers_sha256"]
+            assert hashes == [Artifact.load(str(tmp_path / f"teacher/fold-{n}")).content_hash for n in (1, 2)]
+            kept = Artifact.load(str(tmp_path / "student/fold-2")).config.training
+            assert kept["teachers_sha256"] == hashes[1:]
+        else:
+            with pytest.raises(UsageError, match="fold-1 has heard hum-0, who is to be tested as unheard"):
+                job.check(1)
 
 
 def test_everything_can_be_trained_on_without_a_test(manifests: list[str], tmp_path: Path, cache: Path) -> None:
