@@ -17,12 +17,14 @@ def weighted_statistics(steps_SH: Tensor, weights_S1: Tensor) -> Tensor:
         steps_SH: the steps.
         weights_S1: what each counts, (..., S, 1) or what goes with `steps_SH`; at least one is above 0.
     """
-    steps_SH = steps_SH.to(torch.promote_types(steps_SH.dtype, torch.float32))
-    weights_S1 = weights_S1.to(steps_SH.dtype)
-    weights_S1 = weights_S1 / weights_S1.sum(dim=-2, keepdim=True)
-    mean_1H = (weights_S1 * steps_SH).sum(dim=-2, keepdim=True)
-    variance_H = (weights_S1 * (steps_SH - mean_1H).square()).sum(dim=-2)
-    return torch.cat([mean_1H.squeeze(-2), variance_H.clamp(min=_MIN_VARIANCE).sqrt()], dim=-1)
+    # Not under autocast: a variance is a small difference of large numbers.
+    with torch.autocast(steps_SH.device.type, enabled=False):
+        steps_SH = steps_SH.to(torch.promote_types(steps_SH.dtype, torch.float32))
+        weights_S1 = weights_S1.to(steps_SH.dtype)
+        weights_1S = (weights_S1 / weights_S1.sum(dim=-2, keepdim=True)).transpose(-1, -2)
+        mean_H = (weights_1S @ steps_SH).squeeze(-2)
+        variance_H = (weights_1S @ steps_SH.square()).squeeze(-2) - mean_H.square()
+        return torch.cat([mean_H, variance_H.clamp(min=_MIN_VARIANCE).sqrt()], dim=-1)
 
 
 def attentive_statistics(steps_BSH: Tensor, scores_BS1: Tensor) -> Tensor:

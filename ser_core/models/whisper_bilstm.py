@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import layer_norm, max_pool1d
+from torch.nn.functional import avg_pool1d, layer_norm, max_pool1d
 
 from ser_core.config import Settings
 from ser_core.errors import UsageError
@@ -41,6 +41,8 @@ class WhisperBilstmSettings(Settings):
     width: int = 512
     num_heads: int = 8
     mlp_width: int = 2048
+    #: The BiLSTM reads the mean of so many steps, which are 20 ms each.
+    steps_per_lstm_step: int = 2
     lstm_units: int = 128
     #: How the BiLSTM's steps become one vector: their weighted mean, or weighted mean and standard deviation.
     pooling: Literal["attention", "attentive-statistics"] = "attentive-statistics"
@@ -51,7 +53,9 @@ class WhisperBilstmSettings(Settings):
     dropout: float = 0.4
 
     def __post_init__(self) -> None:
-        sizes = (self.num_layers, self.width, self.num_heads, self.mlp_width, self.lstm_units)
+        sizes = (
+            self.num_layers, self.width, self.num_heads, self.mlp_width, self.steps_per_lstm_step, self.lstm_units,
+        )  # fmt: skip
         if min(sizes) < 1 or self.width % (2 * self.num_heads) or self.width < 4:
             raise UsageError("whisper-bilstm: sizes must be at least 1, and width a multiple of twice num_heads")
         if self.speech_range_db < 0:
@@ -136,7 +140,8 @@ class WhisperBilstm(SpeechModel):
         # Their scales differ tenfold.
         layers_BLSH = layer_norm(layers_BLSH, layers_BLSH.shape[3:])
         mix_BSH = (layers_BLSH * self.mix_L.softmax(dim=0)[:, None, None]).sum(dim=1)
-        steps_BSH, _ = self.lstm(self.dropout(mix_BSH))
+        slower_BHS = avg_pool1d(mix_BSH.transpose(1, 2), self._settings.steps_per_lstm_step, ceil_mode=True)
+        steps_BSH, _ = self.lstm(self.dropout(slower_BHS.transpose(1, 2)))
         heard = attentive_statistics(steps_BSH, self.attention(steps_BSH))
         if self._settings.pooling == "attention":
             heard = heard[:, : steps_BSH.shape[2]]
