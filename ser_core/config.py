@@ -157,7 +157,7 @@ class ScoreConfig(Settings):
     #: Windows a predictor takes at a time; none: by device.
     batch_size: int | None = None
     device: Device = "auto"
-    #: auto: bf16 on a GPU that has it, else fp32.
+    #: auto: bf16 on a GPU or CPU that has it, else fp32.
     precision: Precision = "auto"
     features_on: FeaturesOn = "cpu"
     #: Of this machine (or the cluster) to use; none: all.

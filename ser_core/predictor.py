@@ -3,6 +3,9 @@
 Shape letters: N windows of one call, B batch size, S samples of a window, F mel bands, T frames, C labels.
 """
 
+import functools
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -10,6 +13,9 @@ from torch import Tensor, nn
 from ser_core.artifact import Artifact
 from ser_core.config import Device, FeaturesOn, Precision, ResolvedDevice, ResolvedPrecision
 from ser_core.errors import ArtifactError, UsageError
+
+#: As Linux names them, of x86 and of ARM.
+_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
 
 class Predictor:
@@ -89,7 +95,7 @@ def _hold_in_bf16(model: nn.Module) -> None:
 
 
 def resolve_device(device: Device, precision: Precision) -> tuple[ResolvedDevice, ResolvedPrecision]:
-    """What `auto` means on this machine: a GPU if there is one; bf16 on a GPU that has it, else fp32.
+    """What `auto` means on this machine: a GPU if there is one; bf16 where there are instructions for it, else fp32.
 
     Raises:
         UsageError: a GPU, or bf16, was asked for and there is none.
@@ -98,7 +104,7 @@ def resolve_device(device: Device, precision: Precision) -> tuple[ResolvedDevice
         raise UsageError("--device cuda: no usable GPU here; use --device cpu, or auto")
     chosen: ResolvedDevice = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
     if precision == "auto":
-        return chosen, "bf16" if chosen == "cuda" and _has_bf16(chosen) else "fp32"
+        return chosen, "bf16" if _has_bf16(chosen) else "fp32"
     if precision == "bf16" and not _has_bf16(chosen):
         raise UsageError(f"--precision bf16: this {chosen} does not have it; use --precision fp32, or auto")
     return chosen, precision
@@ -107,5 +113,14 @@ def resolve_device(device: Device, precision: Precision) -> tuple[ResolvedDevice
 def _has_bf16(device: ResolvedDevice) -> bool:
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    # Older CPUs can only emulate it, slower than fp32.
-    return torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    return _cpu_has_bf16()
+
+
+@functools.cache
+def _cpu_has_bf16() -> bool:
+    """Whether there are instructions for it: what emulates it is slower than fp32."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    except OSError:
+        return False
+    return not _BF16_FLAGS.isdisjoint(flags)

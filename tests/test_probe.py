@@ -13,6 +13,7 @@ from cluster.resources import Hardware, Resources, plan_resources
 from ser_core.artifact import Artifact
 from ser_core.config import Precision, ResolvedPrecision, ScoreConfig, WindowSettings
 from ser_core.errors import ArtifactError, SerError, UsageError
+from ser_core.predictor import resolve_device
 from tests.models import tiny_artifact
 
 WINDOWS = WindowSettings(window_seconds=1.0, hop_seconds=1.0)
@@ -61,7 +62,7 @@ def assert_one_line(error: pytest.ExceptionInfo[SerError], *words: str) -> None:
 
 
 def test_a_cpu_answers_with_the_precision_of_the_run() -> None:
-    assert try_device(tiny_artifact(), CPU, "auto", WINDOWS) == "fp32"
+    assert try_device(tiny_artifact(), CPU, "auto", WINDOWS) == resolve_device("cpu", "auto")[1]
     assert try_device(tiny_artifact(), CPU, "auto", WINDOWS, made_with="fp32") == "fp32"
 
 
