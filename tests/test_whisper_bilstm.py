@@ -110,8 +110,10 @@ def test_frozen_layers_get_no_gradient(frozen: int, learning: set[str]) -> None:
 
 @pytest.mark.parametrize("pooling", ["attention", "attentive-statistics"])
 @pytest.mark.parametrize("statistics", ["none", "mix", "layers"])
-def test_every_head_learns(pooling: str, statistics: str) -> None:
-    model = tiny(pooling=pooling, statistics=statistics).train()
+@pytest.mark.parametrize("hidden", [0, 7])
+def test_every_head_learns(pooling: str, statistics: str, hidden: int) -> None:
+    # No dropout: it may switch off all of a small hidden layer.
+    model = tiny(pooling=pooling, statistics=statistics, hidden_units=hidden, hidden_dropout=0.0).train()
     logits_BC = model(torch.randn(2, NUM_MELS, 40))
     assert logits_BC.shape == (2, NUM_LABELS)
     logits_BC.logsumexp(1).sum().backward()
@@ -147,6 +149,7 @@ def test_statistics_are_of_speech_alone() -> None:
         ({"speech_range_db": -1}, "speech_range_db must be 0 or more, not -1"),
         ({"frozen_layers": 4}, r"frozen_layers must be 0 to num_layers \(3\)"),
         ({"first_mixed_layer": 4}, r"first_mixed_layer must be 0 to num_layers \(3\)"),
+        ({"hidden_units": -1}, "hidden_units must be 0 or more, not -1"),
         ({"num_heads": 3}, "width a multiple of twice num_heads"),
         ({"num_layers": 0}, "sizes must be at least 1"),
     ],

@@ -50,7 +50,11 @@ class WhisperBilstmSettings(Settings):
     statistics: Literal["none", "mix", "layers"] = "layers"
     #: They are of speech alone: steps so much quieter than the window's loudest are left out; 0: of all steps.
     speech_range_db: float = 40.0
+    #: Of the layer between what was heard and the labels; 0: there is none.
+    hidden_units: int = 256
     dropout: float = 0.4
+    #: Of the hidden layer.
+    hidden_dropout: float = 0.5
 
     def __post_init__(self) -> None:
         sizes = (
@@ -58,8 +62,9 @@ class WhisperBilstmSettings(Settings):
         )  # fmt: skip
         if min(sizes) < 1 or self.width % (2 * self.num_heads) or self.width < 4:
             raise UsageError("whisper-bilstm: sizes must be at least 1, and width a multiple of twice num_heads")
-        if self.speech_range_db < 0:
-            raise UsageError(f"whisper-bilstm: speech_range_db must be 0 or more, not {self.speech_range_db:g}")
+        for name in ("speech_range_db", "hidden_units"):
+            if getattr(self, name) < 0:
+                raise UsageError(f"whisper-bilstm: {name} must be 0 or more, not {getattr(self, name):g}")
         for name in ("frozen_layers", "first_mixed_layer"):
             if not 0 <= getattr(self, name) <= self.num_layers:
                 raise UsageError(f"whisper-bilstm: {name} must be 0 to num_layers ({self.num_layers})")
@@ -88,7 +93,7 @@ class WhisperBilstm(SpeechModel):
         num_heard = 2 * settings.lstm_units * (2 if settings.pooling == "attentive-statistics" else 1)
         num_statistics = 2 * settings.width * {"none": 0, "mix": 1, "layers": len(self.mix_L)}[settings.statistics]
         self.standardise = Standardise(num_statistics)
-        self.classify = nn.Linear(num_heard + num_statistics, num_labels)
+        self.classify = _classifier(num_heard + num_statistics, num_labels, settings)
 
     def _frozen_modules(self) -> list[nn.Module]:
         if not self.has_frozen_layers:
@@ -188,6 +193,17 @@ class WhisperBilstm(SpeechModel):
                 )
         _check_positions(file, found.get("embed_positions.weight"))
         self.encoder.load_state_dict({name: found[name] for name in self.encoder.state_dict()})
+
+
+def _classifier(num_features: int, num_labels: int, settings: WhisperBilstmSettings) -> nn.Module:
+    if not settings.hidden_units:
+        return nn.Linear(num_features, num_labels)
+    return nn.Sequential(
+        nn.Linear(num_features, settings.hidden_units),
+        nn.ReLU(),
+        nn.Dropout(settings.hidden_dropout),
+        nn.Linear(settings.hidden_units, num_labels),
+    )
 
 
 def _loudness(mel_BFT: Tensor) -> Tensor:
