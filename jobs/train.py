@@ -116,6 +116,7 @@ class _Command:
         from ser_core.training_log import TrainingLog
 
         resources = self._connect()
+        job.check_workers(resources.num_workers)
         self._console.say(f"training on {len(job.manifest)} clips: {resources.describe()}")
         stop = threading.Event()
         with (

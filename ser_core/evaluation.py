@@ -5,7 +5,7 @@ clips have.
 """
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from ser_core import metrics
 from ser_core.bootstrap import BootstrapSettings, Interval, Metric, Names, intervals, paired_bootstrap
-from ser_core.corpora import LABELS
+from ser_core.corpora import CORPORA, LABELS
 from ser_core.errors import SourceError, UsageError
 from ser_core.evaluation_result import Evaluation, GroupFigures, ModelSpeakers
 from ser_core.manifest import Manifest
@@ -41,11 +41,14 @@ def masked_answer(answer_GC: Floats, labels: Sequence[str], possible: Collection
 class LabelSets:
     """The labels of an evaluation: all of them, and those of each corpus, to which its answers are confined."""
 
-    def __init__(self, manifest: Manifest, labels: Sequence[str]) -> None:
+    def __init__(
+        self, manifest: Manifest, labels: Sequence[str], corpus_labels: Mapping[str, Collection[str]] | None = None
+    ) -> None:
         """
         Args:
             manifest: the clips.
             labels: the model's.
+            corpus_labels: of corpora of which the manifest may be a part; of those this program knows it is known.
 
         Raises:
             SourceError: the manifest holds no clip.
@@ -58,7 +61,10 @@ class LabelSets:
         #: The model's, then those that it lacks.
         self.labels = (*labels, *self.lacking)
         self._rows = _rows_by(manifest.corpora)
-        self.by_corpus = {corpus: manifest.take(rows_G).labels() for corpus, rows_G in self._rows.items()}
+        self.by_corpus = {
+            corpus: _labels_of(corpus, manifest.take(rows_G), corpus_labels or {})
+            for corpus, rows_G in self._rows.items()
+        }
         for corpus, possible in self.by_corpus.items():
             if not set(possible) & set(labels):
                 raise UsageError(
@@ -78,12 +84,19 @@ class LabelSets:
         return masked_GL
 
 
+def _labels_of(corpus: str, clips: Manifest, corpus_labels: Mapping[str, Collection[str]]) -> tuple[str, ...]:
+    """What a corpus's clips can be: what these are, what its clips are elsewhere, and what it is known to have."""
+    known = CORPORA[corpus].emotions if corpus in CORPORA else frozenset[str]()
+    possible = {*clips.labels(), *corpus_labels.get(corpus, ()), *known}
+    return tuple(label for label in LABELS if label in possible)
+
+
 def evaluate_answers(
     manifest: Manifest,
     answer_GC: Floats,
     uncalibrated_GC: Floats | None = None,
     *,
-    labels: Sequence[str] = LABELS,
+    labels: "Sequence[str] | LabelSets" = LABELS,
     heard: ModelSpeakers | None = None,
     settings: BootstrapSettings | None = None,
     title: str = "",
@@ -91,14 +104,14 @@ def evaluate_answers(
 ) -> Evaluation:
     """All figures of a model's answers to the clips of a manifest.
 
-    The labels that a corpus lacks (that no clip of it in this manifest has) are masked in the answers to its clips, and
+    The labels that a corpus lacks are masked in the answers to its clips, and
     the rest renormalised. A label that the model lacks is never answered.
 
     Args:
         manifest: the clips.
         answer_GC: their answers, calibrated, not masked.
         uncalibrated_GC: the same at temperature 1; None: not known.
-        labels: of the columns.
+        labels: of the columns; or the sets, where the manifest is a part of its corpora.
         heard: whose clips made the model; None: not known.
         settings: of the intervals.
         title: of the report.
@@ -108,7 +121,7 @@ def evaluate_answers(
         SourceError: the manifest holds no clip.
         UsageError: the model has none of a corpus's labels.
     """
-    sets = LabelSets(manifest, labels)
+    sets = labels if isinstance(labels, LabelSets) else LabelSets(manifest, labels)
     settings = settings or BootstrapSettings()
     answers = _Answers(
         speakers_G=manifest.speakers,

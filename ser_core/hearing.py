@@ -20,6 +20,8 @@ from ser_core.features import LogMel
 from ser_core.models.base import SpeechModel
 
 Floats = npt.NDArray[Any]
+#: Of what is kept; another one when the code that computes it gives something else.
+_FORMAT = 2
 
 
 class Hearing:
@@ -41,13 +43,14 @@ class Hearing:
     @property
     def key(self) -> str:
         """Names whatever changes what is kept."""
-        parts: list[Any] = [(self._log_mel if self.keeps_encoded else self._raw_mel).settings.to_dict()]
+        log_mel = self._log_mel if self.keeps_encoded else self._raw_mel
+        parts: list[Any] = [_FORMAT, self._device.type, log_mel.settings.to_dict()]
         if self.keeps_encoded:
             digest = hashlib.sha256()
             for name, parameter in sorted(self._model.named_parameters()):
                 if not parameter.requires_grad:
                     digest.update(name.encode() + parameter.detach().cpu().contiguous().numpy().tobytes())
-            parts += [digest.hexdigest(), self._device.type]
+            parts += [digest.hexdigest(), self._model.encoding_key]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
     @torch.no_grad()

@@ -20,6 +20,7 @@ from ser_core.train_config import TrainConfig
 from ser_core.training_data import Batch
 from ser_core.training_loss import loss_of_windows
 
+_MIN_RISING_STEPS = 1.5
 _AVERAGE, _MODEL, _OPTIMIZER = "average.", "model.", "optimizer."
 
 
@@ -43,15 +44,19 @@ class Learner:
         self._num_steps = 0
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
-        groups = self.model.parameter_groups(self._config.learning_rate, self._config.encoder_learning_rate)
-        kind = torch.optim.Adam if self._config.optimizer == "adam" else torch.optim.AdamW
-        return kind(groups, weight_decay=self._config.weight_decay)
+        config = self._config
+        of_encoder = config.learning_rate if config.weights is None else config.encoder_learning_rate
+        groups = self.model.parameter_groups(config.learning_rate, of_encoder)
+        kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
+        return kind(groups, weight_decay=config.weight_decay)
 
     def _new_schedule(self, num_steps: int) -> LRScheduler | None:
         config = self._config
         if config.schedule == "one_cycle":
             peaks = [group["lr"] for group in self._optimizer.param_groups]
-            return OneCycleLR(self._optimizer, peaks, total_steps=num_steps, pct_start=config.warmup_share)
+            # torch divides by the length of both parts, less one step.
+            num_rising = min(max(config.warmup_share * num_steps, _MIN_RISING_STEPS), max(num_steps - 0.5, 0.5))
+            return OneCycleLR(self._optimizer, peaks, total_steps=num_steps, pct_start=num_rising / num_steps)
         return CosineAnnealingLR(self._optimizer, num_steps) if config.schedule == "cosine" else None
 
     @property

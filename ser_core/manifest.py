@@ -101,6 +101,11 @@ class Manifest:
         found = set(self.table["emotion"].to_pylist())
         return tuple(label for label in LABELS if label in found)
 
+    def labels_by_corpus(self) -> dict[str, tuple[str, ...]]:
+        """The labels that occur in each corpus."""
+        names = sorted(set(self.corpora))
+        return {name: self.take(np.flatnonzero(self.corpora == name)).labels() for name in names}
+
     def take(self, index_N: npt.NDArray[np.int64]) -> "Manifest":
         """The rows of these numbers, in their order."""
         return Manifest(self.table.take(pa.array(index_N, pa.int64())))

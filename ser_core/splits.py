@@ -144,7 +144,13 @@ class _Clips:
         stopping_N, temperature_N = draw(rest_N, number)
         if self._settings.split == "statement":
             held_N = np.concatenate([stopping_N, temperature_N])
+            was_there = len(test_N) > 0
             test_N = test_N[~np.isin(self._speakers[test_N], self._speakers[held_N])]
+            require(
+                len(test_N) > 0 or not was_there,
+                "split statement: only the stopping and temperature speakers say the tested statements; "
+                "test others, use fewer folds, or set stopping_speakers and temperature_speakers to 0",
+            )
         training_N = np.setdiff1d(rest_N, np.concatenate([stopping_N, temperature_N]))
         require(len(training_N) > 0, "split: nothing is left for training; test less, or use another split")
         shared = np.intersect1d(self._label_N[training_N], self._label_N[test_N])

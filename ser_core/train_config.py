@@ -12,6 +12,8 @@ from ser_core.splits import SplitSettings
 
 #: What may change between two runs of one training: where and by how many it is done, not what comes out.
 PLACE_SETTINGS = ("workers", "device", "address", "threads", "cache_dir", "max_failures")
+#: In a teacher's name, the fold's number.
+FOLD = "{fold}"
 _RANGES: tuple[tuple[str, float, float], ...] = (
     ("window_seconds", *WINDOW_SECONDS_RANGE),
     ("windows_per_clip", 1, 1000),

@@ -57,6 +57,7 @@ class Training:
         self._history: list[EpochRecord] = []
         self._best: dict[str, Tensor] = {}
         self._stopping = manifest.take(fold.stopping_N)
+        self._corpus_labels = manifest.labels_by_corpus()
 
     def load_state(self, state: State) -> None:
         """Go on from what `save` got."""
@@ -137,7 +138,7 @@ class Training:
     def _judge(self) -> dict[str, float]:
         """The averaged weights, by the stopping clips."""
         answer_GC = self.answer_clips(self._learner.averaged(), self._fold.stopping_N)
-        sets = LabelSets(self._stopping, self._data.labels)
+        sets = LabelSets(self._stopping, self._data.labels, self._corpus_labels)
         masked_GC = sets.masked(answer_GC)
         predicted_G = masked_GC.argmax(axis=1)
         right_G = np.maximum(masked_GC[np.arange(len(predicted_G)), sets.label_G], np.finfo(np.float64).tiny)

@@ -15,20 +15,18 @@ from ser_core.artifact import Artifact, bundled_names
 from ser_core.artifact_config import CONFIG_FILE
 from ser_core.config import MelSettings, WindowSettings
 from ser_core.errors import UsageError
-from ser_core.evaluation_result import ModelSpeakers
+from ser_core.heard import check_heard, heard_through
 from ser_core.hearing import check_teacher
 from ser_core.manifest import Manifest
 from ser_core.models.base import SpeechModel
 from ser_core.splits import Fold, make_folds
 from ser_core.storage import Location
-from ser_core.train_config import TrainConfig
+from ser_core.train_config import FOLD, TrainConfig
 from ser_core.training import check_fold
 from ser_core.weights import fetch_weights
 
 #: `weights` that the architecture knows where to get.
 PUBLISHED = "imagenet"
-#: In a teacher's name, the fold's number.
-FOLD = "{fold}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,6 +113,8 @@ class Job:
             model = models.build(config.architecture, config.architecture_settings, self.mel.num_mels, len(self.labels))
         if config.weights is not None:
             _load_weights(model, self)
+        if config.weights_dtype == "fp16":
+            _round_frozen(model)
         return model
 
     def weights_hash(self) -> str | None:
@@ -132,26 +132,20 @@ class Job:
 
         Raises:
             ArtifactError: one is missing or broken.
-            UsageError: one answers with other labels, or has heard speakers whom the fold tests as unheard.
+            UsageError: one answers with other labels, or has heard what the fold tests as unheard.
         """
-        names = [name.replace(FOLD, str(number + 1)) for name in self.config.distillation.teachers]
-        artifacts = [Artifact.load(self._placed(name)) for name in names]
-        for name, artifact in zip(names, artifacts, strict=True):
+        artifacts = []
+        for name in self.config.distillation.teachers:
+            artifact = Artifact.load(self._placed(name.replace(FOLD, str(number + 1))))
             check_teacher(artifact, self.labels, self.mel)
-            self._check_heard(name, artifact, self.folds[number])
+            check_heard(f"distillation: teacher {name}", artifact, self.folds[number], self.manifest, self.config)
+            artifacts.append(artifact)
         return artifacts
 
-    def _check_heard(self, name: str, teacher: Artifact, fold: Fold) -> None:
-        """What a teacher knows of a speaker, its student learns."""
-        heard = ModelSpeakers.of_training(teacher.config.training)
-        if fold.speakers_overlap or heard is None:
-            return
-        tested = set(self.manifest.speakers[fold.test_N])
-        if both := sorted(tested & {*heard.training, *heard.stopping, *heard.temperature}):
-            raise UsageError(
-                f"distillation: teacher {name} has heard {both[0]}, who is to be tested as unheard; "
-                f"with folds, give a teacher of the same folds: 'DIR/fold-{FOLD}'"
-            )
+    def heard_through(self, number: int) -> set[str]:
+        """Speakers that a fold's model knows from those it learns from, or starts from."""
+        start = None if self.weights is None else _artifact_of(self.weights)
+        return heard_through([*self.teachers(number), *([] if start is None else [start])])
 
     def _teacher_hashes(self) -> list[str]:
         """Of all folds' teachers, each once."""
@@ -167,6 +161,11 @@ class Job:
             "settings": self.config.recipe(),
         }
 
+    def check_workers(self, num_workers: int) -> None:
+        """Raises UsageError where a fold cannot be trained on, or its steps not be shared by so many."""
+        for fold in self.folds:
+            check_fold(fold, self.manifest, self.config, num_workers)
+
     def check(self, num_workers: int) -> dict[str, Any]:
         """Everything that is cheap to find out before a long training; returns facts for people.
 
@@ -175,8 +174,7 @@ class Job:
             ArtifactError: a teacher, or a model to start from, is broken.
         """
         _check_emotions(self.manifest)
-        for fold in self.folds:
-            check_fold(fold, self.manifest, self.config, num_workers)
+        self.check_workers(num_workers)
         model = self.new_model()
         for number in range(len(self.folds)):
             self.teachers(number)
@@ -204,6 +202,14 @@ def _check_emotions(manifest: Manifest) -> None:
             )
 
 
+@torch.no_grad()
+def _round_frozen(model: SpeechModel) -> None:
+    """As they will be stored, so that what is learned and measured is what is kept."""
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            parameter.copy_(parameter.half())
+
+
 def _load_weights(model: SpeechModel, job: Job) -> None:
     weights = str(job.weights)
     if weights == PUBLISHED:
@@ -228,6 +234,11 @@ def _load_artifact(model: SpeechModel, artifact: Artifact, job: Job) -> None:
     ):
         if found != wanted:
             raise UsageError(f"{where}: this model's {what}: {found}; this training's: {wanted}; give another model")
+    mel = dataclasses.replace(theirs.mel, mean_db=job.mel.mean_db, std_db=job.mel.std_db)
+    if mel != job.mel:
+        raise UsageError(f"{where}: this model hears another log-mel; give its settings as mel: {mel.to_dict()}")
+    for fold in job.folds:
+        check_heard(where, artifact, fold, job.manifest, job.config)
     tensors = artifact.model().state_dict()
     for name, value in model.state_dict().items():
         if name not in tensors or tensors[name].shape != value.shape:

@@ -22,7 +22,7 @@ from ser_core.artifact import Artifact
 from ser_core.artifact_config import ArtifactConfig
 from ser_core.calibration import at_temperature, fit_temperature
 from ser_core.corpora import CORPORA
-from ser_core.evaluation import evaluate_answers
+from ser_core.evaluation import LabelSets, evaluate_answers
 from ser_core.evaluation_result import ModelSpeakers
 from ser_core.features import LogMel
 from ser_core.manifest import Manifest
@@ -70,16 +70,15 @@ def write_fold(
 ) -> None:
     """Write a fold's model, then its answers, then its report, which says that all is there."""
     fold, folder = job.folds[number], job.fold_folder(number)
-    label_N = _labels_of(job, fold.temperature_N)
-    temperature = round(fit_temperature(answers.temperature_NC, label_N), 4) if len(label_N) else 1.0
+    temperature = _fitted_temperature(job, fold, answers.temperature_NC)
     test = job.manifest.take(fold.test_N)
     calibrated_NC = at_temperature(answers.test_NC, temperature)
     evaluation: dict[str, Any] | None = None
     if len(test):
-        heard = ModelSpeakers.of_training(_speakers(job, fold))
+        heard = ModelSpeakers.of_training(_speakers(job, number))
         title = f"{_name(job)}: unseen clips, split by {fold.split}"
         evaluation = evaluate_answers(
-            test, calibrated_NC, answers.test_NC, labels=job.labels, heard=heard, title=title
+            test, calibrated_NC, answers.test_NC, labels=_label_sets(job, test), heard=heard, title=title
         ).to_dict()
     config = _artifact_config(job, number, log_mel, trained, temperature, evaluation)
     card = card_of(config, fold.to_dict(job.manifest), evaluation)
@@ -115,9 +114,10 @@ def write_pooled(job: Job) -> None:
     )
     overlap = any(fold.speakers_overlap for fold in job.folds)
     heard = ModelSpeakers(training=tuple(sorted(set(job.manifest.speakers))) if overlap else ())
+    tested = Manifest(answers.select(job.manifest.table.column_names))
     evaluation = evaluate_answers(
-        Manifest(answers.select(job.manifest.table.column_names)), answer_GC, uncalibrated_GC, labels=job.labels,
-        heard=heard, title=f"{_name(job)}: {len(job.folds)} folds by {job.config.split.split}, pooled",
+        tested, answer_GC, uncalibrated_GC, labels=_label_sets(job, tested), heard=heard,
+        title=f"{_name(job)}: {len(job.folds)} folds by {job.config.split.split}, pooled",
     )  # fmt: skip
     by_fold = [report["test"]["overall"] for report in reports]
     report = {
@@ -180,7 +180,7 @@ def _artifact_config(
             "manifest": _manifest_facts(job),
             "split": fold.split,
             "speakers_overlap": fold.speakers_overlap,
-            **_speakers(job, fold),
+            **_speakers(job, number),
             "seed": config.seed,
             "history": [dataclasses.asdict(record) for record in trained.history],
             "figures": figures,
@@ -193,14 +193,17 @@ def _name(job: Job) -> str:
     return job.config.name or job.folder.name
 
 
-def _speakers(job: Job, fold: Fold) -> dict[str, Any]:
+def _speakers(job: Job, number: int) -> dict[str, Any]:
+    fold = job.folds[number]
     sets = {
         "speakers": fold.training_N,
         "stopping_speakers": fold.stopping_N,
         "temperature_speakers": fold.temperature_N,
         "test_speakers": fold.test_N,
     }
-    return {name: sorted(set(job.manifest.speakers[rows_N])) for name, rows_N in sets.items()}
+    found = {name: set(job.manifest.speakers[rows_N]) for name, rows_N in sets.items()}
+    found["speakers"] |= job.heard_through(number) - found["stopping_speakers"] - found["temperature_speakers"]
+    return {name: sorted(speakers) for name, speakers in found.items()}
 
 
 def _manifest_facts(job: Job) -> dict[str, Any]:
@@ -218,10 +221,17 @@ def _licence(job: Job) -> str | None:
     return licences[0].rpartition(" (")[0] if len(licences) == 1 else ", ".join(licences)
 
 
-def _labels_of(job: Job, rows_N: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    places = {label: place for place, label in enumerate(job.labels)}
-    emotions = job.manifest.take(rows_N).table["emotion"].to_pylist()
-    return np.array([places[emotion] for emotion in emotions], dtype=np.int64)
+def _label_sets(job: Job, clips: Manifest) -> LabelSets:
+    """Of a part of the job's clips."""
+    return LabelSets(clips, job.labels, job.manifest.labels_by_corpus())
+
+
+def _fitted_temperature(job: Job, fold: Fold, answer_NC: Floats) -> float:
+    """From answers that are confined to what each clip can be, as they are judged."""
+    if not len(fold.temperature_N):
+        return 1.0
+    sets = _label_sets(job, job.manifest.take(fold.temperature_N))
+    return round(fit_temperature(sets.masked(answer_NC), sets.label_G), 4)
 
 
 def _versions() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Trained weights to start from: a file, or a URL that is downloaded once."""
 
+import hashlib
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -28,7 +29,8 @@ def fetch_weights(file_or_url: str, folder: Path) -> Path:
     path = urlsplit(file_or_url).path
     if not Path(path).name:
         raise UsageError(f"--weights {file_or_url}: names no file; give the URL of one")
-    final = folder / Path(path).name
+    # Names such as model.safetensors are everybody's.
+    final = folder / f"{hashlib.sha256(file_or_url.encode()).hexdigest()[:12]}-{Path(path).name}"
     hash_in_name = _HASH_IN_NAME.search(path)
     checksum = Checksum("sha256", hash_in_name[1]) if hash_in_name else None
     try:

@@ -9,7 +9,7 @@ from ser_core.bootstrap import BootstrapSettings
 from ser_core.calibration import at_temperature
 from ser_core.corpora import LABELS
 from ser_core.errors import SourceError, UsageError
-from ser_core.evaluation import answers_table, compare_answers, evaluate_answers, masked_answer
+from ser_core.evaluation import LabelSets, answers_table, compare_answers, evaluate_answers, masked_answer
 from ser_core.evaluation_result import ModelSpeakers
 from ser_core.manifest import Manifest
 from tests.evaluations import answers, manifest
@@ -38,6 +38,25 @@ def test_each_corpus_is_masked_by_its_own_labels() -> None:
     assert any(note.startswith(f"No clip of small has {masked}: ") for note in found.notes)
     assert not any("wide" in note for note in found.notes)
     assert found.overall.accuracy.value == pytest.approx(np.trace(found.confusion_LL) / len(clips))
+
+
+def test_a_part_of_a_corpus_is_masked_by_what_the_corpus_has() -> None:
+    clips = manifest()
+    part = clips.take(np.flatnonzero((clips.corpora == "small") & (clips.label_N == 0)))
+    answer_GC = np.full((len(part), 8), 1 / 8)
+    alone = evaluate_answers(part, answer_GC, settings=SETTINGS)
+    assert alone.overall.ece.value == pytest.approx(0)
+    sets = LabelSets(part, LABELS, clips.labels_by_corpus())
+    assert sets.by_corpus == {"small": ("neutral", "happy", "sad")}
+    found = evaluate_answers(part, answer_GC, labels=sets, settings=SETTINGS)
+    assert found.overall.confidence == pytest.approx(1 / 3)
+
+
+def test_what_a_known_corpus_has_need_not_be_in_the_manifest() -> None:
+    clips = manifest()
+    table = clips.table.set_column(clips.table.column_names.index("corpus"), "corpus", pa.array(["nemo"] * len(clips)))
+    angry = Manifest(table).take(np.flatnonzero(clips.label_N == LABELS.index("angry")))
+    assert LabelSets(angry, LABELS).by_corpus == {"nemo": ("neutral", "happy", "sad", "angry", "fearful", "surprised")}
 
 
 def test_every_group_is_there_and_adds_up() -> None:

@@ -229,8 +229,63 @@ def test_a_teacher_may_not_have_heard_who_is_tested(manifests: list[str], tmp_pa
             kept = Artifact.load(str(tmp_path / "student/fold-2")).config.training
             assert kept["teachers_sha256"] == hashes[1:]
         else:
-            with pytest.raises(UsageError, match="fold-1 has heard hum-0, who is to be tested as unheard"):
+            with pytest.raises(UsageError, match="fold-1 has heard hum-0, who is to be heard for the first time"):
                 job.check(1)
+
+
+def test_a_model_to_start_from_may_not_have_heard_who_is_tested(
+    manifests: list[str], tmp_path: Path, cache: Path
+) -> None:
+    everything = {"test_share": 0, "stopping_speakers": 0, "temperature_speakers": 0}
+    run(make_job(job_values(manifests, tmp_path / "start", cache, epochs=1, split=everything)))
+    start = str(tmp_path / "start")
+    with pytest.raises(UsageError, match=r"--weights .*start has heard [a-z]+-[0-9], who is to be heard for the first"):
+        make_job(job_values(manifests, tmp_path / "model", cache, weights=start)).check(1)
+    job = make_job(job_values(manifests, tmp_path / "model", cache, epochs=1, weights=start, split=everything))
+    job.check(1)
+    assert job.heard_through(0) == set(job.manifest.speakers)
+
+
+def test_what_a_model_knows_through_its_teacher_is_kept_with_it(
+    manifests: list[str], tmp_path: Path, cache: Path
+) -> None:
+    run(make_job(job_values(manifests[:1], tmp_path / "start", cache, epochs=1, split={"test_share": 0})))
+    split = {"test_share": 0, "exclude_speakers": ["tone-0", "tone-1"]}
+    job = make_job(
+        job_values(manifests[:1], tmp_path / "model", cache, epochs=1, weights=str(tmp_path / "start"), split=split)
+    )
+    run(job)
+    kept = Artifact.load(str(tmp_path / "model")).config.training
+    held = {*kept["stopping_speakers"], *kept["temperature_speakers"]}
+    assert {*kept["speakers"]} == {f"tone-{number}" for number in range(5)} - held
+
+
+@pytest.mark.parametrize("weights", ["random", "statement"])
+def test_where_speakers_overlap_a_teacher_is_of_the_same_split(
+    manifests: list[str], tmp_path: Path, cache: Path, weights: str
+) -> None:
+    split = {"split": weights}
+    run(make_job(job_values(manifests[:1], tmp_path / "teacher", cache, epochs=1, split=split)))
+    taught = {"teachers": [str(tmp_path / "teacher")]}
+    make_job(job_values(manifests[:1], tmp_path / "a", cache, split=split, distillation=taught)).check(1)
+    with pytest.raises(UsageError, match="may have heard clips that are to be tested"):
+        make_job(
+            job_values(manifests[:1], tmp_path / "b", cache, split=split | {"seed": 1}, distillation=taught)
+        ).check(1)
+
+
+@pytest.mark.parametrize("share", [0, 1, 1.0, 1 / 4, 0.15])
+def test_any_share_of_rising_steps_will_do(manifests: list[str], tmp_path: Path, cache: Path, share: float) -> None:
+    everything = {"test_share": 0, "stopping_speakers": 0, "temperature_speakers": 0}
+    for number, batch_size in enumerate((1_000, 30)):
+        folder = tmp_path / str(number)
+        job = make_job(
+            job_values(
+                manifests[:1], folder, cache, epochs=2, warmup_share=share, batch_size=batch_size, split=everything
+            )
+        )
+        run(job)
+        assert (folder / "report.json").exists()
 
 
 def test_everything_can_be_trained_on_without_a_test(manifests: list[str], tmp_path: Path, cache: Path) -> None:

@@ -33,6 +33,10 @@ def test_a_url_is_downloaded_once(server: FlakyServer, tmp_path: Path) -> None:
     assert fetch_weights(server.url(), tmp_path) == file
     assert server.starts == [0]
     assert list(tmp_path.iterdir()) == [file]
+    # Another folder's file of the same name is another file.
+    other = fetch_weights(server.url("other/model.pth"), tmp_path)
+    assert other != file
+    assert server.starts == [0, 0]
 
 
 def test_what_cannot_be_had_is_one_clear_line(server: FlakyServer, tmp_path: Path) -> None:
@@ -48,7 +52,7 @@ def test_the_hash_in_a_name_is_checked(server: FlakyServer, tmp_path: Path) -> N
     assert fetch_weights(server.url(f"vgg-{right}.pth"), tmp_path).read_bytes() == CONTENT
     with pytest.raises(UsageError, match="sha256 does not begin with deadbeef;"):
         fetch_weights(server.url("vgg-deadbeef.pth"), tmp_path)
-    assert not list(tmp_path.glob("vgg-deadbeef*"))
+    assert not list(tmp_path.glob("[!.]*vgg-deadbeef*"))
 
 
 def test_vgg16_starts_from_a_checkpoint(tmp_path: Path) -> None:

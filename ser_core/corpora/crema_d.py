@@ -42,6 +42,7 @@ def parse(path: str) -> ClipName | None:
 CORPUS = Corpus(
     name="crema-d",
     licence="ODbL 1.0, contents DbCL 1.0 (Cao et al. 2014, doi 10.1109/TAFFC.2014.2336244)",
+    emotions=frozenset(EMOTIONS.values()),
     example="1001_DFA_ANG_XX.wav",
     parse=parse,
 )

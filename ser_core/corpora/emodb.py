@@ -39,6 +39,7 @@ def parse(path: str) -> ClipName | LeftOut | None:
 CORPUS = Corpus(
     name="emodb",
     licence="CC0 1.0, as audEERING publishes it (Burkhardt et al. 2005, doi 10.21437/Interspeech.2005-446)",
+    emotions=frozenset(EMOTIONS.values()),
     example="03a01Fa.wav",
     parse=parse,
 )

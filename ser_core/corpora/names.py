@@ -57,6 +57,8 @@ class Corpus:
 
     name: str
     licence: str
+    #: Those of `LABELS` that its clips have.
+    emotions: frozenset[str]
     #: A file name as the corpus has it.
     example: str
     #: A clip's path, of which no more than the last two parts are read, and not the suffix; None: no name of this

@@ -50,6 +50,7 @@ def parse(path: str) -> ClipName | None:
 CORPUS = Corpus(
     name="nemo",
     licence="CC BY-NC-SA 4.0 (Christop 2024, LREC-COLING, arXiv 2404.06292)",
+    emotions=frozenset(EMOTIONS.values()),
     example="EB0_anger_1.wav",
     parse=parse,
 )

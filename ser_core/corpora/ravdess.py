@@ -47,6 +47,7 @@ def parse(path: str) -> ClipName | LeftOut | None:
 CORPUS = Corpus(
     name="ravdess",
     licence=f"{LICENCE} (Livingstone & Russo 2018, doi 10.1371/journal.pone.0196391)",
+    emotions=frozenset(LABELS),
     example="03-01-06-01-02-01-12.wav",
     parse=parse,
     archive=Archive(

@@ -40,6 +40,7 @@ def parse(path: str) -> ClipName | None:
 CORPUS = Corpus(
     name="savee",
     licence="for research, from the University of Surrey after registration (Haq & Jackson 2010)",
+    emotions=frozenset(EMOTIONS.values()),
     example="DC_a01.wav",
     parse=parse,
 )

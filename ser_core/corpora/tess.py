@@ -45,6 +45,7 @@ def parse(path: str) -> ClipName | None:
 CORPUS = Corpus(
     name="tess",
     licence="CC BY-NC-ND 4.0 (Pichora-Fuller & Dupuis 2020, doi 10.5683/SP2/E8H2MF)",
+    emotions=frozenset(EMOTIONS.values()),
     example="OAF_back_ps.wav",
     parse=parse,
 )

@@ -24,6 +24,11 @@ class SpeechModel(nn.Module, abc.ABC):
         """Whether `encode_frozen` does any work that is worth keeping."""
         return False
 
+    @property
+    def encoding_key(self) -> str:
+        """Names what changes the answers of frozen layers beside their weights."""
+        return ""
+
     def forward(self, mel_BFT: Tensor) -> Tensor:
         """Logits (B, C) of normalised log-mel windows of any T >= 1."""
         return self.forward_encoded(self.encode_frozen(mel_BFT))

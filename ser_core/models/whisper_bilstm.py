@@ -106,6 +106,10 @@ class WhisperBilstm(SpeechModel):
         return self._settings.frozen_layers > 0
 
     @property
+    def encoding_key(self) -> str:
+        return f"{self._settings.num_heads} heads, from layer {self._first_kept}"
+
+    @property
     def _first_kept(self) -> int:
         return min(self._settings.first_mixed_layer, self._settings.frozen_layers)
 
