@@ -26,6 +26,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("label_smoothing", 0, 0.99),
     ("average_decay", 0, 0.999999),
     ("max_gradient_norm", 0, 10**9),
+    ("temperature", 0.1, 10),
     ("seed", 0, 2**32 - 1),
     ("early_stopping_epochs", 1, 10**6),
     ("workers", 1, 10**4),
@@ -101,6 +102,9 @@ class TrainConfig(Settings):
     #: 0: gradients are not clipped.
     max_gradient_norm: float = 2.0
     precision: ResolvedPrecision = "fp32"
+    #: What the model's logits are divided by; None: fitted to the temperature set, or 1 where there is none. A model
+    #: that is trained on everybody takes that of its recipe's folds.
+    temperature: float | None = None
     #: How the model's weights are stored.
     weights_dtype: Literal["fp32", "fp16"] = "fp32"
     seed: int = 0

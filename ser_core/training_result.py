@@ -228,6 +228,8 @@ def _label_sets(job: Job, clips: Manifest) -> LabelSets:
 
 def _fitted_temperature(job: Job, fold: Fold, answer_NC: Floats) -> float:
     """From answers that are confined to what each clip can be, as they are judged."""
+    if job.config.temperature is not None:
+        return job.config.temperature
     if not len(fold.temperature_N):
         return 1.0
     sets = _label_sets(job, job.manifest.take(fold.temperature_N))

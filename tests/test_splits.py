@@ -176,6 +176,17 @@ def test_random_takes_all_for_training_when_told() -> None:
     assert len(fold.training_N) == len(TWO_CORPORA)
 
 
+def test_a_statement_that_only_held_speakers_say_cannot_be_tested() -> None:
+    own = [
+        clip("own", f"{speaker:02d}", emotion, f"{statement} of {speaker}")
+        for speaker in range(1, 6)
+        for emotion in EMOTIONS
+        for statement in ("one", "two")
+    ]
+    with pytest.raises(UsageError, match="only the stopping and temperature speakers say the tested statements"):
+        make_folds(manifest(own), SplitSettings(split="statement", folds=10))
+
+
 def test_an_unseen_statement_is_nowhere_but_in_the_test() -> None:
     for settings in (SplitSettings(split="statement"), SplitSettings(split="statement", folds=2)):
         for fold in make_folds(TWO_CORPORA, settings):
