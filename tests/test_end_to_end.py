@@ -185,11 +185,13 @@ def test_dry_run_writes_nothing_and_tells_all(scored: Scored, tmp_path: Path) ->
     assert "0 new, 0 changed, 0 to try again, 40 unchanged" in known.out
 
 
-def test_predict_says_what_score_says(scored: Scored) -> None:
-    paths = sorted(scored.seconds_of)[:4]
-    answer = ser_here("predict", *[scored.source / path for path in paths], "--output-mode", "json")
+def test_predict_says_what_score_says(cluster: RayCluster, scored: Scored, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    paths = [shutil.copy(scored.source / path, tmp_path / "in") for path in sorted(scored.seconds_of)[:4]]
+    assert cluster.ser("score", tmp_path / "in", tmp_path / "out", "--cpus", "1").code == 0
+    answer = ser_here("predict", *paths, "--output-mode", "json")
     assert answer.code == 0, answer.err
-    rows = files(scored.output).to_pylist()[:4]
+    rows = files(tmp_path / "out").to_pylist()
     for line, row in zip(map(json.loads, answer.out.splitlines()), rows, strict=True):
         assert line["emotion"] == row["emotion"]
         assert line["confidence"] == pytest.approx(row["confidence"], abs=1e-4)

@@ -76,7 +76,8 @@ def listeners(processes: list[psutil.Process]) -> set[str]:
 
 
 def test_its_own_ray_is_on_loopback_alone_and_goes_with_the_run_also_by_ctrl_c_in_a_script(tmp_path: Path) -> None:
-    write_archive(tmp_path / "in", 120)
+    # Enough that looking at all its processes takes less time than the run.
+    write_archive(tmp_path / "in", 480)
     output = tmp_path / "out"
     # A shell without job control: the run is in the shell's process group, which is what the terminal signals.
     command = [*SER, "score", str(tmp_path / "in"), str(output), "--commit-seconds", "0.2", "--cpus", "1"]
