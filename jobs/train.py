@@ -175,6 +175,7 @@ def _text(data: dict[str, Any], report: dict[str, Any]) -> str:
         lines.append(
             f"{data['test']['clips']} test clips of {data['test']['speakers']} speakers: {_figures(data['test'])}"
         )
+        lines.append(_split(report))
         lines += [f"note: {note}" for note in report["test"]["notes"]]
     if data["over_folds"] is not None:
         spread = ", ".join(
@@ -187,6 +188,15 @@ def _text(data: dict[str, Any], report: dict[str, Any]) -> str:
     if data["model"] is not None:
         lines.append(f"model:  {data['folder']} ({data['model']})")
     return "\n".join(lines)
+
+
+def _split(report: dict[str, Any]) -> str:
+    """Which protocol the figures are of; folds are split alike."""
+    split = report["split"] if "split" in report else report["folds"][0]["split"]
+    heard = (
+        "test speakers were heard in the training" if split["speakers_overlap"] else "no test speaker was heard before"
+    )
+    return f"split by {split['split']}; {heard}"
 
 
 _NAMES = {"accuracy": "accuracy", "uar": "UAR", "macro_f1": "macro F1"}
