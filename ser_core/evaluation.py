@@ -62,7 +62,11 @@ class LabelSets:
         self.labels = (*labels, *self.lacking)
         self._rows = _rows_by(manifest.corpora)
         self.by_corpus = {
-            corpus: _labels_of(corpus, manifest.take(rows_G), corpus_labels or {})
+            corpus: tuple(
+                label
+                for label in _labels_of(corpus, manifest.take(rows_G), corpus_labels or {})
+                if label in self.labels
+            )
             for corpus, rows_G in self._rows.items()
         }
         for corpus, possible in self.by_corpus.items():

@@ -20,14 +20,12 @@ def check_heard(name: str, artifact: Artifact, fold: Fold, manifest: Manifest, c
     Raises:
         UsageError: it has heard what it must not, or does not say whom.
     """
-    if not len(fold.test_N):
-        return
+    heard = ModelSpeakers.of_training(artifact.config.training)
+    if heard is None:
+        raise UsageError(f"{name} does not say whom it has heard, so nothing true could be said of the new model")
     if fold.speakers_overlap:
         _check_same_split(name, artifact, manifest, config)
         return
-    heard = ModelSpeakers.of_training(artifact.config.training)
-    if heard is None:
-        raise UsageError(f"{name} does not say whom it has heard, so nothing true could be said of the test speakers")
     of = manifest.speakers
     test = set(of[fold.test_N])
     held = {*of[fold.stopping_N], *of[fold.temperature_N]}
@@ -40,11 +38,12 @@ def check_heard(name: str, artifact: Artifact, fold: Fold, manifest: Manifest, c
 
 def _check_same_split(name: str, artifact: Artifact, manifest: Manifest, config: TrainConfig) -> None:
     training = artifact.config.training
-    settings = training.get("settings")
+    settings, facts = training.get("settings"), training.get("manifest")
     is_same = (
         isinstance(settings, dict)
         and settings.get("split") == config.recipe()["split"]
-        and training.get("manifest", {}).get("sha256") == manifest.content_hash()
+        and isinstance(facts, dict)
+        and facts.get("sha256") == manifest.content_hash()
     )
     if not is_same or (config.split.folds is not None and FOLD not in name):
         raise UsageError(

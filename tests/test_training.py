@@ -14,12 +14,14 @@ import torch
 from ser_core import storage
 from ser_core.artifact import Artifact
 from ser_core.errors import SerError, UsageError
+from ser_core.heard import check_heard
 from ser_core.storage import Location
 from ser_core.team import ALONE
 from ser_core.training_events import EpochDone, Event, FoldBegan
 from ser_core.training_job import Job
 from ser_core.training_run import Worker, run_job
 from tests.cli_support import ROOT
+from tests.models import tiny_artifact
 from tests.processes import kill_all, launch
 from tests.run_control import wait_for
 from tests.training_support import settings, write_corpus
@@ -251,13 +253,23 @@ def test_what_a_model_knows_through_its_teacher_is_kept_with_it(
 ) -> None:
     run(make_job(job_values(manifests[:1], tmp_path / "start", cache, epochs=1, split={"test_share": 0})))
     split = {"test_share": 0, "exclude_speakers": ["tone-0", "tone-1"]}
-    job = make_job(
-        job_values(manifests[:1], tmp_path / "model", cache, epochs=1, weights=str(tmp_path / "start"), split=split)
-    )
-    run(job)
+    start = {"epochs": 1, "weights": str(tmp_path / "start")}
+    nobody_held = split | {"stopping_speakers": 0, "temperature_speakers": 0}
+    run(make_job(job_values(manifests[:1], tmp_path / "model", cache, **start, split=nobody_held)))
     kept = Artifact.load(str(tmp_path / "model")).config.training
-    held = {*kept["stopping_speakers"], *kept["temperature_speakers"]}
-    assert {*kept["speakers"]} == {f"tone-{number}" for number in range(5)} - held
+    assert {*kept["speakers"]} == {f"tone-{number}" for number in range(5)}
+    # Who says when to stop may not have been learned from either.
+    with pytest.raises(UsageError, match=r"has heard tone-[0-9], who is to be heard for the first time"):
+        make_job(job_values(manifests[:1], tmp_path / "other", cache, **start, split=split)).check(1)
+
+
+def test_a_model_that_does_not_say_whom_it_has_heard_is_not_started_from(
+    manifests: list[str], tmp_path: Path, cache: Path
+) -> None:
+    tiny_artifact().save(str(tmp_path / "teacher"))
+    job = make_job(job_values(manifests, tmp_path / "model", cache))
+    with pytest.raises(UsageError, match="one does not say whom it has heard"):
+        check_heard("one", Artifact.load(str(tmp_path / "teacher")), job.folds[0], job.manifest, job.config)
 
 
 @pytest.mark.parametrize("weights", ["random", "statement"])
