@@ -10,6 +10,7 @@ without Ray, on `--threads`; ideas may be shared between processes, each with so
 """
 
 import argparse
+import dataclasses
 import io
 import time
 from collections.abc import Iterator
@@ -58,6 +59,8 @@ class Search:
         self.ideas: dict[str, Any] = {BASE: {}} | found["ideas"]
         self._manifest = read_manifests(options.manifests)
         self._options = options
+        #: Those that were asked for: what a training is takes a look at its weights' file.
+        self._jobs: dict[tuple[str, str], Job] = {}
 
     def settings(self, name: str) -> dict[str, Any]:
         """Of an idea: the base's, or those of another idea, but for what differs."""
@@ -71,7 +74,9 @@ class Search:
 
     def job(self, name: str, protocol: str) -> Job:
         """The training of an idea by a protocol; it exists from here on."""
-        where = {"split": self.protocols[protocol], "cache_dir": str(self._options.out / "cache"), "device": "auto"}
+        if (name, protocol) in self._jobs:
+            return self._jobs[name, protocol]
+        where = {"split": self.protocols[protocol], "cache_dir": str(self._options.out / "cache")}
         if self._options.weights:
             where["weights"] = str(self._options.weights)
         config = TrainConfig.from_dict(self.settings(name) | where, f"{self._options.ideas}: {name}")
@@ -80,7 +85,8 @@ class Search:
         training = TrainingFolder(folder)
         identity = job.identity()
         training.check(identity)
-        return Job(config=config, manifest=self._manifest, folder=folder, run=training.begin(identity))
+        self._jobs[name, protocol] = dataclasses.replace(job, run=training.begin(identity))
+        return self._jobs[name, protocol]
 
     def train(self, name: str, protocol: str) -> None:
         """Unless it is done."""

@@ -63,9 +63,7 @@ class LabelSets:
         self._rows = _rows_by(manifest.corpora)
         self.by_corpus = {
             corpus: tuple(
-                label
-                for label in _labels_of(corpus, manifest.take(rows_G), corpus_labels or {})
-                if label in self.labels
+                label for label in _possible(corpus, manifest.take(rows_G), corpus_labels or {}) if label in self.labels
             )
             for corpus, rows_G in self._rows.items()
         }
@@ -88,7 +86,7 @@ class LabelSets:
         return masked_GL
 
 
-def _labels_of(corpus: str, clips: Manifest, corpus_labels: Mapping[str, Collection[str]]) -> tuple[str, ...]:
+def _possible(corpus: str, clips: Manifest, corpus_labels: Mapping[str, Collection[str]]) -> tuple[str, ...]:
     """What a corpus's clips can be: what these are, what its clips are elsewhere, and what it is known to have."""
     known = CORPORA[corpus].emotions if corpus in CORPORA else frozenset[str]()
     possible = {*clips.labels(), *corpus_labels.get(corpus, ()), *known}

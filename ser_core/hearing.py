@@ -78,6 +78,10 @@ class Hearing:
         """What `forward_encoded` takes, on the device, of what was kept."""
         return torch.from_numpy(kept).to(self._device) if self.keeps_encoded else self.encode(self.kept_mel(kept))
 
+    def on_device(self, values: Floats) -> Tensor:
+        """A tensor of these, where the model is."""
+        return torch.from_numpy(values).to(self._device)
+
     def encode(self, mel_BFT: Tensor) -> Tensor:
         """What `forward_encoded` takes."""
         return self._model.encode_frozen(mel_BFT)

@@ -175,9 +175,7 @@ class _BatchMaker:
     def make(self, places: Numbers, loaded: npt.NDArray[Any]) -> Batch:
         """The batch of what was loaded."""
         place_B = self._mine(places)
-        encoded, teacher_BC = self._hear(place_B, loaded)
-        if self._data.taught_GC is not None:
-            teacher_BC = torch.from_numpy(self._data.taught_GC[self._clips(place_B)]).to(encoded.device)
+        encoded, teacher_BC = self._hear(place_B, loaded), self._taught(place_B, loaded)
         num_own = len(place_B) // 2 if self._mixes else len(place_B)
         own_B = place_B[:num_own]
         target_BC, absent_BC = self._targets(own_B)
@@ -195,26 +193,28 @@ class _BatchMaker:
             float(self._weight_P[places].sum()),
         )
 
-    def _hear(self, place_B: Numbers, loaded: npt.NDArray[Any]) -> tuple[Tensor, Tensor | None]:
-        data = self._data
-        teacher_BC: Tensor | None = None
-        if data.changes_waveform:
-            mel_BFT = data.hearing.mel(loaded)
-            if data.teachers is not None and not data.teachers_hear_clips:
-                teacher_BC = data.teachers.answer(loaded)
+    def _hear(self, place_B: Numbers, loaded: npt.NDArray[Any]) -> Tensor:
+        hearing = self._data.hearing
+        if self._data.changes_waveform:
+            mel_BFT = hearing.mel(loaded)
+        elif hearing.keeps_encoded:
+            return hearing.encoded(self._data.kept[loaded])
         else:
-            kept = data.kept[loaded]
-            if data.taught is not None and not data.teachers_hear_clips:
-                teacher_BC = torch.from_numpy(data.taught[loaded])
-            if data.hearing.keeps_encoded:
-                encoded = data.hearing.encoded(kept)
-                return encoded, None if teacher_BC is None else teacher_BC.to(encoded.device)
-            mel_BFT = data.hearing.kept_mel(kept)
+            mel_BFT = hearing.kept_mel(self._data.kept[loaded])
         if self.config.augmentation.changes_mel:
             for mel_FT, place in zip(mel_BFT, place_B.tolist(), strict=True):
                 rng = augment.generator(self._epoch.seed, self._epoch.number, place, "mel")
                 augment.mask_bands(mel_FT, self.config.augmentation, rng)
-        return data.hearing.encode(mel_BFT), None if teacher_BC is None else teacher_BC.to(mel_BFT.device)
+        return hearing.encode(mel_BFT)
+
+    def _taught(self, place_B: Numbers, loaded: npt.NDArray[Any]) -> Tensor | None:
+        """What teachers say of the same clips or windows."""
+        data = self._data
+        if data.taught_GC is not None:
+            return data.hearing.on_device(data.taught_GC[self._clips(place_B)])
+        if data.taught is not None:
+            return data.hearing.on_device(data.taught[loaded])
+        return None if data.teachers is None else data.teachers.answer(loaded)
 
     def _targets(self, own_B: Numbers) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
         """Smoothed over the labels that can be, and mixed."""

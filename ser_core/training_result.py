@@ -71,16 +71,17 @@ def write_fold(
     """Write a fold's model, then its answers, then its report, which says that all is there."""
     fold, folder = job.folds[number], job.fold_folder(number)
     temperature = _fitted_temperature(job, fold, answers.temperature_NC)
+    speakers = _speakers(job, number)
     test = job.manifest.take(fold.test_N)
     calibrated_NC = at_temperature(answers.test_NC, temperature)
     evaluation: dict[str, Any] | None = None
     if len(test):
-        heard = ModelSpeakers.of_training(_speakers(job, number))
+        heard = ModelSpeakers.of_training(speakers)
         title = f"{_name(job)}: unseen clips, split by {fold.split}"
         evaluation = evaluate_answers(
             test, calibrated_NC, answers.test_NC, labels=_label_sets(job, test), heard=heard, title=title
         ).to_dict()
-    config = _artifact_config(job, number, log_mel, trained, temperature, evaluation)
+    config = _artifact_config(job, number, log_mel, trained, temperature, evaluation, speakers)
     card = card_of(config, fold.to_dict(job.manifest), evaluation)
     artifact = Artifact.of_model(config, model, log_mel, card=card, licence_text=job.licence_text)
     with one_line_faults(folder, "written"):
@@ -155,8 +156,9 @@ def _answers_file(job: Job, test: Manifest, answer_NC: Floats, number: int, temp
 
 
 def _artifact_config(
-    job: Job, number: int, log_mel: LogMel, trained: Trained, temperature: float, evaluation: dict[str, Any] | None
-) -> ArtifactConfig:
+    job: Job, number: int, log_mel: LogMel, trained: Trained, temperature: float, evaluation: dict[str, Any] | None,
+    speakers: dict[str, list[str]],
+) -> ArtifactConfig:  # fmt: skip
     config, fold = job.config, job.folds[number]
     best = dataclasses.asdict(trained.best)
     figures: dict[str, Any] = {"best_epoch": best}
@@ -180,7 +182,7 @@ def _artifact_config(
             "manifest": _manifest_facts(job),
             "split": fold.split,
             "speakers_overlap": fold.speakers_overlap,
-            **_speakers(job, number),
+            **speakers,
             "seed": config.seed,
             "history": [dataclasses.asdict(record) for record in trained.history],
             "figures": figures,
@@ -193,7 +195,7 @@ def _name(job: Job) -> str:
     return job.config.name or job.folder.name
 
 
-def _speakers(job: Job, number: int) -> dict[str, Any]:
+def _speakers(job: Job, number: int) -> dict[str, list[str]]:
     fold = job.folds[number]
     sets = {
         "speakers": fold.training_N,
