@@ -94,8 +94,10 @@ class PlainLoop:
         order_G = torch.randperm(len(self._label_G))
         for step in split_steps(len(order_G), self._config.batch_size):
             chosen_B = order_G[torch.from_numpy(step)]
-            logits_BC = self._model.forward_encoded(self._encoded[chosen_B])
-            loss = cross_entropy(logits_BC, self._label_G[chosen_B], label_smoothing=self._config.label_smoothing)
+            # With several classifiers (B, K, C), as if each were a clip.
+            logits_XC = self._model.forward_encoded(self._encoded[chosen_B]).flatten(0, -2)
+            label_X = self._label_G[chosen_B].repeat_interleave(len(logits_XC) // len(chosen_B))
+            loss = cross_entropy(logits_XC, label_X, label_smoothing=self._config.label_smoothing)
             self._optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(self._model.parameters(), self._config.max_gradient_norm)

@@ -73,8 +73,8 @@ class Learner:
         key = (self._config.seed, epoch, number, self._team.rank)
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
         with self._autocast():
-            logits_BC = self._module(batch.encoded)
-        loss = (batch.weight_B * loss_of_windows(logits_BC.float(), batch, self._config.distillation)).sum()
+            logits = self._module(batch.encoded)
+        loss = (batch.weight_B * loss_of_windows(logits.float(), batch, self._config.distillation)).sum()
         self._optimizer.zero_grad()
         # The mean over workers of their sums, times the workers, is the sum over all windows.
         (loss * (self._team.size / batch.total_weight)).backward()  # type: ignore[no-untyped-call]

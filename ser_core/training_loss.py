@@ -1,8 +1,9 @@
 """How wrong logits are.
 
-Shape letters: B windows, C labels.
+Shape letters: B windows, K classifiers, C labels.
 """
 
+import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
@@ -10,8 +11,19 @@ from ser_core.train_config import Distillation
 from ser_core.training_data import Batch
 
 
-def loss_of_windows(logits_BC: Tensor, batch: Batch, distillation: Distillation) -> Tensor:
-    """Of each window (B,), the cross-entropy of its target, and of what the teachers said where there are any."""
+def loss_of_windows(logits: Tensor, batch: Batch, distillation: Distillation) -> Tensor:
+    """Of each window (B,), the cross-entropy of its target, and of what the teachers said where there are any.
+
+    Args:
+        logits: (B, C), or of several classifiers (B, K, C): each is judged by itself, and their mean is the loss.
+        batch: what was heard.
+        distillation: how the teachers count.
+    """
+    answers = logits.unbind(dim=1) if logits.dim() == 3 else (logits,)
+    return torch.stack([_loss(logits_BC, batch, distillation) for logits_BC in answers]).mean(dim=0)
+
+
+def _loss(logits_BC: Tensor, batch: Batch, distillation: Distillation) -> Tensor:
     loss_B = cross_entropy(logits_BC, batch.target_BC, batch.absent_BC)
     if batch.teacher_BC is None:
         return loss_B

@@ -42,8 +42,10 @@ def batch() -> tuple[torch.Tensor, torch.Tensor]:
 
 def step(trained: nn.Module, mel_BFT: torch.Tensor, label_B: torch.Tensor, *, share: float = 1.0) -> None:
     for _ in range(2):
-        logits_BC = trained(mel_BFT)
-        (share * nn.functional.cross_entropy(logits_BC, label_B)).backward()
+        # With several classifiers (B, K, C), as if each were a window.
+        logits_XC = trained(mel_BFT).flatten(0, -2)
+        label_X = label_B.repeat_interleave(len(logits_XC) // len(label_B))
+        (share * nn.functional.cross_entropy(logits_XC, label_X)).backward()
 
 
 def outcome(trained: nn.Module) -> dict[str, torch.Tensor]:

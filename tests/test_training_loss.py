@@ -38,3 +38,12 @@ def test_the_teachers_part_is_scaled_by_the_square_of_the_temperature() -> None:
     whole = 0.75 * cross_entropy(LOGITS, TARGET, NOTHING) + 0.25 * 4 * expected
     torch.testing.assert_close(loss_of_windows(LOGITS, batch(teacher), settings), whole)
     torch.testing.assert_close(loss_of_windows(LOGITS, batch(None), settings), cross_entropy(LOGITS, TARGET, NOTHING))
+
+
+def test_several_classifiers_are_judged_each_by_itself() -> None:
+    others = LOGITS.detach() + torch.tensor([[0.0, 3.0, -1.0], [1.0, 0.0, 0.0]])
+    teacher = torch.tensor([[0.2, 0.3, 0.5], [1.0, 0.0, 0.0]])
+    settings = Distillation(teachers=["one"], weight=0.25, temperature=2.0)
+    each = [loss_of_windows(logits, batch(teacher), settings) for logits in (LOGITS, others)]
+    together = loss_of_windows(torch.stack([LOGITS, others], dim=1), batch(teacher), settings)
+    torch.testing.assert_close(together, (each[0] + each[1]) / 2)

@@ -114,10 +114,25 @@ def test_frozen_layers_get_no_gradient(frozen: int, learning: set[str]) -> None:
 def test_every_head_learns(pooling: str, statistics: str, hidden: int) -> None:
     # No dropout: it may switch off all of a small hidden layer.
     model = tiny(pooling=pooling, statistics=statistics, hidden_units=hidden, hidden_dropout=0.0).train()
-    logits_BC = model(torch.randn(2, NUM_MELS, 40))
-    assert logits_BC.shape == (2, NUM_LABELS)
-    logits_BC.logsumexp(1).sum().backward()
+    logits_BKC = model(torch.randn(2, NUM_MELS, 40))
+    assert logits_BKC.shape == (2, 4, NUM_LABELS)
+    logits_BKC.logsumexp(2).sum().backward()
     assert all(value.grad is not None for value in model.parameters() if value.requires_grad)
+
+
+def test_every_classifier_learns_by_itself_and_the_answer_is_their_mean() -> None:
+    mel_BFT = torch.randn(2, NUM_MELS, 40)
+    model = tiny(num_classifiers=3, dropout=0.5).train()
+    logits_BKC = model(mel_BFT)
+    assert logits_BKC.shape == (2, 3, NUM_LABELS)
+    logits_BKC[:, 1].logsumexp(1).sum().backward()
+    has_learned = [any(value.grad.any() for value in part.parameters()) for part in model.classifiers]
+    assert has_learned == [False, True, False]
+    sure = tiny(num_classifiers=3, dropout=0.0, hidden_dropout=0.0).train()
+    # Standardised by what they hear, so a second time they are not what they were.
+    sure.standardise.eval()
+    each_BKC = sure(mel_BFT)
+    torch.testing.assert_close(sure.eval()(mel_BFT), each_BKC.mean(dim=1), rtol=0, atol=1e-6)
 
 
 def statistics_of(model: WhisperBilstm, mel_BFT: torch.Tensor, layers_BLSH: torch.Tensor) -> torch.Tensor:
@@ -150,6 +165,7 @@ def test_statistics_are_of_speech_alone() -> None:
         ({"frozen_layers": 4}, r"frozen_layers must be 0 to num_layers \(3\)"),
         ({"first_mixed_layer": 4}, r"first_mixed_layer must be 0 to num_layers \(3\)"),
         ({"hidden_units": -1}, "hidden_units must be 0 or more, not -1"),
+        ({"num_classifiers": 0}, "sizes must be at least 1"),
         ({"num_heads": 3}, "width a multiple of twice num_heads"),
         ({"num_layers": 0}, "sizes must be at least 1"),
     ],

@@ -1,6 +1,6 @@
 """What every architecture offers to training and scoring, so that neither asks which one it holds.
 
-Shape letters: B windows, F mel bands, T mel frames, C labels.
+Shape letters: B windows, F mel bands, T mel frames, K classifiers, C labels.
 """
 
 import abc
@@ -42,7 +42,7 @@ class SpeechModel(nn.Module, abc.ABC):
 
     @abc.abstractmethod
     def forward_encoded(self, encoded: Tensor) -> Tensor:
-        """Logits (B, C) from what `encode_frozen` gave."""
+        """Logits (B, C) from what `encode_frozen` gave; in training (B, K, C) where there are K classifiers."""
 
     def encoder_parameters(self) -> list[nn.Parameter]:
         """The learning parameters that may start from trained ones, and then want small steps; none if there are none.

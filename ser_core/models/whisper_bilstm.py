@@ -1,6 +1,7 @@
 """`whisper-bilstm`: the first layers of Whisper-base's encoder, mixed, read along time by a BiLSTM.
 
-Shape letters: B windows, F mel bands, T mel frames, S steps (T / 2), L layers, H features, C labels.
+Shape letters: B windows, F mel bands, T mel frames, S steps (T / 2), L layers, H features,
+K classifiers, C labels.
 """
 
 import dataclasses
@@ -50,8 +51,10 @@ class WhisperBilstmSettings(Settings):
     statistics: Literal["none", "mix", "layers"] = "layers"
     #: They are of speech alone: steps so much quieter than the window's loudest are left out; 0: of all steps.
     speech_range_db: float = 40.0
-    #: Of the layer between what was heard and the labels; 0: there is none.
-    hidden_units: int = 256
+    #: So many classifiers read what was heard, each with its own dropout and its own loss; the answer is their mean.
+    num_classifiers: int = 4
+    #: Of each one's hidden layer; 0: there is none.
+    hidden_units: int = 64
     dropout: float = 0.4
     #: Of the hidden layer.
     hidden_dropout: float = 0.5
@@ -59,6 +62,7 @@ class WhisperBilstmSettings(Settings):
     def __post_init__(self) -> None:
         sizes = (
             self.num_layers, self.width, self.num_heads, self.mlp_width, self.steps_per_lstm_step, self.lstm_units,
+            self.num_classifiers,
         )  # fmt: skip
         if min(sizes) < 1 or self.width % (2 * self.num_heads) or self.width < 4:
             raise UsageError("whisper-bilstm: sizes must be at least 1, and width a multiple of twice num_heads")
@@ -71,7 +75,7 @@ class WhisperBilstmSettings(Settings):
 
 
 class WhisperBilstm(SpeechModel):
-    """Encoder -> softmax mix of normed layers -> BiLSTM -> attention pooling, beside it plain statistics -> logits.
+    """Encoder -> softmax mix of normed layers -> BiLSTM -> attention pooling, and plain statistics -> classifiers.
 
     The statistics are what keeps a frozen encoder's generality: they are all that a linear classifier needs. Their
     scales differ as much as the layers' do, so they are standardised. Silence is left out of them: how much of it there
@@ -93,7 +97,9 @@ class WhisperBilstm(SpeechModel):
         num_heard = 2 * settings.lstm_units * (2 if settings.pooling == "attentive-statistics" else 1)
         num_statistics = 2 * settings.width * {"none": 0, "mix": 1, "layers": len(self.mix_L)}[settings.statistics]
         self.standardise = Standardise(num_statistics)
-        self.classify = _classifier(num_heard + num_statistics, num_labels, settings)
+        self.classifiers = nn.ModuleList(
+            _classifier(num_heard + num_statistics, num_labels, settings) for _ in range(settings.num_classifiers)
+        )
 
     def _frozen_modules(self) -> list[nn.Module]:
         if not self.has_frozen_layers:
@@ -127,7 +133,7 @@ class WhisperBilstm(SpeechModel):
             return torch.cat([kept_BLSH, loudness_BS[:, None, :, None].expand(*kept_BLSH.shape[:3], 1)], dim=3)
 
     def forward_encoded(self, encoded: Tensor) -> Tensor:
-        """Logits (B, C) from what `encode_frozen` gave, float16 or as it came."""
+        """Logits (B, C) from what `encode_frozen` gave, float16 or as it came; in training (B, K, C)."""
         settings = self._settings
         if self.has_frozen_layers:
             kept_BLSH = encoded.float() if encoded.dtype == torch.float16 else encoded
@@ -155,8 +161,10 @@ class WhisperBilstm(SpeechModel):
         if self._settings.pooling == "attention":
             heard = heard[:, : steps_BSH.shape[2]]
         plain = self._statistics(layers_BLSH, mix_BSH, self._speech(loudness_BS))
-        logits_BC: Tensor = self.classify(self.dropout(torch.cat([heard, plain], dim=1)))
-        return logits_BC
+        heard = torch.cat([heard, plain], dim=1)
+        logits_BKC = torch.stack([classify(heard) for classify in self.classifiers], dim=1)
+        # The mean of logits is that of log-probabilities, but for what cancels out.
+        return logits_BKC if self.training else logits_BKC.mean(dim=1)
 
     def _statistics(self, layers_BLSH: Tensor, mix_BSH: Tensor, speech_BS: Tensor) -> Tensor:
         if self._settings.statistics == "none":
@@ -200,9 +208,11 @@ class WhisperBilstm(SpeechModel):
 
 
 def _classifier(num_features: int, num_labels: int, settings: WhisperBilstmSettings) -> nn.Module:
+    dropout = nn.Dropout(settings.dropout)
     if not settings.hidden_units:
-        return nn.Linear(num_features, num_labels)
+        return nn.Sequential(dropout, nn.Linear(num_features, num_labels))
     return nn.Sequential(
+        dropout,
         nn.Linear(num_features, settings.hidden_units),
         nn.ReLU(),
         nn.Dropout(settings.hidden_dropout),
