@@ -105,7 +105,22 @@ EVERYTHING = {
 }
 
 
-@pytest.mark.parametrize("changes", [EVERYTHING, {"schedule": "cosine", "optimizer": "adam", "average_decay": 0.0}])
+#: Frozen layers, whose answers are kept, beneath what learns.
+WHISPER = {
+    "architecture": "whisper-bilstm",
+    "architecture_settings": {
+        "num_layers": 2, "frozen_layers": 1, "first_mixed_layer": 1, "width": 16, "num_heads": 2, "mlp_width": 24,
+        "lstm_units": 6, "hidden_units": 5, "num_classifiers": 2,
+    },
+    "cache_frozen": True,
+    "weights_dtype": "fp16",
+    "augmentation": {"mixup_probability": 0.5},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changes", [EVERYTHING, WHISPER, {"schedule": "cosine", "optimizer": "adam", "average_decay": 0.0}]
+)
 def test_a_broken_off_training_goes_on_to_the_same_bits(
     manifests: list[str], tmp_path: Path, cache: Path, changes: dict[str, Any]
 ) -> None:
@@ -187,6 +202,29 @@ def test_folds_are_pooled_and_what_is_done_is_left_out(manifests: list[str], tmp
     assert not (tmp_path / "model/config.json").exists()
     for number in (1, 2):
         Artifact.load(str(tmp_path / f"model/fold-{number}"))
+
+
+def test_clips_of_random_folds_are_pooled_too(manifests: list[str], tmp_path: Path, cache: Path) -> None:
+    from ser_core.training_result import write_pooled
+
+    job = make_job(job_values(manifests, tmp_path / "model", cache, epochs=1, split={"split": "random", "folds": 2}))
+    run(job)
+    write_pooled(job)
+    report = json.loads((tmp_path / "model/report.json").read_text())
+    assert report["test"]["overall"]["clips"] == len(job.manifest)
+    assert report["test"]["notes"][0].startswith("9 of the 9 speakers were in the model's training")
+
+
+def test_a_corpus_that_was_never_heard_is_judged_by_the_emotions_it_has(
+    manifests: list[str], tmp_path: Path, cache: Path
+) -> None:
+    changes = {"epochs": 8, "split": {"split": "corpus", "test_corpora": ["hum"]}}
+    run(make_job(job_values(manifests, tmp_path / "model", cache, **changes)))
+    report = json.loads((tmp_path / "model/report.json").read_text())
+    assert report["split"]["sets"]["test"]["corpora"] == {"hum": 32}
+    assert report["split"]["sets"]["training"]["corpora"].keys() == {"tone"}
+    assert report["test"]["overall"]["uar"]["value"] > 0.9
+    assert "No clip of hum has calm" in report["test"]["notes"][-1]
 
 
 def test_a_stopping_set_without_progress_ends_the_training(manifests: list[str], tmp_path: Path, cache: Path) -> None:

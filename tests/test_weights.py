@@ -68,6 +68,20 @@ def test_vgg16_starts_from_a_checkpoint(tmp_path: Path) -> None:
         assert torch.equal(model.features.state_dict()["0.weight"], features["features.0.weight"])
 
 
+def test_the_imagenet_weights_are_torchvisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.models import VGG16_Weights, vgg16
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    features = {f"features.{name}": value for name, value in vgg16(weights=None).features.state_dict().items()}
+    # Where torch keeps what it has downloaded.
+    file = tmp_path / "hub" / "checkpoints" / Path(VGG16_Weights.IMAGENET1K_V1.url).name
+    file.parent.mkdir(parents=True)
+    torch.save(features | {"classifier.0.bias": torch.zeros(4)}, file)
+    model = Vgg16Bilstm(Vgg16BilstmSettings(), 128, 8)
+    model.load_weights(None)
+    assert torch.equal(model.features.state_dict()["0.weight"], features["features.0.weight"])
+
+
 @pytest.mark.parametrize("content", [b"", b"no weights at all", b"\x80\x02cos\nsystem\n."])
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
 def test_other_files_are_refused(tmp_path: Path, content: bytes, suffix: str) -> None:

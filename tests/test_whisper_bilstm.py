@@ -115,7 +115,7 @@ def test_every_head_learns(pooling: str, statistics: str, hidden: int) -> None:
     # No dropout: it may switch off all of a small hidden layer.
     model = tiny(pooling=pooling, statistics=statistics, hidden_units=hidden, hidden_dropout=0.0).train()
     logits_BKC = model(torch.randn(2, NUM_MELS, 40))
-    assert logits_BKC.shape == (2, 4, NUM_LABELS)
+    assert logits_BKC.shape == (2, 8, NUM_LABELS)
     logits_BKC.logsumexp(2).sum().backward()
     assert all(value.grad is not None for value in model.parameters() if value.requires_grad)
 
@@ -128,11 +128,21 @@ def test_every_classifier_learns_by_itself_and_the_answer_is_their_mean() -> Non
     logits_BKC[:, 1].logsumexp(1).sum().backward()
     has_learned = [any(value.grad.any() for value in part.parameters()) for part in model.classifiers]
     assert has_learned == [False, True, False]
-    sure = tiny(num_classifiers=3, dropout=0.0, hidden_dropout=0.0).train()
+    sure = tiny(num_classifiers=3, dropout=0.0, hidden_dropout=0.0, statistics_noise=0.0).train()
     # Standardised by what they hear, so a second time they are not what they were.
     sure.standardise.eval()
     each_BKC = sure(mel_BFT)
     torch.testing.assert_close(sure.eval()(mel_BFT), each_BKC.mean(dim=1), rtol=0, atol=1e-6)
+
+
+def test_statistics_are_noisy_in_training_alone() -> None:
+    model = tiny(statistics_noise=0.5)
+    layers_BLSH, speech_BS = torch.randn(64, 3, 20, 16), torch.ones(64, 20)
+    silent_BP = model._statistics(layers_BLSH, layers_BLSH[:, 0], speech_BS)
+    model.train().standardise.eval()
+    noise_BP = model._statistics(layers_BLSH, layers_BLSH[:, 0], speech_BS) - silent_BP
+    assert noise_BP.std().item() == pytest.approx(0.5, abs=0.02)
+    assert noise_BP.mean().item() == pytest.approx(0.0, abs=0.02)
 
 
 def statistics_of(model: WhisperBilstm, mel_BFT: torch.Tensor, layers_BLSH: torch.Tensor) -> torch.Tensor:
@@ -164,6 +174,7 @@ def test_statistics_are_of_speech_alone() -> None:
         ({"speech_range_db": -1}, "speech_range_db must be 0 or more, not -1"),
         ({"frozen_layers": 4}, r"frozen_layers must be 0 to num_layers \(3\)"),
         ({"first_mixed_layer": 4}, r"first_mixed_layer must be 0 to num_layers \(3\)"),
+        ({"statistics_noise": -1}, "statistics_noise must be 0 or more, not -1"),
         ({"hidden_units": -1}, "hidden_units must be 0 or more, not -1"),
         ({"num_classifiers": 0}, "sizes must be at least 1"),
         ({"num_heads": 3}, "width a multiple of twice num_heads"),

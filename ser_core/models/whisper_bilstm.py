@@ -51,8 +51,10 @@ class WhisperBilstmSettings(Settings):
     statistics: Literal["none", "mix", "layers"] = "layers"
     #: They are of speech alone: steps so much quieter than the window's loudest are left out; 0: of all steps.
     speech_range_db: float = 40.0
+    #: Gaussian noise on them in training, in deviations; 0: none.
+    statistics_noise: float = 0.5
     #: So many classifiers read what was heard, each with its own dropout and its own loss; the answer is their mean.
-    num_classifiers: int = 4
+    num_classifiers: int = 8
     #: Of each one's hidden layer; 0: there is none.
     hidden_units: int = 64
     dropout: float = 0.4
@@ -66,7 +68,7 @@ class WhisperBilstmSettings(Settings):
         )  # fmt: skip
         if min(sizes) < 1 or self.width % (2 * self.num_heads) or self.width < 4:
             raise UsageError("whisper-bilstm: sizes must be at least 1, and width a multiple of twice num_heads")
-        for name in ("speech_range_db", "hidden_units"):
+        for name in ("speech_range_db", "statistics_noise", "hidden_units"):
             if getattr(self, name) < 0:
                 raise UsageError(f"whisper-bilstm: {name} must be 0 or more, not {getattr(self, name):g}")
         for name in ("frozen_layers", "first_mixed_layer"):
@@ -171,8 +173,11 @@ class WhisperBilstm(SpeechModel):
             return mix_BSH.new_zeros(len(mix_BSH), 0)
         read_BLSH = mix_BSH[:, None] if self._settings.statistics == "mix" else layers_BLSH
         plain_BLP = weighted_statistics(read_BLSH, speech_BS[:, None, :, None])
-        standardised: Tensor = self.standardise(plain_BLP.flatten(1))
-        return standardised
+        standardised_BP: Tensor = self.standardise(plain_BLP.flatten(1))
+        noise = self._settings.statistics_noise
+        if self.training and noise:
+            standardised_BP = standardised_BP + noise * torch.randn_like(standardised_BP)
+        return standardised_BP
 
     def _speech(self, loudness_BS: Tensor) -> Tensor:
         """What each step counts as speech, 0 to 1; the loudest always counts."""
