@@ -102,8 +102,8 @@ class TrainConfig(Settings):
     #: 0: gradients are not clipped.
     max_gradient_norm: float = 2.0
     precision: ResolvedPrecision = "fp32"
-    #: What the model's logits are divided by; None: fitted to the temperature set, or 1 where there is none. A model
-    #: that is trained on everybody takes that of its recipe's folds.
+    #: What the model's logits are divided by; None: fitted to the temperature set, or 1 where there is none. Where it
+    #: is given nobody is held back for it: a model that is trained on everybody takes that of its recipe's folds.
     temperature: float | None = None
     #: How the model's weights are stored.
     weights_dtype: Literal["fp32", "fp16"] = "fp32"

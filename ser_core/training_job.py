@@ -45,7 +45,11 @@ class Job:
     @cached_property
     def folds(self) -> list[Fold]:
         """One, or as many as are asked for."""
-        return make_folds(self.manifest, self.config.split)
+        split = self.config.split
+        if self.config.temperature is not None:
+            # It is not fitted, so nobody is held back for it.
+            split = dataclasses.replace(split, temperature_speakers=0, temperature_share=0.0)
+        return make_folds(self.manifest, split)
 
     @property
     def labels(self) -> tuple[str, ...]:
