@@ -7,6 +7,8 @@ but for a constant: so what divides an answer's logarithms divides every window'
 that is masked) stays 0.
 """
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
@@ -15,18 +17,25 @@ from scipy.special import log_softmax, softmax
 _MIN_TEMPERATURE, _MAX_TEMPERATURE = 0.1, 10.0
 
 
-def fit_temperature(answer_GC: npt.NDArray[np.float64], label_G: npt.NDArray[np.int64]) -> float:
+def fit_temperature(
+    answer_GC: npt.NDArray[np.float64], label_G: npt.NDArray[np.int64], group_G: npt.NDArray[Any] | None = None
+) -> float:
     """The divisor of the logits, 0.1 to 10, that makes the labels most likely (Guo et al. 2017, arXiv 1706.04599).
 
     Args:
         answer_GC: the clips' answers at temperature 1.
         label_G: the right labels, none of which is masked in its clip's answer.
+        group_G: of what each clip is one, such as a corpus; every group counts the same. None: every clip does.
     """
     log_GC = _log(answer_GC)
+    weight_G = np.ones(len(label_G))
+    if group_G is not None:
+        _, place_G, count = np.unique(group_G, return_inverse=True, return_counts=True)
+        weight_G = 1.0 / count[place_G]
 
     def loss(log_temperature: float) -> float:
         scores_GC = log_softmax(log_GC / np.exp(log_temperature), axis=1)
-        return float(-scores_GC[np.arange(len(label_G)), label_G].mean())
+        return -float(np.average(scores_GC[np.arange(len(label_G)), label_G], weights=weight_G))
 
     bounds = (np.log(_MIN_TEMPERATURE), np.log(_MAX_TEMPERATURE))
     found = minimize_scalar(loss, bounds=bounds, method="bounded")

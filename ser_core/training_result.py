@@ -229,13 +229,14 @@ def _label_sets(job: Job, clips: Manifest) -> LabelSets:
 
 
 def _fitted_temperature(job: Job, fold: Fold, answer_NC: Floats) -> float:
-    """From answers that are confined to what each clip can be, as they are judged."""
+    """From answers that are confined to what each clip can be, as they are judged; every corpus counts the same."""
     if job.config.temperature is not None:
         return job.config.temperature
     if not len(fold.temperature_N):
         return 1.0
-    sets = _label_sets(job, job.manifest.take(fold.temperature_N))
-    return round(fit_temperature(sets.masked(answer_NC), sets.label_G), 4)
+    clips = job.manifest.take(fold.temperature_N)
+    sets = _label_sets(job, clips)
+    return round(fit_temperature(sets.masked(answer_NC), sets.label_G, clips.corpora.astype(str)), 4)
 
 
 def _versions() -> dict[str, str]:

@@ -20,6 +20,19 @@ def test_finds_the_temperature_the_labels_were_drawn_with(temperature: float) ->
     assert fit_temperature(softmax(logits_GC, axis=1), label_G) == pytest.approx(temperature, rel=0.05)
 
 
+def test_every_group_counts_the_same_however_large() -> None:
+    (sure_GC, sure_G), (unsure_GC, unsure_G) = drawn(1_000, 0.5), drawn(1_000, 3.0)
+
+    def fitted(times: int) -> float:
+        answer_GC = softmax(np.concatenate([np.repeat(sure_GC, times, axis=0), unsure_GC]), axis=1)
+        label_G = np.concatenate([np.repeat(sure_G, times), unsure_G])
+        group_G = np.array(["sure"] * (times * len(sure_G)) + ["unsure"] * len(unsure_G))
+        return fit_temperature(answer_GC, label_G, group_G)
+
+    assert fitted(20) == pytest.approx(fitted(1), rel=1e-3)
+    assert 0.6 < fitted(1) < 2.9
+
+
 def test_stays_in_bounds_when_every_answer_is_right_or_wrong() -> None:
     answer_GC = np.full((10, 4), 0.1) + 0.6 * np.eye(4)[np.arange(10) % 4]
     right_G = np.arange(10) % 4

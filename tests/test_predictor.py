@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from ser_core.artifact import Artifact
+from ser_core.artifact import Artifact, bundled_names
 from ser_core.config import Device, Precision
 from ser_core.errors import ArtifactError, UsageError
 from ser_core.models import ARCHITECTURES, build
@@ -31,9 +31,10 @@ def mel_windows(num_windows: int) -> np.ndarray:
     return mel
 
 
-@pytest.mark.parametrize(
-    "artifact", [tiny_artifact(), tiny_artifact(architecture="whisper-bilstm"), Artifact.load("compact")]
-)
+BUNDLED = [Artifact.load(name) for name in bundled_names()]
+
+
+@pytest.mark.parametrize("artifact", [tiny_artifact(), tiny_artifact(architecture="whisper-bilstm"), *BUNDLED])
 def test_answers_do_not_depend_on_the_batch_size(artifact: Artifact) -> None:
     pcm = pcm_windows(24)
     answers = [Predictor(artifact, batch_size=size, features_on="device").predict(pcm) for size in (1, 7, 64)]
@@ -42,12 +43,14 @@ def test_answers_do_not_depend_on_the_batch_size(artifact: Artifact) -> None:
         np.testing.assert_allclose(answer, answers[0], atol=1e-5)
 
 
-def test_answers_do_not_depend_on_neighbours_or_order() -> None:
-    mel = mel_windows(20)
-    predictor = Predictor(tiny_artifact(), batch_size=8)
+@pytest.mark.parametrize("artifact", [tiny_artifact(), *BUNDLED])
+def test_answers_do_not_depend_on_neighbours_or_order(artifact: Artifact) -> None:
+    pcm = pcm_windows(20)
+    predictor = Predictor(artifact, batch_size=8, features_on="device")
     order = np.random.default_rng(0).permutation(20)
-    np.testing.assert_allclose(predictor.predict(mel[order]), predictor.predict(mel)[order], atol=1e-6)
-    np.testing.assert_allclose(predictor.predict(mel[3:4]), predictor.predict(mel)[3:4], atol=1e-6)
+    whole = predictor.predict(pcm)
+    np.testing.assert_allclose(predictor.predict(pcm[order]), whole[order], atol=1e-6)
+    np.testing.assert_allclose(predictor.predict(pcm[3:4]), whole[3:4], atol=1e-6)
 
 
 def test_every_batch_has_one_shape(monkeypatch: pytest.MonkeyPatch) -> None:

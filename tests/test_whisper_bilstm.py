@@ -1,3 +1,4 @@
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,18 @@ def test_the_encoder_is_whispers(num_frames: int) -> None:
     for index, block in enumerate(encoder.layers):
         reference = reference_layer(encoder.state_dict(), f"layers.{index}.")
         torch.testing.assert_close(block(steps_BSH), reference(steps_BSH), rtol=0, atol=1e-5)
+
+
+def test_three_seconds_cost_the_encoder_three_seconds() -> None:
+    settings = WhisperBilstmSettings()
+    model = WhisperBilstm(dataclasses.replace(settings, num_layers=1, frozen_layers=1, first_mixed_layer=1), 80, 8)
+    steps = []
+    for block in model.encoder.layers:
+        block.register_forward_hook(lambda _, inputs, __: steps.append(inputs[0].shape[1]))
+    with torch.inference_mode():
+        # 100 frames a second in, 50 steps out; 30 s would be 1,500.
+        model.eval()(torch.randn(1, 80, 300))
+    assert steps == [150]
 
 
 def test_windows_may_be_longer_than_whispers_thirty_seconds() -> None:
