@@ -50,20 +50,10 @@ def as_plain_user() -> list[str]:
     return _SETPRIV if os.geteuid() == 0 and shutil.which(_SETPRIV[0]) else []
 
 
-def with_quick_model(arguments: Sequence[str | Path]) -> list[str]:
-    """The words of a command; where a model is needed and none is named, the quickest that is bundled.
-
-    What these tests look at is the program, whichever model it runs; the default is a large one.
-    """
-    words = [str(argument) for argument in arguments]
-    needs_model = words[:1] in (["score"], ["predict"]) or (words[:1] == ["submit"] and "score" in words)
-    return [*words, "--model", "compact"] if needs_model and not {"--model", "--config"} & {*words} else words
-
-
 def start(*arguments: str | Path, cwd: Path = ROOT, before: Sequence[str] = (), **extra: str) -> subprocess.Popen[str]:
     """Start `ser` in a session of its own, which ends with the test; `before` is a command that starts it."""
     return launch(
-        [*before, *SER, *with_quick_model(arguments)],
+        [*before, *SER, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -98,7 +88,7 @@ def ser_here(*arguments: str | Path, **extra: str) -> Answer:
             patch.setenv(name, value)
         patch.chdir(ROOT)
         patch.setattr("cluster.session.connect", _start_no_ray)
-        code = run(with_quick_model(arguments))
+        code = run([*map(str, arguments)])
     return Answer(code, out.getvalue(), err.getvalue())
 
 
