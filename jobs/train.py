@@ -69,8 +69,8 @@ class _Command:
                 self._console.say("already trained, with these settings and clips; --restart trains anew")
                 self._report(_named(job, run))
                 return 0
-        self._folder.check_writable()
         self._decode(job)
+        self._folder.check_writable()
         self._stack.enter_context(self._folder.lock(**lock_settings()).held(self._console.say))
         if self._request.restart:
             self._folder.restart()
