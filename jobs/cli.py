@@ -154,7 +154,7 @@ def train(  # noqa: PLR0913, PLR0917 - one parameter an option
     folder: Annotated[str, typer.Argument(metavar="MODEL_DIR", help="Folder or s3://bucket/prefix for the model.")],
     split: Annotated[Split | None, typer.Option(help="What the test has not heard before.")] = None,
     folds: Annotated[int | None, typer.Option(help="Cross-validate: as many trainings.")] = None,
-    test_share: Annotated[float | None, typer.Option(help="Of each corpus; 0: train on everything.")] = None,
+    test_share: Annotated[float | None, typer.Option(help="Of each corpus, or of all clips; 0: no test.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Of the answers, in the place of a fitted one.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that share each batch.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the clips.")] = None,

@@ -16,6 +16,7 @@ from ser_core.predictor import Predictor, _has_bf16, _hold_in_bf16, resolve_devi
 from tests.models import LABELS, tiny_artifact
 
 SAMPLES = 16_000
+BUNDLED = [Artifact.load(name) for name in bundled_names()]
 
 
 def pcm_windows(num_windows: int) -> np.ndarray:
@@ -29,9 +30,6 @@ def pcm_windows(num_windows: int) -> np.ndarray:
 def mel_windows(num_windows: int) -> np.ndarray:
     mel: np.ndarray = tiny_artifact().log_mel()(torch.from_numpy(pcm_windows(num_windows))).numpy()
     return mel
-
-
-BUNDLED = [Artifact.load(name) for name in bundled_names()]
 
 
 @pytest.mark.parametrize("artifact", [tiny_artifact(), tiny_artifact(architecture="whisper-bilstm"), *BUNDLED])
