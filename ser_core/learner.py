@@ -46,7 +46,7 @@ class Learner:
     def _new_optimizer(self) -> torch.optim.Optimizer:
         config = self._config
         of_encoder = config.learning_rate if config.weights is None else config.encoder_learning_rate
-        groups = self.model.parameter_groups(config.learning_rate, of_encoder)
+        groups = self.model.parameter_groups(config.learning_rate, of_encoder, config.layer_rate_decay)
         kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
         return kind(groups, weight_decay=config.weight_decay)
 

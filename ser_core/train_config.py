@@ -21,6 +21,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("batch_size", 1, 65_536),
     ("learning_rate", 0, 100),
     ("encoder_learning_rate", 0, 100),
+    ("layer_rate_decay", 0, 1),
     ("weight_decay", 0, 100),
     ("warmup_share", 0, 1),
     ("label_smoothing", 0, 0.99),
@@ -86,6 +87,8 @@ class TrainConfig(Settings):
     learning_rate: float = 1e-3
     #: Of layers that start from trained weights.
     encoder_learning_rate: float = 1e-5
+    #: The last of those layers learns at that rate, each one before it at so much of the next one's.
+    layer_rate_decay: float = 1.0
     weight_decay: float = 0.02
     #: one_cycle: up over `warmup_share` of the steps and down again; cosine: down.
     schedule: Literal["none", "one_cycle", "cosine"] = "one_cycle"

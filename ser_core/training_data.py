@@ -136,7 +136,7 @@ class _BatchMaker:
     def __init__(self, data: TrainingData, epoch: Epoch, training_N: Numbers) -> None:
         self._data, self._epoch, self._training_N = data, epoch, training_N
         self.config = data.config
-        self._mixes = bool((epoch.share_P < 1).any())
+        self._is_mixed_P = epoch.share_P < 1
         weights_C = class_weights(data.clips.label_G[training_N], len(data.labels), self.config.class_weighting)
         own_P, partner_P = (self._labels(place_P) for place_P in (slice(None), epoch.partner_P))
         self._weight_P = epoch.share_P * weights_C[own_P] + (1 - epoch.share_P) * weights_C[partner_P]
@@ -149,14 +149,19 @@ class _BatchMaker:
         clips: Numbers = self._training_N[self._epoch.clip_P[place]]
         return clips
 
-    def _mine(self, places: Numbers) -> Numbers:
-        """This worker's places, then their partners'."""
-        mine = places[self._data.team.share_of(len(places))]
-        return np.concatenate([mine, self._epoch.partner_P[mine]]) if self._mixes else mine
+    def _mine(self, places: Numbers) -> tuple[Numbers, Numbers]:
+        """This worker's places, and which of them, by their row, are mixed with another one."""
+        own_B = places[self._data.team.share_of(len(places))]
+        return own_B, np.flatnonzero(self._is_mixed_P[own_B])
+
+    def _heard(self, places: Numbers) -> Numbers:
+        """This worker's places, and after them the partners of those that are mixed."""
+        own_B, mixed_M = self._mine(places)
+        return np.concatenate([own_B, self._epoch.partner_P[own_B[mixed_M]]])
 
     def load(self, places: Numbers) -> npt.NDArray[Any]:
         """Windows' samples, or the numbers of kept windows."""
-        place_B = self._mine(places)
+        place_B = self._heard(places)
         rngs = [augment.generator(self._epoch.seed, self._epoch.number, int(place), "waveform") for place in place_B]
         windows, waveforms = self._data.windows, self._data.waveforms
         pairs = zip(self._clips(place_B).tolist(), rngs, strict=True)
@@ -174,16 +179,16 @@ class _BatchMaker:
 
     def make(self, places: Numbers, loaded: npt.NDArray[Any]) -> Batch:
         """The batch of what was loaded."""
-        place_B = self._mine(places)
+        own_B, mixed_M = self._mine(places)
+        place_B = self._heard(places)
         encoded, teacher_BC = self._hear(place_B, loaded), self._taught(place_B, loaded)
-        num_own = len(place_B) // 2 if self._mixes else len(place_B)
-        own_B = place_B[:num_own]
         target_BC, absent_BC = self._targets(own_B)
         device = encoded.device
-        if self._mixes:
-            share_B = torch.from_numpy(self._epoch.share_P[own_B]).float().to(device)
-            encoded = _mix(encoded, share_B)
-            teacher_BC = None if teacher_BC is None else _mix(teacher_BC, share_B)
+        if len(mixed_M):
+            row_M = torch.from_numpy(mixed_M).to(device)
+            share_M = torch.from_numpy(self._epoch.share_P[own_B[mixed_M]]).float().to(device)
+            encoded = _mix(encoded, row_M, share_M)
+            teacher_BC = None if teacher_BC is None else _mix(teacher_BC, row_M, share_M)
         return Batch(
             encoded,
             torch.from_numpy(target_BC).float().to(device),
@@ -219,8 +224,6 @@ class _BatchMaker:
     def _targets(self, own_B: Numbers) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
         """Smoothed over the labels that can be, and mixed."""
         own_BC, own_absent_BC = self._target_of(own_B)
-        if not self._mixes:
-            return own_BC, own_absent_BC
         other_BC, other_absent_BC = self._target_of(self._epoch.partner_P[own_B])
         share_B1 = self._epoch.share_P[own_B, np.newaxis]
         return share_B1 * own_BC + (1 - share_B1) * other_BC, own_absent_BC & other_absent_BC
@@ -235,11 +238,11 @@ class _BatchMaker:
         return target_BC, absent_BC
 
 
-def _mix(values: Tensor, share_B: Tensor) -> Tensor:
-    """Of B own and then B other rows, each own mixed with its other."""
-    own, other = values.float().chunk(2)
-    share = share_B.view(-1, *[1] * (own.dim() - 1))
-    return share * own + (1 - share) * other
+def _mix(values: Tensor, row_M: Tensor, share_M: Tensor) -> Tensor:
+    """Of own rows, and after them M others, the own ones: those that `row_M` names mixed with an other each."""
+    own, other = values.float().tensor_split([len(values) - len(row_M)])
+    share = share_M.view(-1, *[1] * (own.dim() - 1))
+    return own.index_copy(0, row_M, share * own[row_M] + (1 - share) * other)
 
 
 def _say(what: str, tell: Tell) -> Say:

@@ -117,8 +117,17 @@ def test_frozen_layers_get_no_gradient(frozen: int, learning: set[str]) -> None:
     names = {name.removeprefix("layers.").split(".")[0] for name, value in model.encoder.named_parameters()
              if value.grad is not None}  # fmt: skip
     assert names == learning
-    assert len(model.encoder_parameters()) == sum(value.grad is not None for value in model.encoder.parameters())
+    num_learning = sum(len(layer) for layer in model.encoder_layers())
+    assert num_learning == sum(value.grad is not None for value in model.encoder.parameters())
     assert not model.encode_frozen(torch.randn(2, NUM_MELS, 40)).requires_grad
+
+
+@pytest.mark.parametrize(
+    ("frozen", "rates"), [(0, [1.25e-5, 2.5e-5, 5e-5, 1e-4]), (2, [1e-4]), (3, [])], ids=["none", "two", "all"]
+)
+def test_each_layer_learns_half_as_fast_as_the_next(frozen: int, rates: list[float]) -> None:
+    groups = tiny(frozen_layers=frozen).parameter_groups(1e-3, 1e-4, 0.5)
+    assert [group["lr"] for group in groups] == pytest.approx([1e-3, *rates])
 
 
 @pytest.mark.parametrize("pooling", ["attention", "attentive-statistics"])

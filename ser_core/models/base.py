@@ -44,19 +44,28 @@ class SpeechModel(nn.Module, abc.ABC):
     def forward_encoded(self, encoded: Tensor) -> Tensor:
         """Logits (B, C) from what `encode_frozen` gave; in training (B, K, C) where there are K classifiers."""
 
-    def encoder_parameters(self) -> list[nn.Parameter]:
-        """The learning parameters that may start from trained ones, and then want small steps; none if there are none.
+    def encoder_layers(self) -> list[list[nn.Parameter]]:
+        """The learning parameters that may start from trained ones, and then want small steps; the first heard first.
 
         Every other learning parameter is of the head.
         """
         return []
 
-    def parameter_groups(self, learning_rate: float, encoder_learning_rate: float) -> list[dict[str, Any]]:
-        """What an optimizer of torch takes: the head at one rate, the encoder at the other; empty groups left out."""
-        encoder = self.encoder_parameters()
-        of_encoder = {id(parameter) for parameter in encoder}
+    def parameter_groups(
+        self, learning_rate: float, encoder_learning_rate: float, layer_rate_decay: float = 1.0
+    ) -> list[dict[str, Any]]:
+        """What an optimizer of torch takes: the head at one rate, the encoder at others; empty groups left out.
+
+        The encoder's last layer learns at its rate, every layer before it at `layer_rate_decay` times that of the next
+        (Howard & Ruder 2018, arXiv 1801.06146, section 3.2).
+        """
+        layers = self.encoder_layers()
+        of_encoder = {id(parameter) for layer in layers for parameter in layer}
         head = [value for value in self.parameters() if value.requires_grad and id(value) not in of_encoder]
-        groups = [{"params": head, "lr": learning_rate}, {"params": encoder, "lr": encoder_learning_rate}]
+        groups = [{"params": head, "lr": learning_rate}]
+        for depth, layer in enumerate(layers):
+            rate = encoder_learning_rate * layer_rate_decay ** (len(layers) - 1 - depth)
+            groups.append({"params": layer, "lr": rate})
         return [group for group in groups if group["params"]]
 
     def load_weights(self, file: Path | None) -> None:

@@ -53,9 +53,9 @@ class Vgg16Bilstm(SpeechModel):
         logits_BC: Tensor = self.classify(self.dropout(steps_BSH.mean(dim=1)))
         return logits_BC
 
-    def encoder_parameters(self) -> list[nn.Parameter]:
-        """The convolutions'."""
-        return list(self.features.parameters())
+    def encoder_layers(self) -> list[list[nn.Parameter]]:
+        """Each convolution's."""
+        return [list(layer.parameters()) for layer in self.features.children()]
 
     def load_weights(self, file: Path | None) -> None:
         """Start the convolutions from trained ones: a checkpoint of VGG16, or torchvision's ImageNet weights for None.

@@ -186,9 +186,11 @@ class WhisperBilstm(SpeechModel):
         below_BS = (loudness_BS - loudness_BS.amax(dim=1, keepdim=True)) * _DB_PER_UNIT
         return ((below_BS + self._settings.speech_range_db) / _SPEECH_EDGE_DB).sigmoid()
 
-    def encoder_parameters(self) -> list[nn.Parameter]:
-        """What of the encoder is not frozen."""
-        return [parameter for parameter in self.encoder.parameters() if parameter.requires_grad]
+    def encoder_layers(self) -> list[list[nn.Parameter]]:
+        """What is not frozen of the convolutions, and of each block."""
+        convolutions = [*self.encoder.conv1.parameters(), *self.encoder.conv2.parameters()]
+        layers = [convolutions, *(list(block.parameters()) for block in self.encoder.layers)]
+        return [[parameter for parameter in layer if parameter.requires_grad] for layer in layers]
 
     def load_weights(self, file: Path | None) -> None:
         """Start the encoder from the published openai/whisper-base, or from its encoder alone; layers above go.
