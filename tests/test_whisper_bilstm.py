@@ -167,6 +167,21 @@ def test_statistics_are_noisy_in_training_alone() -> None:
     assert noise_BP.mean().item() == pytest.approx(0.0, abs=0.02)
 
 
+def test_the_lstm_is_left_out_of_some_windows_in_training_alone() -> None:
+    settings = {"statistics": "none", "hidden_units": 0, "dropout": 0.0, "num_classifiers": 1}
+    whole, dropped = tiny(**settings), tiny(**settings, lstm_drop_path=0.5)
+    dropped.load_state_dict(whole.state_dict())
+    mel_BFT = torch.randn(200, NUM_MELS, 40)
+    with torch.no_grad():
+        torch.testing.assert_close(dropped(mel_BFT), whole(mel_BFT), rtol=0, atol=0)
+        bias_C = whole.classifiers[0][1].bias
+        heard_BC = whole(mel_BFT) - bias_C
+        kept_BC = dropped.train()(mel_BFT)[:, 0] - bias_C
+    is_kept_B = kept_BC.abs().amax(dim=1) > 1e-6
+    assert 60 < is_kept_B.sum() < 140
+    torch.testing.assert_close(kept_BC[is_kept_B], 2 * heard_BC[is_kept_B], rtol=0, atol=1e-5)
+
+
 def statistics_of(model: WhisperBilstm, mel_BFT: torch.Tensor, layers_BLSH: torch.Tensor) -> torch.Tensor:
     """The plain statistics of layers, (B, L, 2H), as the head standardises them at first: not at all."""
     loudness_BS = model.encode_frozen(mel_BFT)[:, 0, :, -1]
@@ -198,6 +213,7 @@ def test_statistics_are_of_speech_alone() -> None:
         ({"first_mixed_layer": 4}, r"first_mixed_layer must be 0 to num_layers \(3\)"),
         ({"statistics_noise": -1}, "statistics_noise must be 0 or more, not -1"),
         ({"hidden_units": -1}, "hidden_units must be 0 or more, not -1"),
+        ({"lstm_drop_path": 1}, "lstm_drop_path must be 0 to less than 1, not 1"),
         ({"num_classifiers": 0}, "sizes must be at least 1"),
         ({"num_heads": 3}, "width a multiple of twice num_heads"),
         ({"num_layers": 0}, "sizes must be at least 1"),

@@ -10,7 +10,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import avg_pool1d, layer_norm, max_pool1d
+from torch.nn.functional import avg_pool1d, dropout, layer_norm, max_pool1d
 
 from ser_core.config import Settings
 from ser_core.errors import UsageError
@@ -58,6 +58,8 @@ class WhisperBilstmSettings(Settings):
     #: Of each one's hidden layer; 0: there is none.
     hidden_units: int = 64
     dropout: float = 0.4
+    #: How often a window is told by the statistics alone, in training: the BiLSTM then adds to what they say.
+    lstm_drop_path: float = 0.0
     #: Of the hidden layer.
     hidden_dropout: float = 0.5
 
@@ -71,6 +73,8 @@ class WhisperBilstmSettings(Settings):
         for name in ("speech_range_db", "statistics_noise", "hidden_units"):
             if getattr(self, name) < 0:
                 raise UsageError(f"whisper-bilstm: {name} must be 0 or more, not {getattr(self, name):g}")
+        if not 0 <= self.lstm_drop_path < 1:
+            raise UsageError(f"whisper-bilstm: lstm_drop_path must be 0 to less than 1, not {self.lstm_drop_path:g}")
         for name in ("frozen_layers", "first_mixed_layer"):
             if not 0 <= getattr(self, name) <= self.num_layers:
                 raise UsageError(f"whisper-bilstm: {name} must be 0 to num_layers ({self.num_layers})")
@@ -162,6 +166,9 @@ class WhisperBilstm(SpeechModel):
         heard = attentive_statistics(steps_BSH, self.attention(steps_BSH))
         if self._settings.pooling == "attention":
             heard = heard[:, : steps_BSH.shape[2]]
+        if self.training:
+            # Whole windows: dropout draws once for each.
+            heard = heard * dropout(heard.new_ones(len(heard), 1), self._settings.lstm_drop_path)
         plain = self._statistics(layers_BLSH, mix_BSH, self._speech(loudness_BS))
         heard = torch.cat([heard, plain], dim=1)
         logits_BKC = torch.stack([classify(heard) for classify in self.classifiers], dim=1)
