@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -114,6 +115,26 @@ def test_a_ray_of_its_own_gives_the_same_bits(data: Path, whole: Path, tmp_path:
     answer = ser(*words(data, tmp_path / "model"))
     assert answer.code == 0, answer.err
     assert_equal(tmp_path / "model", whole)
+
+
+@pytest.mark.heavy
+def test_two_workers_on_ray_learn_what_one_does(cluster: RayCluster, data: Path, tmp_path: Path) -> None:
+    still = {
+        "architecture_settings": {"width": 16, "lstm_units": 8, "dropout": 0.0},
+        "augmentation": {"speed": 0.0, "num_masks": 0, "mixup_probability": 0.0},
+    }
+    (tmp_path / "train.yaml").write_text(yaml.safe_dump(settings(data / "cache", **CHANGES | still)))
+    losses = []
+    for workers in ("1", "2"):
+        model = tmp_path / workers
+        answer = cluster.ser(*words(data, model, "--config", str(tmp_path / "train.yaml"), "--workers", workers))
+        assert answer.code == 0, answer.err
+        history = Artifact.load(str(model)).config.training["history"]
+        losses.append([epoch["loss"] for epoch in history])
+    assert len(losses[0]) == EPOCHS
+    # Rounding grows from step to step; tests/test_training.py does the same in float64.
+    np.testing.assert_allclose(losses[1][0], losses[0][0], rtol=2e-6)
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-2)
 
 
 @pytest.mark.heavy

@@ -1,4 +1,4 @@
-"""One worker of trainings without Ray: python -m tests.training_worker JOBS_FILE RANK SIZE MEETING_FILE"""
+"""One worker of trainings without Ray: python -m tests.training_worker JOBS_FILE RANK SIZE MEETING_FILE [DTYPE]"""
 
 import json
 import sys
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import distributed
 
+from ser_core import features, hearing
 from ser_core.manifest import read_manifests
 from ser_core.storage import Location
 from ser_core.team import Team
@@ -27,9 +28,20 @@ def make_job(values: dict[str, Any]) -> Job:
     )
 
 
-def main(jobs_file: str, rank: int, size: int, meeting_file: str) -> None:
+def compute_in_float64() -> None:
+    """Have this process train in float64, where rounding is too small to grow into anything that is seen."""
+    torch.set_default_dtype(torch.float64)
+    torch.Tensor.float = torch.Tensor.double  # type: ignore[method-assign]
+    filterbank, encode = features.librosa_filterbank, hearing.Hearing.encode
+    features.librosa_filterbank = lambda mel: filterbank(mel).double()
+    hearing.Hearing.encode = lambda self, mel_BFT: encode(self, mel_BFT.double())  # type: ignore[method-assign]
+
+
+def main(jobs_file: str, rank: int, size: int, meeting_file: str, dtype: str = "float32") -> None:
     """Run the jobs, one after the other, to their end."""
     torch.set_num_threads(1)
+    if dtype == "float64":
+        compute_in_float64()
     distributed.init_process_group("gloo", init_method=f"file://{meeting_file}", rank=rank, world_size=size)
     team = Team(rank=rank, size=size, local_rank=rank, local_size=size)
     worker = Worker(team=team, device=torch.device("cpu"), num_threads=0)
@@ -43,4 +55,4 @@ def _nobody(_event: Event) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])
