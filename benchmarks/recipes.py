@@ -6,7 +6,8 @@ IDEAS.yaml holds `protocols` (a split each, by name), `base` (settings of a trai
 `differs` from the base, or from the idea that `of` names. DIR keeps a training for each idea and protocol, so that a
 search that was broken off goes on. The table, in Markdown, says for each corpus the unweighted average recall, and how
 much it is above the one it is compared with (95 % interval of the paired bootstrap over speakers). One process trains,
-without Ray, on `--threads`; ideas may be shared between processes, each with some of the names in --only.
+without Ray, on `--threads`; the work may be shared between processes, each with some of the names in --only or some of
+the folds in --folds. Several of them keep a GPU busy that one does not.
 """
 
 import argparse
@@ -33,7 +34,7 @@ from ser_core.train_config import TrainConfig
 from ser_core.training_events import EpochDone, Event
 from ser_core.training_folder import TrainingFolder
 from ser_core.training_job import Job
-from ser_core.training_result import ANSWERS_FILE, is_complete, write_pooled
+from ser_core.training_result import ANSWERS_FILE, is_complete, is_done, write_pooled
 from ser_core.training_run import Worker, run_job
 
 BASE = "base"
@@ -101,7 +102,10 @@ class Search:
                 record = event.record
                 print(f"{name}, {protocol}, fold {event.fold + 1}: {record} {event.seconds:.1f} s", flush=True)
 
-        run_job(job, Worker(team=ALONE, device=device), tell)
+        worker = Worker(team=ALONE, device=device, num_threads=self._options.loaders)
+        run_job(job, worker, tell, self._options.folds and [fold - 1 for fold in self._options.folds])
+        if not all(is_done(job, number) for number in range(len(job.folds))):
+            return
         if job.config.split.folds is not None:
             write_pooled(job)
         minutes = (time.monotonic() - began) / 60
@@ -158,7 +162,9 @@ def main() -> None:
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--only", nargs="*", help="names of ideas; none: all")
     parser.add_argument("--protocols", nargs="*", help="names of protocols; none: all")
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--folds", type=int, nargs="*", help="numbers from 1 on; none: all")
+    parser.add_argument("--threads", type=int, default=1, help="that compute")
+    parser.add_argument("--loaders", type=int, default=0, help="threads that load batches ahead")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     search = Search(options)

@@ -8,7 +8,7 @@ Shape letters: N clips of a set, C labels.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,8 +63,14 @@ def open_waveforms(job: Job) -> WaveformCache:
     return WaveformCache.open(job.manifest, job.cache_folder / "waveforms", job.mel.sample_rate_hz)
 
 
-def run_job(job: Job, worker: Worker, tell: Tell) -> None:
-    """Train every fold that is not done; all workers must call it. `tell` is called by the leader.
+def run_job(job: Job, worker: Worker, tell: Tell, folds: Iterable[int] | None = None) -> None:
+    """Train every fold that is not done; all workers must call it.
+
+    Args:
+        job: what to train.
+        worker: who trains it.
+        tell: called by the leader.
+        folds: by number from 0 on, these alone; None: all.
 
     Raises:
         SerError: one line that says what went wrong.
@@ -72,7 +78,7 @@ def run_job(job: Job, worker: Worker, tell: Tell) -> None:
     waveforms = open_waveforms(job)
     config = job.config
     windows = TrainingWindows.of(waveforms, job.windows, config.windows_per_clip, config.augmentation.overhang)
-    for number in range(len(job.folds)):
+    for number in range(len(job.folds)) if folds is None else folds:
         leader_says = worker.team.from_leader(b"done" if worker.team.is_leader and is_done(job, number) else b"to do")
         if leader_says != b"done":
             _FoldRun(job, number, waveforms, windows, worker, tell).run()
