@@ -121,13 +121,22 @@ class Job:
             _round_frozen(model)
         return model
 
+    @cached_property
+    def start(self) -> Artifact | None:
+        """The model to start from, where `weights` names one.
+
+        Raises:
+            ArtifactError: it is broken.
+        """
+        return None if self.weights is None else _artifact_of(self.weights)
+
     def weights_hash(self) -> str | None:
         """sha256 of the file to start from."""
         weights = self.weights
         if weights is None or weights == PUBLISHED:
             return None
-        if (artifact := _artifact_of(weights)) is not None:
-            return artifact.content_hash
+        if self.start is not None:
+            return self.start.content_hash
         with fetch_weights(weights, self.cache_folder).open("rb") as content:
             return hashlib.file_digest(content, "sha256").hexdigest()
 
@@ -148,8 +157,7 @@ class Job:
 
     def heard_through(self, number: int) -> set[str]:
         """Speakers that a fold's model knows from those it learns from, or starts from."""
-        start = None if self.weights is None else _artifact_of(self.weights)
-        return heard_through([*self.teachers(number), *([] if start is None else [start])])
+        return heard_through([*self.teachers(number), *([] if self.start is None else [self.start])])
 
     def _teacher_hashes(self) -> list[str]:
         """Of all folds' teachers, each once."""
@@ -218,8 +226,8 @@ def _load_weights(model: SpeechModel, job: Job) -> None:
     weights = str(job.weights)
     if weights == PUBLISHED:
         model.load_weights(None)
-    elif (artifact := _artifact_of(weights)) is not None:
-        _load_artifact(model, artifact, job)
+    elif job.start is not None:
+        _load_artifact(model, job.start, job)
     else:
         model.load_weights(fetch_weights(weights, job.cache_folder))
 

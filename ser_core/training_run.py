@@ -141,9 +141,14 @@ class _FoldRun:
         return save
 
     def _log_mel(self, state: State | None) -> LogMel:
-        """The features; their constants are those of windows that are learned from, as the leader has them."""
+        """The features; their constants are those of windows that are learned from, as the leader has them.
+
+        A model to start from keeps the ones that its weights have learned with.
+        """
         if state is not None:
             return LogMel(MelSettings.from_dict(state.facts["mel"]))
+        if self._job.start is not None:
+            return self._job.start.log_mel()
         found: bytes | None = None
         if self._worker.team.is_leader:
             scored = np.concatenate([self._windows.scored[clip] for clip in self._fold.training_N])

@@ -289,6 +289,18 @@ def test_a_model_to_start_from_may_not_have_heard_who_is_tested(
     assert job.heard_through(0) == set(job.manifest.speakers)
 
 
+def test_a_model_to_start_from_hears_on_as_it_did(manifests: list[str], tmp_path: Path, cache: Path) -> None:
+    split = {"test_share": 0, "stopping_speakers": 0, "temperature_speakers": 0}
+    run(make_job(job_values(manifests, tmp_path / "start", cache, epochs=1, split=split)))
+    config = tmp_path / "start/config.json"
+    values = json.loads(config.read_text())
+    values["mel"] |= {"mean_db": -12.5, "std_db": 7.5}
+    config.write_text(json.dumps(values))
+    run(make_job(job_values(manifests, tmp_path / "m", cache, epochs=1, split=split, weights=str(tmp_path / "start"))))
+    mel = Artifact.load(str(tmp_path / "m")).config.mel
+    assert (mel.mean_db, mel.std_db) == (-12.5, 7.5)
+
+
 def test_what_a_model_knows_through_its_teacher_is_kept_with_it(
     manifests: list[str], tmp_path: Path, cache: Path
 ) -> None:
