@@ -145,7 +145,7 @@ class ScoreConfig(Settings):
     """Everything `ser score` can be told; configs/score.yaml shows every field with its default."""
 
     #: A bundled name, a folder, or s3://bucket/prefix.
-    model: str = "compact"
+    model: str = "whisper-bilstm"
     #: Which files of SOURCE count, relative to it; none: every audio suffix this program reads.
     glob: str | None = None
     #: One answer for the mix of all channels, or one for each channel.

@@ -50,10 +50,31 @@ def as_plain_user() -> list[str]:
     return _SETPRIV if os.geteuid() == 0 and shutil.which(_SETPRIV[0]) else []
 
 
-def start(*arguments: str | Path, cwd: Path = ROOT, before: Sequence[str] = (), **extra: str) -> subprocess.Popen[str]:
-    """Start `ser` in a session of its own, which ends with the test; `before` is a command that starts it."""
+def with_quick_model(arguments: Sequence[str | Path]) -> list[str]:
+    """The words of a command; where a model is needed and none is named, the quickest that is bundled.
+
+    What these tests look at is the program, whichever model it runs; the default is a large one.
+    """
+    words = [str(argument) for argument in arguments]
+    needs_model = words[:1] in (["score"], ["predict"]) or (words[:1] == ["submit"] and "score" in words)
+    return [*words, "--model", "compact"] if needs_model and not {"--model", "--config"} & {*words} else words
+
+
+def start(
+    *arguments: str | Path, cwd: Path = ROOT, before: Sequence[str] = (), as_typed: bool = False, **extra: str
+) -> subprocess.Popen[str]:
+    """Start `ser` in a session of its own, which ends with the test.
+
+    Args:
+        arguments: of `ser`.
+        cwd: where it runs.
+        before: a command that starts it.
+        as_typed: whether it gets these arguments and no other.
+        extra: environment variables.
+    """
+    words = [str(argument) for argument in arguments] if as_typed else with_quick_model(arguments)
     return launch(
-        [*before, *SER, *map(str, arguments)],
+        [*before, *SER, *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -72,10 +93,11 @@ def finish(process: subprocess.Popen[str], timeout: float = 240) -> Answer:
 
 
 def ser(
-    *arguments: str | Path, timeout: float = 240, cwd: Path = ROOT, before: Sequence[str] = (), **extra: str
-) -> Answer:
-    """Run `ser` to its end."""
-    return finish(start(*arguments, cwd=cwd, before=before, **extra), timeout)
+    *arguments: str | Path, timeout: float = 240, cwd: Path = ROOT, before: Sequence[str] = (), as_typed: bool = False,
+    **extra: str,
+) -> Answer:  # fmt: skip
+    """Run `ser` to its end; as `start`."""
+    return finish(start(*arguments, cwd=cwd, before=before, as_typed=as_typed, **extra), timeout)
 
 
 def ser_here(*arguments: str | Path, **extra: str) -> Answer:
@@ -88,7 +110,7 @@ def ser_here(*arguments: str | Path, **extra: str) -> Answer:
             patch.setenv(name, value)
         patch.chdir(ROOT)
         patch.setattr("cluster.session.connect", _start_no_ray)
-        code = run([*map(str, arguments)])
+        code = run(with_quick_model(arguments))
     return Answer(code, out.getvalue(), err.getvalue())
 
 

@@ -13,6 +13,7 @@ from safetensors.torch import load, load_file, save_file
 
 from ser_core.artifact import CARD_FILE, WEIGHTS_FILE, Artifact, bundled_names, read_config
 from ser_core.artifact_config import CONFIG_FILE, FORMAT_NUMBER
+from ser_core.config import ScoreConfig
 from ser_core.errors import ArtifactError
 from ser_core.predictor import Predictor
 from tests.conftest import S3Server
@@ -109,23 +110,33 @@ def test_an_artifact_holds_no_layer_that_is_not_used() -> None:
 
 
 def test_the_default_is_bundled() -> None:
-    assert "compact" in bundled_names()
-    artifact = Artifact.load("compact")
-    assert len(artifact.weights) < 8_000_000
+    assert ScoreConfig().model in bundled_names()
+
+
+@pytest.mark.parametrize(("name", "max_bytes"), [("compact", 8_000_000), ("whisper-bilstm", 40_000_000)])
+def test_what_is_bundled_is_small_and_says_what_it_is(name: str, max_bytes: int) -> None:
+    artifact = Artifact.load(name)
+    assert artifact.config.name == name
+    assert len(artifact.weights) <= max_bytes
     assert artifact.config.licence
     assert artifact.config.licence in artifact.licence_text
-    assert artifact.card
+    card = " ".join(artifact.card.split())
+    said = (artifact.config.licence, f"({artifact.config.temperature})", "TESS", "unseen", "UAR", "Not good for")
+    assert [words for words in said if words not in card] == []
 
 
-def test_the_card_of_the_default_tells_the_figures_of_its_config() -> None:
+def test_the_card_of_whisper_bilstm_is_of_these_very_weights() -> None:
+    artifact = Artifact.load("whisper-bilstm")
+    assert artifact.identity in artifact.card
+
+
+def test_the_card_of_compact_tells_the_figures_of_its_config() -> None:
     artifact = Artifact.load("compact")
     figures = artifact.config.training["figures"]
     for name in ("unseen_actors", "unseen_corpus"):
         cells = f"{figures[name]['clips']} | {figures[name]['accuracy']:.1%} | {figures[name]['uar']:.1%}"
         assert cells in artifact.card
     assert figures["unseen_actors"]["accuracy"] > 0.5
-    assert f"({artifact.config.temperature})" in artifact.card
-    assert artifact.config.licence in artifact.card
 
 
 def test_names_are_listed_without_torch() -> None:
