@@ -12,11 +12,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from ser_core import effects
 from ser_core.config import Settings, require
 
-_PURPOSES = ("waveform", "mel", "mixup")
+_PURPOSES = ("waveform", "mel", "mixup", "tempo")
 #: What `random_window` draws, in this order.
 _DRAWS = (
     "speed_if", "speed", "overhang_if", "start", "reverberation_if", "rt60", "direct", "noise_if", "snr", "colour",
@@ -58,6 +59,9 @@ class AugmentSettings(Settings):
     #: Louder or quieter by up to so much.
     gain_db: float = 6.0
     gain_probability: float = 0.5
+    #: Tempo, and not pitch, is changed: by up to this share faster, or as much slower (1: from half to twice as fast).
+    tempo: float = 0.0
+    tempo_probability: float = 1.0
     #: SpecAugment (Park et al. 2019, arXiv 1904.08779): number of masks of each kind, and the widest of each.
     num_masks: int = 2
     max_masked_mels: int = 12
@@ -77,7 +81,9 @@ class AugmentSettings(Settings):
         for name in ("speed", "overhang"):
             value = getattr(self, name)
             require(0 <= value < 1, f"augmentation: {name} must be 0 to less than 1, not {value:g}")
-        for name in ("tilt_db", "gain_db", "num_masks", "max_masked_mels", "max_masked_frames", "max_noise_colour"):
+        for name in (
+            "tilt_db", "gain_db", "tempo", "num_masks", "max_masked_mels", "max_masked_frames", "max_noise_colour",
+        ):  # fmt: skip
             value = getattr(self, name)
             require(value >= 0, f"augmentation: {name} must be 0 or more, not {value:g}")
         for name in ("min_rt60_seconds", "mixup_alpha"):
@@ -97,18 +103,20 @@ class AugmentSettings(Settings):
 
     @property
     def changes_mel(self) -> bool:
-        """Whether bands or spans of time are ever blanked."""
-        return bool(self.num_masks and self.mask_probability)
+        """Whether the log-mel is ever stretched, or bands or spans of time blanked."""
+        return bool((self.num_masks and self.mask_probability) or (self.tempo and self.tempo_probability))
 
 
 #: Windows are cut at random places and nothing else happens to them.
 OFF = AugmentSettings(
     speed=0, overhang=0, reverberation_probability=0, noise_probability=0, tilt_db=0, low_rate_probability=0,
-    telephone_probability=0, gain_db=0, num_masks=0, mixup_probability=0,
+    telephone_probability=0, gain_db=0, tempo=0, num_masks=0, mixup_probability=0,
 )  # fmt: skip
 
 
-def generator(seed: int, epoch: int, sample: int, purpose: Literal["waveform", "mel", "mixup"]) -> np.random.Generator:
+def generator(
+    seed: int, epoch: int, sample: int, purpose: Literal["waveform", "mel", "mixup", "tempo"]
+) -> np.random.Generator:
     """The generator of one sample in one epoch: the same on whatever machine and in whatever batch it comes up."""
     return np.random.default_rng((seed, epoch, sample, _PURPOSES.index(purpose)))
 
@@ -177,6 +185,20 @@ class _Draws:
 
     def generator(self, name: str) -> np.random.Generator:
         return np.random.default_rng(self._seeds[name])
+
+
+def change_tempo(mel_FT: Tensor, settings: AugmentSettings, rng: np.random.Generator) -> None:
+    """Stretch a log-mel over time or squeeze it, in place: frames between frames; what is free after it is silent."""
+    happens, share = rng.random(2).tolist()
+    if not settings.tempo or happens >= settings.tempo_probability:
+        return
+    num_frames = mel_FT.shape[1]
+    factor = (1 + settings.tempo) ** (2 * share - 1)
+    num_heard = min(num_frames, max(1, round(num_frames / factor)))
+    used = min(num_frames, max(1, round(num_heard * factor)))
+    heard_FT = interpolate(mel_FT[None, :, :used], num_heard, mode="linear", align_corners=True)[0]
+    mel_FT[:, num_heard:] = mel_FT.min()
+    mel_FT[:, :num_heard] = heard_FT
 
 
 def mask_bands(mel_FT: Tensor, settings: AugmentSettings, rng: np.random.Generator) -> None:

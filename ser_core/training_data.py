@@ -208,7 +208,10 @@ class _BatchMaker:
             mel_BFT = hearing.kept_mel(self._data.kept[loaded])
         if self.config.augmentation.changes_mel:
             for mel_FT, place in zip(mel_BFT, place_B.tolist(), strict=True):
-                rng = augment.generator(self._epoch.seed, self._epoch.number, place, "mel")
+                seed, epoch = self._epoch.seed, self._epoch.number
+                rng = augment.generator(seed, epoch, place, "tempo")
+                augment.change_tempo(mel_FT, self.config.augmentation, rng)
+                rng = augment.generator(seed, epoch, place, "mel")
                 augment.mask_bands(mel_FT, self.config.augmentation, rng)
         return hearing.encode(mel_BFT)
 

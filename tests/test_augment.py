@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ser_core import effects
-from ser_core.augment import OFF, AugmentSettings, generator, mask_bands, mixup_pair, random_window
+from ser_core.augment import OFF, AugmentSettings, change_tempo, generator, mask_bands, mixup_pair, random_window
 from ser_core.errors import UsageError
 from tests.audio_factory import speech
 
@@ -60,6 +60,42 @@ def test_speed_changes_pitch_within_its_bounds() -> None:
     assert 1_060 < max(pitches) <= 1_101
 
 
+def test_tempo_is_changed_within_its_bounds_and_pitch_is_not() -> None:
+    settings, factors = dataclasses.replace(OFF, tempo=1.0), []
+    for seed in range(200):
+        # A pulse in band 3 at frame 40 of 100.
+        mel = torch.zeros(8, 100)
+        mel[3, 40] = 1.0
+        change_tempo(mel, settings, rng(seed))
+        assert mel.shape == (8, 100)
+        assert not mel[[0, 1, 2, 4, 5, 6, 7]].any()
+        factors.append(40 / max(int(mel[3].argmax()), 1))
+    assert 0.48 <= min(factors) < 0.55
+    assert 1.8 < max(factors) <= 2.1
+
+
+def test_what_a_faster_tempo_leaves_free_is_silent() -> None:
+    mel = torch.arange(100.0).expand(4, 100).clone()
+    for seed in range(20):
+        stretched = mel.clone()
+        change_tempo(stretched, dataclasses.replace(OFF, tempo=1.0), rng(seed))
+        if stretched[0, -1] == 0:
+            heard = int((stretched[0] > 0).sum()) + 1
+            assert 50 <= heard < 100
+            assert stretched[0, heard - 1] == 99
+            break
+    else:
+        pytest.fail("never faster")
+
+
+def test_without_tempo_a_log_mel_stays_as_it_is() -> None:
+    mel = torch.randn(4, 100, generator=torch.manual_seed(0))
+    for settings in (OFF, dataclasses.replace(OFF, tempo=1.0, tempo_probability=0.0)):
+        same = mel.clone()
+        change_tempo(same, settings, rng())
+        assert torch.equal(same, mel)
+
+
 def test_what_is_padded_stays_zero() -> None:
     everything = dataclasses.replace(AugmentSettings(), **dict.fromkeys(_probabilities(), 1.0), speed=0.0)
     for seed in range(5):
@@ -104,6 +140,7 @@ def test_off_changes_nothing() -> None:
     assert not OFF.changes_waveform
     assert not OFF.changes_mel
     assert dataclasses.replace(OFF, num_masks=1).changes_mel
+    assert dataclasses.replace(OFF, tempo=0.5).changes_mel
     assert not AugmentSettings(num_masks=1, mask_probability=0).changes_mel
     assert not dataclasses.replace(OFF, speed=0.1, speed_probability=0).changes_waveform
 
