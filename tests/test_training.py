@@ -98,7 +98,14 @@ def test_learnable_emotions_are_learned_for_unseen_speakers(manifests: list[str]
 #: Everything that draws at random, or that the state holds.
 EVERYTHING = {
     "architecture_settings": {"width": 16, "lstm_units": 8, "dropout": 0.3},
-    "augmentation": {"speed": 0.1, "overhang": 0.15, "num_masks": 1, "gain_db": 6.0, "mixup_probability": 0.5},
+    "augmentation": {
+        "speed": 0.1,
+        "overhang": 0.15,
+        "tempo": 0.5,
+        "num_masks": 1,
+        "gain_db": 6.0,
+        "mixup_probability": 0.5,
+    },
     "sampling": "balanced",
     "class_weighting": "balanced",
     "mask_absent_labels": True,
