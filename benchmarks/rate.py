@@ -35,12 +35,9 @@ def untrained(architecture: str) -> tuple[Artifact, int]:
         mel=mel,
         window_seconds=WINDOW_SECONDS,
         labels=LABELS,
-        temperature=1.0,
-        weights_dtype="fp32",
-        licence="none",
         training={},
     )
-    artifact = Artifact.of_model(config, model, LogMel(mel), card="", licence_text="")
+    artifact = Artifact.of_model(config, model, LogMel(mel))
     return artifact, sum(value.numel() for value in model.parameters())
 
 
@@ -62,9 +59,7 @@ def rates(artifact: Artifact, batch_size: int, options: argparse.Namespace) -> t
     pcm_BS = torch.from_numpy(np.random.default_rng(0).standard_normal((batch_size, num_samples), np.float32))
     pcm_BS = pcm_BS.to(options.device)
     mel_BFT = log_mel(pcm_BS).cpu().numpy()
-    predictor = Predictor(
-        artifact, device=options.device, precision=options.precision, batch_size=batch_size, num_threads=options.threads
-    )
+    predictor = Predictor(artifact, device=options.device, precision=options.precision, batch_size=batch_size)
     features = rate(batch_size, lambda: log_mel(pcm_BS).cpu())
     return features, rate(batch_size, lambda: predictor.predict(mel_BFT))
 

@@ -7,7 +7,7 @@ depend on the settings: whatever is switched off, the rest stays as it is.
 """
 
 import dataclasses
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,9 @@ from torch.nn.functional import interpolate
 from ser_core import effects
 from ser_core.config import Settings, require
 
-_PURPOSES = ("waveform", "mel", "mixup", "tempo")
+#: Of a generator: each has numbers of its own.
+Purpose = Literal["waveform", "mel", "mixup", "tempo"]
+_PURPOSES = get_args(Purpose)
 #: What `random_window` draws, in this order.
 _DRAWS = (
     "speed_if", "speed", "overhang_if", "start", "reverberation_if", "rt60", "direct", "noise_if", "snr", "colour",
@@ -114,9 +116,7 @@ OFF = AugmentSettings(
 )  # fmt: skip
 
 
-def generator(
-    seed: int, epoch: int, sample: int, purpose: Literal["waveform", "mel", "mixup", "tempo"]
-) -> np.random.Generator:
+def generator(seed: int, epoch: int, sample: int, purpose: Purpose) -> np.random.Generator:
     """The generator of one sample in one epoch: the same on whatever machine and in whatever batch it comes up."""
     return np.random.default_rng((seed, epoch, sample, _PURPOSES.index(purpose)))
 
@@ -190,7 +190,7 @@ class _Draws:
 def change_tempo(mel_FT: Tensor, settings: AugmentSettings, rng: np.random.Generator) -> None:
     """Stretch a log-mel over time or squeeze it, in place: frames between frames; what is free after it is silent."""
     happens, share = rng.random(2).tolist()
-    if not settings.tempo or happens >= settings.tempo_probability:
+    if happens >= settings.tempo_probability:
         return
     num_frames = mel_FT.shape[1]
     factor = (1 + settings.tempo) ** (2 * share - 1)

@@ -159,10 +159,13 @@ class _BatchMaker:
         own_B, mixed_M = self._mine(places)
         return np.concatenate([own_B, self._epoch.partner_P[own_B[mixed_M]]])
 
+    def _generator(self, place: int, purpose: augment.Purpose) -> np.random.Generator:
+        return augment.generator(self._epoch.seed, self._epoch.number, place, purpose)
+
     def load(self, places: Numbers) -> npt.NDArray[Any]:
         """Windows' samples, or the numbers of kept windows."""
         place_B = self._heard(places)
-        rngs = [augment.generator(self._epoch.seed, self._epoch.number, int(place), "waveform") for place in place_B]
+        rngs = [self._generator(place, "waveform") for place in place_B.tolist()]
         windows, waveforms = self._data.windows, self._data.waveforms
         pairs = zip(self._clips(place_B).tolist(), rngs, strict=True)
         if not self._data.changes_waveform:
@@ -206,13 +209,12 @@ class _BatchMaker:
             return hearing.encoded(self._data.kept[loaded])
         else:
             mel_BFT = hearing.kept_mel(self._data.kept[loaded])
-        if self.config.augmentation.changes_mel:
+        settings = self.config.augmentation
+        if settings.changes_mel:
             for mel_FT, place in zip(mel_BFT, place_B.tolist(), strict=True):
-                seed, epoch = self._epoch.seed, self._epoch.number
-                rng = augment.generator(seed, epoch, place, "tempo")
-                augment.change_tempo(mel_FT, self.config.augmentation, rng)
-                rng = augment.generator(seed, epoch, place, "mel")
-                augment.mask_bands(mel_FT, self.config.augmentation, rng)
+                if settings.tempo:
+                    augment.change_tempo(mel_FT, settings, self._generator(place, "tempo"))
+                augment.mask_bands(mel_FT, settings, self._generator(place, "mel"))
         return hearing.encode(mel_BFT)
 
     def _taught(self, place_B: Numbers, loaded: npt.NDArray[Any]) -> Tensor | None:
