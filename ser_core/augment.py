@@ -194,9 +194,8 @@ def change_tempo(mel_FT: Tensor, settings: AugmentSettings, rng: np.random.Gener
         return
     num_frames = mel_FT.shape[1]
     factor = (1 + settings.tempo) ** (2 * share - 1)
-    num_heard = min(num_frames, max(1, round(num_frames / factor)))
-    used = min(num_frames, max(1, round(num_heard * factor)))
-    heard_FT = interpolate(mel_FT[None, :, :used], num_heard, mode="linear", align_corners=True)[0]
+    num_used, num_heard = (max(1, round(num_frames * min(1.0, part))) for part in (factor, 1 / factor))
+    heard_FT = interpolate(mel_FT[None, :, :num_used], num_heard, mode="linear", align_corners=True)[0]
     mel_FT[:, num_heard:] = mel_FT.min()
     mel_FT[:, :num_heard] = heard_FT
 

@@ -75,17 +75,16 @@ def test_tempo_is_changed_within_its_bounds_and_pitch_is_not() -> None:
 
 
 def test_what_a_faster_tempo_leaves_free_is_silent() -> None:
-    mel = torch.arange(100.0).expand(4, 100).clone()
-    for seed in range(20):
-        stretched = mel.clone()
-        change_tempo(stretched, dataclasses.replace(OFF, tempo=1.0), rng(seed))
-        if stretched[0, -1] == 0:
-            heard = int((stretched[0] > 0).sum()) + 1
-            assert 50 <= heard < 100
-            assert stretched[0, heard - 1] == 99
-            break
-    else:
-        pytest.fail("never faster")
+    mels = torch.arange(100.0).repeat(20, 4, 1)
+    for seed, mel in enumerate(mels):
+        change_tempo(mel, dataclasses.replace(OFF, tempo=1.0), rng(seed))
+    faster = [mel for mel in mels if mel[0, -1] == 0]
+    assert faster
+    for mel in faster:
+        heard = int((mel[0] > 0).sum()) + 1
+        assert 50 <= heard < 100
+        assert mel[0, heard - 1] == 99
+        assert not mel[:, heard:].any()
 
 
 def test_without_tempo_a_log_mel_stays_as_it_is() -> None:
