@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from ser_core.artifact import Artifact
-from ser_core.config import MelSettings
+from ser_core.config import MelSettings, ResolvedPrecision
 from ser_core.errors import UsageError
 from ser_core.features import LogMel
 from ser_core.models.base import SpeechModel
 
 Floats = npt.NDArray[Any]
 #: Of what is kept; another one when the code that computes it gives something else.
-_FORMAT = 2
+_FORMAT = 3
 
 
 class Hearing:
@@ -30,7 +30,16 @@ class Hearing:
     What is kept of a window is its log-mel before `mean_db` and `std_db`, or what the frozen layers give, as float16.
     """
 
-    def __init__(self, model: SpeechModel, log_mel: LogMel, device: torch.device, *, keeps_encoded: bool) -> None:
+    def __init__(
+        self,
+        model: SpeechModel,
+        log_mel: LogMel,
+        device: torch.device,
+        *,
+        keeps_encoded: bool,
+        precision: ResolvedPrecision = "fp32",
+    ) -> None:
+        """Take over a model that is on the device already; `precision` is that of its frozen layers."""
         self._model = model
         self._log_mel = log_mel.to(device)
         raw = log_mel.settings
@@ -38,6 +47,7 @@ class Hearing:
             raw = dataclasses.replace(raw, mean_db=0.0, std_db=1.0)
         self._raw_mel = LogMel(raw, log_mel.filterbank_FK).to(device)
         self._device = device
+        self._precision = precision
         self.keeps_encoded = keeps_encoded and model.has_frozen_layers
 
     @property
@@ -50,7 +60,7 @@ class Hearing:
             for name, parameter in sorted(self._model.named_parameters()):
                 if not parameter.requires_grad:
                     digest.update(name.encode() + parameter.detach().cpu().contiguous().numpy().tobytes())
-            parts += [digest.hexdigest(), self._model.encoding_key]
+            parts += [digest.hexdigest(), self._model.encoding_key, self._precision]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
     @torch.no_grad()
@@ -60,7 +70,7 @@ class Hearing:
         if not self.keeps_encoded:
             return self._raw_mel(pcm).cpu().numpy()  # type: ignore[no-any-return]
         self._model.eval()
-        return self._model.encode_frozen(self._log_mel(pcm)).half().cpu().numpy()
+        return self.encode(self._log_mel(pcm)).half().cpu().numpy()
 
     @torch.no_grad()
     def mel(self, pcm_BS: Floats) -> Tensor:
@@ -84,7 +94,8 @@ class Hearing:
 
     def encode(self, mel_BFT: Tensor) -> Tensor:
         """What `forward_encoded` takes."""
-        return self._model.encode_frozen(mel_BFT)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision == "bf16"):
+            return self._model.encode_frozen(mel_BFT)
 
 
 class Teachers:

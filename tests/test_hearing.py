@@ -78,3 +78,15 @@ def test_a_teacher_must_speak_of_the_same_labels_and_sounds() -> None:
         check_teacher(tiny_artifact(), LABELS[:2], MelSettings())
     with pytest.raises(UsageError, match="16000 Hz, not 8000"):
         check_teacher(tiny_artifact(), LABELS, dataclasses.replace(MelSettings(), sample_rate_hz=8_000, f_max_hz=4_000))
+
+
+def test_frozen_layers_are_computed_in_the_precision_of_the_training() -> None:
+    torch.manual_seed(0)
+    model, log_mel = build("whisper-bilstm", SMALL, 80, 3), LogMel(default_mel("whisper-bilstm"))
+    exact = Hearing(model, log_mel, CPU, keeps_encoded=True)
+    rounded = Hearing(model, log_mel, CPU, keeps_encoded=True, precision="bf16")
+    assert exact.key != rounded.key
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = model.encode_frozen(log_mel(torch.from_numpy(PCM)))
+    assert torch.equal(rounded.encoded(rounded.keep(PCM)), expected.half())
+    assert (rounded.encoded(rounded.keep(PCM)) - exact.encoded(exact.keep(PCM))).abs().max() > 1e-4

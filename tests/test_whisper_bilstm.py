@@ -106,8 +106,8 @@ def test_what_is_frozen_does_not_matter_to_the_answer(frozen: int, first_mixed: 
         torch.testing.assert_close(frozen_model.forward_encoded(kept), expected, rtol=0, atol=1e-6)
         if frozen:
             torch.testing.assert_close(frozen_model.forward_encoded(kept.half()), expected, rtol=0, atol=5e-3)
-            # Only what is mixed or read on is kept, and how loud each step is.
-            assert kept.shape == (4, 1 + frozen - min(frozen, first_mixed), 20, 17)
+            # Only what is mixed or read on is kept, how loud each step is, and whether it is heard.
+            assert kept.shape == (4, 1 + frozen - min(frozen, first_mixed), 20, 18)
 
 
 @pytest.mark.parametrize(("frozen", "learning"), [(0, {"conv1", "conv2", "0", "1", "2"}), (2, {"2"}), (3, set())])
@@ -184,7 +184,7 @@ def test_the_lstm_is_left_out_of_some_windows_in_training_alone() -> None:
 
 def statistics_of(model: WhisperBilstm, mel_BFT: torch.Tensor, layers_BLSH: torch.Tensor) -> torch.Tensor:
     """The plain statistics of layers, (B, L, 2H), as the head standardises them at first: not at all."""
-    loudness_BS = model.encode_frozen(mel_BFT)[:, 0, :, -1]
+    loudness_BS = model.encode_frozen(mel_BFT)[:, 0, :, -2]
     plain_BP = model._statistics(layers_BLSH, layers_BLSH[:, 0], model._speech(loudness_BS))
     return plain_BP.unflatten(1, (layers_BLSH.shape[1], -1))
 
@@ -203,6 +203,38 @@ def test_statistics_are_of_speech_alone() -> None:
     torch.testing.assert_close(statistics_of(whole, mel_BFT, layers_BLSH), everything, rtol=0, atol=1e-4)
     # Silence is speech where there is nothing else.
     torch.testing.assert_close(statistics_of(model, 0 * mel_BFT, layers_BLSH), everything, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("frozen", [0, 2, 3])
+@pytest.mark.parametrize("speech_range_db", [0.0, 40.0])
+def test_padding_is_not_heard(frozen: int, speech_range_db: float) -> None:
+    model = tiny(frozen_layers=frozen, speech_range_db=speech_range_db)
+    with torch.no_grad():
+        # Past a window's end the convolutions see 0: padding is to be the same to them, and to their second one.
+        model.encoder.conv1.bias.zero_()
+        for classify in model.classifiers:
+            # The BiLSTM hears that a window goes on.
+            classify[1].weight[:, :24] = 0
+        clip_BFT = 2 * torch.rand(4, NUM_MELS, 30)
+        clip_BFT[:, :, 29] = 2
+        padded_BFT = torch.nn.functional.pad(clip_BFT, (0, 50))
+        torch.testing.assert_close(model(padded_BFT), model(clip_BFT), rtol=0, atol=1e-6)
+        # What is quiet in the midst of a window is no padding.
+        padded_BFT[:, :, 79] = 2
+        assert (model(padded_BFT) - model(clip_BFT)).abs().max() > 1e-3
+
+
+def test_clips_of_unlike_lengths_can_be_mixed() -> None:
+    model = tiny(frozen_layers=3)
+    mel_BFT = 2 * torch.rand(2, NUM_MELS, 40)
+    mel_BFT[1, :, 20:] = 0
+    longer, shorter = model.encode_frozen(mel_BFT)
+    assert not shorter[:, 10:].any()
+    mixed = 0.25 * longer + 0.75 * shorter
+    torch.testing.assert_close(mixed[:, 10:], 0.25 * longer[:, 10:], rtol=0, atol=0)
+    with torch.no_grad():
+        assert model.forward_encoded(mixed[None]).isfinite().all()
+        assert model(torch.full((1, NUM_MELS, 40), -2.5)).isfinite().all()
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,8 @@ _PREFIXES = ("model.encoder.", "encoder.")
 _POSITION_TOLERANCE = 1e-3
 #: Whisper's log-mel is log10 of power / 4.
 _DB_PER_UNIT = 40.0
+#: Whisper's log-mel goes no lower than 2 below its highest value; a little less, for rounding.
+_FLOOR = 1.99
 #: How softly a step begins to count as speech: a hard step would turn rounding into another answer.
 _SPEECH_EDGE_DB = 2.0
 
@@ -84,8 +86,8 @@ class WhisperBilstm(SpeechModel):
     """Encoder -> softmax mix of normed layers -> BiLSTM -> attention pooling, and plain statistics -> classifiers.
 
     The statistics are what keeps a frozen encoder's generality: they are all that a linear classifier needs. Their
-    scales differ as much as the layers' do, so they are standardised. Silence is left out of them: how much of it there
-    is, and of what kind, tells corpora apart and not emotions.
+    scales differ as much as the layers' do, so they are standardised. Padding is left out of them, and silence may be:
+    how much of it there is, and of what kind, tells corpora apart and not emotions.
     """
 
     def __init__(self, settings: WhisperBilstmSettings, num_mels: int, num_labels: int) -> None:
@@ -126,50 +128,57 @@ class WhisperBilstm(SpeechModel):
         return min(self._settings.first_mixed_layer, self._settings.frozen_layers)
 
     def encode_frozen(self, mel_BFT: Tensor) -> Tensor:
-        """The frozen layers that are still needed, (B, L, S, H + 1): those that are mixed, and the last one.
+        """The frozen layers that are still needed, (B, L, S, H + 2): those that are mixed, and the last one.
 
-        Last of the features is how loud the step is.
+        Last of the features are how loud the step is, and 1 if it is heard; all are 0 where it is padding, so that
+        clips of unlike lengths can be mixed.
         """
         if not self.has_frozen_layers:
             return mel_BFT
         with torch.no_grad():
-            layers = self._run([self.encoder.embed(mel_BFT)], 0, self._settings.frozen_layers)
+            loudness_BS = _loudness(mel_BFT)
+            heard_BS = _is_heard(loudness_BS)
+            layers = self._run([self.encoder.embed(mel_BFT)], heard_BS, 0, self._settings.frozen_layers)
             kept_BLSH = torch.stack(layers[self._first_kept :], dim=1)
-            loudness_BS = _loudness(mel_BFT).to(kept_BLSH.dtype)
-            return torch.cat([kept_BLSH, loudness_BS[:, None, :, None].expand(*kept_BLSH.shape[:3], 1)], dim=3)
+            facts_BS2 = torch.stack([loudness_BS, torch.ones_like(loudness_BS)], dim=2).to(kept_BLSH.dtype)
+            facts_BLS2 = facts_BS2[:, None].expand(*kept_BLSH.shape[:3], 2)
+            return torch.cat([kept_BLSH, facts_BLS2], dim=3) * heard_BS[:, None, :, None]
 
     def forward_encoded(self, encoded: Tensor) -> Tensor:
         """Logits (B, C) from what `encode_frozen` gave, float16 or as it came; in training (B, K, C)."""
         settings = self._settings
         if self.has_frozen_layers:
             kept_BLSH = encoded.float() if encoded.dtype == torch.float16 else encoded
-            loudness_BS = kept_BLSH[:, 0, :, -1]
-            first, layers = self._first_kept, list(kept_BLSH[..., :-1].unbind(dim=1))
+            loudness_BS, heard_BS = kept_BLSH[:, 0, :, -2:].unbind(dim=2)
+            first, layers = self._first_kept, list(kept_BLSH[..., :-2].unbind(dim=1))
         else:
             first, layers, loudness_BS = 0, [self.encoder.embed(encoded)], _loudness(encoded)
-        layers = self._run(layers, settings.frozen_layers, settings.num_layers)
-        return self._head(torch.stack(layers[settings.first_mixed_layer - first :], dim=1), loudness_BS)
+            heard_BS = _is_heard(loudness_BS).to(loudness_BS.dtype)
+        layers = self._run(layers, heard_BS > 0, settings.frozen_layers, settings.num_layers)
+        return self._head(torch.stack(layers[settings.first_mixed_layer - first :], dim=1), loudness_BS, heard_BS)
 
-    def _run(self, layers: list[Tensor], start: int, end: int) -> list[Tensor]:
+    def _run(self, layers: list[Tensor], is_heard_BS: Tensor, start: int, end: int) -> list[Tensor]:
         """`layers`, and after them what the blocks from `start` to `end` make of the last one."""
         layers = list(layers)
         for block in self.encoder.layers[start:end]:
-            layers.append(block(layers[-1]))
+            layers.append(block(layers[-1], is_heard_BS))
         return layers
 
-    def _head(self, layers_BLSH: Tensor, loudness_BS: Tensor) -> Tensor:
+    def _head(self, layers_BLSH: Tensor, loudness_BS: Tensor, heard_BS: Tensor) -> Tensor:
         # Their scales differ tenfold.
         layers_BLSH = layer_norm(layers_BLSH, layers_BLSH.shape[3:])
-        mix_BSH = (layers_BLSH * self.mix_L.softmax(dim=0)[:, None, None]).sum(dim=1)
+        mix_BSH = (layers_BLSH * self.mix_L.softmax(dim=0)[:, None, None]).sum(dim=1) * (heard_BS > 0)[:, :, None]
         slower_BHS = avg_pool1d(mix_BSH.transpose(1, 2), self._settings.steps_per_lstm_step, ceil_mode=True)
         steps_BSH, _ = self.lstm(self.dropout(slower_BHS.transpose(1, 2)))
-        heard = attentive_statistics(steps_BSH, self.attention(steps_BSH))
+        unheard_BS = max_pool1d(heard_BS.float(), self._settings.steps_per_lstm_step, ceil_mode=True) == 0
+        scores_BS1 = self.attention(steps_BSH).masked_fill(unheard_BS[:, :, None], float("-inf"))
+        heard = attentive_statistics(steps_BSH, scores_BS1)
         if self._settings.pooling == "attention":
             heard = heard[:, : steps_BSH.shape[2]]
         if self.training:
             # Whole windows: dropout draws once for each.
             heard = heard * dropout(heard.new_ones(len(heard), 1), self._settings.lstm_drop_path)
-        plain = self._statistics(layers_BLSH, mix_BSH, self._speech(loudness_BS))
+        plain = self._statistics(layers_BLSH, mix_BSH, heard_BS * self._speech(loudness_BS))
         heard = torch.cat([heard, plain], dim=1)
         logits_BKC = torch.stack([classify(heard) for classify in self.classifiers], dim=1)
         # The mean of logits is that of log-probabilities, but for what cancels out.
@@ -239,6 +248,15 @@ def _loudness(mel_BFT: Tensor) -> Tensor:
     frames_B1T = mel_BFT.amax(dim=1, keepdim=True)
     steps_BS: Tensor = max_pool1d(frames_B1T, kernel_size=2, stride=2, ceil_mode=True).squeeze(1)
     return steps_BS
+
+
+def _is_heard(loudness_BS: Tensor) -> Tensor:
+    """Whether a step is audio (B, S): those after the last one that rises above the floor are the window's padding.
+
+    Silence to the very end is taken for padding, too. A window that is silent as a whole is heard.
+    """
+    is_loud_BS = loudness_BS > loudness_BS.amax(dim=1, keepdim=True) - _FLOOR
+    return is_loud_BS.flip(1).cummax(dim=1).values.flip(1)
 
 
 def _encoder_tensors(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -51,8 +51,9 @@ class _Block(nn.Module):
         self.fc1 = nn.Linear(width, mlp_width)
         self.fc2 = nn.Linear(mlp_width, width)
 
-    def forward(self, steps_BSH: Tensor) -> Tensor:
-        steps_BSH = steps_BSH + self.self_attn(self.self_attn_layer_norm(steps_BSH))
+    def forward(self, steps_BSH: Tensor, is_heard_BS: Tensor | None = None) -> Tensor:
+        """The next layer; steps that are not heard are attended to by none, and what they become is meaningless."""
+        steps_BSH = steps_BSH + self.self_attn(self.self_attn_layer_norm(steps_BSH), is_heard_BS)
         mlp_BSH: Tensor = self.fc2(gelu(self.fc1(self.final_layer_norm(steps_BSH))))
         return steps_BSH + mlp_BSH
 
@@ -67,11 +68,12 @@ class _SelfAttention(nn.Module):
         self.v_proj = nn.Linear(width, width)
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, steps_BSH: Tensor) -> Tensor:
+    def forward(self, steps_BSH: Tensor, is_heard_BS: Tensor | None) -> Tensor:
         query, key, value = (
             project(steps_BSH).unflatten(2, (self._num_heads, -1)).transpose(1, 2)
             for project in (self.q_proj, self.k_proj, self.v_proj)
         )
-        heard_BNSD = scaled_dot_product_attention(query, key, value)
+        mask_B11S = None if is_heard_BS is None else is_heard_BS[:, None, None]
+        heard_BNSD = scaled_dot_product_attention(query, key, value, mask_B11S)
         out_BSH: Tensor = self.out_proj(heard_BNSD.transpose(1, 2).flatten(2))
         return out_BSH
