@@ -33,8 +33,9 @@ from ser_core.team import ALONE
 from ser_core.train_config import TrainConfig
 from ser_core.training_events import EpochDone, Event
 from ser_core.training_folder import TrainingFolder
+from ser_core.training_folds import write_pooled
 from ser_core.training_job import Job
-from ser_core.training_result import ANSWERS_FILE, is_complete, is_done, write_pooled
+from ser_core.training_result import ANSWERS_FILE, is_complete, is_done
 from ser_core.training_run import Worker, run_job
 
 BASE = "base"

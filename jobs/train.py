@@ -60,7 +60,8 @@ class _Command:
 
     def run(self) -> int:
         """Do it; returns the exit code."""
-        from ser_core.training_result import is_complete, write_pooled
+        from ser_core.training_folds import write_pooled
+        from ser_core.training_result import is_complete
 
         job, settings = self._checked_job()
         if not self._request.restart:

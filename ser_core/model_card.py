@@ -41,12 +41,21 @@ Made by `ser train`; every setting and version is in `config.json`.
 
 {_sets_table(split)}
 
-{_overlap(split)}The best epoch of {settings["epochs"]} was number {best}; the temperature is {config.temperature:g}.
+{_overlap(split)}The best epoch of {settings["epochs"]} was number {best}.
+The temperature is {config.temperature:g}{_fitted_to(settings, split)}.
 
 ## Measured
 
 {_figures(evaluation)}
 {_NOT_FOR}"""
+
+
+def _fitted_to(settings: dict[str, Any], split: dict[str, Any]) -> str:
+    """Of a temperature, where it is neither given nor fitted to a set of this fold."""
+    if settings["temperature"] is not None or split["sets"]["temperature"]["num_clips"]:
+        return ""
+    by_folds = settings["calibration"] == "folds" and settings["split"]["folds"] is not None
+    return ", fitted to what the other folds' models answered to those whom they had not heard" if by_folds else ""
 
 
 def _sets_table(split: dict[str, Any]) -> str:

@@ -15,6 +15,9 @@ from ser_core import augment
 from ser_core.augment import AugmentSettings
 
 Numbers = npt.NDArray[np.int64]
+Sampling = Literal["natural", "square_root", "balanced"]
+#: Of a stratum's clips, what its part of an epoch is proportional to.
+_POWERS = {"square_root": 0.5, "balanced": 0.0}
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Epoch:
 
 
 def plan_epoch(
-    seed: int, number: int, strata_G: Numbers, sampling: Literal["natural", "balanced"], batch_size: int,
+    seed: int, number: int, strata_G: Numbers, sampling: Sampling, batch_size: int,
     settings: AugmentSettings,
 ) -> Epoch:  # fmt: skip
     """An epoch over G clips, as many places.
@@ -41,13 +44,13 @@ def plan_epoch(
         seed: of the training.
         number: of the epoch.
         strata_G: what each clip is one of: an emotion of a corpus.
-        sampling: natural: each clip once; balanced: each stratum equally often.
+        sampling: natural: each clip once; balanced: each stratum equally often; square_root: as the root of its clips.
         batch_size: of a step, at most.
         settings: mixup's.
     """
     rng = np.random.default_rng((seed, number))
     num_clips = len(strata_G)
-    clip_P = rng.permutation(num_clips) if sampling == "natural" else _balanced(strata_G, rng)
+    clip_P = rng.permutation(num_clips) if sampling == "natural" else _drawn(strata_G, _POWERS[sampling], rng)
     pairs = [
         augment.mixup_pair(place, num_clips, settings, augment.generator(seed, number, place, "mixup"))
         for place in range(num_clips if settings.mixup_probability else 0)
@@ -61,10 +64,14 @@ def split_steps(num_places: int, batch_size: int) -> tuple[Numbers, ...]:
     return tuple(np.array_split(np.arange(num_places), -(-num_places // batch_size)))
 
 
-def _balanced(strata_G: Numbers, rng: np.random.Generator) -> Numbers:
-    """As many places as clips; every stratum has equally many, and of its clips none comes twice more than another."""
-    strata = rng.permutation(np.unique(strata_G))
-    counts = np.full(len(strata), len(strata_G) // len(strata)) + (np.arange(len(strata)) < len(strata_G) % len(strata))
+def _drawn(strata_G: Numbers, power: float, rng: np.random.Generator) -> Numbers:
+    """As many places as clips; a stratum of n has its part of n ** power, and of its clips none comes twice more."""
+    strata, sizes = np.unique(strata_G, return_counts=True)
+    order = rng.permutation(len(strata))
+    strata, parts = strata[order], sizes[order] ** power
+    wanted = len(strata_G) * parts / parts.sum()
+    counts = np.floor(wanted).astype(np.int64)
+    counts[np.argsort(counts - wanted, kind="stable")[: len(strata_G) - counts.sum()]] += 1
     chosen = []
     for stratum, count in zip(strata, counts, strict=True):
         clips = np.flatnonzero(strata_G == stratum)

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from ser_core.augment import AugmentSettings
 from ser_core.config import WINDOW_SECONDS_RANGE, Device, MelSettings, ResolvedPrecision, Settings, read_yaml
 from ser_core.errors import UsageError
+from ser_core.sampling import Sampling
 from ser_core.splits import SplitSettings
 
 #: What may change between two runs of one training: where and by how many it is done, not what comes out.
@@ -97,7 +98,8 @@ class TrainConfig(Settings):
     #: balanced: of the loss, every emotion has the same share.
     class_weighting: Literal["none", "balanced"] = "none"
     #: balanced: every emotion of every corpus is heard equally often; some clips then come twice in an epoch.
-    sampling: Literal["natural", "balanced"] = "natural"
+    #: square_root: half way there, as often as the root of its clips.
+    sampling: Sampling = "natural"
     #: A clip's loss leaves out the emotions that its corpus never has.
     mask_absent_labels: bool = False
     #: What is judged and kept is the weights' running average over steps, with this decay; 0: the weights themselves.
@@ -108,6 +110,9 @@ class TrainConfig(Settings):
     #: What the model's logits are divided by; None: fitted to the temperature set, or 1 where there is none. Where it
     #: is given nobody is held back for it: a model that is trained on everybody takes that of its recipe's folds.
     temperature: float | None = None
+    #: Whom it is fitted to. held_out: the temperature set. folds: where there are folds, nobody is held back, and each
+    #: one's is fitted to what the other folds' models answered to those whom they had not heard.
+    calibration: Literal["held_out", "folds"] = "held_out"
     #: How the model's weights are stored.
     weights_dtype: Literal["fp32", "fp16"] = "fp32"
     seed: int = 0

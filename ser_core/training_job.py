@@ -46,10 +46,16 @@ class Job:
     def folds(self) -> list[Fold]:
         """One, or as many as are asked for."""
         split = self.config.split
-        if self.config.temperature is not None:
-            # It is not fitted, so nobody is held back for it.
+        if self.config.temperature is not None or self.calibrates_by_folds:
+            # Nobody is held back for it.
             split = dataclasses.replace(split, temperature_speakers=0, temperature_share=0.0)
         return make_folds(self.manifest, split)
+
+    @property
+    def calibrates_by_folds(self) -> bool:
+        """Whether a fold's temperature comes from what the other folds answered."""
+        config = self.config
+        return config.calibration == "folds" and config.split.folds is not None and config.temperature is None
 
     @property
     def labels(self) -> tuple[str, ...]:

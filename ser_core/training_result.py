@@ -1,13 +1,12 @@
-"""What a training leaves: a model with its card, answers to the test clips, a report; of folds, all of them pooled.
+"""What a training leaves: a model with its card, answers to the test clips, a report.
 
-Shape letters: N clips of a set, G test clips of all folds, C labels.
+Shape letters: N clips of a set, C labels.
 """
 
 import dataclasses
 import io
 import json
 import platform
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,14 +28,13 @@ from ser_core.manifest import Manifest
 from ser_core.model_card import card_of
 from ser_core.model_folder import one_line_faults, write
 from ser_core.models.base import SpeechModel
-from ser_core.splits import Fold
 from ser_core.storage import Location
 from ser_core.training import Trained
 from ser_core.training_job import Job
 
 REPORT_FILE, ANSWERS_FILE = "report.json", "answers.parquet"
 _PACKAGES = ("ser", "torch", "numpy", "librosa", "soxr", "soundfile", "safetensors")
-_FIGURES = ("accuracy", "macro_f1", "uar", "ece")
+FIGURES = ("accuracy", "macro_f1", "uar", "ece")
 Floats = npt.NDArray[np.float64]
 
 
@@ -69,76 +67,69 @@ def write_fold(
     job: Job, number: int, model: SpeechModel, log_mel: LogMel, trained: Trained, answers: FoldAnswers
 ) -> None:
     """Write a fold's model, then its answers, then its report, which says that all is there."""
-    fold, folder = job.folds[number], job.fold_folder(number)
-    temperature = _fitted_temperature(job, fold, answers.temperature_NC)
-    speakers = _speakers(job, number)
+    fold = job.folds[number]
+    temperature = job.config.temperature or 1.0
+    if len(fold.temperature_N):
+        temperature = fitted_temperature(job, job.manifest.take(fold.temperature_N), answers.temperature_NC)
+    evaluation = _evaluation(job, number, answers.test_NC, temperature)
+    config = _artifact_config(job, number, log_mel, trained, temperature, evaluation)
+    artifact = Artifact.of_model(config, model, log_mel, licence_text=job.licence_text)
+    _save_fold(job, number, artifact, answers.test_NC, evaluation)
+
+
+def recalibrate_fold(job: Job, number: int, answer_NC: Floats, temperature: float) -> None:
+    """Give a fold's model another temperature, and write all of it anew.
+
+    Args:
+        job: whose fold is done.
+        number: of the fold.
+        answer_NC: the model's answers to the test clips, at temperature 1.
+        temperature: the new one.
+    """
+    artifact = Artifact.load(job.fold_folder(number).url)
+    evaluation = _evaluation(job, number, answer_NC, temperature)
+    figures = artifact.config.training["figures"] | _test_figures(evaluation)
+    training = artifact.config.training | {"figures": figures}
+    config = dataclasses.replace(artifact.config, temperature=temperature, training=training)
+    _save_fold(job, number, dataclasses.replace(artifact, config_json=config.to_json()), answer_NC, evaluation)
+
+
+def _evaluation(job: Job, number: int, answer_NC: Floats, temperature: float) -> dict[str, Any] | None:
+    """Of the test clips, where there are any."""
+    fold = job.folds[number]
     test = job.manifest.take(fold.test_N)
-    calibrated_NC = at_temperature(answers.test_NC, temperature)
-    evaluation: dict[str, Any] | None = None
-    if len(test):
-        heard = ModelSpeakers.of_training(speakers)
-        title = f"{_name(job)}: unseen clips, split by {fold.split}"
-        evaluation = evaluate_answers(
-            test, calibrated_NC, answers.test_NC, labels=_label_sets(job, test), heard=heard, title=title
-        ).to_dict()
-    config = _artifact_config(job, number, log_mel, trained, temperature, evaluation, speakers)
-    card = card_of(config, fold.to_dict(job.manifest), evaluation)
-    artifact = Artifact.of_model(config, model, log_mel, card=card, licence_text=job.licence_text)
+    if not len(test):
+        return None
+    heard = ModelSpeakers.of_training(_speakers(job, number))
+    title = f"{name_of(job)}: unseen clips, split by {fold.split}"
+    return evaluate_answers(
+        test, at_temperature(answer_NC, temperature), answer_NC, labels=label_sets(job, test), heard=heard, title=title
+    ).to_dict()
+
+
+def _save_fold(job: Job, number: int, artifact: Artifact, answer_NC: Floats, evaluation: dict[str, Any] | None) -> None:
+    fold, folder, config = job.folds[number], job.fold_folder(number), artifact.config
+    split = fold.to_dict(job.manifest)
+    artifact = dataclasses.replace(artifact, card=card_of(config, split, evaluation))
     with one_line_faults(folder, "written"):
         artifact.save(folder.url)
-    if len(test):
-        write(folder.join(ANSWERS_FILE), _answers_file(job, test, calibrated_NC, number, temperature))
+    if evaluation is not None:
+        write(folder.join(ANSWERS_FILE), _answers_file(job, number, answer_NC, config.temperature))
     report = {
         "run": job.run,
         "model": artifact.identity,
-        "split": fold.to_dict(job.manifest),
+        "split": split,
         "training": config.training,
-        "temperature": temperature,
+        "temperature": config.temperature,
         "test": evaluation,
     }
-    write(folder.join(REPORT_FILE), _json(report))
+    write(folder.join(REPORT_FILE), to_json(report))
 
 
-def write_pooled(job: Job) -> None:
-    """Pool the folds' answers, every clip answered by the model that was not trained on it, and report on them."""
-    tables = [pq.read_table(io.BytesIO(storage.read(job.fold_folder(number).join(ANSWERS_FILE))))
-              for number in range(len(job.folds))]  # fmt: skip
-    reports = [json.loads(storage.read(job.fold_folder(number).join(REPORT_FILE))) for number in range(len(job.folds))]
-    answers = pa.concat_tables(tables)
-    buffer = io.BytesIO()
-    pq.write_table(answers, buffer, compression="zstd")
-    write(job.folder.join(ANSWERS_FILE), buffer.getvalue())
-    answer_GC = np.stack([answers[f"p_{label}"].to_numpy() for label in job.labels], axis=1)
-    temperature_G = answers["temperature"].to_numpy()
-    uncalibrated_GC = np.concatenate(
-        [at_temperature(answer_GC[row : row + 1], 1 / temperature) for row, temperature in enumerate(temperature_G)]
-    )
-    overlap = any(fold.speakers_overlap for fold in job.folds)
-    heard = ModelSpeakers(training=tuple(sorted(set(job.manifest.speakers))) if overlap else ())
-    tested = Manifest(answers.select(job.manifest.table.column_names))
-    evaluation = evaluate_answers(
-        tested, answer_GC, uncalibrated_GC, labels=_label_sets(job, tested), heard=heard,
-        title=f"{_name(job)}: {len(job.folds)} folds by {job.config.split.split}, pooled",
-    )  # fmt: skip
-    by_fold = [report["test"]["overall"] for report in reports]
-    report = {
-        "run": job.run,
-        "folds": [{"split": one["split"], "temperature": one["temperature"], **overall}
-                  for one, overall in zip(reports, by_fold, strict=True)],
-        "over_folds": {name: _spread([one[name]["value"] for one in by_fold]) for name in _FIGURES},
-        "training": {"settings": job.config.recipe(), "manifest": _manifest_facts(job), "versions": _versions()},
-        "test": evaluation.to_dict(),
-    }  # fmt: skip
-    write(job.folder.join(REPORT_FILE), _json(report))
-
-
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    """Over folds: mean, and standard deviation (of a sample)."""
-    return {"mean": float(np.mean(values)), "standard_deviation": float(np.std(values, ddof=1))}
-
-
-def _answers_file(job: Job, test: Manifest, answer_NC: Floats, number: int, temperature: float) -> bytes:
+def _answers_file(job: Job, number: int, answer_NC: Floats, temperature: float) -> bytes:
     """Parquet: the manifest's columns, then fold, temperature, answer, confidence, p_<label>."""
+    test = job.manifest.take(job.folds[number].test_N)
+    answer_NC = at_temperature(answer_NC, temperature)
     labels = np.array(job.labels, dtype=object)
     columns = {
         "fold": np.full(len(test), number + 1),
@@ -156,16 +147,12 @@ def _answers_file(job: Job, test: Manifest, answer_NC: Floats, number: int, temp
 
 
 def _artifact_config(
-    job: Job, number: int, log_mel: LogMel, trained: Trained, temperature: float, evaluation: dict[str, Any] | None,
-    speakers: dict[str, list[str]],
-) -> ArtifactConfig:  # fmt: skip
+    job: Job, number: int, log_mel: LogMel, trained: Trained, temperature: float, evaluation: dict[str, Any] | None
+) -> ArtifactConfig:
     config, fold = job.config, job.folds[number]
     best = dataclasses.asdict(trained.best)
-    figures: dict[str, Any] = {"best_epoch": best}
-    if evaluation is not None:
-        figures["test"] = {name: evaluation["overall"][name] for name in ("clips", "speakers", *_FIGURES)}
     return ArtifactConfig(
-        name=_name(job),
+        name=name_of(job),
         architecture=config.architecture,
         architecture_settings=models.whole_settings(config.architecture, config.architecture_settings),
         mel=log_mel.settings,
@@ -179,19 +166,26 @@ def _artifact_config(
             "settings": config.recipe(),
             "weights_sha256": job.weights_hash(),
             "teachers_sha256": [artifact.content_hash for artifact in job.teachers(number)],
-            "manifest": _manifest_facts(job),
+            "manifest": manifest_facts(job),
             "split": fold.split,
             "speakers_overlap": fold.speakers_overlap,
-            **speakers,
+            **_speakers(job, number),
             "seed": config.seed,
             "history": [dataclasses.asdict(record) for record in trained.history],
-            "figures": figures,
-            "versions": _versions(),
+            "figures": {"best_epoch": best} | _test_figures(evaluation),
+            "versions": versions(),
         },
     )
 
 
-def _name(job: Job) -> str:
+def _test_figures(evaluation: dict[str, Any] | None) -> dict[str, Any]:
+    if evaluation is None:
+        return {}
+    return {"test": {name: evaluation["overall"][name] for name in ("clips", "speakers", *FIGURES)}}
+
+
+def name_of(job: Job) -> str:
+    """Of the model."""
     return job.config.name or job.folder.name
 
 
@@ -208,7 +202,8 @@ def _speakers(job: Job, number: int) -> dict[str, list[str]]:
     return {name: sorted(speakers) for name, speakers in found.items()}
 
 
-def _manifest_facts(job: Job) -> dict[str, Any]:
+def manifest_facts(job: Job) -> dict[str, Any]:
+    """What a model and a report say of the clips."""
     corpora, counts = np.unique(job.manifest.corpora.astype(str), return_counts=True)
     clips = dict(zip(corpora.tolist(), counts.tolist(), strict=True))
     return {"sha256": job.manifest.content_hash(), "clips": len(job.manifest), "corpora": clips}
@@ -223,25 +218,28 @@ def _licence(job: Job) -> str | None:
     return licences[0].rpartition(" (")[0] if len(licences) == 1 else ", ".join(licences)
 
 
-def _label_sets(job: Job, clips: Manifest) -> LabelSets:
-    """Of a part of the job's clips."""
+def label_sets(job: Job, clips: Manifest) -> LabelSets:
+    """Which labels each of some clips of the job can have."""
     return LabelSets(clips, job.labels, job.manifest.labels_by_corpus())
 
 
-def _fitted_temperature(job: Job, fold: Fold, answer_NC: Floats) -> float:
-    """From answers that are confined to what each clip can be, as they are judged; every corpus counts the same."""
-    if job.config.temperature is not None:
-        return job.config.temperature
-    if not len(fold.temperature_N):
-        return 1.0
-    clips = job.manifest.take(fold.temperature_N)
-    sets = _label_sets(job, clips)
+def fitted_temperature(job: Job, clips: Manifest, answer_NC: Floats) -> float:
+    """From answers that are confined to what each clip can be, as they are judged; every corpus counts the same.
+
+    Args:
+        job: whose labels they are.
+        clips: of its manifest.
+        answer_NC: what was answered to them, at temperature 1.
+    """
+    sets = label_sets(job, clips)
     return round(fit_temperature(sets.masked(answer_NC), sets.label_G, clips.corpora.astype(str)), 4)
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that decide a training's outcome."""
     return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
 
 
-def _json(values: dict[str, Any]) -> bytes:
+def to_json(values: dict[str, Any]) -> bytes:
+    """As reports are written."""
     return json.dumps(values, indent=2, ensure_ascii=False).encode() + b"\n"

@@ -100,9 +100,7 @@ class _FoldRun:
         state = self._read_state()
         model = job.new_model().to(worker.device)
         log_mel = self._log_mel(state)
-        hearing = Hearing(
-            model, log_mel, worker.device, keeps_encoded=config.cache_frozen, precision=config.precision
-        )
+        hearing = Hearing(model, log_mel, worker.device, keeps_encoded=config.cache_frozen, precision=config.precision)
         artifacts = job.teachers(self._number)
         teachers = Teachers(artifacts, config.distillation.temperature, worker.device) if artifacts else None
         clips = ClipLabels(job.manifest, job.labels)

@@ -21,6 +21,16 @@ def test_steps_differ_in_size_by_one_at_most() -> None:
     assert [len(step) for step in split_steps(3, 16)] == [3]
 
 
+def test_square_root_sampling_is_half_way_to_balanced() -> None:
+    strata_G = np.repeat([0, 1, 2], [400, 100, 25])
+    clip_P = plan_epoch(0, 0, strata_G, "square_root", 16, OFF).clip_P
+    assert len(clip_P) == 525
+    # 20, 10 and 5 of 35 parts.
+    assert np.bincount(strata_G[clip_P]).tolist() == [300, 150, 75]
+    assert np.bincount(clip_P[strata_G[clip_P] == 2]).max() == 3
+    assert sorted(clip_P) != sorted(plan_epoch(0, 1, strata_G, "square_root", 16, OFF).clip_P)
+
+
 def test_balanced_sampling_hears_every_stratum_equally_often() -> None:
     clip_P = plan_epoch(0, 0, STRATA, "balanced", 16, OFF).clip_P
     assert sorted(np.bincount(STRATA[clip_P]).tolist()) == [13, 13, 14]

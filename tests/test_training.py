@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from ser_core import storage
 from ser_core.artifact import Artifact
+from ser_core.calibration import at_temperature
 from ser_core.errors import SerError, UsageError
 from ser_core.heard import check_heard
 from ser_core.storage import Location
@@ -198,7 +200,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(manifests: list[str], tmp_pa
 
 
 def test_folds_are_pooled_and_what_is_done_is_left_out(manifests: list[str], tmp_path: Path, cache: Path) -> None:
-    from ser_core.training_result import write_pooled
+    from ser_core.training_folds import write_pooled
 
     job = make_job(job_values(manifests, tmp_path / "model", cache, epochs=1, split={"folds": 2}))
     run(job)
@@ -214,8 +216,45 @@ def test_folds_are_pooled_and_what_is_done_is_left_out(manifests: list[str], tmp
         Artifact.load(str(tmp_path / f"model/fold-{number}"))
 
 
+def test_folds_calibrate_each_other(manifests: list[str], tmp_path: Path, cache: Path) -> None:
+    from ser_core.training_folds import write_pooled
+    from ser_core.training_result import fitted_temperature
+
+    job = make_job(job_values(manifests, tmp_path / "model", cache, epochs=2, calibration="folds", split={"folds": 3}))
+    assert not any(len(fold.temperature_N) for fold in job.folds)
+    run(job)
+    folders = [tmp_path / f"model/fold-{number}" for number in (1, 2, 3)]
+    before = [pq.read_table(folder / "answers.parquet") for folder in folders]
+    assert {table["temperature"][0].as_py() for table in before} == {1.0}
+    first = [json.loads((folder / "report.json").read_text()) for folder in folders]
+    # Killed in the midst of it and run again, it ends the same.
+    for _ in range(2):
+        write_pooled(job)
+    names = [f"p_{label}" for label in job.labels]
+    raw = [np.stack([table[name].to_numpy() for name in names], axis=1) for table in before]
+    for number, folder in enumerate(folders):
+        others = [other for other in range(3) if other != number]
+        clips = job.manifest.take(np.concatenate([job.folds[other].test_N for other in others]))
+        temperature = fitted_temperature(job, clips, np.concatenate([raw[other] for other in others]))
+        artifact = Artifact.load(str(folder))
+        report = json.loads((folder / "report.json").read_text())
+        assert artifact.config.temperature == report["temperature"] == temperature != 1.0
+        assert report["model"] == artifact.identity
+        assert "other folds' models" in artifact.card
+        after = pq.read_table(folder / "answers.parquet")
+        found = np.stack([after[name].to_numpy() for name in names], axis=1)
+        np.testing.assert_allclose(found, at_temperature(raw[number], temperature), atol=1e-9)
+        overall = report["test"]["overall"]
+        assert overall["ece_uncalibrated"] == pytest.approx(first[number]["test"]["overall"]["ece"]["value"])
+        assert artifact.config.training["figures"]["test"]["ece"] == overall["ece"]
+    pooled = json.loads((tmp_path / "model/report.json").read_text())
+    assert pooled["temperature"] == fitted_temperature(
+        job, job.manifest.take(np.concatenate([fold.test_N for fold in job.folds])), np.concatenate(raw)
+    )
+
+
 def test_clips_of_random_folds_are_pooled_too(manifests: list[str], tmp_path: Path, cache: Path) -> None:
-    from ser_core.training_result import write_pooled
+    from ser_core.training_folds import write_pooled
 
     job = make_job(job_values(manifests, tmp_path / "model", cache, epochs=1, split={"split": "random", "folds": 2}))
     run(job)

@@ -167,7 +167,7 @@ class WhisperBilstm(SpeechModel):
     def _head(self, layers_BLSH: Tensor, loudness_BS: Tensor, heard_BS: Tensor) -> Tensor:
         # Their scales differ tenfold.
         layers_BLSH = layer_norm(layers_BLSH, layers_BLSH.shape[3:])
-        mix_BSH = (layers_BLSH * self.mix_L.softmax(dim=0)[:, None, None]).sum(dim=1) * (heard_BS > 0)[:, :, None]
+        mix_BSH = _mixed(layers_BLSH, self.mix_L.softmax(dim=0)) * (heard_BS > 0)[:, :, None]
         slower_BHS = avg_pool1d(mix_BSH.transpose(1, 2), self._settings.steps_per_lstm_step, ceil_mode=True)
         steps_BSH, _ = self.lstm(self.dropout(slower_BHS.transpose(1, 2)))
         unheard_BS = max_pool1d(heard_BS.float(), self._settings.steps_per_lstm_step, ceil_mode=True) == 0
@@ -241,6 +241,13 @@ def _classifier(num_features: int, num_labels: int, settings: WhisperBilstmSetti
         nn.Dropout(settings.hidden_dropout),
         nn.Linear(settings.hidden_units, num_labels),
     )
+
+
+def _mixed(layers_BLSH: Tensor, share_L: Tensor) -> Tensor:
+    """The weighted sum of layers (B, S, H); as a product of matrices, which needs no gradient of their size."""
+    with torch.autocast(layers_BLSH.device.type, enabled=False):
+        share_B1L = share_L.to(layers_BLSH.dtype).expand(len(layers_BLSH), 1, -1)
+        return torch.bmm(share_B1L, layers_BLSH.flatten(2)).view_as(layers_BLSH[:, 0])
 
 
 def _loudness(mel_BFT: Tensor) -> Tensor:
