@@ -94,10 +94,12 @@ def test_windows_may_be_longer_than_whispers_thirty_seconds() -> None:
 
 @pytest.mark.parametrize("frozen", [0, 1, 2, 3])
 @pytest.mark.parametrize("first_mixed", [0, 2, 3])
-def test_what_is_frozen_does_not_matter_to_the_answer(frozen: int, first_mixed: int) -> None:
+@pytest.mark.parametrize("hears_padding", [True, False])
+def test_what_is_frozen_does_not_matter_to_the_answer(frozen: int, first_mixed: int, hears_padding: bool) -> None:
     mel_BFT = torch.randn(4, NUM_MELS, 40)
-    plain = tiny(frozen_layers=0, first_mixed_layer=first_mixed)
-    frozen_model = tiny(frozen_layers=frozen, first_mixed_layer=first_mixed)
+    mel_BFT[:, :, 30:] = -9
+    plain = tiny(frozen_layers=0, first_mixed_layer=first_mixed, hears_padding=hears_padding)
+    frozen_model = tiny(frozen_layers=frozen, first_mixed_layer=first_mixed, hears_padding=hears_padding)
     assert frozen_model.has_frozen_layers == (frozen > 0)
     with torch.no_grad():
         expected = plain(mel_BFT)
@@ -208,7 +210,7 @@ def test_statistics_are_of_speech_alone() -> None:
 @pytest.mark.parametrize("frozen", [0, 2, 3])
 @pytest.mark.parametrize("speech_range_db", [0.0, 40.0])
 def test_padding_is_not_heard(frozen: int, speech_range_db: float) -> None:
-    model = tiny(frozen_layers=frozen, speech_range_db=speech_range_db)
+    model = tiny(frozen_layers=frozen, speech_range_db=speech_range_db, hears_padding=False)
     with torch.no_grad():
         # Past a window's end the convolutions see 0: padding is to be the same to them, and to their second one.
         model.encoder.conv1.bias.zero_()
@@ -225,7 +227,7 @@ def test_padding_is_not_heard(frozen: int, speech_range_db: float) -> None:
 
 
 def test_clips_of_unlike_lengths_can_be_mixed() -> None:
-    model = tiny(frozen_layers=3)
+    model = tiny(frozen_layers=3, hears_padding=False)
     mel_BFT = 2 * torch.rand(2, NUM_MELS, 40)
     mel_BFT[1, :, 20:] = 0
     longer, shorter = model.encode_frozen(mel_BFT)

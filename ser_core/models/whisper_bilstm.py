@@ -51,6 +51,8 @@ class WhisperBilstmSettings(Settings):
     pooling: Literal["attention", "attentive-statistics"] = "attentive-statistics"
     #: Beside it, the plain mean and standard deviation over time of the mix, or of each of its layers.
     statistics: Literal["none", "mix", "layers"] = "layers"
+    #: Whether what follows a window's last sound is heard, or taken for padding.
+    hears_padding: bool = True
     #: They are of speech alone: steps so much quieter than the window's loudest are left out; 0: of all steps.
     speech_range_db: float = 40.0
     #: Gaussian noise on them in training, in deviations; 0: none.
@@ -86,7 +88,7 @@ class WhisperBilstm(SpeechModel):
     """Encoder -> softmax mix of normed layers -> BiLSTM -> attention pooling, and plain statistics -> classifiers.
 
     The statistics are what keeps a frozen encoder's generality: they are all that a linear classifier needs. Their
-    scales differ as much as the layers' do, so they are standardised. Padding is left out of them, and silence may be:
+    scales differ as much as the layers' do, so they are standardised. Padding and silence may be left out:
     how much of it there is, and of what kind, tells corpora apart and not emotions.
     """
 
@@ -121,7 +123,8 @@ class WhisperBilstm(SpeechModel):
 
     @property
     def encoding_key(self) -> str:
-        return f"{self._settings.num_heads} heads, from layer {self._first_kept}"
+        padding = "padding heard" if self._settings.hears_padding else "padding not heard"
+        return f"{self._settings.num_heads} heads, from layer {self._first_kept}, {padding}"
 
     @property
     def _first_kept(self) -> int:
@@ -137,7 +140,7 @@ class WhisperBilstm(SpeechModel):
             return mel_BFT
         with torch.no_grad():
             loudness_BS = _loudness(mel_BFT)
-            heard_BS = _is_heard(loudness_BS)
+            heard_BS = self._is_heard(loudness_BS)
             layers = self._run([self.encoder.embed(mel_BFT)], heard_BS, 0, self._settings.frozen_layers)
             kept_BLSH = torch.stack(layers[self._first_kept :], dim=1)
             facts_BS2 = torch.stack([loudness_BS, torch.ones_like(loudness_BS)], dim=2).to(kept_BLSH.dtype)
@@ -153,7 +156,7 @@ class WhisperBilstm(SpeechModel):
             first, layers = self._first_kept, list(kept_BLSH[..., :-2].unbind(dim=1))
         else:
             first, layers, loudness_BS = 0, [self.encoder.embed(encoded)], _loudness(encoded)
-            heard_BS = _is_heard(loudness_BS).to(loudness_BS.dtype)
+            heard_BS = self._is_heard(loudness_BS).to(loudness_BS.dtype)
         layers = self._run(layers, heard_BS > 0, settings.frozen_layers, settings.num_layers)
         return self._head(torch.stack(layers[settings.first_mixed_layer - first :], dim=1), loudness_BS, heard_BS)
 
@@ -194,6 +197,16 @@ class WhisperBilstm(SpeechModel):
         if self.training and noise:
             standardised_BP = standardised_BP + noise * torch.randn_like(standardised_BP)
         return standardised_BP
+
+    def _is_heard(self, loudness_BS: Tensor) -> Tensor:
+        """Whether a step is audio (B, S): those after the last one that rises above the floor are the window's padding.
+
+        Silence to the very end is taken for padding, too. A window that is silent as a whole is heard.
+        """
+        if self._settings.hears_padding:
+            return torch.ones_like(loudness_BS, dtype=torch.bool)
+        is_loud_BS = loudness_BS > loudness_BS.amax(dim=1, keepdim=True) - _FLOOR
+        return is_loud_BS.flip(1).cummax(dim=1).values.flip(1)
 
     def _speech(self, loudness_BS: Tensor) -> Tensor:
         """What each step counts as speech, 0 to 1; the loudest always counts."""
@@ -255,15 +268,6 @@ def _loudness(mel_BFT: Tensor) -> Tensor:
     frames_B1T = mel_BFT.amax(dim=1, keepdim=True)
     steps_BS: Tensor = max_pool1d(frames_B1T, kernel_size=2, stride=2, ceil_mode=True).squeeze(1)
     return steps_BS
-
-
-def _is_heard(loudness_BS: Tensor) -> Tensor:
-    """Whether a step is audio (B, S): those after the last one that rises above the floor are the window's padding.
-
-    Silence to the very end is taken for padding, too. A window that is silent as a whole is heard.
-    """
-    is_loud_BS = loudness_BS > loudness_BS.amax(dim=1, keepdim=True) - _FLOOR
-    return is_loud_BS.flip(1).cummax(dim=1).values.flip(1)
 
 
 def _encoder_tensors(state: dict[str, Tensor]) -> dict[str, Tensor]:
