@@ -11,6 +11,7 @@ _PURPOSE = {
     "temperature": "the temperature was fitted to them",
     "test": "measured below; nothing was chosen by them",
 }
+_BY_FOLDS = ", fitted to what the other folds' models answered to those whom they had not heard"
 _NOT_FOR = """## Not good for
 
 - Decisions about people. It hears how an emotion is acted, not what anyone feels.
@@ -20,8 +21,17 @@ _NOT_FOR = """## Not good for
 """
 
 
-def card_of(config: ArtifactConfig, split: dict[str, Any], evaluation: dict[str, Any] | None) -> str:
-    """Markdown, of a model's config, its fold (`Fold.to_dict`) and its test (`Evaluation.to_dict`)."""
+def card_of(
+    config: ArtifactConfig, split: dict[str, Any], evaluation: dict[str, Any] | None, *, calibrated_by_folds: bool
+) -> str:
+    """Markdown, of a model's config, its fold (`Fold.to_dict`) and its test (`Evaluation.to_dict`).
+
+    Args:
+        config: the model's.
+        split: the fold.
+        evaluation: None where nothing was tested.
+        calibrated_by_folds: whether the temperature was fitted to the other folds' answers.
+    """
     training = config.training
     settings, manifest = training["settings"], training["manifest"]
     corpora = ", ".join(f"{name} ({clips} clips)" for name, clips in manifest["corpora"].items())
@@ -42,20 +52,12 @@ Made by `ser train`; every setting and version is in `config.json`.
 {_sets_table(split)}
 
 {_overlap(split)}The best epoch of {settings["epochs"]} was number {best}.
-The temperature is {config.temperature:g}{_fitted_to(settings, split)}.
+The temperature is {config.temperature:g}{_BY_FOLDS if calibrated_by_folds else ""}.
 
 ## Measured
 
 {_figures(evaluation)}
 {_NOT_FOR}"""
-
-
-def _fitted_to(settings: dict[str, Any], split: dict[str, Any]) -> str:
-    """Of a temperature, where it is neither given nor fitted to a set of this fold."""
-    if settings["temperature"] is not None or split["sets"]["temperature"]["num_clips"]:
-        return ""
-    by_folds = settings["calibration"] == "folds" and settings["split"]["folds"] is not None
-    return ", fitted to what the other folds' models answered to those whom they had not heard" if by_folds else ""
 
 
 def _sets_table(split: dict[str, Any]) -> str:

@@ -40,16 +40,17 @@ def write_pooled(job: Job) -> None:
 
     Before, where the settings say so, each fold's model is calibrated by the others' answers.
     """
-    if job.calibrates_by_folds:
-        _calibrate(job)
     tables = _tables(job)
+    uncalibrated = [_uncalibrated(job, table) for table in tables]
+    if job.calibrates_by_folds:
+        _calibrate(job, uncalibrated)
+        tables = _tables(job)
     reports = [json.loads(storage.read(job.fold_folder(number).join(REPORT_FILE))) for number in range(len(job.folds))]
     answers = pa.concat_tables(tables)
     buffer = io.BytesIO()
     pq.write_table(answers, buffer, compression="zstd")
     write(job.folder.join(ANSWERS_FILE), buffer.getvalue())
-    answer_GC = np.stack([answers[f"p_{label}"].to_numpy() for label in job.labels], axis=1)
-    uncalibrated_GC = np.concatenate([_uncalibrated(job, table) for table in tables])
+    answer_GC, uncalibrated_GC = _answers_in(job, answers), np.concatenate(uncalibrated)
     overlap = any(fold.speakers_overlap for fold in job.folds)
     heard = ModelSpeakers(training=tuple(sorted(set(job.manifest.speakers))) if overlap else ())
     tested = Manifest(answers.select(job.manifest.table.column_names))
@@ -82,18 +83,20 @@ def _tables(job: Job) -> list[pa.Table]:
             for number in range(len(job.folds))]  # fmt: skip
 
 
+def _answers_in(job: Job, table: pa.Table) -> Floats:
+    return np.stack([table[f"p_{label}"].to_numpy() for label in job.labels], axis=1)
+
+
 def _uncalibrated(job: Job, table: pa.Table) -> Floats:
     """A fold's answers (N, C) at temperature 1."""
-    answer_NC = np.stack([table[f"p_{label}"].to_numpy() for label in job.labels], axis=1)
-    return at_temperature(answer_NC, 1 / table["temperature"][0].as_py())
+    return at_temperature(_answers_in(job, table), 1 / table["temperature"][0].as_py())
 
 
-def _calibrate(job: Job) -> None:
+def _calibrate(job: Job, answers: Sequence[Floats]) -> None:
     """Give each fold's model the temperature that fits the other folds' answers, to clips that those had not heard.
 
     A kill in the midst of it does no harm: answers tell at which temperature they are.
     """
-    answers = [_uncalibrated(job, table) for table in _tables(job)]
     for number, answer_NC in enumerate(answers):
         others = [other for other in range(len(answers)) if other != number]
         clips = job.manifest.take(np.concatenate([job.folds[other].test_N for other in others]))

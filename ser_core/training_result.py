@@ -74,11 +74,11 @@ def write_fold(
     evaluation = _evaluation(job, number, answers.test_NC, temperature)
     config = _artifact_config(job, number, log_mel, trained, temperature, evaluation)
     artifact = Artifact.of_model(config, model, log_mel, licence_text=job.licence_text)
-    _save_fold(job, number, artifact, answers.test_NC, evaluation)
+    _save_fold(job, number, artifact, answers.test_NC, evaluation, calibrated_by_folds=False)
 
 
 def recalibrate_fold(job: Job, number: int, answer_NC: Floats, temperature: float) -> None:
-    """Give a fold's model another temperature, and write all of it anew.
+    """Give a fold's model the temperature that the other folds say, and write all of it anew.
 
     Args:
         job: whose fold is done.
@@ -91,7 +91,8 @@ def recalibrate_fold(job: Job, number: int, answer_NC: Floats, temperature: floa
     figures = artifact.config.training["figures"] | _test_figures(evaluation)
     training = artifact.config.training | {"figures": figures}
     config = dataclasses.replace(artifact.config, temperature=temperature, training=training)
-    _save_fold(job, number, dataclasses.replace(artifact, config_json=config.to_json()), answer_NC, evaluation)
+    artifact = dataclasses.replace(artifact, config_json=config.to_json())
+    _save_fold(job, number, artifact, answer_NC, evaluation, calibrated_by_folds=True)
 
 
 def _evaluation(job: Job, number: int, answer_NC: Floats, temperature: float) -> dict[str, Any] | None:
@@ -107,10 +108,15 @@ def _evaluation(job: Job, number: int, answer_NC: Floats, temperature: float) ->
     ).to_dict()
 
 
-def _save_fold(job: Job, number: int, artifact: Artifact, answer_NC: Floats, evaluation: dict[str, Any] | None) -> None:
+def _save_fold(
+    job: Job, number: int, artifact: Artifact, answer_NC: Floats, evaluation: dict[str, Any] | None, *,
+    calibrated_by_folds: bool,
+) -> None:  # fmt: skip
     fold, folder, config = job.folds[number], job.fold_folder(number), artifact.config
     split = fold.to_dict(job.manifest)
-    artifact = dataclasses.replace(artifact, card=card_of(config, split, evaluation))
+    artifact = dataclasses.replace(
+        artifact, card=card_of(config, split, evaluation, calibrated_by_folds=calibrated_by_folds)
+    )
     with one_line_faults(folder, "written"):
         artifact.save(folder.url)
     if evaluation is not None:

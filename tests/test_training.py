@@ -227,6 +227,7 @@ def test_folds_calibrate_each_other(manifests: list[str], tmp_path: Path, cache:
     before = [pq.read_table(folder / "answers.parquet") for folder in folders]
     assert {table["temperature"][0].as_py() for table in before} == {1.0}
     first = [json.loads((folder / "report.json").read_text()) for folder in folders]
+    assert not any("other folds' models" in Artifact.load(str(folder)).card for folder in folders)
     # Killed in the midst of it and run again, it ends the same.
     for _ in range(2):
         write_pooled(job)

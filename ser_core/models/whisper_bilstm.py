@@ -163,8 +163,10 @@ class WhisperBilstm(SpeechModel):
     def _run(self, layers: list[Tensor], is_heard_BS: Tensor, start: int, end: int) -> list[Tensor]:
         """`layers`, and after them what the blocks from `start` to `end` make of the last one."""
         layers = list(layers)
+        # A mask of nothing would cost a GPU its quickest attention.
+        mask_BS = None if self._settings.hears_padding else is_heard_BS
         for block in self.encoder.layers[start:end]:
-            layers.append(block(layers[-1], is_heard_BS))
+            layers.append(block(layers[-1], mask_BS))
         return layers
 
     def _head(self, layers_BLSH: Tensor, loudness_BS: Tensor, heard_BS: Tensor) -> Tensor:
