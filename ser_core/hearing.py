@@ -92,6 +92,16 @@ class Hearing:
         """A tensor of these, where the model is."""
         return torch.from_numpy(values).to(self._device)
 
+    @property
+    def num_regression_features(self) -> int:
+        """How many the model's regression reads."""
+        return 0 if self._model.regression is None else self._model.regression.weight_CP.shape[1]
+
+    @torch.no_grad()
+    def regression_features(self, kept: Floats) -> Tensor:
+        """What the model's regression reads (B, P), on the CPU, of what was kept."""
+        return self._model.regression_features(self.encoded(kept)).float().cpu()
+
     def encode(self, mel_BFT: Tensor) -> Tensor:
         """What `forward_encoded` takes."""
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision == "bf16"):

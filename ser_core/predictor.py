@@ -104,13 +104,14 @@ def resolve_device(device: Device, precision: Precision) -> tuple[ResolvedDevice
         raise UsageError("--device cuda: no usable GPU here; use --device cpu, or auto")
     chosen: ResolvedDevice = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
     if precision == "auto":
-        return chosen, "bf16" if _has_bf16(chosen) else "fp32"
-    if precision == "bf16" and not _has_bf16(chosen):
+        return chosen, "bf16" if has_bf16(chosen) else "fp32"
+    if precision == "bf16" and not has_bf16(chosen):
         raise UsageError(f"--precision bf16: this {chosen} does not have it; use --precision fp32, or auto")
     return chosen, precision
 
 
-def _has_bf16(device: ResolvedDevice) -> bool:
+def has_bf16(device: str) -> bool:
+    """Whether a device ("cpu" or "cuda") of this machine computes in bf16, rather than emulating it."""
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return _cpu_has_bf16()

@@ -80,6 +80,16 @@ def _drawn(strata_G: Numbers, power: float, rng: np.random.Generator) -> Numbers
     return rng.permutation(np.concatenate(chosen))
 
 
+def turns(strata_G: Numbers, sampling: Sampling) -> npt.NDArray[np.float64]:
+    """How often an epoch hears each clip, on average; see `plan_epoch`."""
+    if sampling == "natural":
+        return np.ones(len(strata_G))
+    _, stratum_G, sizes = np.unique(strata_G, return_inverse=True, return_counts=True)
+    parts = sizes ** _POWERS[sampling]
+    turns_G: npt.NDArray[np.float64] = (len(strata_G) * parts / parts.sum() / sizes)[stratum_G]
+    return turns_G
+
+
 def class_weights(label_G: Numbers, num_labels: int, weighting: Literal["none", "balanced"]) -> npt.NDArray[np.float64]:
     """What a clip of each label (C,) counts in the loss; balanced: together, every label's clips count the same."""
     count_C = np.bincount(label_G, minlength=num_labels)

@@ -25,6 +25,7 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("layer_rate_decay", 0, 1),
     ("weight_decay", 0, 100),
     ("warmup_share", 0, 1),
+    ("regression_c", 1e-9, 1e9),
     ("label_smoothing", 0, 0.99),
     ("average_decay", 0, 0.999999),
     ("max_gradient_norm", 0, 10**9),
@@ -95,6 +96,8 @@ class TrainConfig(Settings):
     schedule: Literal["none", "one_cycle", "cosine"] = "one_cycle"
     warmup_share: float = 0.15
     label_smoothing: float = 0.1
+    #: Of a model that has a regression: scikit-learn's C, what clips count against the square of its weights.
+    regression_c: float = 0.003
     #: balanced: of the loss, every emotion has the same share.
     class_weighting: Literal["none", "balanced"] = "none"
     #: balanced: every emotion of every corpus is heard equally often; some clips then come twice in an epoch.

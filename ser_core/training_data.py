@@ -82,7 +82,8 @@ class TrainingData:
     def prepare(self, training_N: Numbers, evaluated_N: Numbers, tell: Tell) -> None:
         """Compute what is kept of these clips; all workers must call it."""
         scored = [self.windows.scored[clip] for clip in evaluated_N]
-        learned = [] if self.changes_waveform else [self.windows.learned[clip] for clip in training_N]
+        is_learned = self.hearing.num_regression_features > 0 or not self.changes_waveform
+        learned = [self.windows.learned[clip] for clip in training_N] if is_learned else []
         nothing = np.zeros(0, np.int64)
         self._fill(self.kept, np.concatenate([nothing, *scored, *learned]), self.hearing.keep, _say("features", tell))
         if self.taught is not None and self.teachers is not None:

@@ -20,10 +20,12 @@ from torch import Tensor, nn
 from ser_core import storage
 from ser_core.checkpoints import State
 from ser_core.config import MelSettings
+from ser_core.errors import UsageError
 from ser_core.features import LogMel, fit_log_mel
 from ser_core.hearing import Hearing, Teachers
 from ser_core.learner import Learner
 from ser_core.model_folder import write
+from ser_core.predictor import has_bf16
 from ser_core.splits import Fold
 from ser_core.team import Team
 from ser_core.training import Trained, Training, num_steps
@@ -31,6 +33,7 @@ from ser_core.training_data import TrainingData
 from ser_core.training_events import FoldBegan, FoldDone, Tell
 from ser_core.training_job import Job
 from ser_core.training_labels import ClipLabels
+from ser_core.training_regression import fit_regression
 from ser_core.training_result import FoldAnswers, is_done, write_fold
 from ser_core.training_windows import Numbers, TrainingWindows
 from ser_core.waveform_cache import WaveformCache
@@ -75,6 +78,10 @@ def run_job(job: Job, worker: Worker, tell: Tell, folds: Iterable[int] | None = 
     Raises:
         SerError: one line that says what went wrong.
     """
+    if job.config.precision == "bf16" and not has_bf16(worker.device.type):
+        raise UsageError(
+            f"precision: bf16: this {worker.device.type} can only emulate it, many times slower; set precision: fp32"
+        )
     waveforms = open_waveforms(job)
     config = job.config
     windows = TrainingWindows.of(waveforms, job.windows, config.windows_per_clip, config.augmentation.overhang)
@@ -110,6 +117,8 @@ class _FoldRun:
         fold = self._fold
         evaluated_N = np.sort(np.concatenate([fold.stopping_N, fold.temperature_N, fold.test_N]))
         data.prepare(fold.training_N, evaluated_N, self._tell if worker.team.is_leader else _nobody)
+        if model.regression is not None and state is None:
+            fit_regression(model.regression, data, fold.training_N)
         learner = Learner(model, config, worker.team, worker.device, num_steps(config, len(fold.training_N)))
         training = Training(config, job.manifest, fold, data, learner, worker.team)
         if state is not None:

@@ -12,7 +12,7 @@ from ser_core.artifact import Artifact, bundled_names
 from ser_core.config import Device, Precision
 from ser_core.errors import ArtifactError, UsageError
 from ser_core.models import ARCHITECTURES, build
-from ser_core.predictor import Predictor, _has_bf16, _hold_in_bf16, resolve_device
+from ser_core.predictor import Predictor, _hold_in_bf16, has_bf16, resolve_device
 from tests.models import LABELS, tiny_artifact
 
 SAMPLES = 16_000
@@ -129,7 +129,7 @@ def test_what_is_no_number_never_becomes_a_row() -> None:
         Predictor(broken).predict(mel_windows(1))
 
 
-NEEDS_BF16 = pytest.mark.skipif(not _has_bf16("cpu"), reason="this CPU does not compute in bf16")
+NEEDS_BF16 = pytest.mark.skipif(not has_bf16("cpu"), reason="this CPU does not compute in bf16")
 
 
 @NEEDS_BF16
@@ -190,7 +190,7 @@ def test_auto_is_resolved_by_what_the_machine_has(
     resolved: tuple[str, str],
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
-    monkeypatch.setattr("ser_core.predictor._has_bf16", lambda _device: has_bf16)
+    monkeypatch.setattr("ser_core.predictor.has_bf16", lambda _device: has_bf16)
     assert resolve_device(*asked) == resolved
 
 
@@ -198,6 +198,6 @@ def test_what_the_machine_does_not_have_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UsageError, match="--device cuda: no usable GPU"):
         resolve_device("cuda", "auto")
-    monkeypatch.setattr("ser_core.predictor._has_bf16", lambda _device: False)
+    monkeypatch.setattr("ser_core.predictor.has_bf16", lambda _device: False)
     with pytest.raises(UsageError, match="--precision bf16"):
         resolve_device("cpu", "bf16")

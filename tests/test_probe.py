@@ -83,7 +83,7 @@ def test_a_model_that_gives_no_number_is_named() -> None:
 
 @pytest.mark.parametrize("precision", ["auto", "bf16"])
 def test_bf16_of_an_output_made_elsewhere_is_named(monkeypatch: pytest.MonkeyPatch, precision: Precision) -> None:
-    monkeypatch.setattr("ser_core.predictor._has_bf16", lambda _device: False)
+    monkeypatch.setattr("ser_core.predictor.has_bf16", lambda _device: False)
     with pytest.raises(UsageError) as error:
         try_device(tiny_artifact(), CPU, precision, WINDOWS, made_with="bf16")
     assert_one_line(error, "OUTPUT was made with --precision bf16", "this cpu does not have", "--restart")
@@ -93,7 +93,7 @@ def test_bf16_of_an_output_made_elsewhere_is_named(monkeypatch: pytest.MonkeyPat
 def test_bf16_that_only_this_run_asks_for_is_named(
     monkeypatch: pytest.MonkeyPatch, made_with: ResolvedPrecision | None
 ) -> None:
-    monkeypatch.setattr("ser_core.predictor._has_bf16", lambda _device: False)
+    monkeypatch.setattr("ser_core.predictor.has_bf16", lambda _device: False)
     with pytest.raises(UsageError, match=r"^--precision bf16: this cpu does not have it"):
         try_device(tiny_artifact(), CPU, "bf16", WINDOWS, made_with=made_with)
 

@@ -1,7 +1,8 @@
 import numpy as np
+import pytest
 
 from ser_core.augment import OFF, AugmentSettings
-from ser_core.sampling import class_weights, plan_epoch, split_steps
+from ser_core.sampling import Sampling, class_weights, plan_epoch, split_steps, turns
 
 STRATA = np.array([0] * 30 + [1] * 6 + [2] * 4)
 
@@ -38,6 +39,18 @@ def test_balanced_sampling_hears_every_stratum_equally_often() -> None:
     assert times[:30].max() == 1
     assert set(times[30:36]) <= {2, 3}
     assert set(times[36:]) <= {3, 4}
+
+
+@pytest.mark.parametrize("sampling", ["natural", "square_root", "balanced"])
+def test_turns_are_how_often_an_epoch_hears_a_clip(sampling: Sampling) -> None:
+    strata_G = np.repeat([0, 1, 2], [30, 9, 2])
+    heard = [plan_epoch(1, number, strata_G, sampling, 8, OFF).clip_P for number in range(200)]
+    mean_G = np.bincount(np.concatenate(heard), minlength=len(strata_G)) / len(heard)
+    expected_G = turns(strata_G, sampling)
+    assert expected_G.sum() == pytest.approx(len(strata_G))
+    np.testing.assert_allclose([mean_G[strata_G == stratum].mean() for stratum in range(3)],
+                               [expected_G[strata_G == stratum].mean() for stratum in range(3)], rtol=0.08)  # fmt: skip
+    assert all(len(set(expected_G[strata_G == stratum])) == 1 for stratum in range(3))
 
 
 def test_partners_of_mixup_do_not_depend_on_the_batch() -> None:

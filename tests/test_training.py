@@ -17,11 +17,15 @@ from ser_core.artifact import Artifact
 from ser_core.calibration import at_temperature
 from ser_core.errors import SerError, UsageError
 from ser_core.heard import check_heard
+from ser_core.sampling import turns
 from ser_core.storage import Location
 from ser_core.team import ALONE
 from ser_core.training_events import EpochDone, Event, FoldBegan
 from ser_core.training_job import Job
-from ser_core.training_run import Worker, run_job
+from ser_core.training_labels import ClipLabels
+from ser_core.training_regression import fit
+from ser_core.training_run import Worker, open_waveforms, run_job
+from ser_core.training_windows import TrainingWindows
 from tests.cli_support import ROOT
 from tests.models import tiny_artifact
 from tests.processes import kill_all, launch
@@ -127,8 +131,17 @@ WHISPER = {
 }  # fmt: skip
 
 
+#: A regression on all that is frozen, and what learns adds to it.
+REGRESSION = WHISPER | {
+    "architecture_settings": WHISPER["architecture_settings"]
+    | {"num_layers": 1, "regression": True, "hidden_units": 0, "num_classifiers": 1},
+    "sampling": "square_root",
+    "windows_per_clip": 3,
+}
+
+
 @pytest.mark.parametrize(
-    "changes", [EVERYTHING, WHISPER, {"schedule": "cosine", "optimizer": "adam", "average_decay": 0.0}]
+    "changes", [EVERYTHING, WHISPER, REGRESSION, {"schedule": "cosine", "optimizer": "adam", "average_decay": 0.0}]
 )
 def test_a_broken_off_training_goes_on_to_the_same_bits(
     manifests: list[str], tmp_path: Path, cache: Path, changes: dict[str, Any]
@@ -165,6 +178,12 @@ def test_two_workers_learn_what_one_does(manifests: list[str], tmp_path: Path) -
     changes: list[dict[str, Any]] = [
         {"class_weighting": "balanced", "mask_absent_labels": True},
         {"augmentation": {"speed": 0.1, "num_masks": 1, "mixup_probability": 0.5}, "batch_size": 9},
+        REGRESSION
+        | {
+            "architecture_settings": REGRESSION["architecture_settings"] | {"dropout": 0.0},
+            "cache_frozen": False,
+            "weights_dtype": "fp32",
+        },
     ]
     # Features are kept in float32, but were computed in float64: other trainings must not find them.
     cache = tmp_path / "cache"
@@ -281,6 +300,37 @@ def test_a_stopping_set_without_progress_ends_the_training(manifests: list[str],
     changes = {"epochs": 20, "learning_rate": 1e-9, "average_decay": 0.0, "early_stopping_epochs": 2}
     events = run(make_job(job_values(manifests, tmp_path / "model", cache, **changes)))
     assert sum(isinstance(event, EpochDone) for event in events) < 20
+
+
+def test_a_precision_that_would_be_emulated_is_refused(
+    manifests: list[str], tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ser_core.training_run.has_bf16", lambda _device: False)
+    with pytest.raises(UsageError, match="this cpu can only emulate it, many times slower; set precision: fp32"):
+        run(make_job(job_values(manifests, tmp_path / "model", cache, precision="bf16")))
+
+
+def test_a_regression_is_fitted_to_what_is_learned_from(manifests: list[str], tmp_path: Path, cache: Path) -> None:
+    job = make_job(job_values(manifests, tmp_path / "model", cache, **REGRESSION | {"regression_c": 0.1}))
+    run(job)
+    artifact = Artifact.load(str(tmp_path / "model"))
+    model, waveforms = artifact.model(), open_waveforms(job)
+    windows = TrainingWindows.of(waveforms, job.windows, 3, job.config.augmentation.overhang)
+    clips, training_N = ClipLabels(job.manifest, job.labels), job.folds[0].training_N
+    numbers = [windows.learned[clip] for clip in training_N]
+    clip_W = np.repeat(training_N, [len(part) for part in numbers])
+    with torch.no_grad():
+        mel_BFT = artifact.log_mel()(torch.from_numpy(windows.read(waveforms, np.concatenate(numbers))))
+        features_WP = model.regression_features(model.encode_frozen(mel_BFT)).numpy()
+    weight_N = turns(clips.stratum_G[training_N], "square_root") / [len(part) for part in numbers]
+    weight_W = np.repeat(weight_N, [len(part) for part in numbers])
+    fitted_CX = fit(features_WP, clips.label_G[clip_W], weight_W, 3, 0.1)
+    assert model.regression is not None
+    expected_WC = features_WP @ fitted_CX[:, :-1].T + fitted_CX[:, -1]
+    found_WC = model.regression(torch.from_numpy(features_WP)).numpy()
+    # What was kept is float16.
+    np.testing.assert_allclose(found_WC, expected_WC, atol=0.05)
+    assert found_WC.std() > 0.5
 
 
 def test_a_loss_that_is_no_number_is_said(manifests: list[str], tmp_path: Path, cache: Path) -> None:

@@ -12,8 +12,9 @@ from torch import nn
 
 from ser_core.errors import UsageError
 from ser_core.models import build
-from ser_core.models.whisper_bilstm import WhisperBilstm, WhisperBilstmSettings
+from ser_core.models.whisper_bilstm import WhisperBilstm
 from ser_core.models.whisper_encoder import WhisperEncoder, positions
+from ser_core.models.whisper_settings import WhisperBilstmSettings
 
 NUM_MELS, NUM_LABELS = 20, 5
 TINY: dict[str, Any] = {
@@ -161,10 +162,10 @@ def test_every_classifier_learns_by_itself_and_the_answer_is_their_mean() -> Non
 
 def test_statistics_are_noisy_in_training_alone() -> None:
     model = tiny(statistics_noise=0.5)
-    layers_BLSH, speech_BS = torch.randn(64, 3, 20, 16), torch.ones(64, 20)
-    silent_BP = model._statistics(layers_BLSH, layers_BLSH[:, 0], speech_BS)
+    plain_BP = model._statistics(torch.randn(64, 3, 20, 16), torch.ones(64, 20))
+    silent_BP = model._standardised(plain_BP)
     model.train().standardise.eval()
-    noise_BP = model._statistics(layers_BLSH, layers_BLSH[:, 0], speech_BS) - silent_BP
+    noise_BP = model._standardised(plain_BP) - silent_BP
     assert noise_BP.std().item() == pytest.approx(0.5, abs=0.02)
     assert noise_BP.mean().item() == pytest.approx(0.0, abs=0.02)
 
@@ -185,9 +186,9 @@ def test_the_lstm_is_left_out_of_some_windows_in_training_alone() -> None:
 
 
 def statistics_of(model: WhisperBilstm, mel_BFT: torch.Tensor, layers_BLSH: torch.Tensor) -> torch.Tensor:
-    """The plain statistics of layers, (B, L, 2H), as the head standardises them at first: not at all."""
+    """The plain statistics of layers, (B, L, 2H)."""
     loudness_BS = model.encode_frozen(mel_BFT)[:, 0, :, -2]
-    plain_BP = model._statistics(layers_BLSH, layers_BLSH[:, 0], model._speech(loudness_BS))
+    plain_BP = model._statistics(layers_BLSH, model._speech(loudness_BS))
     return plain_BP.unflatten(1, (layers_BLSH.shape[1], -1))
 
 
@@ -264,6 +265,37 @@ def published(prefix: str = "model.encoder.", num_layers: int = 4) -> Tensors:
     tensors = WhisperEncoder(NUM_MELS, 16, 2, 24, num_layers).state_dict()
     tensors |= {"embed_positions.weight": positions(50, 16), "layer_norm.weight": torch.ones(16)}
     return {prefix + name: value.half() for name, value in tensors.items()} | {"proj_out.weight": torch.zeros(2, 2)}
+
+
+def test_a_new_model_with_a_regression_says_what_the_regression_says() -> None:
+    model = tiny(frozen_layers=3, regression=True, num_classifiers=2)
+    assert model.regression is not None
+    assert not any("regression" in name for name, _ in model.named_parameters())
+    weight_CP = torch.randn(NUM_LABELS, 3 * 2 * 16)
+    model.regression.set(weight_CP, torch.arange(5.0))
+    encoded = model.encode_frozen(torch.randn(4, NUM_MELS, 40))
+    with torch.no_grad():
+        expected_BC = model.regression_features(encoded) @ weight_CP.T + torch.arange(5.0)
+        torch.testing.assert_close(model.forward_encoded(encoded), expected_BC)
+        for classify in model.classifiers:
+            nn.init.ones_(classify[-1].bias)
+        torch.testing.assert_close(model.forward_encoded(encoded), expected_BC + 1)
+
+
+def test_a_regression_is_computed_in_full_precision_whatever_the_rest_is() -> None:
+    model = tiny(frozen_layers=3, regression=True)
+    assert model.regression is not None
+    model.regression.set(torch.randn(NUM_LABELS, 96), torch.zeros(NUM_LABELS))
+    features_BP = model.regression_features(model.encode_frozen(torch.randn(3, NUM_MELS, 40)))
+    with torch.autocast("cpu", torch.bfloat16):
+        logits_BC = model.regression(features_BP)
+    assert torch.equal(logits_BC, nn.functional.linear(features_BP, model.regression.weight_CP))
+
+
+@pytest.mark.parametrize("changes", [{"frozen_layers": 2}, {"frozen_layers": 3, "statistics": "mix"}])
+def test_a_regression_needs_what_does_not_change(changes: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="frozen_layers must be num_layers, and statistics 'layers'"):
+        tiny(regression=True, **changes)
 
 
 def write(tensors: Tensors, file: Path) -> Path:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ser_core.errors import UsageError
+from ser_core.models.regression import Regression
 
 
 class SpeechModel(nn.Module, abc.ABC):
@@ -18,6 +19,11 @@ class SpeechModel(nn.Module, abc.ABC):
     What frozen layers give does not change while a model trains, so a training may keep it and skip them:
     `forward(mel) == forward_encoded(encode_frozen(mel))`.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        #: A linear part that is fitted to its minimum before all else learns; None: there is none.
+        self.regression: Regression | None = None
 
     @property
     def has_frozen_layers(self) -> bool:
@@ -43,6 +49,10 @@ class SpeechModel(nn.Module, abc.ABC):
     @abc.abstractmethod
     def forward_encoded(self, encoded: Tensor) -> Tensor:
         """Logits (B, C) from what `encode_frozen` gave; in training (B, K, C) where there are K classifiers."""
+
+    def regression_features(self, encoded: Tensor) -> Tensor:
+        """What `regression` reads (B, P), from what `encode_frozen` gave; nothing that learns changes it."""
+        raise NotImplementedError
 
     def encoder_layers(self) -> list[list[nn.Parameter]]:
         """The learning parameters that may start from trained ones, and then want small steps; the first heard first.

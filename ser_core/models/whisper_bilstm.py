@@ -4,21 +4,20 @@ Shape letters: B windows, F mel bands, T mel frames, S steps (T / 2), L layers, 
 K classifiers, C labels.
 """
 
-import dataclasses
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d, dropout, layer_norm, max_pool1d
 
-from ser_core.config import Settings
 from ser_core.errors import UsageError
 from ser_core.models.base import SpeechModel
 from ser_core.models.checkpoints import read_checkpoint
 from ser_core.models.pooling import attentive_statistics, weighted_statistics
+from ser_core.models.regression import Regression
 from ser_core.models.standardise import Standardise
 from ser_core.models.whisper_encoder import WhisperEncoder, positions
+from ser_core.models.whisper_settings import WhisperBilstmSettings
 
 _PREFIXES = ("model.encoder.", "encoder.")
 #: float16 rounds the published sinusoids by half of it.
@@ -29,59 +28,6 @@ _DB_PER_UNIT = 40.0
 _FLOOR = 1.99
 #: How softly a step begins to count as speech: a hard step would turn rounding into another answer.
 _SPEECH_EDGE_DB = 2.0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class WhisperBilstmSettings(Settings):
-    """Sizes of the encoder (by default whisper-base's), how much of it learns, and the head."""
-
-    #: How many of the encoder's blocks are there; whisper-base has 6.
-    num_layers: int = 5
-    #: The convolutions and so many blocks keep their weights; 0: all learns.
-    frozen_layers: int = 5
-    #: The head reads a learned mix of the layers from this one on; 0: what the convolutions give, 1: the first block.
-    first_mixed_layer: int = 2
-    width: int = 512
-    num_heads: int = 8
-    mlp_width: int = 2048
-    #: The BiLSTM reads the mean of so many steps, which are 20 ms each.
-    steps_per_lstm_step: int = 2
-    lstm_units: int = 128
-    #: How the BiLSTM's steps become one vector: their weighted mean, or weighted mean and standard deviation.
-    pooling: Literal["attention", "attentive-statistics"] = "attentive-statistics"
-    #: Beside it, the plain mean and standard deviation over time of the mix, or of each of its layers.
-    statistics: Literal["none", "mix", "layers"] = "layers"
-    #: Whether what follows a window's last sound is heard, or taken for padding.
-    hears_padding: bool = True
-    #: They are of speech alone: steps so much quieter than the window's loudest are left out; 0: of all steps.
-    speech_range_db: float = 40.0
-    #: Gaussian noise on them in training, in deviations; 0: none.
-    statistics_noise: float = 0.5
-    #: So many classifiers read what was heard, each with its own dropout and its own loss; the answer is their mean.
-    num_classifiers: int = 8
-    #: Of each one's hidden layer; 0: there is none.
-    hidden_units: int = 64
-    dropout: float = 0.4
-    #: How often a window is told by the statistics alone, in training: the BiLSTM then adds to what they say.
-    lstm_drop_path: float = 0.0
-    #: Of the hidden layer.
-    hidden_dropout: float = 0.5
-
-    def __post_init__(self) -> None:
-        sizes = (
-            self.num_layers, self.width, self.num_heads, self.mlp_width, self.steps_per_lstm_step, self.lstm_units,
-            self.num_classifiers,
-        )  # fmt: skip
-        if min(sizes) < 1 or self.width % (2 * self.num_heads) or self.width < 4:
-            raise UsageError("whisper-bilstm: sizes must be at least 1, and width a multiple of twice num_heads")
-        for name in ("speech_range_db", "statistics_noise", "hidden_units"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"whisper-bilstm: {name} must be 0 or more, not {getattr(self, name):g}")
-        if not 0 <= self.lstm_drop_path < 1:
-            raise UsageError(f"whisper-bilstm: lstm_drop_path must be 0 to less than 1, not {self.lstm_drop_path:g}")
-        for name in ("frozen_layers", "first_mixed_layer"):
-            if not 0 <= getattr(self, name) <= self.num_layers:
-                raise UsageError(f"whisper-bilstm: {name} must be 0 to num_layers ({self.num_layers})")
 
 
 class WhisperBilstm(SpeechModel):
@@ -106,6 +52,9 @@ class WhisperBilstm(SpeechModel):
         self.dropout = nn.Dropout(settings.dropout)
         num_heard = 2 * settings.lstm_units * (2 if settings.pooling == "attentive-statistics" else 1)
         num_statistics = 2 * settings.width * {"none": 0, "mix": 1, "layers": len(self.mix_L)}[settings.statistics]
+        if settings.regression:
+            self.regression = Regression(num_statistics, num_labels)
+            num_statistics = 0
         self.standardise = Standardise(num_statistics)
         self.classifiers = nn.ModuleList(
             _classifier(num_heard + num_statistics, num_labels, settings) for _ in range(settings.num_classifiers)
@@ -149,6 +98,14 @@ class WhisperBilstm(SpeechModel):
 
     def forward_encoded(self, encoded: Tensor) -> Tensor:
         """Logits (B, C) from what `encode_frozen` gave, float16 or as it came; in training (B, K, C)."""
+        return self._head(*self._layers(encoded))
+
+    def regression_features(self, encoded: Tensor) -> Tensor:
+        layers_BLSH, loudness_BS, heard_BS = self._layers(encoded)
+        return self._statistics(layers_BLSH, heard_BS * self._speech(loudness_BS))
+
+    def _layers(self, encoded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The layers that are mixed, normed as their scales differ; how loud each step is, and whether it is heard."""
         settings = self._settings
         if self.has_frozen_layers:
             kept_BLSH = encoded.float() if encoded.dtype == torch.float16 else encoded
@@ -158,7 +115,8 @@ class WhisperBilstm(SpeechModel):
             first, layers, loudness_BS = 0, [self.encoder.embed(encoded)], _loudness(encoded)
             heard_BS = self._is_heard(loudness_BS).to(loudness_BS.dtype)
         layers = self._run(layers, heard_BS > 0, settings.frozen_layers, settings.num_layers)
-        return self._head(torch.stack(layers[settings.first_mixed_layer - first :], dim=1), loudness_BS, heard_BS)
+        layers_BLSH = torch.stack(layers[settings.first_mixed_layer - first :], dim=1)
+        return layer_norm(layers_BLSH, layers_BLSH.shape[3:]), loudness_BS, heard_BS
 
     def _run(self, layers: list[Tensor], is_heard_BS: Tensor, start: int, end: int) -> list[Tensor]:
         """`layers`, and after them what the blocks from `start` to `end` make of the last one."""
@@ -170,8 +128,6 @@ class WhisperBilstm(SpeechModel):
         return layers
 
     def _head(self, layers_BLSH: Tensor, loudness_BS: Tensor, heard_BS: Tensor) -> Tensor:
-        # Their scales differ tenfold.
-        layers_BLSH = layer_norm(layers_BLSH, layers_BLSH.shape[3:])
         mix_BSH = _mixed(layers_BLSH, self.mix_L.softmax(dim=0)) * (heard_BS > 0)[:, :, None]
         slower_BHS = avg_pool1d(mix_BSH.transpose(1, 2), self._settings.steps_per_lstm_step, ceil_mode=True)
         steps_BSH, _ = self.lstm(self.dropout(slower_BHS.transpose(1, 2)))
@@ -183,18 +139,25 @@ class WhisperBilstm(SpeechModel):
         if self.training:
             # Whole windows: dropout draws once for each.
             heard = heard * dropout(heard.new_ones(len(heard), 1), self._settings.lstm_drop_path)
-        plain = self._statistics(layers_BLSH, mix_BSH, heard_BS * self._speech(loudness_BS))
-        heard = torch.cat([heard, plain], dim=1)
+        speech_BS = heard_BS * self._speech(loudness_BS)
+        plain_BP = self._statistics(mix_BSH[:, None] if self._settings.statistics == "mix" else layers_BLSH, speech_BS)
+        if self.regression is None:
+            heard = torch.cat([heard, self._standardised(plain_BP)], dim=1)
         logits_BKC = torch.stack([classify(heard) for classify in self.classifiers], dim=1)
+        if self.regression is not None:
+            logits_BKC = logits_BKC + self.regression(plain_BP)[:, None]
         # The mean of logits is that of log-probabilities, but for what cancels out.
         return logits_BKC if self.training else logits_BKC.mean(dim=1)
 
-    def _statistics(self, layers_BLSH: Tensor, mix_BSH: Tensor, speech_BS: Tensor) -> Tensor:
+    def _statistics(self, read_BLSH: Tensor, speech_BS: Tensor) -> Tensor:
+        """The plain mean and standard deviation over the steps that count (B, P)."""
         if self._settings.statistics == "none":
-            return mix_BSH.new_zeros(len(mix_BSH), 0)
-        read_BLSH = mix_BSH[:, None] if self._settings.statistics == "mix" else layers_BLSH
-        plain_BLP = weighted_statistics(read_BLSH, speech_BS[:, None, :, None])
-        standardised_BP: Tensor = self.standardise(plain_BLP.flatten(1))
+            return read_BLSH.new_zeros(len(read_BLSH), 0)
+        return weighted_statistics(read_BLSH, speech_BS[:, None, :, None]).flatten(1)
+
+    def _standardised(self, plain_BP: Tensor) -> Tensor:
+        """With noise, in training."""
+        standardised_BP: Tensor = self.standardise(plain_BP)
         noise = self._settings.statistics_noise
         if self.training and noise:
             standardised_BP = standardised_BP + noise * torch.randn_like(standardised_BP)
@@ -246,16 +209,15 @@ class WhisperBilstm(SpeechModel):
 
 
 def _classifier(num_features: int, num_labels: int, settings: WhisperBilstmSettings) -> nn.Module:
-    dropout = nn.Dropout(settings.dropout)
-    if not settings.hidden_units:
-        return nn.Sequential(dropout, nn.Linear(num_features, num_labels))
-    return nn.Sequential(
-        dropout,
-        nn.Linear(num_features, settings.hidden_units),
-        nn.ReLU(),
-        nn.Dropout(settings.hidden_dropout),
-        nn.Linear(settings.hidden_units, num_labels),
-    )
+    layers: list[nn.Module] = [nn.Dropout(settings.dropout)]
+    if settings.hidden_units:
+        layers += [nn.Linear(num_features, settings.hidden_units), nn.ReLU(), nn.Dropout(settings.hidden_dropout)]
+    last = nn.Linear(settings.hidden_units or num_features, num_labels)
+    if settings.regression:
+        # It begins with what the regression says, and adds to it.
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+    return nn.Sequential(*layers, last)
 
 
 def _mixed(layers_BLSH: Tensor, share_L: Tensor) -> Tensor:
