@@ -53,15 +53,19 @@ class Hearing:
     @property
     def key(self) -> str:
         """Names whatever changes what is kept."""
-        log_mel = self._log_mel if self.keeps_encoded else self._raw_mel
-        parts: list[Any] = [_FORMAT, self._device.type, log_mel.settings.to_dict()]
         if self.keeps_encoded:
-            digest = hashlib.sha256()
-            for name, parameter in sorted(self._model.named_parameters()):
-                if not parameter.requires_grad:
-                    digest.update(name.encode() + parameter.detach().cpu().contiguous().numpy().tobytes())
-            parts += [digest.hexdigest(), self._model.encoding_key, self._precision]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+            return self.encoding_key
+        return _digest([_FORMAT, self._device.type, self._raw_mel.settings.to_dict()])
+
+    @property
+    def encoding_key(self) -> str:
+        """Names whatever changes what the frozen layers give."""
+        digest = hashlib.sha256()
+        for name, parameter in sorted(self._model.named_parameters()):
+            if not parameter.requires_grad:
+                digest.update(name.encode() + parameter.detach().cpu().contiguous().numpy().tobytes())
+        parts: list[Any] = [_FORMAT, self._device.type, self._log_mel.settings.to_dict()]
+        return _digest([*parts, digest.hexdigest(), self._model.encoding_key, self._precision])
 
     @torch.no_grad()
     def keep(self, pcm_BS: Floats) -> Floats:
@@ -98,14 +102,19 @@ class Hearing:
         return 0 if self._model.regression is None else self._model.regression.weight_CP.shape[1]
 
     @torch.no_grad()
-    def regression_features(self, kept: Floats) -> Tensor:
-        """What the model's regression reads (B, P), on the CPU, of what was kept."""
-        return self._model.regression_features(self.encoded(kept)).float().cpu()
+    def regression_features(self, encoded: Tensor) -> Floats:
+        """What the model's regression reads (B, P)."""
+        self._model.eval()
+        return self._model.regression_features(encoded).cpu().numpy()
 
     def encode(self, mel_BFT: Tensor) -> Tensor:
         """What `forward_encoded` takes."""
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._precision == "bf16"):
             return self._model.encode_frozen(mel_BFT)
+
+
+def _digest(parts: list[Any]) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 class Teachers:

@@ -5,6 +5,7 @@ F mel bands, T frames, C labels.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -55,7 +56,7 @@ class TrainingData:
     ) -> None:  # fmt: skip
         self.config, self.waveforms, self.windows, self.clips = config, waveforms, windows, clips
         self.hearing, self.teachers, self.team = hearing, teachers, team
-        folder = cache / "features"
+        self.folder = folder = cache / "features"
         example = hearing.keep(np.zeros((1, windows.settings.window_samples), np.float32))
         name = f"{waveforms.key}-{windows_key(config)}"
         self.kept = FeatureStore(folder / f"{name}-{hearing.key}", len(windows), example.shape[1:], example.dtype)
@@ -73,7 +74,8 @@ class TrainingData:
 
     @property
     def changes_waveform(self) -> bool:
-        return self.config.augmentation.changes_waveform
+        # What is kept of windows is of windows as they are.
+        return self.config.augmentation.changes_waveform and not self.config.cache_frozen
 
     @property
     def teachers_hear_clips(self) -> bool:
@@ -213,9 +215,7 @@ class _BatchMaker:
         settings = self.config.augmentation
         if settings.changes_mel:
             for mel_FT, place in zip(mel_BFT, place_B.tolist(), strict=True):
-                if settings.tempo:
-                    augment.change_tempo(mel_FT, settings, self._generator(place, "tempo"))
-                augment.mask_bands(mel_FT, settings, self._generator(place, "mel"))
+                augment.change_mel(mel_FT, settings, functools.partial(self._generator, place))
         return hearing.encode(mel_BFT)
 
     def _taught(self, place_B: Numbers, loaded: npt.NDArray[Any]) -> Tensor | None:

@@ -3,12 +3,20 @@
 Shape letters: G clips, N clips in training, W windows, P features, C labels.
 """
 
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from ser_core import augment
+from ser_core.feature_store import FeatureStore
 from ser_core.models.regression import Regression
 from ser_core.sampling import class_weights, turns
 from ser_core.training_data import TrainingData
@@ -21,25 +29,34 @@ _TOLERANCE = 1e-5
 #: So far below the lowest bias lies that of a label with no window.
 _NO_WINDOW = 10.0
 Floats = npt.NDArray[np.floating]
+Say = Callable[[int, int], None]
 
 
-def fit_regression(regression: Regression, data: TrainingData, training_N: Numbers) -> None:
+def fit_regression(regression: Regression, data: TrainingData, training_N: Numbers, say: Say) -> None:
     """Fit a model's regression to the windows that are learned from; all workers must call it, and get the same.
 
-    Every clip counts as often as an epoch hears it, and as its emotion does in the loss. Labels are as they are:
-    neither smoothed nor mixed, and no teacher is asked.
+    Every clip counts as often as an epoch hears it, and as its emotion does in the loss, its copies included. Labels
+    are as they are: neither smoothed nor mixed, and no teacher is asked.
+
+    Args:
+        regression: is fitted.
+        data: prepared for these clips.
+        training_N: the training set.
+        say: is told how many of the copies' blocks are done.
     """
     config, clips = data.config, data.clips
     windows = [data.windows.learned[clip] for clip in training_N]
     owner_W = np.repeat(np.arange(len(training_N)), [len(part) for part in windows])
-    features_WP = _features(data, np.concatenate(windows))
+    parts = [_of_windows(data, np.concatenate(windows))]
+    parts += [_of_copy(data, number, training_N, say) for number in range(config.regression_copies)]
     found: bytes | None = None
     if data.team.is_leader:
         label_N = clips.label_G[training_N]
         weight_N = turns(clips.stratum_G[training_N], config.sampling)
         weight_N = weight_N * class_weights(label_N, len(data.labels), config.class_weighting)[label_N]
-        weight_N = weight_N / np.bincount(owner_W)
-        fitted_CX = fit(features_WP, label_N[owner_W], weight_N[owner_W], len(data.labels), config.regression_c)
+        place_W = np.concatenate([owner_W, *[np.arange(len(training_N))] * config.regression_copies])
+        weight_W = (weight_N / np.bincount(place_W))[place_W]
+        fitted_CX = fit(np.concatenate(parts), label_N[place_W], weight_W, len(data.labels), config.regression_c)
         found = fitted_CX.astype(np.float32).tobytes()
     found = data.team.from_leader(found)
     assert found is not None
@@ -47,16 +64,44 @@ def fit_regression(regression: Regression, data: TrainingData, training_N: Numbe
     regression.set(fitted[:, :-1], fitted[:, -1])
 
 
-def _features(data: TrainingData, window_W: Numbers) -> npt.NDArray[np.float32]:
-    """Of windows (W, P), each computed by one of the workers."""
+def _of_windows(data: TrainingData, window_W: Numbers) -> Floats:
+    """The features of kept windows (W, P), each computed by one of the workers."""
     mine = data.team.share_of(len(window_W))
     own_W = window_W[mine]
-    parts = [data.hearing.regression_features(data.kept[own_W[start : start + _BATCH]])
-             for start in range(0, len(own_W), _BATCH)]  # fmt: skip
     features_WP = torch.zeros(len(window_W), data.hearing.num_regression_features)
-    if parts:
-        features_WP[mine] = torch.cat(parts)
+    for start in range(0, len(own_W), _BATCH):
+        part = slice(start, min(start + _BATCH, len(own_W)))
+        found = data.hearing.regression_features(data.hearing.encoded(data.kept[own_W[part]]))
+        features_WP[mine][part] = torch.from_numpy(found)
     return data.team.sum_up(features_WP).numpy()
+
+
+def _of_copy(data: TrainingData, number: int, training_N: Numbers, say: Say) -> Floats:
+    """The features of each clip's copy of that number (N, P), kept as they are the same in every fold."""
+    settings = dataclasses.replace(data.config.augmentation, mixup_probability=0.0)
+    facts = [number, data.config.seed, data.config.window_seconds, settings.to_dict(), data.hearing.encoding_key]
+    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    shape = (data.hearing.num_regression_features,)
+    store = FeatureStore(data.folder / f"{data.waveforms.key}-copy-{key}", len(data.waveforms), shape, np.float32)
+    store.fill(training_N, lambda clip_B: _heard_copies(data, number, clip_B), data.team, say)
+    return store[training_N]
+
+
+def _heard_copies(data: TrainingData, number: int, clip_B: Numbers) -> Floats:
+    settings, cut = data.config.augmentation, data.windows.settings
+    generators = [functools.partial(augment.generator, data.config.seed, number, clip) for clip in clip_B.tolist()]
+    pcm_BS = np.stack(
+        [
+            augment.random_window(
+                data.waveforms.waveform(clip), cut.window_samples, settings, generator("waveform"), cut.sample_rate_hz
+            )
+            for clip, generator in zip(clip_B.tolist(), generators, strict=True)
+        ]
+    )
+    mel_BFT = data.hearing.mel(pcm_BS)
+    for mel_FT, generator in zip(mel_BFT, generators, strict=True):
+        augment.change_mel(mel_FT, settings, generator)
+    return data.hearing.regression_features(data.hearing.encode(mel_BFT))
 
 
 def fit(
