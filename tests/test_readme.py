@@ -43,7 +43,8 @@ def place(cluster: RayCluster, tmp_path_factory: pytest.TempPathFactory) -> Path
         assert program == "ser"
         # Workers of the cluster would keep clips in the cache of whoever runs the tests.
         run = ser if arguments[0] == "train" else cluster.ser
-        answer = run(*arguments, cwd=folder, as_typed=True, XDG_CACHE_HOME=str(folder / "cache"))
+        # All thirty epochs, on a slow machine that has other tests to run.
+        answer = run(*arguments, cwd=folder, as_typed=True, timeout=900, XDG_CACHE_HOME=str(folder / "cache"))
         assert answer.code == 0, f"ser {shlex.join(arguments)}\n{answer.err}"
         assert answer.out.strip()
     return folder
