@@ -7,7 +7,7 @@ depend on the settings: whatever is switched off, the rest stays as it is.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 import numpy as np
@@ -21,6 +21,8 @@ from ser_core.config import Settings, require
 #: Of a generator: each has numbers of its own.
 Purpose = Literal["waveform", "mel", "mixup", "tempo"]
 _PURPOSES = get_args(Purpose)
+#: Gives the generator of one sample for a purpose.
+Draw = Callable[[Purpose], np.random.Generator]
 #: What `random_window` draws, in this order.
 _DRAWS = (
     "speed_if", "speed", "overhang_if", "start", "reverberation_if", "rt60", "direct", "noise_if", "snr", "colour",
@@ -208,13 +210,14 @@ def change_tempo(mel_FT: Tensor, settings: AugmentSettings, rng: np.random.Gener
     mel_FT[:, :num_heard] = heard_FT
 
 
-def change_mel(
-    mel_FT: Tensor, settings: AugmentSettings, generator_of: Callable[[Purpose], np.random.Generator]
-) -> None:
-    """All that happens to a normalised log-mel, in place."""
-    if settings.tempo:
-        change_tempo(mel_FT, settings, generator_of("tempo"))
-    mask_bands(mel_FT, settings, generator_of("mel"))
+def change_mels(mel_BFT: Tensor, settings: AugmentSettings, draws: Sequence[Draw]) -> None:
+    """All that happens to normalised log-mels, in place, each by its own draws."""
+    if not settings.changes_mel:
+        return
+    for mel_FT, draw in zip(mel_BFT, draws, strict=True):
+        if settings.tempo:
+            change_tempo(mel_FT, settings, draw("tempo"))
+        mask_bands(mel_FT, settings, draw("mel"))
 
 
 def mask_bands(mel_FT: Tensor, settings: AugmentSettings, rng: np.random.Generator) -> None:

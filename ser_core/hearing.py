@@ -55,7 +55,7 @@ class Hearing:
         """Names whatever changes what is kept."""
         if self.keeps_encoded:
             return self.encoding_key
-        return _digest([_FORMAT, self._device.type, self._raw_mel.settings.to_dict()])
+        return digest_of([_FORMAT, self._device.type, self._raw_mel.settings.to_dict()])
 
     @property
     def encoding_key(self) -> str:
@@ -65,7 +65,7 @@ class Hearing:
             if not parameter.requires_grad:
                 digest.update(name.encode() + parameter.detach().cpu().contiguous().numpy().tobytes())
         parts: list[Any] = [_FORMAT, self._device.type, self._log_mel.settings.to_dict()]
-        return _digest([*parts, digest.hexdigest(), self._model.encoding_key, self._precision])
+        return digest_of([*parts, digest.hexdigest(), self._model.encoding_key, self._precision])
 
     @torch.no_grad()
     def keep(self, pcm_BS: Floats) -> Floats:
@@ -97,6 +97,11 @@ class Hearing:
         return torch.from_numpy(values).to(self._device)
 
     @property
+    def regression_key(self) -> str:
+        """Names whatever changes what the model's regression reads."""
+        return digest_of([self.encoding_key, self._model.regression_key])
+
+    @property
     def num_regression_features(self) -> int:
         """How many the model's regression reads."""
         return 0 if self._model.regression is None else self._model.regression.weight_CP.shape[1]
@@ -113,7 +118,8 @@ class Hearing:
             return self._model.encode_frozen(mel_BFT)
 
 
-def _digest(parts: list[Any]) -> str:
+def digest_of(parts: list[Any]) -> str:
+    """A name for plain values."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -126,7 +132,7 @@ class Teachers:
         self._temperatures = [temperature * artifact.config.temperature for artifact in artifacts]
         self._device = device
         names = [artifact.content_hash for artifact in artifacts]
-        self.key = hashlib.sha256(json.dumps([names, temperature, device.type]).encode()).hexdigest()[:16]
+        self.key = digest_of([names, temperature, device.type])
 
     @torch.no_grad()
     def answer(self, pcm_BS: Floats) -> Tensor:

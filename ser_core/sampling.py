@@ -68,8 +68,7 @@ def _drawn(strata_G: Numbers, power: float, rng: np.random.Generator) -> Numbers
     """As many places as clips; a stratum of n has its part of n ** power, and of its clips none comes twice more."""
     strata, sizes = np.unique(strata_G, return_counts=True)
     order = rng.permutation(len(strata))
-    strata, parts = strata[order], sizes[order] ** power
-    wanted = len(strata_G) * parts / parts.sum()
+    strata, wanted = strata[order], _places(sizes[order], power)
     counts = np.floor(wanted).astype(np.int64)
     counts[np.argsort(counts - wanted, kind="stable")[: len(strata_G) - counts.sum()]] += 1
     chosen = []
@@ -80,13 +79,19 @@ def _drawn(strata_G: Numbers, power: float, rng: np.random.Generator) -> Numbers
     return rng.permutation(np.concatenate(chosen))
 
 
+def _places(sizes: Numbers, power: float) -> npt.NDArray[np.float64]:
+    """Of an epoch, for strata of so many clips, before rounding."""
+    parts = sizes**power
+    places: npt.NDArray[np.float64] = sizes.sum() * parts / parts.sum()
+    return places
+
+
 def turns(strata_G: Numbers, sampling: Sampling) -> npt.NDArray[np.float64]:
     """How often an epoch hears each clip, on average; see `plan_epoch`."""
     if sampling == "natural":
         return np.ones(len(strata_G))
     _, stratum_G, sizes = np.unique(strata_G, return_inverse=True, return_counts=True)
-    parts = sizes ** _POWERS[sampling]
-    turns_G: npt.NDArray[np.float64] = (len(strata_G) * parts / parts.sum() / sizes)[stratum_G]
+    turns_G: npt.NDArray[np.float64] = (_places(sizes, _POWERS[sampling]) / sizes)[stratum_G]
     return turns_G
 
 

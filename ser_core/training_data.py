@@ -6,7 +6,7 @@ F mel bands, T frames, C labels.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -110,6 +110,18 @@ class TrainingData:
         owner_W = np.repeat(np.arange(len(clip_N)), [len(part) for part in numbers])
         return window_W, owner_W, self.windows.seconds_W[window_W]
 
+    def random_windows(self, clip_B: Numbers, draws: Sequence[augment.Draw]) -> npt.NDArray[np.float32]:
+        """The samples (B, S) of a window of each clip, cut at random and augmented, each by its own draws."""
+        cut, settings = self.windows.settings, self.config.augmentation
+        return np.stack(
+            [
+                augment.random_window(
+                    self.waveforms.waveform(clip), cut.window_samples, settings, draw("waveform"), cut.sample_rate_hz
+                )
+                for clip, draw in zip(clip_B.tolist(), draws, strict=True)
+            ]
+        )
+
     def encoded(self, window_B: Numbers) -> Tensor:
         """What `forward_encoded` takes, of windows that `prepare` has seen to."""
         return self.hearing.encoded(self.kept[window_B])
@@ -162,26 +174,19 @@ class _BatchMaker:
         own_B, mixed_M = self._mine(places)
         return np.concatenate([own_B, self._epoch.partner_P[own_B[mixed_M]]])
 
-    def _generator(self, place: int, purpose: augment.Purpose) -> np.random.Generator:
-        return augment.generator(self._epoch.seed, self._epoch.number, place, purpose)
+    def _draws(self, place_B: Numbers) -> list[augment.Draw]:
+        of_epoch = functools.partial(augment.generator, self._epoch.seed, self._epoch.number)
+        return [functools.partial(of_epoch, place) for place in place_B.tolist()]
 
     def load(self, places: Numbers) -> npt.NDArray[Any]:
         """Windows' samples, or the numbers of kept windows."""
         place_B = self._heard(places)
-        rngs = [self._generator(place, "waveform") for place in place_B.tolist()]
-        windows, waveforms = self._data.windows, self._data.waveforms
-        pairs = zip(self._clips(place_B).tolist(), rngs, strict=True)
-        if not self._data.changes_waveform:
-            return np.array([rng.choice(windows.learned[clip]) for clip, rng in pairs])
-        cut = windows.settings
-        return np.stack(
-            [
-                augment.random_window(
-                    waveforms.waveform(clip), cut.window_samples, self.config.augmentation, rng, cut.sample_rate_hz
-                )
-                for clip, rng in pairs
-            ]
-        )
+        clip_B, draws = self._clips(place_B), self._draws(place_B)
+        if self._data.changes_waveform:
+            return self._data.random_windows(clip_B, draws)
+        learned = self._data.windows.learned
+        pairs = zip(clip_B.tolist(), draws, strict=True)
+        return np.array([draw("waveform").choice(learned[clip]) for clip, draw in pairs])
 
     def make(self, places: Numbers, loaded: npt.NDArray[Any]) -> Batch:
         """The batch of what was loaded."""
@@ -212,10 +217,7 @@ class _BatchMaker:
             return hearing.encoded(self._data.kept[loaded])
         else:
             mel_BFT = hearing.kept_mel(self._data.kept[loaded])
-        settings = self.config.augmentation
-        if settings.changes_mel:
-            for mel_FT, place in zip(mel_BFT, place_B.tolist(), strict=True):
-                augment.change_mel(mel_FT, settings, functools.partial(self._generator, place))
+        augment.change_mels(mel_BFT, self.config.augmentation, self._draws(place_B))
         return hearing.encode(mel_BFT)
 
     def _taught(self, place_B: Numbers, loaded: npt.NDArray[Any]) -> Tensor | None:

@@ -5,8 +5,6 @@ Shape letters: G clips, N clips in training, W windows, P features, C labels.
 
 import dataclasses
 import functools
-import hashlib
-import json
 from collections.abc import Callable
 
 import numpy as np
@@ -17,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from ser_core import augment
 from ser_core.feature_store import FeatureStore
+from ser_core.hearing import digest_of
 from ser_core.models.regression import Regression
 from ser_core.sampling import class_weights, turns
 from ser_core.training_data import TrainingData
@@ -79,28 +78,19 @@ def _of_windows(data: TrainingData, window_W: Numbers) -> Floats:
 def _of_copy(data: TrainingData, number: int, training_N: Numbers, say: Say) -> Floats:
     """The features of each clip's copy of that number (N, P), kept as they are the same in every fold."""
     settings = dataclasses.replace(data.config.augmentation, mixup_probability=0.0)
-    facts = [number, data.config.seed, data.config.window_seconds, settings.to_dict(), data.hearing.encoding_key]
-    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    facts = [number, data.config.seed, data.config.window_seconds, settings.to_dict(), data.hearing.regression_key]
     shape = (data.hearing.num_regression_features,)
-    store = FeatureStore(data.folder / f"{data.waveforms.key}-copy-{key}", len(data.waveforms), shape, np.float32)
+    store = FeatureStore(
+        data.folder / f"{data.waveforms.key}-copy-{digest_of(facts)}", len(data.waveforms), shape, np.float32
+    )
     store.fill(training_N, lambda clip_B: _heard_copies(data, number, clip_B), data.team, say)
     return store[training_N]
 
 
 def _heard_copies(data: TrainingData, number: int, clip_B: Numbers) -> Floats:
-    settings, cut = data.config.augmentation, data.windows.settings
-    generators = [functools.partial(augment.generator, data.config.seed, number, clip) for clip in clip_B.tolist()]
-    pcm_BS = np.stack(
-        [
-            augment.random_window(
-                data.waveforms.waveform(clip), cut.window_samples, settings, generator("waveform"), cut.sample_rate_hz
-            )
-            for clip, generator in zip(clip_B.tolist(), generators, strict=True)
-        ]
-    )
-    mel_BFT = data.hearing.mel(pcm_BS)
-    for mel_FT, generator in zip(mel_BFT, generators, strict=True):
-        augment.change_mel(mel_FT, settings, generator)
+    draws = [functools.partial(augment.generator, data.config.seed, number, clip) for clip in clip_B.tolist()]
+    mel_BFT = data.hearing.mel(data.random_windows(clip_B, draws))
+    augment.change_mels(mel_BFT, data.config.augmentation, draws)
     return data.hearing.regression_features(data.hearing.encode(mel_BFT))
 
 
