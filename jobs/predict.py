@@ -2,18 +2,21 @@
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jobs.console import Console
+from jobs.interrupts import held_interrupt
 from ser_core import answers
 from ser_core.artifact import Artifact
 from ser_core.audio import iter_segments
 from ser_core.config import WindowSettings
 from ser_core.paths import escape_path
 from ser_core.predictor import Predictor, resolve_device
+from ser_core.segments import Segment
 
 _BATCH_SIZE = 16
 #: What would break a line or move a terminal's cursor.
@@ -42,7 +45,7 @@ def _predict_file(file: Path, predictor: Predictor) -> dict[str, Any]:
     )
     sums_GX = np.zeros((1, len(config.labels) + 1))
     num_windows, gaps, reason, detail = 0, False, None, None
-    for segment in iter_segments(file, channels="mix", windows=windows):
+    for segment in _segments(file, windows):
         probabilities_NC = predictor.predict(segment.pcm_NS)
         seconds_N = np.array(segment.end_seconds) - np.array(segment.window_index) * windows.hop_seconds
         groups_N = np.zeros(len(seconds_N), dtype=np.int64)
@@ -60,6 +63,17 @@ def _predict_file(file: Path, predictor: Predictor) -> dict[str, Any]:
             "confidence": round(float(probabilities_C.max()), 4),
         }
     return answer | {"reason": reason, "detail": detail}
+
+
+def _segments(file: Path, windows: WindowSettings) -> Iterator[Segment]:
+    segments = iter_segments(file, channels="mix", windows=windows)
+    while True:
+        # libsndfile loses what is raised while it reads, and would take the file for shorter than it is.
+        with held_interrupt():
+            segment = next(segments, None)
+        if segment is None:
+            return
+        yield segment
 
 
 def _line(answer: dict[str, Any]) -> str:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from jobs import predict
+from ser_core.byte_view import ByteView
+from ser_core.config import WindowSettings
 from tests.audio_factory import write_sparse_rf64
 from tests.cli_support import ROOT, finish, ser, start
 from tests.processes import first_line
@@ -51,3 +54,17 @@ def test_an_interrupt_ends_it_with_one_line(tmp_path: Path) -> None:
     answer = finish(process, timeout=60)
     assert answer.code == 130
     assert answer.err == "ser: interrupted\n"
+
+
+def test_an_interrupt_is_not_lost_in_libsndfile(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = ByteView.read
+
+    def interrupted(view: ByteView, size: int) -> bytes:
+        signal.raise_signal(signal.SIGINT)
+        return read(view, size)
+
+    monkeypatch.setattr(ByteView, "read", interrupted)
+    segments = predict._segments(ROOT / "examples" / "calm.wav", WindowSettings(sample_rate_hz=16_000))
+    with pytest.raises(KeyboardInterrupt):
+        next(segments)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
