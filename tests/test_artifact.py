@@ -125,18 +125,10 @@ def test_what_is_bundled_is_small_and_says_what_it_is(name: str, max_bytes: int)
     assert [words for words in said if words not in card] == []
 
 
-def test_the_card_of_whisper_bilstm_is_of_these_very_weights() -> None:
-    artifact = Artifact.load("whisper-bilstm")
+@pytest.mark.parametrize("name", ["compact", "whisper-bilstm"])
+def test_the_card_is_of_these_very_weights(name: str) -> None:
+    artifact = Artifact.load(name)
     assert artifact.identity in artifact.card
-
-
-def test_the_card_of_compact_tells_the_figures_of_its_config() -> None:
-    artifact = Artifact.load("compact")
-    figures = artifact.config.training["figures"]
-    for name in ("unseen_actors", "unseen_corpus"):
-        cells = f"{figures[name]['clips']} | {figures[name]['accuracy']:.1%} | {figures[name]['uar']:.1%}"
-        assert cells in artifact.card
-    assert figures["unseen_actors"]["accuracy"] > 0.5
 
 
 def test_names_are_listed_without_torch() -> None:
