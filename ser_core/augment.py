@@ -36,9 +36,6 @@ _SEEDS = ("reverberation", "noise")
 class AugmentSettings(Settings):
     """How strongly, and with what probability; 0 switches one off. What is drawn from a range is drawn evenly."""
 
-    #: Both ends of the clip are cut off where they are so much quieter than its loudest part.
-    trim_probability: float = 0.0
-    trim_db: float = 40.0
     #: Speed (and with it pitch) is changed by up to this share, either way.
     speed: float = 0.1
     speed_probability: float = 1.0
@@ -94,7 +91,7 @@ class AugmentSettings(Settings):
         ):  # fmt: skip
             value = getattr(self, name)
             require(value >= 0, f"augmentation: {name} must be 0 or more, not {value:g}")
-        for name in ("trim_db", "min_rt60_seconds", "mixup_alpha"):
+        for name in ("min_rt60_seconds", "mixup_alpha"):
             require(getattr(self, name) > 0, f"augmentation: {name} must be more than 0")
         require(self.min_rate_hz >= 1_000, "augmentation: min_rate_hz must be 1000 or more")
 
@@ -103,8 +100,7 @@ class AugmentSettings(Settings):
         """Whether a window's samples are ever changed; where it is cut is no change."""
         return any(
             (
-                self.trim_probability, self.speed and self.speed_probability,
-                self.reverberation_probability, self.noise_probability,
+                self.speed and self.speed_probability, self.reverberation_probability, self.noise_probability,
                 self.tilt_db and self.tilt_probability, self.low_rate_probability, self.telephone_probability,
                 self.gain_db and self.gain_probability,
             )
@@ -140,8 +136,6 @@ def random_window(
     What is padded stays zero, as in scoring: effects end where the recording does.
     """
     draws = _Draws(rng)
-    if draws.happens("trim", settings.trim_probability):
-        pcm_N = effects.trim(pcm_N, settings.trim_db)
     pcm_S = _cut(pcm_N, window_samples, settings, draws)
     if draws.happens("reverberation", settings.reverberation_probability):
         rt60_seconds = draws.between("rt60", settings.min_rt60_seconds, settings.max_rt60_seconds)
@@ -185,7 +179,6 @@ class _Draws:
     def __init__(self, rng: np.random.Generator) -> None:
         self._shares = dict(zip(_DRAWS, rng.random(len(_DRAWS)).tolist(), strict=True))
         self._seeds = dict(zip(_SEEDS, rng.integers(2**63, size=len(_SEEDS)).tolist(), strict=True))
-        self._shares["trim_if"] = float(rng.random())
 
     def happens(self, name: str, probability: float) -> bool:
         return bool(self._shares[f"{name}_if"] < probability)

@@ -7,7 +7,6 @@ A signal keeps its length. Full scale is 1; a silent signal stays silent.
 
 import functools
 
-import librosa
 import numpy as np
 import numpy.typing as npt
 import scipy.fft
@@ -33,12 +32,6 @@ _FIRST_REFLECTION_SECONDS = 0.002
 def rms(pcm_S: Samples) -> float:
     """The root mean square; 0 of no samples."""
     return float(np.sqrt(np.mean(np.square(pcm_S), dtype=np.float64))) if len(pcm_S) else 0.0
-
-
-def trim(pcm_S: Samples, below_db: float) -> Samples:
-    """Without the ends that are so much quieter than the loudest part; what is silent as a whole stays as it is."""
-    trimmed_S: Samples = librosa.effects.trim(pcm_S, top_db=below_db)[0]
-    return trimmed_S if len(trimmed_S) else pcm_S
 
 
 def change_speed(pcm_S: Samples, factor: float) -> Samples:

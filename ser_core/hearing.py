@@ -53,13 +53,8 @@ class Hearing:
     @property
     def key(self) -> str:
         """Names whatever changes what is kept."""
-        if self.keeps_encoded:
-            return self.encoding_key
-        return digest_of([_FORMAT, self._device.type, self._raw_mel.settings.to_dict()])
-
-    @property
-    def encoding_key(self) -> str:
-        """Names whatever changes what the frozen layers give."""
+        if not self.keeps_encoded:
+            return digest_of([_FORMAT, self._device.type, self._raw_mel.settings.to_dict()])
         digest = hashlib.sha256()
         for name, parameter in sorted(self._model.named_parameters()):
             if not parameter.requires_grad:
@@ -95,11 +90,6 @@ class Hearing:
     def on_device(self, values: Floats) -> Tensor:
         """A tensor of these, where the model is."""
         return torch.from_numpy(values).to(self._device)
-
-    @property
-    def regression_key(self) -> str:
-        """Names whatever changes what the model's regression reads."""
-        return digest_of([self.encoding_key, self._model.regression_key])
 
     @property
     def num_regression_features(self) -> int:

@@ -26,7 +26,6 @@ _RANGES: tuple[tuple[str, float, float], ...] = (
     ("weight_decay", 0, 100),
     ("warmup_share", 0, 1),
     ("regression_c", 1e-9, 1e9),
-    ("regression_copies", 0, 1000),
     ("label_smoothing", 0, 0.99),
     ("average_decay", 0, 0.999999),
     ("max_gradient_norm", 0, 10**9),
@@ -99,8 +98,6 @@ class TrainConfig(Settings):
     label_smoothing: float = 0.1
     #: Of a model that has a regression: scikit-learn's C, what clips count against the square of its weights.
     regression_c: float = 0.003
-    #: It is fitted to so many copies of each clip, too, drawn once, augmented as the settings say but for mixup.
-    regression_copies: int = 0
     #: balanced: of the loss, every emotion has the same share.
     class_weighting: Literal["none", "balanced"] = "none"
     #: balanced: every emotion of every corpus is heard equally often; some clips then come twice in an epoch.
@@ -145,13 +142,11 @@ class TrainConfig(Settings):
             if value is not None and not low <= value <= high:
                 raise UsageError(f"{name} must be {low:g} to {high:g}, not {value}")
         is_augmented = self.augmentation.changes_waveform or self.augmentation.changes_mel
-        if self.cache_frozen and is_augmented and not self.regression_copies:
+        if self.cache_frozen and is_augmented:
             raise UsageError(
                 "cache_frozen keeps what frozen layers give, so nothing before them can be augmented: "
                 "switch the augmentation off, or cache_frozen"
             )
-        if self.regression_copies and not is_augmented:
-            raise UsageError("regression_copies: nothing is augmented, so copies would be the same; leave them out")
         self.mel_settings(MelSettings())
 
     @classmethod

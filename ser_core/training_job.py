@@ -199,8 +199,6 @@ class Job:
         _ = self.licence_text
         if self.config.cache_frozen and not model.has_frozen_layers:
             raise UsageError(f"cache_frozen: no layer of {self.config.architecture} is frozen by its settings")
-        if self.config.regression_copies and model.regression is None:
-            raise UsageError(f"regression_copies: {self.config.architecture} has no regression by its settings")
         learning = sum(value.numel() for value in model.parameters() if value.requires_grad)
         return {"parameters": sum(value.numel() for value in model.parameters()), "learning": learning}
 

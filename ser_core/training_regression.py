@@ -3,19 +3,12 @@
 Shape letters: G clips, N clips in training, W windows, P features, C labels.
 """
 
-import dataclasses
-import functools
-from collections.abc import Callable
-
 import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from ser_core import augment
-from ser_core.feature_store import FeatureStore
-from ser_core.hearing import digest_of
 from ser_core.models.regression import Regression
 from ser_core.sampling import class_weights, turns
 from ser_core.training_data import TrainingData
@@ -28,34 +21,30 @@ _TOLERANCE = 1e-5
 #: So far below the lowest bias lies that of a label with no window.
 _NO_WINDOW = 10.0
 Floats = npt.NDArray[np.floating]
-Say = Callable[[int, int], None]
 
 
-def fit_regression(regression: Regression, data: TrainingData, training_N: Numbers, say: Say) -> None:
+def fit_regression(regression: Regression, data: TrainingData, training_N: Numbers) -> None:
     """Fit a model's regression to the windows that are learned from; all workers must call it, and get the same.
 
-    Every clip counts as often as an epoch hears it, and as its emotion does in the loss, its copies included. Labels
-    are as they are: neither smoothed nor mixed, and no teacher is asked.
+    Every clip counts as often as an epoch hears it, and as its emotion does in the loss. Labels are as they are:
+    neither smoothed nor mixed, and no teacher is asked.
 
     Args:
         regression: is fitted.
         data: prepared for these clips.
         training_N: the training set.
-        say: is told how many of the copies' blocks are done.
     """
     config, clips = data.config, data.clips
     windows = [data.windows.learned[clip] for clip in training_N]
     owner_W = np.repeat(np.arange(len(training_N)), [len(part) for part in windows])
-    parts = [_of_windows(data, np.concatenate(windows))]
-    parts += [_of_copy(data, number, training_N, say) for number in range(config.regression_copies)]
+    features_WP = _of_windows(data, np.concatenate(windows))
     found: bytes | None = None
     if data.team.is_leader:
         label_N = clips.label_G[training_N]
         weight_N = turns(clips.stratum_G[training_N], config.sampling)
         weight_N = weight_N * class_weights(label_N, len(data.labels), config.class_weighting)[label_N]
-        place_W = np.concatenate([owner_W, *[np.arange(len(training_N))] * config.regression_copies])
-        weight_W = (weight_N / np.bincount(place_W))[place_W]
-        fitted_CX = fit(np.concatenate(parts), label_N[place_W], weight_W, len(data.labels), config.regression_c)
+        weight_W = (weight_N / np.bincount(owner_W))[owner_W]
+        fitted_CX = fit(features_WP, label_N[owner_W], weight_W, len(data.labels), config.regression_c)
         found = fitted_CX.astype(np.float32).tobytes()
     found = data.team.from_leader(found)
     assert found is not None
@@ -73,25 +62,6 @@ def _of_windows(data: TrainingData, window_W: Numbers) -> Floats:
         found = data.hearing.regression_features(data.hearing.encoded(data.kept[own_W[part]]))
         features_WP[mine][part] = torch.from_numpy(found)
     return data.team.sum_up(features_WP).numpy()
-
-
-def _of_copy(data: TrainingData, number: int, training_N: Numbers, say: Say) -> Floats:
-    """The features of each clip's copy of that number (N, P), kept as they are the same in every fold."""
-    settings = dataclasses.replace(data.config.augmentation, mixup_probability=0.0)
-    facts = [number, data.config.seed, data.config.window_seconds, settings.to_dict(), data.hearing.regression_key]
-    shape = (data.hearing.num_regression_features,)
-    store = FeatureStore(
-        data.folder / f"{data.waveforms.key}-copy-{digest_of(facts)}", len(data.waveforms), shape, np.float32
-    )
-    store.fill(training_N, lambda clip_B: _heard_copies(data, number, clip_B), data.team, say)
-    return store[training_N]
-
-
-def _heard_copies(data: TrainingData, number: int, clip_B: Numbers) -> Floats:
-    draws = [functools.partial(augment.generator, data.config.seed, number, clip) for clip in clip_B.tolist()]
-    mel_BFT = data.hearing.mel(data.random_windows(clip_B, draws))
-    augment.change_mels(mel_BFT, data.config.augmentation, draws)
-    return data.hearing.regression_features(data.hearing.encode(mel_BFT))
 
 
 def fit(

@@ -25,13 +25,12 @@ from ser_core.features import LogMel, fit_log_mel
 from ser_core.hearing import Hearing, Teachers
 from ser_core.learner import Learner
 from ser_core.model_folder import write
-from ser_core.models.regression import Regression
 from ser_core.predictor import has_bf16
 from ser_core.splits import Fold
 from ser_core.team import Team
 from ser_core.training import Trained, Training, num_steps
 from ser_core.training_data import TrainingData
-from ser_core.training_events import FoldBegan, FoldDone, Preparing, Tell
+from ser_core.training_events import FoldBegan, FoldDone, Tell
 from ser_core.training_job import Job
 from ser_core.training_labels import ClipLabels
 from ser_core.training_regression import fit_regression
@@ -119,7 +118,7 @@ class _FoldRun:
         evaluated_N = np.sort(np.concatenate([fold.stopping_N, fold.temperature_N, fold.test_N]))
         data.prepare(fold.training_N, evaluated_N, self._tell if worker.team.is_leader else _nobody)
         if model.regression is not None and state is None:
-            self._fit_regression(model.regression, data)
+            fit_regression(model.regression, data, fold.training_N)
         learner = Learner(model, config, worker.team, worker.device, num_steps(config, len(fold.training_N)))
         training = Training(config, job.manifest, fold, data, learner, worker.team)
         if state is not None:
@@ -128,12 +127,6 @@ class _FoldRun:
             self._tell(FoldBegan(self._number, len(job.folds), config.epochs, training.history))
         trained = training.run(self._tell, self._saver(log_mel.settings), self._number, worker.num_threads)
         self._finish(training, trained, learner, log_mel)
-
-    def _fit_regression(self, regression: Regression, data: TrainingData) -> None:
-        tell = self._tell if self._worker.team.is_leader else _nobody
-        fit_regression(
-            regression, data, self._fold.training_N, lambda done, total: tell(Preparing("copies", done, total))
-        )
 
     def _read_state(self) -> State | None:
         """The checkpoint, as the leader finds it."""

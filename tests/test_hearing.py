@@ -61,18 +61,6 @@ def test_other_frozen_weights_are_another_key() -> None:
     assert key(0) == key(0) != key(1)
 
 
-def test_what_a_regression_reads_of_other_steps_is_another_key() -> None:
-    def keys(speech_range_db: float) -> tuple[str, str]:
-        torch.manual_seed(0)
-        model = build("whisper-bilstm", SMALL | {"speech_range_db": speech_range_db}, 80, 3)
-        hearing = Hearing(model, LogMel(default_mel("whisper-bilstm")), CPU, keeps_encoded=True)
-        return hearing.key, hearing.regression_key
-
-    assert keys(0.0) == keys(0.0)
-    assert keys(0.0)[0] == keys(40.0)[0]
-    assert keys(0.0)[1] != keys(40.0)[1]
-
-
 def test_teachers_answer_with_the_mean_of_their_probabilities() -> None:
     one, other = tiny_artifact(1.5), tiny_artifact(3.0)
     together = Teachers([one, other], 2.0, CPU).answer(PCM)

@@ -137,11 +137,8 @@ def test_a_teacher_with_other_labels(data: Path, tmp_path: Path) -> None:
     assert_one_line(answer, 2, "teacher 'tiny' answers calm, happy, sad")
 
 
-def test_nothing_to_be_kept_and_nothing_to_be_copied(data: Path, tmp_path: Path) -> None:
+def test_nothing_to_be_kept(data: Path, tmp_path: Path) -> None:
     assert_one_line(train(data, tmp_path, cache_frozen=True), 2, "no layer of compact is frozen")
-    assert_one_line(train(data, tmp_path, regression_copies=1), 2, "nothing is augmented")
-    augmented = train(data, tmp_path, regression_copies=1, augmentation={"trim_probability": 0.5})
-    assert_one_line(augmented, 2, "compact has no regression by its settings")
 
 
 def test_more_workers_than_clips_of_a_step(data: Path, tmp_path: Path) -> None:

@@ -50,11 +50,6 @@ class SpeechModel(nn.Module, abc.ABC):
     def forward_encoded(self, encoded: Tensor) -> Tensor:
         """Logits (B, C) from what `encode_frozen` gave; in training (B, K, C) where there are K classifiers."""
 
-    @property
-    def regression_key(self) -> str:
-        """Names what changes what `regression` reads beside the answers of frozen layers."""
-        return ""
-
     def regression_features(self, encoded: Tensor) -> Tensor:
         """What `regression` reads (B, P), from what `encode_frozen` gave; nothing that learns changes it."""
         raise NotImplementedError

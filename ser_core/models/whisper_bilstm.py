@@ -100,10 +100,6 @@ class WhisperBilstm(SpeechModel):
         """Logits (B, C) from what `encode_frozen` gave, float16 or as it came; in training (B, K, C)."""
         return self._head(*self._layers(encoded))
 
-    @property
-    def regression_key(self) -> str:
-        return f"from layer {self._settings.first_mixed_layer}, {self._settings.speech_range_db:g} dB"
-
     def regression_features(self, encoded: Tensor) -> Tensor:
         layers_BLSH, loudness_BS, heard_BS = self._layers(encoded)
         return self._statistics(layers_BLSH, heard_BS * self._speech(loudness_BS))
