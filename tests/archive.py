@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from ser_core.artifact import read_config
 from tests.audio_factory import VOICES, encode, speech
 
-WINDOW_SECONDS = 3.0
+#: Of the model that archives are scored with.
+WINDOW_SECONDS = read_config("compact").window_seconds
 _MIN_TAIL_SECONDS = 0.5
 
 
@@ -38,7 +40,7 @@ def write_archive(folder: Path, num_files: int) -> dict[str, float]:
 
 
 def num_windows(seconds: float) -> int:
-    """Windows of 3 s: a tail under 0.5 s is dropped unless it is the only one."""
+    """Windows of the model's length: a tail under 0.5 s is dropped unless it is the only one."""
     whole = math.floor(seconds / WINDOW_SECONDS + 1e-9)
     return max(1, whole + (seconds - whole * WINDOW_SECONDS >= _MIN_TAIL_SECONDS - 1e-9))
 

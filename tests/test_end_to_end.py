@@ -13,7 +13,15 @@ import pyarrow.dataset as ds
 import pytest
 from deltalake import DeltaTable
 
-from tests.archive import assert_same_answers, expected_keys, keys, write_archive, write_clip
+from tests.archive import (
+    WINDOW_SECONDS,
+    assert_same_answers,
+    expected_keys,
+    keys,
+    num_windows,
+    write_archive,
+    write_clip,
+)
 from tests.audio_factory import encode, speech
 from tests.cli_support import Answer, assert_one_line, files, predictions, ser, ser_here
 from tests.ray_cluster import RayCluster
@@ -138,7 +146,7 @@ def test_only_what_is_new_or_changed_is_scored_and_the_gone_stay_until_pruned(
     answer = cluster.ser("score", again.source, again.output, "--output-mode", "json", "--cpus", "1")
     assert answer.code == 0, answer.err
     assert {name: answer.data[name] for name in ("files", "skipped", "gone", "windows")} == {
-        "files": 42, "skipped": 37, "gone": 1, "windows": 3 * 2 + 2 * 3,
+        "files": 42, "skipped": 37, "gone": 1, "windows": 3 * num_windows(4.0) + 2 * num_windows(7.0),
     }  # fmt: skip
     after = predictions(again.output)
     assert keys(after) == expected_keys(again.seconds_of)
@@ -155,7 +163,7 @@ def test_only_what_is_new_or_changed_is_scored_and_the_gone_stay_until_pruned(
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        (["--window-seconds", "2"], ["window_seconds was 3.0, now 2.0"]),
+        (["--window-seconds", "2"], [f"window_seconds was {WINDOW_SECONDS}, now 2.0"]),
         (["--glob", "**/*.wav"], ["glob was nothing", "**/*.wav"]),
         (["--channels", "each"], ["channels"]),
     ],
@@ -179,7 +187,7 @@ def test_dry_run_writes_nothing_and_tells_all(scored: Scored, tmp_path: Path) ->
     assert not (tmp_path / "none").exists()
     assert (answer.data["files"], answer.data["new"]) == (40, 40)
     assert answer.data["bytes"] == sum((scored.source / path).stat().st_size for path in scored.seconds_of)
-    assert answer.data["settings"]["window_seconds"] == 3.0
+    assert answer.data["settings"]["window_seconds"] == WINDOW_SECONDS
     assert "predictor" in answer.data["resources"]
     known = ser_here("score", scored.source, scored.output, "--dry-run")
     assert "0 new, 0 changed, 0 to try again, 40 unchanged" in known.out
