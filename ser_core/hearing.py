@@ -54,13 +54,13 @@ class Hearing:
     def key(self) -> str:
         """Names whatever changes what is kept."""
         if not self.keeps_encoded:
-            return digest_of([_FORMAT, self._device.type, self._raw_mel.settings.to_dict()])
+            return _digest([_FORMAT, self._device.type, self._raw_mel.settings.to_dict()])
         digest = hashlib.sha256()
         for name, parameter in sorted(self._model.named_parameters()):
             if not parameter.requires_grad:
                 digest.update(name.encode() + parameter.detach().cpu().contiguous().numpy().tobytes())
         parts: list[Any] = [_FORMAT, self._device.type, self._log_mel.settings.to_dict()]
-        return digest_of([*parts, digest.hexdigest(), self._model.encoding_key, self._precision])
+        return _digest([*parts, digest.hexdigest(), self._model.encoding_key, self._precision])
 
     @torch.no_grad()
     def keep(self, pcm_BS: Floats) -> Floats:
@@ -108,8 +108,7 @@ class Hearing:
             return self._model.encode_frozen(mel_BFT)
 
 
-def digest_of(parts: list[Any]) -> str:
-    """A name for plain values."""
+def _digest(parts: list[Any]) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -122,7 +121,7 @@ class Teachers:
         self._temperatures = [temperature * artifact.config.temperature for artifact in artifacts]
         self._device = device
         names = [artifact.content_hash for artifact in artifacts]
-        self.key = digest_of([names, temperature, device.type])
+        self.key = _digest([names, temperature, device.type])
 
     @torch.no_grad()
     def answer(self, pcm_BS: Floats) -> Tensor:

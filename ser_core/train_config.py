@@ -141,8 +141,7 @@ class TrainConfig(Settings):
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise UsageError(f"{name} must be {low:g} to {high:g}, not {value}")
-        is_augmented = self.augmentation.changes_waveform or self.augmentation.changes_mel
-        if self.cache_frozen and is_augmented:
+        if self.cache_frozen and (self.augmentation.changes_waveform or self.augmentation.changes_mel):
             raise UsageError(
                 "cache_frozen keeps what frozen layers give, so nothing before them can be augmented: "
                 "switch the augmentation off, or cache_frozen"

@@ -56,7 +56,7 @@ class TrainingData:
     ) -> None:  # fmt: skip
         self.config, self.waveforms, self.windows, self.clips = config, waveforms, windows, clips
         self.hearing, self.teachers, self.team = hearing, teachers, team
-        self.folder = folder = cache / "features"
+        folder = cache / "features"
         example = hearing.keep(np.zeros((1, windows.settings.window_samples), np.float32))
         name = f"{waveforms.key}-{windows_key(config)}"
         self.kept = FeatureStore(folder / f"{name}-{hearing.key}", len(windows), example.shape[1:], example.dtype)
@@ -74,8 +74,7 @@ class TrainingData:
 
     @property
     def changes_waveform(self) -> bool:
-        # What is kept of windows is of windows as they are.
-        return self.config.augmentation.changes_waveform and not self.config.cache_frozen
+        return self.config.augmentation.changes_waveform
 
     @property
     def teachers_hear_clips(self) -> bool:

@@ -4,7 +4,6 @@ Shape letters: T samples, C channels.
 """
 
 import io
-import itertools
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -193,7 +192,7 @@ def _with_codec(wav: bytes, codec: int) -> bytes:
     return wav[:start] + struct.pack("<H", codec) + wav[start + 2 :]
 
 
-def write_ravdess(folder: Path, *, num_actors: int = 8, takes: int = 2) -> None:
+def write_ravdess(folder: Path, *, num_actors: int = 8) -> None:
     """Clips named as RAVDESS names them: of each emotion a tone, told by its pitch and by whether it rises.
 
     Actors differ in pitch by less than emotions do, so that who learns from some knows the others.
@@ -202,10 +201,10 @@ def write_ravdess(folder: Path, *, num_actors: int = 8, takes: int = 2) -> None:
     for actor in range(1, num_actors + 1):
         place = folder / f"Actor_{actor:02d}"
         place.mkdir(parents=True)
-        for emotion, take in itertools.product(range(8), range(1, takes + 1)):
+        for emotion in range(8):
             first_hz = 200 * 2 ** (emotion // 2) * generator.uniform(0.9, 1.1)
             num_samples = round(generator.uniform(1.0, 1.4) * RATE_HZ)
             pitch_T = np.geomspace(first_hz, first_hz * (1 + emotion % 2), num_samples)
             tone_T = 0.3 * np.sin(2 * np.pi * np.cumsum(pitch_T) / RATE_HZ)
             tone_T += 0.01 * generator.standard_normal(num_samples)
-            soundfile.write(place / f"03-01-{emotion + 1:02d}-01-01-{take:02d}-{actor:02d}.wav", tone_T, RATE_HZ)
+            soundfile.write(place / f"03-01-{emotion + 1:02d}-01-01-01-{actor:02d}.wav", tone_T, RATE_HZ)

@@ -38,7 +38,7 @@ def place(cluster: RayCluster, tmp_path_factory: pytest.TempPathFactory) -> Path
     (folder / "examples").symlink_to(ROOT / "examples")
     found = commands("bash")
     assert {arguments[0] for _, *arguments in found} == {"score", "predict", "models", "corpus", "train", "evaluate"}
-    write_ravdess(folder / "speech", takes=1)
+    write_ravdess(folder / "speech")
     for program, *arguments in found:
         assert program == "ser"
         # Workers of the cluster would keep clips in the cache of whoever runs the tests.

@@ -183,6 +183,7 @@ def test_two_workers_learn_what_one_does(manifests: list[str], tmp_path: Path) -
             "architecture_settings": REGRESSION["architecture_settings"] | {"dropout": 0.0},
             "cache_frozen": False,
             "weights_dtype": "fp32",
+            "augmentation": {"speed": 0.1, "tempo": 0.5, "mixup_probability": 0.5},
         },
     ]
     # Features are kept in float32, but were computed in float64: other trainings must not find them.
