@@ -21,16 +21,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ser_core.augment import OFF
-from ser_core.manifest import read_manifests, rows_to_table, write_manifest
-from ser_core.sampling import split_steps
-from ser_core.storage import Location
-from ser_core.team import ALONE
-from ser_core.train_config import TrainConfig
-from ser_core.training_events import EpochDone, Event
-from ser_core.training_folder import TrainingFolder
-from ser_core.training_job import Job
-from ser_core.training_run import Worker, run_job
+from ser_core.corpora.manifest import read_manifests, rows_to_table, write_manifest
+from ser_core.distributed import ALONE
+from ser_core.storage.location import Location
+from ser_core.training.config import TrainConfig
+from ser_core.training.data.augment import OFF
+from ser_core.training.data.sampling import split_steps
+from ser_core.training.events import EpochDone, Event
+from ser_core.training.folder import TrainingFolder
+from ser_core.training.job import Job
+from ser_core.training.run import Worker, run_job
 
 LIMIT = 1.1
 RATE_HZ = 16_000
@@ -108,7 +108,7 @@ class PlainLoop:
 def on_ray(job: Job) -> list[float]:
     """The epochs' seconds of a real training."""
     from cluster.session import connect, local_hardware
-    from cluster.training import plan_training, train
+    from cluster.train import plan_training, train
 
     seconds: list[float] = []
 

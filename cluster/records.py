@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from ser_core.fetch import FetchFailure
-from ser_core.schema import MIXED_CHANNEL, PREDICTED_SCHEMA
+from ser_core.source.fetch import FetchFailure
+from ser_core.tables.schema import MIXED_CHANNEL, PREDICTED_SCHEMA
 
 if TYPE_CHECKING:
-    from ser_core.segments import Segment
+    from ser_core.audio.segments import Segment
 
 
 def segment_record(row: dict[str, Any], segment: "Segment", payload: bytes) -> dict[str, Any]:

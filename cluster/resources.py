@@ -8,8 +8,8 @@ of a two-core machine, and the tasks that feed them would never be placed.
 import math
 from dataclasses import dataclass
 
-from ser_core.config import ResolvedDevice, ScoreConfig
 from ser_core.errors import UsageError
+from ser_core.settings import ResolvedDevice, ScoreConfig
 
 _LOADER_CPUS_BESIDE_CPU_PREDICTOR = 0.2
 _CPU_PREDICTOR_CPUS = 0.7

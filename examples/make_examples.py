@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.audio_factory import encode, speech
+from tests.support.audio_factory import encode, speech
 
 FOLDER = Path(__file__).parent
 

@@ -71,8 +71,8 @@ def run_corpus(request: Request, console: Console) -> int:
 def _write(request: Request, corpus: "Corpus | None", console: Console) -> int:
     from ser_core.corpora import CORPORA
     from ser_core.corpora.csv_list import read_csv
+    from ser_core.corpora.manifest import write_manifest
     from ser_core.corpora.reading import NO_TEXT, UNREADABLE, read_corpus
-    from ser_core.manifest import write_manifest
 
     source, manifest = request.source or "", request.manifest or ""
     if corpus is None:
@@ -121,15 +121,15 @@ def _say_left_out(found: "FoundClips", console: Console) -> None:
 
 
 def _shown(path: str) -> str:
-    from ser_core.storage import Location
+    from ser_core.storage.location import Location
 
     return str(Location(path))
 
 
 def _download(corpus: "Corpus | None", folder: str, console: Console) -> int:
     """Fetch and unpack; how many files there are."""
-    from ser_core.download import Checksum, Download
-    from ser_core.unpack import unpack
+    from ser_core.storage.download import Checksum, Download
+    from ser_core.storage.unpack import unpack
 
     if corpus is None or corpus.archive is None:
         raise UsageError("--download knows ravdess alone; get the others from their owners")

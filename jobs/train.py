@@ -16,9 +16,9 @@ from jobs.score import lock_settings
 from ser_core.errors import SerError
 
 if TYPE_CHECKING:
-    from cluster.training import TrainResources
-    from ser_core.training_events import Event
-    from ser_core.training_job import Job
+    from cluster.train import TrainResources
+    from ser_core.training.events import Event
+    from ser_core.training.job import Job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +48,9 @@ class _Command:
     """One run of `ser train`; the methods are its steps, in order."""
 
     def __init__(self, request: Request, console: Console, interrupts: Interrupts, stack: ExitStack) -> None:
-        from ser_core.storage import Location
-        from ser_core.train_config import load_train_config
-        from ser_core.training_folder import TrainingFolder
+        from ser_core.storage.location import Location
+        from ser_core.training.config import load_train_config
+        from ser_core.training.folder import TrainingFolder
 
         self._began = time.monotonic()
         self._request, self._console, self._interrupts, self._stack = request, console, interrupts, stack
@@ -60,8 +60,8 @@ class _Command:
 
     def run(self) -> int:
         """Do it; returns the exit code."""
-        from ser_core.training_folds import write_pooled
-        from ser_core.training_result import is_complete
+        from ser_core.training.folds import write_pooled
+        from ser_core.training.report import is_complete
 
         job, settings = self._checked_job()
         if not self._request.restart:
@@ -87,9 +87,9 @@ class _Command:
     def _checked_job(self) -> "tuple[Job, dict[str, Any]]":
         """The job, and what must stay the same for it to go on."""
         from cluster.session import local_hardware
-        from cluster.training import plan_training
-        from ser_core.manifest import read_manifests
-        from ser_core.training_job import Job
+        from cluster.train import plan_training
+        from ser_core.corpora.manifest import read_manifests
+        from ser_core.training.job import Job
 
         manifest = read_manifests(self._request.manifests)
         job = Job(config=self._config, manifest=manifest, folder=self._folder.folder, run="", base=str(Path.cwd()))
@@ -105,16 +105,16 @@ class _Command:
 
     def _decode(self, job: "Job") -> None:
         """Find out here whether all clips can be decoded, where this machine trains."""
-        from ser_core.training_run import open_waveforms
+        from ser_core.training.run import open_waveforms
 
         if not self._address:
             self._console.say(f"looking at {len(job.manifest)} clips; what is decoded is kept in {job.cache_folder}")
             open_waveforms(job)
 
     def _train(self, job: "Job") -> None:
-        from cluster.training import train
-        from jobs.train_progress import train_progress
-        from ser_core.training_log import TrainingLog
+        from cluster.train import train
+        from jobs.progress import train_progress
+        from ser_core.training.tensorboard import TrainingLog
 
         resources = self._connect()
         job.check_workers(resources.num_workers)
@@ -135,7 +135,7 @@ class _Command:
     def _connect(self) -> "TrainResources":
         from cluster.resources import Hardware
         from cluster.session import connect, local_hardware
-        from cluster.training import plan_training
+        from cluster.train import plan_training
 
         own: Hardware = Hardware(cpus=1, gpus=0) if self._address else local_hardware(None, None)
         with self._interrupts.ends_by(lambda: end_while_ray_starts(self._console, self._stack.close)):
@@ -144,8 +144,8 @@ class _Command:
 
     def _report(self, job: "Job") -> None:
         """The end lines, or the JSON object."""
-        from ser_core import storage
-        from ser_core.training_result import REPORT_FILE
+        from ser_core.storage import location as storage
+        from ser_core.training.report import REPORT_FILE
 
         where = job.folder.join(REPORT_FILE)
         report = json.loads(storage.read(where))

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from ser_core.storage import Location
-from ser_core.tables import Output
-from tests.processes import free_port, kill_all, kill_launched, launch
-from tests.ray_cluster import RayCluster, ray_cluster
-from tests.tables_support import World, write_plan
+from ser_core.storage.location import Location
+from ser_core.tables.output import Output
+from tests.support.processes import free_port, kill_all, kill_launched, launch
+from tests.support.ray_cluster import RayCluster, ray_cluster
+from tests.support.tables import World, write_plan
 
 # Read by torch when it loads: two threads in each of many processes on two cores only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -184,7 +184,7 @@ def _empty_bucket(
     monkeypatch: pytest.MonkeyPatch, environment_of_clients: dict[str, str], endpoint_url: str, keys: tuple[str, str]
 ) -> Iterator[str]:
     """Lead every client of this test and its subprocesses to a server, and make a bucket there."""
-    from ser_core import s3_client
+    from ser_core.storage import s3_client
 
     for name in _aws_environment():
         monkeypatch.delenv(name)

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from ser_core.config import Settings
 from ser_core.errors import UsageError
 from ser_core.models.base import SpeechModel
-from ser_core.models.checkpoints import read_checkpoint
+from ser_core.models.pretrained import read_checkpoint
+from ser_core.settings import Settings
 
 _CHANNELS = 512
 #: VGG16 halves both sides five times.

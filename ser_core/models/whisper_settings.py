@@ -3,8 +3,8 @@
 import dataclasses
 from typing import Literal
 
-from ser_core.config import Settings
 from ser_core.errors import UsageError
+from ser_core.settings import Settings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

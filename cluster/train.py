@@ -1,0 +1,219 @@
+"""A training on Ray Train: workers on any number of machines, restarted from the last epoch when one is lost."""
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cluster.resources import Hardware
+from cluster.session import first_line
+from ser_core.errors import InterruptedRunError, OutputError, SerError, ServiceError, SupersededError, UsageError
+from ser_core.settings import ResolvedDevice
+from ser_core.training.config import TrainConfig
+from ser_core.training.events import Event
+
+if TYPE_CHECKING:
+    from ray.util.queue import Queue
+
+    from ser_core.training.job import Job
+
+_POLL_SECONDS = 0.2
+#: Two workers of a whole CPU each would leave no room on two cores.
+_MAX_CPUS_PER_WORKER = 1.0
+_SHARE_OF_CPUS = 0.9
+#: One worker computes features while the others wait for it.
+_LONGEST_WAIT_SECONDS = 6 * 3600
+#: Beside a GPU, threads that load batches.
+_MAX_LOADERS = 8
+#: How often Ray looks whether its workers live, and are done.
+_LOOK_SECONDS = "0.5"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResources:
+    """The workers of one training."""
+
+    device: ResolvedDevice
+    num_workers: int
+    cpus_per_worker: float
+
+    def describe(self) -> str:
+        """For people."""
+        return f"{self.num_workers} worker(s) on {self.device}"
+
+
+def plan_training(config: TrainConfig, hardware: Hardware) -> TrainResources:
+    """Divide the hardware among workers.
+
+    Raises:
+        UsageError: a GPU is asked for and there is none, or more workers than GPUs.
+    """
+    gpus = int(hardware.gpus)
+    if config.device == "cuda" and not gpus:
+        raise UsageError("--device cuda: there is no GPU here; use --device cpu, or --address of a cluster with one")
+    device: ResolvedDevice = "cuda" if gpus and config.device != "cpu" else "cpu"
+    num_workers = config.workers or (gpus if device == "cuda" else 1)
+    if device == "cuda" and num_workers > gpus:
+        raise UsageError(f"--workers {num_workers}: each needs a GPU, and there are {gpus}; use fewer, or --device cpu")
+    share = _SHARE_OF_CPUS * hardware.cpus / num_workers
+    return TrainResources(
+        device=device, num_workers=num_workers, cpus_per_worker=round(min(_MAX_CPUS_PER_WORKER, share), 4)
+    )
+
+
+def train(job: "Job", resources: TrainResources, tell: Callable[[Event], None], stop: threading.Event) -> None:
+    """Run a job on the Ray that is connected, to its end; `tell` is called here, in order.
+
+    Raises:
+        InterruptedRunError: `stop` was set.
+        SerError: what a worker found, or that workers were lost too often.
+    """
+    from ray.util.queue import Empty, Queue
+
+    messages = Queue(actor_options={"num_cpus": 0})
+    with (
+        tempfile.TemporaryDirectory(prefix="ser-train-", ignore_cleanup_errors=True) as folder,
+        _fitting(job, resources, messages, folder) as fit,
+    ):
+        while True:
+            if stop.is_set():
+                raise InterruptedRunError("stopped; what was learned is kept; run the same command to go on")
+            was_over = fit.is_over.is_set()
+            try:
+                message = messages.get(timeout=_POLL_SECONDS)
+            except Empty:
+                if was_over:
+                    break
+                continue
+            if isinstance(message, ServiceError):
+                raise ServiceError(f"{message}; the same command goes on from here") from message
+            if isinstance(message, SerError):
+                raise message
+            tell(message)
+    if fit.error is not None:
+        raise SerError(f"the training broke off ({_why(fit.error)}); run the same command to go on") from fit.error
+
+
+class _Fit:
+    """Ray's own thread, and how it ended."""
+
+    def __init__(self) -> None:
+        self.is_over = threading.Event()
+        self.error: BaseException | None = None
+
+
+@contextmanager
+def _fitting(job: "Job", resources: TrainResources, messages: "Queue", folder: str) -> Iterator[_Fit]:
+    """Ray Train at work in a thread, so that messages and signals need not wait for it."""
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", _LOOK_SECONDS)
+    fit = _Fit()
+
+    def run() -> None:
+        try:
+            _trainer(job, resources, messages, folder).fit()
+        except BaseException as error:
+            fit.error = error
+        finally:
+            fit.is_over.set()
+
+    threading.Thread(target=run, name="ray-train", daemon=True).start()
+    yield fit
+
+
+def _trainer(job: "Job", resources: TrainResources, messages: "Queue", folder: str) -> Any:
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    is_gpu = resources.device == "cuda"
+    return TorchTrainer(
+        _work,
+        train_loop_config={"job": job, "messages": messages},
+        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if is_gpu else "gloo", timeout_s=_LONGEST_WAIT_SECONDS),
+        scaling_config=ScalingConfig(
+            num_workers=resources.num_workers,
+            use_gpu=is_gpu,
+            resources_per_worker={"CPU": resources.cpus_per_worker} | ({"GPU": 1} if is_gpu else {}),
+            placement_strategy="SPREAD",
+        ),
+        # Ray keeps its own notes there; the training's state is in MODEL_DIR.
+        run_config=RunConfig(
+            name=job.run,
+            storage_path=folder,
+            failure_config=FailureConfig(max_failures=job.config.max_failures),
+        ),
+    )
+
+
+def _work(settings: dict[str, Any]) -> None:
+    """What each worker does."""
+    import joblib
+    import torch
+    from ray import train as ray_train
+    from ray.train.torch import get_device
+
+    from ser_core.distributed import Team
+    from ser_core.training.run import Worker, run_job
+
+    job: Job = settings["job"]
+    messages: Queue = settings["messages"]
+    context = ray_train.get_context()
+    team = Team(
+        rank=context.get_world_rank(),
+        size=context.get_world_size(),
+        local_rank=context.get_local_rank(),
+        local_size=context.get_local_world_size(),
+    )
+    cores = max(1, joblib.cpu_count() // team.local_size)
+    device = get_device()
+    torch.set_num_threads(job.config.threads or cores)
+    num_loaders = min(_MAX_LOADERS, cores) if device.type == "cuda" else 0
+    try:
+        if team.is_leader:
+            _check_seen(job)
+        worker = Worker(team=team, device=device, num_threads=num_loaders, check_owner=lambda: _check_owner(job))
+        run_job(job, worker, messages.put)
+    except SerError as error:
+        messages.put(error)
+    except torch.OutOfMemoryError:
+        messages.put(SerError(f"the GPU has too little memory for steps of {job.config.batch_size}; use a smaller one"))
+
+
+def _check_seen(job: "Job") -> None:
+    """Whether this machine sees the MODEL_DIR that the command sees.
+
+    Raises:
+        OutputError: it does not.
+    """
+    import socket
+
+    from ser_core.training.folder import TrainingFolder
+
+    if TrainingFolder(job.folder).run() != job.run:
+        raise OutputError(
+            f"{job.folder}: the machine that trains ({socket.gethostname()}) does not see this folder; "
+            "name one that all machines share, or s3://bucket/prefix"
+        )
+
+
+def _check_owner(job: "Job") -> None:
+    """Whether a training that slept, or lost its command, still has MODEL_DIR.
+
+    Raises:
+        SupersededError: a newer one has it.
+    """
+    from ser_core.training.folder import TrainingFolder
+
+    if TrainingFolder(job.folder).run() != job.run:
+        raise SupersededError(f"{job.folder}: a newer training took it over; this one ends")
+
+
+def _why(error: BaseException) -> str:
+    """What the first lost worker said, where Ray tells."""
+    failures = getattr(error, "worker_failures", None)
+    if failures:
+        rank, failure = min(failures.items())
+        return f"worker {rank}: {first_line(failure)}"
+    return first_line(error)

@@ -1,0 +1,120 @@
+"""The parent's side of one decoding process."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ser_core.audio.messages import OUT_OF_MEMORY_EXIT, Failure, Ready, Request, SegmentHead, Setup, Skipped, Wire
+from ser_core.audio.segments import Segment
+from ser_core.errors import ServiceError
+from ser_core.vocabulary import Reason
+
+_START_SECONDS = 60.0
+
+
+class ChildError(Exception):
+    """The child died, or had to be ended."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason: Reason = reason
+        self.detail = detail
+
+
+class DecodeChild:
+    """One process, ready for requests."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        ours, theirs = socket.socketpair()
+        self._wire = Wire(ours)
+        with theirs:
+            try:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-m", "ser_core.audio.worker", str(theirs.fileno())],
+                    pass_fds=[theirs.fileno()],
+                    # Open as long as this process lives: the child dies of its end.
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    # libmpg123 comments on every odd MP3.
+                    stderr=subprocess.DEVNULL,
+                    env=_environment(),
+                    # Ctrl-C is for the parent alone.
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise ServiceError(f"cannot start a decoding process: {error.strerror}") from error
+        try:
+            self.send(setup)
+            if not isinstance(self.receive(_START_SECONDS), Ready):
+                raise ServiceError("the decoding process does not start")
+        except ChildError as error:
+            self.kill()
+            raise ServiceError(f"the decoding process does not start ({error.detail})") from error
+
+    def send(self, message: Setup | Request, payload: bytes = b"") -> None:
+        """Hand the child a message and the bytes that belong to it.
+
+        Raises:
+            ChildError: it is dead.
+        """
+        try:
+            self._wire.send(message, payload)
+        except OSError as error:
+            raise self._death() from error
+
+    def receive(self, timeout_seconds: float) -> Ready | Segment | Skipped | Failure:
+        """The next answer, a segment with its windows.
+
+        Raises:
+            ChildError: it died, or gave none in time.
+        """
+        try:
+            if not self._wire.poll(timeout_seconds):
+                raise ChildError("timeout", f"decoding took more than {timeout_seconds:g} s for the next segment")
+            answer: Any = self._wire.receive()
+            return self._whole(answer) if isinstance(answer, SegmentHead) else answer
+        except (EOFError, OSError) as error:
+            raise self._death() from error
+
+    def _whole(self, head: SegmentHead) -> Segment:
+        pcm_NS = np.empty((head.num_windows, self._setup.windows.window_samples), np.float32)
+        if head.num_windows:
+            self._wire.receive_into(pcm_NS.data.cast("B"))
+        return replace(head.segment, pcm_NS=pcm_NS)
+
+    def kill(self) -> None:
+        """End the process, whatever it does."""
+        self._process.kill()
+        self._process.wait()
+        self._wire.close()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+    def _death(self) -> ChildError:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=10)
+        exit_code = self._process.returncode
+        if exit_code == OUT_OF_MEMORY_EXIT:
+            limit_mib = self._setup.memory_limit_bytes // 2**20
+            return ChildError("memory", f"decoding took more than {limit_mib} MiB of memory")
+        if exit_code == -signal.SIGKILL:
+            return ChildError("memory", "decoding was killed, most likely because the machine ran out of memory")
+        if exit_code is not None and exit_code < 0:
+            return ChildError("crashed", f"decoding crashed ({signal.Signals(-exit_code).name})")
+        return ChildError("crashed", f"decoding ended its process (exit code {exit_code})")
+
+
+def _environment() -> dict[str, str]:
+    """That of this process; the child imports from where this one does, and computes in one thread."""
+    package_parent = str(Path(__file__).resolve().parent.parent.parent)
+    import_path = os.pathsep.join([package_parent, *filter(None, sys.path)])
+    return os.environ | {"PYTHONPATH": import_path, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}

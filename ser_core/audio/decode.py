@@ -1,0 +1,192 @@
+"""An audio file -> segments of windows at one sample rate: decode, channels, resample, windows.
+
+Shape letters: T samples, C channels.
+"""
+
+import contextlib
+import io
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from os import PathLike
+from typing import BinaryIO
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from ser_core.audio.recording import AudioFaultError, Recording, fault_of, open_file
+from ser_core.audio.segments import Cutter, Segment, closing_segment
+from ser_core.errors import SerError
+from ser_core.settings import Channels, WindowSettings
+from ser_core.vocabulary import MIXED_CHANNEL
+
+#: A float sample beyond this (full scale is 1, or 2^31 in files that scale like integers) is no sound, and its
+#: power would overflow in float32.
+_MAX_SAMPLE = 1e12
+
+
+#: The contents of a file, its path (as `os.fsdecode` gives it), or a call that opens it.
+Source = bytes | str | PathLike[str] | Callable[[], BinaryIO]
+
+
+def iter_segments(source: Source | BinaryIO, *, channels: Channels, windows: WindowSettings) -> Iterator[Segment]:
+    """Decode a file and cut it into segments, in memory that does not grow with its length.
+
+    A file without a window gives one segment of channel -1 that says why.
+
+    Args:
+        source: the file; a seekable one that is open already is left open.
+        channels: `mix` for the mean of all channels, `each` for one set of windows per channel.
+        windows: how to cut, and the sample rate.
+
+    Raises:
+        MemoryError: there is not enough memory to decode it.
+        SerError: as `source` itself raises it (storage failed as a whole).
+    """
+    try:
+        with _opened(source) as reader, Recording(reader) as recording:
+            yield from _Cut(recording, channels, windows).segments()
+    except (SerError, MemoryError):
+        raise
+    except Exception as error:
+        fault = fault_of(error)
+        yield closing_segment(fault.reason, fault.detail, window_samples=windows.window_samples)
+
+
+def _opened(source: Source | BinaryIO) -> contextlib.AbstractContextManager[BinaryIO]:
+    if isinstance(source, bytes):
+        return io.BytesIO(source)
+    if isinstance(source, str | PathLike):
+        return open_file(source)
+    return source() if callable(source) else contextlib.nullcontext(source)
+
+
+class _Cut:
+    """One pass over a recording."""
+
+    def __init__(self, recording: Recording, channels: Channels, windows: WindowSettings) -> None:
+        self._recording = recording
+        self._windows = windows
+        self._is_mixed = channels == "mix"
+        numbers = [MIXED_CHANNEL] if self._is_mixed else range(recording.num_channels)
+        self._lanes = [_Lane(recording.sample_rate_hz, windows, number, len(numbers)) for number in numbers]
+        self._indices = itertools.count()
+        self._num_frames = 0
+        self._fault: AudioFaultError | None = None
+
+    def segments(self) -> Iterator[Segment]:
+        """All segments of all channels.
+
+        Raises:
+            AudioFaultError: before the first segment, when there is nothing to score.
+        """
+        for segment in self._full_segments():
+            yield self._numbered(segment)
+        self._judge_end()
+        for lane in self._lanes:
+            *segments, last = lane.finish()
+            for segment in segments:
+                yield self._numbered(segment)
+            yield self._closed(self._numbered(last), is_last=lane is self._lanes[-1])
+
+    def _full_segments(self) -> Iterator[Segment]:
+        try:
+            for block_TC in self._recording.blocks():
+                self._num_frames += len(block_TC)
+                pcm_CT = [_mix(block_TC)] if self._is_mixed else np.ascontiguousarray(block_TC.T)
+                for lane, pcm_T in zip(self._lanes, pcm_CT, strict=True):
+                    yield from lane.push(pcm_T)
+        except (SerError, MemoryError):
+            raise
+        except Exception as error:
+            self._fault = fault_of(error)
+
+    @property
+    def _seconds(self) -> float:
+        return self._num_frames / self._recording.sample_rate_hz
+
+    def _judge_end(self) -> None:
+        """Settle what is wrong with the end of the file, if anything."""
+        promised = self._recording.promised_seconds
+        is_short = promised is not None and promised - self._seconds > self._recording.length_tolerance_seconds
+        fault = self._fault or self._recording.fault
+        if is_short and (fault is None or fault.reason == "truncated"):
+            detail = f"the header promises {promised:.1f} s but the audio ends at {self._seconds:.1f} s"
+            fault = AudioFaultError("truncated", detail)
+        elif fault is not None:
+            fault = AudioFaultError(fault.reason, f"{fault.detail}, at {self._seconds:.1f} s")
+        self._fault = fault
+        if self._seconds < self._windows.min_file_seconds and (fault is None or fault.reason == "truncated"):
+            self._raise_too_little(f"; {fault.detail}" if fault else "")
+        if self._num_frames == 0 and fault is not None:
+            raise fault
+
+    def _raise_too_little(self, why: str) -> None:
+        if self._num_frames == 0:
+            raise AudioFaultError("empty", "the file holds no audio" + why)
+        least = self._windows.min_file_seconds
+        held = f"the file holds {self._num_frames} frames of audio, {1000 * self._seconds:.1f} ms"
+        raise AudioFaultError("too_short", f"{held}; the least is {1000 * least:g} ms{why}")
+
+    def _numbered(self, segment: Segment) -> Segment:
+        return replace(
+            segment,
+            segment_index=next(self._indices),
+            promised_seconds=self._recording.promised_seconds,
+            num_channels=len(self._lanes),
+        )
+
+    def _closed(self, segment: Segment, *, is_last: bool) -> Segment:
+        if self._fault is None:
+            return replace(segment, is_last=is_last)
+        gap = (self._seconds, max(self._seconds, self._recording.promised_seconds or 0.0))
+        return replace(
+            segment,
+            is_last=is_last,
+            gaps=[*segment.gaps, gap],
+            reason=segment.reason or self._fault.reason,
+            detail=segment.detail or self._fault.detail,
+        )
+
+
+class _Lane:
+    """One channel on its way: resampled, then cut."""
+
+    def __init__(self, rate_hz: int, windows: WindowSettings, channel: int, num_channels: int) -> None:
+        self._cutter = Cutter(windows, channel=channel, num_channels=num_channels)
+        self._ratio = windows.sample_rate_hz / rate_hz
+        self._num_read = 0
+        self._resampler = None
+        if rate_hz != windows.sample_rate_hz:
+            self._resampler = soxr.ResampleStream(rate_hz, windows.sample_rate_hz, 1, dtype="float32", quality="HQ")
+
+    def push(self, pcm_T: NDArray[np.float32]) -> Iterator[Segment]:
+        """Take samples at the file's rate; give full segments."""
+        # One product tells of nearly every block that all is well.
+        with np.errstate(over="ignore", invalid="ignore"):
+            is_sound = float(pcm_T @ pcm_T) < _MAX_SAMPLE**2
+        if not is_sound:
+            pcm_T = self._silence_not_finite(pcm_T)
+        self._num_read += len(pcm_T)
+        return self._cutter.push(self._resampler.resample_chunk(pcm_T) if self._resampler else pcm_T)
+
+    def finish(self) -> Iterator[Segment]:
+        """The segments that are left."""
+        if self._resampler:
+            yield from self._cutter.push(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+        yield from self._cutter.finish()
+
+    def _silence_not_finite(self, pcm_T: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Mark samples that are no sound; zeros in their place, as they would stay in the resampler for ever."""
+        is_sound = np.abs(pcm_T) <= _MAX_SAMPLE
+        index = self._num_read + np.flatnonzero(~is_sound)
+        first = np.floor(index * self._ratio).astype(np.int64)
+        last = np.ceil((index + 1) * self._ratio).astype(np.int64) - 1
+        self._cutter.mark_not_finite(np.unique(np.concatenate([first, last])))
+        return np.where(is_sound, pcm_T, np.float32(0))
+
+
+def _mix(block_TC: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The mean of all channels."""
+    return block_TC[:, 0] if block_TC.shape[1] == 1 else block_TC.mean(axis=1)

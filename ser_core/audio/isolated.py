@@ -1,0 +1,179 @@
+"""Decoding in a child process, so that a file that kills it, hangs it or eats its memory costs that file alone."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from typing import Self
+
+from ser_core.audio.child import ChildError, DecodeChild
+from ser_core.audio.decode import Source
+from ser_core.audio.messages import Failure, Request, Setup
+from ser_core.audio.segments import Segment, closing_segment
+from ser_core.errors import ServiceError
+from ser_core.settings import Channels, WindowSettings
+from ser_core.vocabulary import MIXED_CHANNEL, Reason
+
+#: Some ten times what decoding needs.
+DEFAULT_MEMORY_LIMIT_BYTES = 2 * 2**30
+
+
+class Decoder:
+    """Decodes files in one child process, which is started when needed, and again after it died.
+
+    A context manager. One thread at a time.
+    """
+
+    def __init__(
+        self,
+        *,
+        channels: Channels,
+        windows: WindowSettings,
+        timeout_seconds: float,
+        memory_limit_bytes: int = DEFAULT_MEMORY_LIMIT_BYTES,
+        retries: int = 2,
+    ) -> None:
+        """
+        Args:
+            channels: see `audio.iter_segments`.
+            windows: see `audio.iter_segments`.
+            timeout_seconds: longest wait for a finished segment.
+            memory_limit_bytes: what decoding may take on top of the child as it starts.
+            retries: how often a file is tried again.
+        """
+        self._setup = Setup(channels=channels, windows=windows, memory_limit_bytes=memory_limit_bytes)
+        self._timeout_seconds = timeout_seconds
+        self._num_attempts = 1 + retries
+        self._child: DecodeChild | None = None
+        #: Whether the child is at work on a request.
+        self._is_asked = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the child."""
+        child, self._child, self._is_asked = self._child, None, False
+        if child is not None:
+            child.kill()
+
+    def segments(self, source: Source, *, name: str = "") -> Iterator[Segment]:
+        """The segments of one file; see `segments_of`."""
+        for _, segment in self.segments_of([(name, source)]):
+            yield segment
+
+    def segments_of(self, files: Iterable[tuple[str, Source]]) -> Iterator[tuple[int, Segment]]:
+        """The segments of many files, each with its file's place; the child works ahead while the caller does.
+
+        A file that decoding does not survive ends with one segment for each channel that says so (`crashed`,
+        `timeout`, `memory`), with a gap from where it stopped; or, if it stopped before its first segment, with one
+        of channel -1.
+
+        Args:
+            files: a name (for the test seam of the child), and what `audio.iter_segments` takes.
+
+        Raises:
+            ServiceError: storage failed as a whole, or no child can be started.
+        """
+        remaining = iter(files)
+        current = next(remaining, None)
+        place = 0
+        try:
+            while current is not None:
+                following = None
+                for segment in self._file_segments(*current):
+                    if segment.is_last:
+                        following = next(remaining, None)
+                        self._ask_ahead(following)
+                    yield place, segment
+                current, place = following, place + 1
+        finally:
+            # An answer nobody waits for would be taken for that of the next request.
+            if self._is_asked:
+                self.close()
+
+    def _file_segments(self, name: str, source: Source) -> Iterator[Segment]:
+        progress = _Progress()
+        for attempt in range(self._num_attempts):
+            try:
+                for segment in self._attempt(name, source, progress.num_segments):
+                    progress.note(segment)
+                    yield segment
+            except ChildError as error:
+                self.close()
+                if attempt + 1 == self._num_attempts:
+                    detail = f"{error.detail}, in each of {self._num_attempts} attempts"
+                    yield from progress.closing_segments(error.reason, detail, self._setup.windows.window_samples)
+            else:
+                return
+
+    def _attempt(self, name: str, source: Source, num_skipped: int) -> Iterator[Segment]:
+        if not self._is_asked:
+            self._ask(name, source, num_skipped)
+        is_last = False
+        while not is_last and self._child is not None:
+            answer = self._child.receive(self._timeout_seconds)
+            if isinstance(answer, Failure):
+                self._is_asked = False
+                raise ServiceError(answer.message) if answer.is_service else ChildError("crashed", answer.message)
+            if isinstance(answer, Segment):
+                # While the caller has the last one, the next file is asked for.
+                is_last = answer.is_last
+                self._is_asked = not is_last
+                yield answer
+
+    def _ask(self, name: str, source: Source, num_skipped: int) -> None:
+        if self._child is None:
+            self._child = DecodeChild(self._setup)
+        contents = source if isinstance(source, bytes) else b""
+        asked_source = None if isinstance(source, bytes) else source
+        request = Request(source=asked_source, num_bytes=len(contents), name=name, num_skipped=num_skipped)
+        self._child.send(request, contents)
+        self._is_asked = True
+
+    def _ask_ahead(self, file: tuple[str, Source] | None) -> None:
+        if file is None:
+            return
+        try:
+            self._ask(*file, num_skipped=0)
+        except ChildError:
+            # The file is asked for again when its turn comes.
+            self.close()
+
+
+class _Progress:
+    """What the caller has of a file."""
+
+    def __init__(self) -> None:
+        self.num_segments = 0
+        self._latest: Segment | None = None
+        self._seconds: defaultdict[int, float] = defaultdict(float)
+
+    def note(self, segment: Segment) -> None:
+        """Add a segment."""
+        self.num_segments += 1
+        self._latest = segment
+        self._seconds[segment.channel] += segment.audio_seconds
+
+    def closing_segments(self, reason: Reason, detail: str, window_samples: int) -> Iterator[Segment]:
+        """What ends a file whose decoding did not."""
+        if self._latest is None:
+            yield closing_segment(reason, detail, window_samples=window_samples)
+            return
+        latest = self._latest
+        channels = [MIXED_CHANNEL] if latest.channel == MIXED_CHANNEL else range(latest.num_channels)
+        for index, channel in enumerate(channels):
+            seconds = self._seconds[channel]
+            yield closing_segment(
+                reason,
+                f"{detail}, after {seconds:.1f} s of audio",
+                window_samples=window_samples,
+                channel=channel,
+                segment_index=self.num_segments + index,
+                is_last=index + 1 == len(channels),
+                gap=(seconds, max(seconds, latest.promised_seconds or 0.0)),
+            )

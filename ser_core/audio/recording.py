@@ -1,0 +1,252 @@
+"""An audio file as a stream of float32 blocks, read once, forwards, in bounded memory, through libsndfile.
+
+Shape letters: T frames of a block, C channels.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from types import TracebackType
+from typing import BinaryIO, Self
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from ser_core.audio import containers, mp3
+from ser_core.audio.byte_view import ByteView
+from ser_core.audio.wav_header import KNOWN_CODECS, WavHeader, read_wav_header
+from ser_core.errors import SerError
+from ser_core.vocabulary import Reason
+
+MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
+#: Samples (of all channels) read at a time: 4 MiB as float32, 11 s of stereo at 48 kHz.
+_BLOCK_SAMPLES = 2**20
+#: What libsndfile gives for a length it does not know is about 2^63.
+_UNKNOWN_FRAMES = 2**62
+_UNCOMPRESSED_FORMATS = frozenset({"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF"})
+#: What may go away by itself; a disk that fails is like a network that does.
+_REASONS_OF_ERRNO: dict[int, Reason] = dict.fromkeys((errno.EIO, errno.ETIMEDOUT, errno.ESTALE), "network")
+_REASONS_OF_ERRNO[errno.ENOMEM] = "memory"
+_FOREIGN_STARTS = {
+    b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": "WMA",
+    b"\x1a\x45\xdf\xa3": "Matroska or WebM",
+    b"#!AMR": "AMR",
+    b"\xff\xf1": "AAC",
+    b"\xff\xf9": "AAC",
+    b"wvpk": "WavPack",
+    b"MAC ": "Monkey's Audio",
+    b".RMF": "RealAudio",
+    b"DSD ": "DSD",
+}
+_FAMILIAR_STARTS = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"fLaC", b"OggS", b"FORM", b".snd", b"ID3", b"riff", b"caff")
+
+
+class AudioFaultError(Exception):
+    """Why a file, or the rest of it, gives no audio: one of `words.Reason`, and a sentence.
+
+    Whatever opens or reads a file may raise it, as fetching does when the file changed or the network failed.
+    """
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason: Reason = reason
+        self.detail = detail
+
+
+def open_file(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a local file by its raw name, without waiting for a writer where it is a pipe.
+
+    Raises:
+        AudioFaultError: `not_found`, `permission`, or `unreadable` for what is no regular file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise fault_of(error) from error
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(descriptor, "rb", buffering=2**18)
+    os.close(descriptor)
+    raise AudioFaultError("unreadable", f"this is a {'folder' if stat.S_ISDIR(mode) else 'device or pipe'}, not a file")
+
+
+def fault_of(error: Exception) -> AudioFaultError:
+    """What an error met while opening or reading a file means for it."""
+    if isinstance(error, AudioFaultError):
+        return error
+    if isinstance(error, FileNotFoundError):
+        return AudioFaultError("not_found", "the file does not exist, or its link leads nowhere")
+    if isinstance(error, PermissionError):
+        return AudioFaultError("permission", "no permission to read the file")
+    if isinstance(error, OSError) and error.strerror:
+        reason = _REASONS_OF_ERRNO.get(error.errno or 0, "unreadable")
+        return AudioFaultError(reason, f"the file cannot be read ({error.strerror})")
+    return AudioFaultError("unreadable", f"the file cannot be read ({type(error).__name__}: {error})")
+
+
+class Recording:
+    """An open audio file; a context manager that closes it.
+
+    Raises (when made):
+        AudioFaultError: the file holds nothing that can be decoded.
+        MemoryError: there is not enough memory to decode it.
+        SerError: as the file itself raises it (storage failed as a whole).
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._num_bytes = file.seek(0, os.SEEK_END)
+        if self._num_bytes == 0:
+            raise AudioFaultError("empty", "the file has no bytes")
+        wav = read_wav_header(file, self._num_bytes)
+        if wav is None or wav.is_honest:
+            self._view = ByteView(file, self._num_bytes)
+        else:
+            end = wav.data_offset + wav.data_bytes
+            self._view = ByteView(file, end, head=wav.honest_head(), offset=wav.data_offset)
+        try:
+            self._sound = self._open_sound()
+        except soundfile.LibsndfileError as error:
+            file.seek(0)
+            raise _fault_of_opening(error, file.read(16), wav) from error
+        self.sample_rate_hz: int = self._sound.samplerate
+        self.num_channels: int = self._sound.channels
+        #: Length by the header; None where it does not say. Nothing is allocated or planned by it.
+        self.promised_seconds = self._promised_by_libsndfile() if wav is None or wav.is_honest else wav.promised_seconds
+        #: Why the blocks ended before the audio did; None while they have not, or all is well.
+        self.fault: AudioFaultError | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._sound.close()
+
+    @property
+    def length_tolerance_seconds(self) -> float:
+        """How far a sound file's promise may be off: MP3 encoders add frames and disagree which ones to count."""
+        return 0.1 if self._sound.format == "MP3" else 0.0
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """The audio, (T, C) float32 at full scale 1.0, until it ends or cannot be decoded further (see `fault`)."""
+        while True:
+            yield from self._blocks_of_part()
+            if self.fault is not None or not self._open_next_part():
+                break
+        if self.fault is None and self._sound.format == "OGG":
+            words = containers.fault_of_ogg_end(self._file, self._num_bytes)
+            self.fault = AudioFaultError("truncated", words) if words else None
+
+    def _blocks_of_part(self) -> Iterator[NDArray[np.float32]]:
+        num_left = self._sound.frames
+        while num_left > 0 and self.fault is None:
+            block_TC = self._read_block(min(num_left, max(1, _BLOCK_SAMPLES // self.num_channels)))
+            if len(block_TC) == 0:
+                return
+            num_left -= len(block_TC)
+            yield block_TC
+
+    def _read_block(self, num_frames: int) -> NDArray[np.float32]:
+        if self._is_int16:
+            samples_TC: NDArray[np.int16] = self._sound.read(num_frames, dtype="int16", always_2d=True)
+            self._raise_read_error()
+            return np.multiply(samples_TC, np.float32(2**-15), dtype=np.float32)
+        # libsndfile does not say how far it came before an error; what it did not decode stays NaN.
+        block_TC: NDArray[np.float32] = np.full((num_frames, self.num_channels), np.nan, np.float32)
+        try:
+            block_TC = self._sound.read(out=block_TC)
+        except soundfile.LibsndfileError as error:
+            self.fault = _fault_of_decoding(error, is_at_end=self._view.num_left <= 0)
+            block_TC = block_TC[: _num_decoded(block_TC)]
+        self._raise_read_error()
+        return block_TC
+
+    def _raise_read_error(self) -> None:
+        if isinstance(self._view.error, SerError | MemoryError):
+            raise self._view.error
+        if self._view.error is not None:
+            raise fault_of(self._view.error) from self._view.error
+
+    def _open_sound(self) -> "_ForwardSoundFile":
+        try:
+            sound = _ForwardSoundFile(self._view)
+        finally:
+            self._raise_read_error()
+        if not MIN_RATE_HZ <= sound.samplerate <= MAX_RATE_HZ:
+            message = f"a sample rate of {sound.samplerate} Hz is outside {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz"
+            raise AudioFaultError("unsupported", message)
+        # Five times faster than letting libsndfile make floats, and the same numbers.
+        self._is_int16 = sound.subtype == "PCM_16" and sound.format in _UNCOMPRESSED_FORMATS
+        return sound
+
+    def _open_next_part(self) -> bool:
+        """Go on behind the end of an MP3 that libsndfile took for shorter than it is."""
+        position = self._view.file_position
+        if self._sound.format != "MP3" or not mp3.goes_on_at(self._file, position):
+            return False
+        self._sound.close()
+        self._view = ByteView(self._file, self._num_bytes, offset=position)
+        try:
+            self._sound = self._open_sound()
+        except soundfile.LibsndfileError:
+            return False
+        if (self._sound.samplerate, self._sound.channels) != (self.sample_rate_hz, self.num_channels):
+            self.fault = AudioFaultError("unsupported", "the sample rate or the number of channels changes")
+        return self.fault is None
+
+    def _promised_by_libsndfile(self) -> float | None:
+        frames: int = self._sound.frames
+        is_guess = self._sound.format == "MP3" and not mp3.has_length_tag(self._file)
+        if is_guess or frames >= _UNKNOWN_FRAMES:
+            return None
+        num_bytes = containers.data_bytes(self._file, self._num_bytes, self._sound.format)
+        if num_bytes and frames and num_bytes[0] > num_bytes[1]:
+            frames = num_bytes[0] // max(1, num_bytes[1] // frames)
+        return frames / self.sample_rate_hz
+
+
+class _ForwardSoundFile(soundfile.SoundFile):  # type: ignore[misc]
+    """Reads forwards only: after every read soundfile seeks to where it is, which a FLAC without a length refuses."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _num_decoded(block_TC: NDArray[np.float32]) -> int:
+    decoded = np.flatnonzero(~np.isnan(block_TC).all(axis=1))
+    return int(decoded[-1]) + 1 if len(decoded) else 0
+
+
+def _fault_of_opening(
+    error: soundfile.LibsndfileError, first_bytes: bytes, wav: WavHeader | None
+) -> AudioFaultError | MemoryError:
+    words = _words(error)
+    if "malloc" in words:
+        return MemoryError(words)
+    mp4 = "MP4 (M4A, AAC)" if first_bytes[4:8] == b"ftyp" else None
+    if foreign := next((name for start, name in _FOREIGN_STARTS.items() if first_bytes.startswith(start)), mp4):
+        return AudioFaultError("unsupported", f"the file is {foreign}, which cannot be read here; convert it to FLAC")
+    if wav is not None and wav.codec is not None and wav.codec not in KNOWN_CODECS:
+        return AudioFaultError("unsupported", f"the WAV holds audio of codec 0x{wav.codec:04x}, which cannot be read")
+    if "unimplemented" in words or "not supported" in words:
+        return AudioFaultError("unsupported", f"the audio is of a kind that cannot be read ({words})")
+    if first_bytes.startswith(_FAMILIAR_STARTS):
+        return AudioFaultError("unreadable", f"the header is broken or cut off ({words})")
+    return AudioFaultError("unreadable", "this is no audio file of a known format")
+
+
+def _fault_of_decoding(error: soundfile.LibsndfileError, *, is_at_end: bool) -> AudioFaultError:
+    words = _words(error)
+    if "malloc" in words:
+        raise MemoryError(words) from error
+    if is_at_end:
+        return AudioFaultError("truncated", "the file breaks off")
+    return AudioFaultError("unreadable", f"the audio is damaged ({words})")
+
+
+def _words(error: soundfile.LibsndfileError) -> str:
+    return str(error.error_string).rpartition("Error in WAV file. ")[2].removeprefix("Error : ").rstrip(". ")

@@ -1,0 +1,225 @@
+"""Manifests: Parquet files that say of every clip of a corpus where it is, what is felt in it, and who speaks.
+
+Shape letters: N rows (clips).
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ser_core.corpora.names import LABELS
+from ser_core.errors import OutputError, SourceError
+from ser_core.storage.location import Location, faults_of, put, read
+
+#: One row per clip, sorted by corpus and path. A file may lack the columns that can be null.
+MANIFEST_SCHEMA = pa.schema(
+    [
+        #: An absolute local path, or s3://bucket/key.
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("corpus", pa.string(), nullable=False),
+        #: One of LABELS.
+        pa.field("emotion", pa.string(), nullable=False),
+        #: "<corpus>-<id>": no two corpora share one.
+        pa.field("speaker", pa.string(), nullable=False),
+        #: "male" or "female".
+        pa.field("gender", pa.string()),
+        #: ISO 639-1, as "en".
+        pa.field("language", pa.string()),
+        pa.field("modality", pa.string()),
+        pa.field("vocal_channel", pa.string()),
+        pa.field("intensity", pa.string()),
+        #: The sentence, or the corpus's own code of it.
+        pa.field("statement", pa.string()),
+        pa.field("repetition", pa.int64()),
+    ]
+)
+_ORDER = [("corpus", "ascending"), ("path", "ascending")]
+_MAX_NAMED = 3
+_WHAT_TO_DO = "write it with 'ser corpus'"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The clips of one or several manifest files."""
+
+    #: MANIFEST_SCHEMA.
+    table: pa.Table
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @cached_property
+    def paths(self) -> list[str]:
+        """Absolute local paths, or s3:// URLs."""
+        return list(self.table["path"].to_pylist())
+
+    @cached_property
+    def label_N(self) -> npt.NDArray[np.int64]:
+        """Each clip's emotion as its place in LABELS."""
+        return np.array([LABELS.index(emotion) for emotion in self.table["emotion"].to_pylist()], dtype=np.int64)
+
+    @property
+    def corpora(self) -> npt.NDArray[np.object_]:
+        """(N,) str."""
+        return self._texts("corpus")
+
+    @property
+    def speakers(self) -> npt.NDArray[np.object_]:
+        """(N,) str."""
+        return self._texts("speaker")
+
+    @property
+    def genders(self) -> npt.NDArray[np.object_]:
+        """(N,) str or None."""
+        return self._texts("gender")
+
+    @property
+    def languages(self) -> npt.NDArray[np.object_]:
+        """(N,) str or None."""
+        return self._texts("language")
+
+    @property
+    def statements(self) -> npt.NDArray[np.object_]:
+        """(N,) str or None."""
+        return self._texts("statement")
+
+    def _texts(self, column: str) -> npt.NDArray[np.object_]:
+        return np.array(self.table[column].to_pylist(), dtype=object)
+
+    def labels(self) -> tuple[str, ...]:
+        """The labels that occur, in the order of LABELS."""
+        found = set(self.table["emotion"].to_pylist())
+        return tuple(label for label in LABELS if label in found)
+
+    def labels_by_corpus(self) -> dict[str, tuple[str, ...]]:
+        """The labels that occur in each corpus."""
+        names = sorted(set(self.corpora))
+        return {name: self.take(np.flatnonzero(self.corpora == name)).labels() for name in names}
+
+    def take(self, index_N: npt.NDArray[np.int64]) -> "Manifest":
+        """The rows of these numbers, in their order."""
+        return Manifest(self.table.take(pa.array(index_N, pa.int64())))
+
+    def content_hash(self) -> str:
+        """The sha256 of all rows' values, paths too, in their order. What is in the audio files is not looked at."""
+        digest = hashlib.sha256()
+        for name in MANIFEST_SCHEMA.names:
+            digest.update(json.dumps([name, self.table[name].to_pylist()]).encode())
+        return digest.hexdigest()
+
+
+def rows_to_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
+    """Rows as plain values, in MANIFEST_SCHEMA; what a row lacks is null."""
+    return pa.Table.from_pylist(list(rows), schema=MANIFEST_SCHEMA)
+
+
+def read_manifests(files: Sequence[str]) -> Manifest:
+    """The rows of manifest files, local or s3://, sorted by corpus and path.
+
+    Raises:
+        SourceError: a file is missing, no manifest, or empty; an emotion is none of LABELS; a path comes twice; a path
+            is relative; two corpora share a speaker.
+        UsageError: a name that can be none of a file.
+        ServiceError: the bucket failed as a whole.
+    """
+    locations = [Location.parse(file) for file in files]
+    if not locations:
+        raise SourceError(f"no manifest is given; {_WHAT_TO_DO}")
+    tables = [_checked(_read(location), location) for location in locations]
+    table = pa.concat_tables(tables).sort_by(_ORDER).combine_chunks()
+    _check_together(table, ", ".join(map(str, locations)))
+    return Manifest(table)
+
+
+def write_manifest(table: pa.Table, file: str) -> None:
+    """Write rows (MANIFEST_SCHEMA) to a local file or s3:// object, sorted, in the place of what is there.
+
+    Raises:
+        SourceError: there is no row, or one that `read_manifests` would refuse.
+        OutputError: the file cannot be written.
+        ServiceError: the bucket or the disk failed as a whole.
+    """
+    location = Location.parse(file)
+    table = _checked(table, location).sort_by(_ORDER)
+    _check_together(table, str(location))
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    try:
+        put(location, buffer.getvalue())
+    except OSError as error:
+        reason = error.strerror or "access is denied"
+        raise OutputError(f"manifest {location}: cannot be written ({reason}); name another file") from error
+
+
+def _read(location: Location) -> pa.Table:
+    try:
+        with faults_of(location):
+            data = read(location)
+        return pq.read_table(io.BytesIO(data))
+    except FileNotFoundError as error:
+        raise SourceError(f"manifest {location}: there is no such file; {_WHAT_TO_DO}") from error
+    except OSError as error:
+        raise SourceError(f"manifest {location}: cannot be read ({error.strerror or 'access is denied'})") from error
+    except pa.ArrowException as error:
+        raise SourceError(f"manifest {location}: is no Parquet file; {_WHAT_TO_DO}") from error
+
+
+def _checked(table: pa.Table, location: Location) -> pa.Table:
+    """The table in MANIFEST_SCHEMA; SourceError when it holds no rows that can be used."""
+    where = f"manifest {location}"
+    columns = []
+    for field in MANIFEST_SCHEMA:
+        if field.name not in table.column_names:
+            if not field.nullable:
+                raise SourceError(f"{where}: has no column '{field.name}'; {_WHAT_TO_DO}")
+            columns.append(pa.nulls(len(table), field.type))
+            continue
+        try:
+            column = table[field.name].cast(field.type)
+        except pa.ArrowException as error:
+            raise SourceError(f"{where}: the column '{field.name}' is not {field.type}; {_WHAT_TO_DO}") from error
+        if not field.nullable and (column.null_count or pc.any(pc.equal(column, "")).as_py()):
+            raise SourceError(f"{where}: the column '{field.name}' has rows without a value; fill them")
+        columns.append(column)
+    if not len(table):
+        raise SourceError(f"{where}: holds no clip; write it anew")
+    checked = pa.Table.from_arrays(columns, schema=MANIFEST_SCHEMA)
+    unknown = pc.invert(pc.is_in(checked["emotion"], pa.array(LABELS)))
+    emotions = pc.unique(checked["emotion"].filter(unknown)).to_pylist()
+    _refuse("the emotion", emotions, where, "is unknown", f"known: {', '.join(LABELS)}")
+    relative = pc.invert(pc.match_substring_regex(checked["path"], "^(/|s3://.)"))
+    paths = checked["path"].filter(relative).to_pylist()
+    _refuse("the path", paths, where, "is relative", "give absolute paths or s3:// URLs")
+    return checked
+
+
+def _check_together(table: pa.Table, where: str) -> None:
+    _refuse("the path", _twice(table["path"]), f"manifest {where}", "comes twice", "give each clip once")
+    pairs = table.group_by(["corpus", "speaker"]).aggregate([])
+    shared = _twice(pairs["speaker"])
+    _refuse("the speaker", shared, f"manifest {where}", "is in two corpora", "call speakers <corpus>-<id>")
+
+
+def _twice(column: pa.ChunkedArray) -> list[str]:
+    counts = pc.value_counts(column)
+    return list(counts.field("values").filter(pc.greater(counts.field("counts"), 1)).to_pylist())
+
+
+def _refuse(what: str, values: Iterable[str], where: str, why: str, advice: str) -> None:
+    """SourceError when there is a value."""
+    found = sorted(values)
+    if not found:
+        return
+    named = ", ".join(repr(value) for value in found[:_MAX_NAMED])
+    more = f" (and {len(found) - _MAX_NAMED} more)" if len(found) > _MAX_NAMED else ""
+    raise SourceError(f"{where}: {what} {named}{more} {why}; {advice}")

@@ -1,0 +1,163 @@
+"""How far figures would move with other speakers: the bootstrap over speakers, within each corpus.
+
+Shape letters: G clips, C labels, S speakers, D draws, F features of a clip that sum up to what a figure needs.
+
+Clips of one speaker are alike, so that speakers are drawn (with replacement, as many as the corpus has, each with all
+their clips) and not clips. Low and high are the 2.5th and the 97.5th percentile of the draws.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ser_core.errors import UsageError
+from ser_core.evaluation import metrics
+from ser_core.evaluation.metrics import Floats, Labels
+from ser_core.settings import Settings
+
+Metric = Literal["accuracy", "macro_f1", "uar"]
+Names = npt.NDArray[np.object_]
+_PERCENTS = (2.5, 97.5)
+_DRAWS_AT_A_TIME = 100
+_MAX_DRAWS = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class BootstrapSettings(Settings):
+    """How the intervals are made."""
+
+    draws: int = 2_000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.draws <= _MAX_DRAWS:
+            raise UsageError(f"draws must be 2 to {_MAX_DRAWS}, not {self.draws}")
+        if self.seed < 0:
+            raise UsageError(f"seed must be 0 or more, not {self.seed}")
+
+
+class Interval(NamedTuple):
+    """A figure, and where 95 % of the draws lie; None where every corpus has one speaker alone."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+def intervals(
+    label_G: Labels,
+    probabilities_GC: Floats,
+    speakers_G: Names,
+    corpora_G: Names,
+    settings: BootstrapSettings,
+) -> dict[str, Interval]:
+    """`accuracy`, `macro_f1`, `uar` and `ece` of clips, of which there is one at least.
+
+    Args:
+        label_G: the right labels.
+        probabilities_GC: the answers.
+        speakers_G: who speaks; no speaker is in two corpora.
+        corpora_G: where the clip is from.
+        settings: how many draws, and their seed.
+    """
+    predicted_G, confidence_G = probabilities_GC.argmax(axis=1), probabilities_GC.max(axis=1)
+    right_G = predicted_G == label_G
+    num_labels = probabilities_GC.shape[1]
+    speakers = _Speakers(speakers_G, corpora_G)
+    confusion_SF = speakers.sums(label_G * num_labels + predicted_G, num_labels**2)
+    bin_G = metrics.bin_of(confidence_G)
+    # A bin adds |sum of right - sum of confidence| to the error, whatever its count.
+    gap_SF = speakers.sums(bin_G, metrics.NUM_BINS, right_G - confidence_G)
+    count_S = speakers.sums(np.zeros_like(bin_G), 1)[:, 0]
+
+    def figures(weight_DS: Labels) -> dict[str, Floats]:
+        confusion_DCC = (weight_DS @ confusion_SF).reshape(-1, num_labels, num_labels)
+        ece_D = np.abs(weight_DS @ gap_SF).sum(axis=1) / (weight_DS @ count_S)
+        return {name: figure(confusion_DCC) for name, figure in metrics.FROM_CONFUSION.items()} | {"ece": ece_D}
+
+    return speakers.intervals(figures, settings)
+
+
+def paired_bootstrap(
+    label_G: Labels,
+    predicted_a_G: Labels,
+    predicted_b_G: Labels,
+    speakers_G: Names,
+    corpora_G: Names,
+    *,
+    metric: Metric = "uar",
+    settings: BootstrapSettings | None = None,
+) -> Interval:
+    """How much better B's answers are than A's to the same clips: the difference of a figure, B - A.
+
+    Both are looked at with the same speakers in each draw, so that what is hard for both does not widen the interval;
+    one that does not hold 0 speaks for a difference that other speakers would show, too.
+
+    Args:
+        label_G: the right labels.
+        predicted_a_G: A's answers, as places among the same labels; masked, where answers are (`masked_answer`).
+        predicted_b_G: B's.
+        speakers_G: who speaks; no speaker is in two corpora.
+        corpora_G: where the clip is from.
+        metric: which figure.
+        settings: how many draws, and their seed.
+    """
+    figure = metrics.FROM_CONFUSION[metric]
+    num_labels = int(np.concatenate([label_G, predicted_a_G, predicted_b_G]).max()) + 1
+    speakers = _Speakers(speakers_G, corpora_G)
+    confusion_a_SF, confusion_b_SF = (
+        speakers.sums(label_G * num_labels + predicted_G, num_labels**2)
+        for predicted_G in (predicted_a_G, predicted_b_G)
+    )
+
+    def difference(weight_DS: Labels) -> dict[str, Floats]:
+        a_D, b_D = (
+            figure((weight_DS @ confusion_SF).reshape(-1, num_labels, num_labels))
+            for confusion_SF in (confusion_a_SF, confusion_b_SF)
+        )
+        return {metric: b_D - a_D}
+
+    return speakers.intervals(difference, settings or BootstrapSettings())[metric]
+
+
+class _Speakers:
+    """The speakers of clips, by corpus."""
+
+    def __init__(self, speakers_G: Names, corpora_G: Names) -> None:
+        names_S, first_S, self._speaker_G = np.unique(speakers_G.astype(str), return_index=True, return_inverse=True)
+        self._num_speakers = len(names_S)
+        corpora_S = corpora_G[first_S].astype(str)
+        self._places = [np.flatnonzero(corpora_S == corpus) for corpus in np.unique(corpora_S)]
+
+    def sums(self, feature_G: Labels, num_features: int, values_G: npt.NDArray[Any] | None = None) -> Floats:
+        """Of each speaker, the sum (S, F) of the values (of ones) of the clips with each feature."""
+        place_G = self._speaker_G * num_features + feature_G
+        totals = np.bincount(place_G, values_G, self._num_speakers * num_features)
+        return totals.reshape(self._num_speakers, num_features).astype(np.float64)
+
+    def intervals(
+        self, figures: Callable[[Labels], dict[str, Floats]], settings: BootstrapSettings
+    ) -> dict[str, Interval]:
+        """Of each figure (D,) that `figures` makes of weights (D, S) of the speakers."""
+        values = {name: float(value) for name, [value] in figures(np.ones((1, self._num_speakers), np.int64)).items()}
+        if all(len(places) == 1 for places in self._places):
+            return {name: Interval(value, None, None) for name, value in values.items()}
+        drawn = [figures(weight_DS) for weight_DS in self._draws(settings)]
+        found = {}
+        for name, value in values.items():
+            low, high = np.percentile(np.concatenate([part[name] for part in drawn]), _PERCENTS)
+            found[name] = Interval(value, float(low), float(high))
+        return found
+
+    def _draws(self, settings: BootstrapSettings) -> Iterator[Labels]:
+        """How often each speaker is drawn, some draws at a time: (D, S)."""
+        rng = np.random.default_rng(settings.seed)
+        for start in range(0, settings.draws, _DRAWS_AT_A_TIME):
+            num_draws = min(_DRAWS_AT_A_TIME, settings.draws - start)
+            weight_DS = np.zeros((num_draws, self._num_speakers), np.int64)
+            for places in self._places:
+                weight_DS[:, places] = rng.multinomial(len(places), np.full(len(places), 1 / len(places)), num_draws)
+            yield weight_DS

@@ -1,0 +1,133 @@
+"""The clips of a manifest -> their answers, by the very code of scoring.
+
+Shape letters: G clips, N windows that wait, S samples of a window, C labels.
+
+Clips are fetched and decoded (in a child process, so that a clip may crash it) while the model works, and their windows
+are batched over clips; memory does not grow with the audio.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from ser_core.aggregation import answer, log_probability_sums
+from ser_core.audio.isolated import Decoder
+from ser_core.corpora.manifest import Manifest
+from ser_core.errors import SourceError
+from ser_core.models.predictor import Predictor
+from ser_core.ordered import in_order
+from ser_core.settings import WindowSettings
+from ser_core.source.fetch import FetchFailure, FileOpener, fetch_all
+from ser_core.source.listing import PlannedFile
+from ser_core.source.paths import escape_path
+from ser_core.source.source import Source
+from ser_core.storage.location import Location
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from ser_core.audio.segments import Segment
+
+_DECODE_SECONDS = 300.0
+_LOOKS_IN_FLIGHT = 64
+#: Larger files are read piece by piece by the decoder instead of being held whole.
+_MAX_WHOLE_FILE_BYTES = 32 * 2**20
+#: Where a manifest's paths start: they are absolute.
+_SOURCE = Source("list", Location("/"))
+
+
+def answer_manifest(
+    predictor: Predictor,
+    manifest: Manifest,
+    windows: WindowSettings,
+    on_clip: Callable[[int], None] | None = None,
+) -> npt.NDArray[np.float64]:
+    """The answer (G, C) to each clip, all channels mixed.
+
+    Args:
+        predictor: one with features on its device.
+        manifest: the clips.
+        windows: how clips are cut, as for scoring.
+        on_clip: is told how many clips are done.
+
+    Raises:
+        SourceError: a clip is missing or cannot be decoded to its end; it is named.
+        ServiceError: the bucket failed as a whole, or no decoding process can be started.
+        ArtifactError: the model gave something that is no number.
+    """
+    sums = _Sums(predictor, windows, len(manifest))
+    with Decoder(channels="mix", windows=windows, timeout_seconds=_DECODE_SECONDS) as decoder:
+        segments = cast("Generator[tuple[int, Segment], None, None]", decoder.segments_of(_contents(manifest)))
+        with closing(segments):
+            for clip, segment in segments:
+                if segment.reason is not None:
+                    raise _unreadable(manifest.paths[clip], segment.reason, segment.detail)
+                sums.add(clip, segment)
+                if segment.is_last and on_clip is not None:
+                    on_clip(clip + 1)
+    return sums.answers()
+
+
+def _contents(manifest: Manifest) -> Iterator[tuple[str, bytes | FileOpener]]:
+    """Each clip's path and bytes, or for a large one what opens it."""
+    paths = (escape_path(path.encode()) for path in manifest.paths)
+    files = list(in_order(paths, _SOURCE.look, max_in_flight=_LOOKS_IN_FLIGHT))
+    fetched = fetch_all(_SOURCE, (file for file in files if not _is_large(file)))
+    for file, path in zip(files, manifest.paths, strict=True):
+        content = FileOpener(_SOURCE, *file) if _is_large(file) else next(fetched)
+        if isinstance(content, FetchFailure):
+            raise _unreadable(path, content.reason, content.detail)
+        yield path, content
+
+
+def _is_large(file: PlannedFile) -> bool:
+    return file.size > _MAX_WHOLE_FILE_BYTES
+
+
+def _unreadable(path: str, reason: str, detail: str | None) -> SourceError:
+    return SourceError(f"{Location(path)}: {reason} ({detail}); repair it or take it out of the manifest")
+
+
+class _Sums:
+    """What the clips' windows add up to; windows wait until a batch is full, of whatever clips."""
+
+    def __init__(self, predictor: Predictor, windows: WindowSettings, num_clips: int) -> None:
+        self._predictor = predictor
+        self._hop_seconds = windows.hop_seconds
+        self._sums_GX = np.zeros((num_clips, len(predictor.artifact.config.labels) + 1))
+        self._pcm: list[npt.NDArray[np.float32]] = []
+        self._seconds: list[npt.NDArray[np.float64]] = []
+        self._clips: list[npt.NDArray[np.int64]] = []
+        self._num_waiting = 0
+
+    def add(self, clip: int, segment: "Segment") -> None:
+        """Take a clip's next windows."""
+        self._pcm.append(segment.pcm_NS)
+        self._seconds.append(np.array(segment.end_seconds) - np.array(segment.window_index) * self._hop_seconds)
+        self._clips.append(np.full(len(segment.pcm_NS), clip))
+        self._num_waiting += len(segment.pcm_NS)
+        if self._num_waiting >= self._predictor.batch_size:
+            # Whole batches: what is left over would be padded.
+            self._predict(self._num_waiting - self._num_waiting % self._predictor.batch_size)
+
+    def answers(self) -> npt.NDArray[np.float64]:
+        """(G, C), when all windows are in."""
+        self._predict(self._num_waiting)
+        return answer(self._sums_GX)
+
+    def _predict(self, num_windows: int) -> None:
+        if not num_windows:
+            return
+        pcm_NS, seconds_N = np.concatenate(self._pcm), np.concatenate(self._seconds)
+        clip_N = np.concatenate(self._clips)
+        probabilities_NC = self._predictor.predict(pcm_NS[:num_windows])
+        # Clips come in their order.
+        first, end = clip_N[0], clip_N[num_windows - 1] + 1
+        self._sums_GX[first:end] += log_probability_sums(
+            probabilities_NC, seconds_N[:num_windows], clip_N[:num_windows] - first, end - first
+        )
+        self._pcm, self._seconds = [pcm_NS[num_windows:].copy()], [seconds_N[num_windows:]]
+        self._clips, self._num_waiting = [clip_N[num_windows:]], len(pcm_NS) - num_windows

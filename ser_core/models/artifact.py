@@ -1,0 +1,204 @@
+"""A model as a folder: model.safetensors, config.json, MODEL_CARD.md, a licence file; nothing in it is executed.
+
+The weights file holds the network's tensors as `model.<name>` and the mel filterbank as `mel.filterbank_FK`, so that
+scoring needs no librosa. torch is imported only where tensors are looked at: listing models must be quick.
+"""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from ser_core.errors import ArtifactError, UsageError
+from ser_core.models.artifact_config import CONFIG_FILE, ArtifactConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ser_core.audio.log_mel import LogMel
+    from ser_core.models.base import SpeechModel
+    from ser_core.storage.location import Location
+
+WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "MODEL_CARD.md"
+
+_BUNDLED = Path(__file__).parent.parent / "bundled"
+_MODEL_PREFIX = "model."
+_FILTERBANK = "mel.filterbank_FK"
+
+
+@dataclasses.dataclass(frozen=True)
+class Artifact:
+    """One model: its files as they are."""
+
+    config_json: bytes
+    #: A safetensors file.
+    weights: bytes
+    card: str = ""
+    licence_text: str = ""
+
+    @functools.cached_property
+    def config(self) -> ArtifactConfig:
+        """What config.json says."""
+        return ArtifactConfig.from_json(self.config_json)
+
+    @property
+    def content_hash(self) -> str:
+        """sha256 (hex) over config and weights: whatever changes an answer changes it."""
+        return hashlib.sha256(self.config_json + self.weights).hexdigest()
+
+    @property
+    def identity(self) -> str:
+        """Name and content, as prediction rows carry it: `compact@0123456789ab`."""
+        return f"{self.config.name}@{self.content_hash[:12]}"
+
+    @classmethod
+    def of_model(
+        cls, config: ArtifactConfig, model: "SpeechModel", log_mel: "LogMel", *, card: str = "", licence_text: str = ""
+    ) -> Self:
+        """An artifact of a trained model and the features it was trained on; weights stored as `config` says."""
+        from safetensors.torch import save
+
+        # Buffers stay as they are: the variances of batch normalisation may be beyond float16.
+        halved = {name for name, _ in model.named_parameters() if config.weights_dtype == "fp16"}
+        tensors = {
+            _MODEL_PREFIX + name: (value.half() if name in halved else value).cpu().contiguous()
+            for name, value in model.state_dict().items()
+        }
+        tensors[_FILTERBANK] = log_mel.filterbank_FK.cpu().contiguous()
+        return cls(config.to_json(), save(tensors), card, licence_text)
+
+    @classmethod
+    def load(cls, name_or_folder: str) -> Self:
+        """Read and check a bundled model by name, or a local folder, or s3://bucket/prefix.
+
+        Raises:
+            ArtifactError: missing, broken, foreign or newer; one line naming the model, the fault and what to do.
+            ServiceError: the storage it lies on failed.
+        """
+        folder = _folder(name_or_folder)
+        with _one_line_faults(name_or_folder):
+            config_json = _read(folder, CONFIG_FILE)
+            licence_file = ArtifactConfig.from_json(config_json).licence_file
+            licence_text = _read(folder, licence_file).decode() if licence_file else ""
+            artifact = cls(config_json, _read(folder, WEIGHTS_FILE), _read(folder, CARD_FILE).decode(), licence_text)
+            artifact._check_tensors()
+        return artifact
+
+    def save(self, folder: str) -> None:
+        """Write the folder, local or s3://; the config last, since a folder without one is no model."""
+        from ser_core.storage.location import Location, put
+
+        for name, data in self._files().items():
+            put(Location.parse(folder).join(name), data)
+
+    def _files(self) -> dict[str, bytes]:
+        licence = {self.config.licence_file: self.licence_text.encode()} if self.config.licence_file else {}
+        return {
+            WEIGHTS_FILE: self.weights,
+            CARD_FILE: self.card.encode(),
+            **licence,
+            CONFIG_FILE: self.config_json,
+        }
+
+    def log_mel(self) -> "LogMel":
+        """The features this model was trained on, on the CPU."""
+        from ser_core.audio.log_mel import LogMel
+
+        return LogMel(self.config.mel, self._tensors()[_FILTERBANK])
+
+    def model(self) -> "SpeechModel":
+        """The trained network in float32 on the CPU, in evaluation mode."""
+        model = self._untrained()
+        tensors = self._tensors()
+        model.load_state_dict({name: tensors[_MODEL_PREFIX + name] for name in model.state_dict()})
+        return model.eval()
+
+    def _untrained(self) -> "SpeechModel":
+        from ser_core.models import build
+
+        config = self.config
+        return build(config.architecture, config.architecture_settings, config.mel.num_mels, len(config.labels))
+
+    def _tensors(self) -> "dict[str, Tensor]":
+        from safetensors.torch import load
+
+        return load(self.weights)
+
+    def _check_tensors(self) -> None:
+        import torch
+        from safetensors import SafetensorError
+
+        try:
+            tensors = self._tensors()
+        except SafetensorError as error:
+            raise UsageError(f"{WEIGHTS_FILE} is broken or no safetensors file ({error})") from error
+        with torch.device("meta"):
+            expected = {_MODEL_PREFIX + name: tensor for name, tensor in self._untrained().state_dict().items()}
+        expected[_FILTERBANK] = torch.empty(self.config.mel.num_mels, 1 + self.config.mel.n_fft // 2, device="meta")
+        for name in sorted(expected.keys() | tensors.keys()):
+            if fault := _fault(tensors.get(name), expected.get(name)):
+                raise UsageError(
+                    f"{WEIGHTS_FILE} does not fit architecture '{self.config.architecture}': tensor '{name}' {fault}"
+                )
+
+
+def bundled_names() -> tuple[str, ...]:
+    """The models that come with the program."""
+    return tuple(sorted(file.parent.name for file in _BUNDLED.glob(f"*/{CONFIG_FILE}")))
+
+
+def read_config(name_or_folder: str) -> ArtifactConfig:
+    """What a model's config.json says, without reading the weights or importing torch.
+
+    Raises:
+        ArtifactError: missing, broken, foreign or newer, as from `Artifact.load`.
+        ServiceError: the storage it lies on failed.
+    """
+    folder = _folder(name_or_folder)
+    with _one_line_faults(name_or_folder):
+        return ArtifactConfig.from_json(_read(folder, CONFIG_FILE))
+
+
+def _folder(name_or_folder: str) -> "Location":
+    from ser_core.storage.location import Location
+
+    return Location.parse(str(_BUNDLED / name_or_folder) if name_or_folder in bundled_names() else name_or_folder)
+
+
+@contextmanager
+def _one_line_faults(name_or_folder: str) -> Iterator[None]:
+    where = f"model '{name_or_folder}'"
+    try:
+        yield
+    except FileNotFoundError as error:
+        names = ", ".join(bundled_names())
+        raise ArtifactError(f"{where}: no {error} there; give a model folder or a bundled name ({names})") from error
+    except (UsageError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{where}: {error}") from error
+
+
+def _fault(tensor: "Tensor | None", expected: "Tensor | None") -> str | None:
+    if expected is None:
+        return "is unknown"
+    if tensor is None:
+        return "is missing"
+    if tensor.shape != expected.shape:
+        return f"is {tuple(tensor.shape)} instead of {tuple(expected.shape)}"
+    if tensor.is_floating_point() != expected.is_floating_point() or not tensor.isfinite().all():
+        return "holds values that are not finite numbers"
+    return None
+
+
+def _read(folder: "Location", file_name: str) -> bytes:
+    from ser_core.storage.location import read
+
+    try:
+        return read(folder.join(file_name))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise FileNotFoundError(file_name) from error
+    except OSError as error:
+        raise UsageError(f"{file_name} cannot be read ({error.strerror or error})") from error

@@ -1,0 +1,127 @@
+"""Artifact + windows -> calibrated probabilities, on any device, in batches of one fixed shape.
+
+Shape letters: N windows of one call, B batch size, S samples of a window, F mel bands, T frames, C labels.
+"""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ser_core.errors import ArtifactError, UsageError
+from ser_core.models.artifact import Artifact
+from ser_core.settings import Device, FeaturesOn, Precision, ResolvedDevice, ResolvedPrecision
+
+#: As Linux names them, of x86 and of ARM.
+_BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+
+
+class Predictor:
+    """Holds a model on one device. The same window gets the same answer whatever it is batched with."""
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        *,
+        device: ResolvedDevice = "cpu",
+        precision: ResolvedPrecision = "fp32",
+        batch_size: int = 64,
+        features_on: FeaturesOn = "cpu",
+        num_threads: int | None = None,
+    ) -> None:
+        """Load the model onto `device`, as `resolve_device` gives it.
+
+        Args:
+            artifact: a checked model.
+            device: where the model runs.
+            precision: bf16 runs the network (never the features or the softmax) under autocast.
+            batch_size: windows of every batch; a short one is padded.
+            features_on: `cpu`: payloads are log-mel; `device`: payloads are waveforms, mel is computed here.
+            num_threads: CPU threads of torch in this process; None leaves them alone.
+        """
+        self.artifact = artifact
+        self._device = torch.device(device)
+        self._precision = precision
+        #: Windows of every batch.
+        self.batch_size = batch_size
+        self._num_threads = num_threads
+        self._model = artifact.model().to(self._device)
+        if precision == "bf16":
+            _hold_in_bf16(self._model)
+        self._log_mel = artifact.log_mel().to(self._device) if features_on == "device" else None
+        # TF32 would move fp32 answers by more than the 1e-3 promised between CPU and GPU.
+        torch.backends.cudnn.allow_tf32 = False
+
+    def predict(self, payload: np.ndarray) -> np.ndarray:
+        """Probabilities (N, C), float32, each row summing to 1.
+
+        Args:
+            payload: float32, may be read-only: log-mel (N, F, T), or, with features on the device, pcm (N, S).
+
+        Raises:
+            ArtifactError: the model gave something that is no number.
+        """
+        if self._num_threads is not None:
+            # Here, not in __init__: the setting belongs to the calling thread.
+            torch.set_num_threads(self._num_threads)
+        num_labels = len(self.artifact.config.labels)
+        probabilities_NC = np.empty((len(payload), num_labels), dtype=np.float32)
+        for start in range(0, len(payload), self.batch_size):
+            windows = payload[start : start + self.batch_size]
+            batch = np.zeros((self.batch_size, *payload.shape[1:]), dtype=np.float32)
+            batch[: len(windows)] = windows
+            probabilities_BC = self._predict_batch(torch.from_numpy(batch).to(self._device)).cpu().numpy()
+            probabilities_NC[start : start + len(windows)] = probabilities_BC[: len(windows)]
+        if not np.isfinite(probabilities_NC).all():
+            raise ArtifactError(f"model '{self.artifact.identity}': its answer is no number; the weights are broken")
+        return probabilities_NC
+
+    @torch.inference_mode()
+    def _predict_batch(self, batch: Tensor) -> Tensor:
+        mel_BFT = batch if self._log_mel is None else self._log_mel(batch)
+        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._precision == "bf16"):
+            logits_BC = self._model(mel_BFT)
+        probabilities_BC: Tensor = (logits_BC.float() / self.artifact.config.temperature).softmax(dim=1)
+        return probabilities_BC
+
+
+def _hold_in_bf16(model: nn.Module) -> None:
+    """Round once the weights that autocast would round for every batch: the answers are the same."""
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
+            module.to(torch.bfloat16)
+
+
+def resolve_device(device: Device, precision: Precision) -> tuple[ResolvedDevice, ResolvedPrecision]:
+    """What `auto` means on this machine: a GPU if there is one; bf16 where there are instructions for it, else fp32.
+
+    Raises:
+        UsageError: a GPU, or bf16, was asked for and there is none.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: no usable GPU here; use --device cpu, or auto")
+    chosen: ResolvedDevice = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    if precision == "auto":
+        return chosen, "bf16" if has_bf16(chosen) else "fp32"
+    if precision == "bf16" and not has_bf16(chosen):
+        raise UsageError(f"--precision bf16: this {chosen} does not have it; use --precision fp32, or auto")
+    return chosen, precision
+
+
+def has_bf16(device: str) -> bool:
+    """Whether a device ("cpu" or "cuda") of this machine computes in bf16, rather than emulating it."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return _cpu_has_bf16()
+
+
+@functools.cache
+def _cpu_has_bf16() -> bool:
+    """Whether there are instructions for it: what emulates it is slower than fp32."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    except OSError:
+        return False
+    return not _BF16_FLAGS.isdisjoint(flags)

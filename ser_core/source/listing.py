@@ -1,0 +1,207 @@
+"""Lists a folder or a bucket prefix: (path, size, version) of every wanted file, sorted by the bytes of `path`."""
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ser_core.errors import SourceError
+from ser_core.source.paths import escape_path, unescape_path
+from ser_core.storage.local import version_of
+from ser_core.storage.location import Location, faults_of, service_fault
+
+#: Rows of a table, and names of one folder held as Python objects.
+SLICE_ROWS = 50_000
+#: A name ends in anything after its last dot; what is longer, or comes after so many others, is not told apart.
+_MAX_SUFFIX_LENGTH = 16
+_MAX_SUFFIXES = 1000
+_OTHER = "(other)"
+
+
+class PlannedFile(NamedTuple):
+    """A row of the plan. `version` is the etag, or "<size>-<mtime ns>"; "" and size -1 when it cannot be looked at."""
+
+    path: str
+    size: int
+    version: str
+
+
+@dataclass
+class Skipped:
+    """What a listing met and left out."""
+
+    #: By lower-case suffix without the dot; "" for none.
+    other_suffixes: Counter[str] = field(default_factory=Counter)
+    num_hidden: int = 0
+
+    def add_other(self, path: str) -> None:
+        suffix = suffix_of(path)
+        known = suffix in self.other_suffixes or len(self.other_suffixes) < _MAX_SUFFIXES
+        self.other_suffixes[suffix if known and len(suffix) <= _MAX_SUFFIX_LENGTH else _OTHER] += 1
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which files a listing wants."""
+
+    #: Says of a path relative to the listed folder whether it is wanted.
+    wants: Callable[[str], bool]
+    #: Folders so deep below the listed one hold nothing that could be wanted; None: no limit.
+    max_depth: int | None = None
+    #: Left out with all that is below it.
+    exclude: Location | None = None
+
+
+def suffix_of(path: str) -> str:
+    """What follows the last dot of a file's name, in lower case, "" if there is none."""
+    stem, dot, suffix = path.rsplit("/", 1)[-1].rpartition(".")
+    return suffix.lower() if dot and stem else ""
+
+
+def _is_hidden(path: str) -> bool:
+    return path.startswith(".") or "/." in path
+
+
+def look_at(path: str, raw: bytes) -> PlannedFile | None:
+    """A local file as a row of the plan, one that is missing or out of reach too; None if it is not a regular file."""
+    try:
+        status = os.stat(raw)  # noqa: PTH116 - bytes
+    except OSError as error:
+        if service_fault(error):
+            raise
+        return PlannedFile(path, -1, "")
+    return PlannedFile(path, status.st_size, version_of(status)) if stat.S_ISREG(status.st_mode) else None
+
+
+def list_objects(location: Location, choice: Choice, skipped: Skipped) -> Iterator[PlannedFile]:
+    """The wanted objects below a bucket prefix; empty "folder" keys are none.
+
+    Raises:
+        SourceError: the service does not list in key order, as S3's directory buckets do.
+        ServiceError: no such bucket, access denied, unreachable.
+    """
+    from ser_core.storage import s3_requests
+
+    prefix = location.key + "/" if location.key else ""
+    excluded = f"{choice.exclude.key}/" if choice.exclude and choice.exclude.bucket == location.bucket else None
+    previous = ""
+    with faults_of(location):
+        for item in (item for page in s3_requests.list_pages(location.bucket, prefix) for item in page):
+            key = item["Key"]
+            if (key.endswith("/") and item["Size"] == 0) or key == prefix or (excluded and key.startswith(excluded)):
+                continue
+            path = escape_path(key[len(prefix) :].encode())
+            if path <= previous:
+                raise SourceError(f"{location}: its keys are not listed in order; give a list of paths instead")
+            previous = path
+            if _is_hidden(path):
+                skipped.num_hidden += 1
+            elif choice.wants(path):
+                yield PlannedFile(path, item["Size"], item["ETag"].strip('"'))
+            else:
+                skipped.add_other(path)
+
+
+@dataclass
+class _Folder:
+    prefix: str
+    #: Device and inode, of this folder and of those above it: a link back to one of them is a loop.
+    identities: frozenset[tuple[int, int]]
+    names: Iterator[str]
+
+
+def walk_files(root: Location, choice: Choice, skipped: Skipped) -> Iterator[PlannedFile]:
+    """The wanted files below a local folder.
+
+    Links are followed, but not to a folder they are in. Sockets, pipes and devices count as other files. A folder
+    that cannot be read is a row of its own (its path ends in "/", no version), so that it is no silent gap.
+    """
+    raw_root = os.fsencode(root.path) + b"/"
+    excluded = _identity_of_excluded(choice.exclude)
+    folders = [_Folder("", frozenset({_identity(raw_root)}), _sorted_names(raw_root))]
+    while folders:
+        folder = folders[-1]
+        name = next(folder.names, None)
+        if name is None:
+            folders.pop()
+            continue
+        path = folder.prefix + name
+        raw = raw_root + unescape_path(path)
+        if not name.endswith("/"):
+            yield from _judge(path, raw, choice, skipped)
+            continue
+        if choice.max_depth is not None and len(folders) > choice.max_depth:
+            continue
+        try:
+            identity = _identity(raw)
+            if identity != excluded and identity not in folder.identities:
+                folders.append(_Folder(path, folder.identities | {identity}, _sorted_names(raw)))
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            if service_fault(error):
+                raise
+            if _is_hidden(path):
+                skipped.num_hidden += 1
+            else:
+                yield PlannedFile(path, -1, "")
+
+
+def _judge(path: str, raw: bytes, choice: Choice, skipped: Skipped) -> Iterator[PlannedFile]:
+    if _is_hidden(path):
+        skipped.num_hidden += 1
+        return
+    row = look_at(path, raw) if choice.wants(path) else None
+    if row is None:
+        skipped.add_other(path)
+    else:
+        yield row
+
+
+def _identity(raw: bytes) -> tuple[int, int]:
+    status = os.stat(raw)  # noqa: PTH116 - bytes
+    return status.st_dev, status.st_ino
+
+
+def _identity_of_excluded(exclude: Location | None) -> tuple[int, int] | None:
+    if exclude is None or exclude.is_s3:
+        return None
+    try:
+        return _identity(os.fsencode(exclude.path))
+    except OSError:
+        # An output that is not there yet cannot be met.
+        return None
+
+
+def _sorted_names(folder: bytes) -> Iterator[str]:
+    """The names in a folder, sorted as all paths below it are: a folder's name ends in "/"."""
+    chunks: list[pa.Array] = []
+    names: list[str] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            names.append(escape_path(entry.name) + ("/" if _is_folder(entry) else ""))
+            if len(names) == SLICE_ROWS:
+                chunks.append(pa.array(names, pa.large_string()))
+                names = []
+    if not chunks:
+        return iter(sorted(names))
+    return iter_sorted(pa.chunked_array([*chunks, pa.array(names, pa.large_string())]))
+
+
+def _is_folder(entry: os.DirEntry[bytes]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def iter_sorted(column: pa.ChunkedArray) -> Iterator[str]:
+    """The texts of a column in the order of their bytes, few of them Python objects at a time."""
+    order = pc.sort_indices(column)
+    for start in range(0, len(order), SLICE_ROWS):
+        yield from column.take(order.slice(start, SLICE_ROWS)).to_pylist()

@@ -1,0 +1,81 @@
+"""Reads an S3 object of the version that was planned, and tells what is wrong with it from what is wrong with S3."""
+
+from contextlib import suppress
+
+from ser_core.audio.recording import AudioFaultError
+from ser_core.storage.location import Location, faults_of, service_fault
+
+_CHANGED_CODES = frozenset({"PreconditionFailed", "412", "InvalidRange", "416"})
+
+
+def changed() -> AudioFaultError:
+    """The fault of a file that is of another version than the plan's."""
+    return AudioFaultError("changed", "the file changed after it was listed")
+
+
+async def get_version(
+    target: str, version: str, range_bytes: tuple[int, int] | None = None, *, is_listed: bool = False
+) -> bytes:
+    """An object's bytes, all of them of the planned etag.
+
+    Args:
+        target: "bucket/key".
+        version: its etag in the plan; "" for one that was not found then.
+        range_bytes: first byte and the one after the last; None: the whole object.
+        is_listed: the plan came from listing the bucket, so that listing it must still be allowed.
+
+    Raises:
+        AudioFaultError: about this object.
+        ServiceError: about the bucket, the credentials or the service.
+    """
+    from ser_core.storage import s3_requests
+
+    bucket, _, key = target.partition("/")
+    # An object that was not found is looked at by a request whose refusal says why, as a HEAD's does not.
+    start, end = (0, 1) if not version else range_bytes or (0, 0)
+    conditions = ({"IfMatch": f'"{version}"'} if version else {}) | (
+        {"Range": f"bytes={start}-{end - 1}"} if end else {}
+    )
+    # Raised outside of `faults_of`, which would look for a fault of the service behind it.
+    fault: AudioFaultError | None = None
+    with faults_of(Location(f"s3://{bucket}")):
+        try:
+            data, etag = await s3_requests.get_object(bucket, key, **conditions)
+        except Exception as error:
+            fault = await _fault_of(error, bucket, is_listed=is_listed)
+            if fault is None:
+                raise
+    if fault is None and etag != version:
+        fault = changed()
+    if fault is not None:
+        raise fault
+    return data
+
+
+async def _fault_of(error: Exception, bucket: str, *, is_listed: bool) -> AudioFaultError | None:
+    """What an error means for its object; None when it is of the service. Raises what a look at the bucket finds."""
+    from ser_core.storage import s3_client, s3_requests
+
+    if s3_client.is_transient(error):
+        # Any answer to another question, a refusal too, shows that the service is there.
+        with suppress(PermissionError):
+            await s3_requests.can_list(bucket)
+        return AudioFaultError("network", "requests for this object fail, although the service is there")
+    if service_fault(error):
+        return None
+    if isinstance(error, PermissionError) and s3_client.error_code(error) != "InvalidObjectState" and is_listed:
+        await s3_requests.can_list(bucket)
+    return _fault_of_answer(error, s3_client.error_code(error))
+
+
+def _fault_of_answer(error: Exception, code: str) -> AudioFaultError:
+    if code in _CHANGED_CODES:
+        return changed()
+    if code == "InvalidObjectState":
+        # Restoring it changes no etag, so only a reason that is tried again lets the next run find it.
+        return AudioFaultError("permission", "the object is archived (Glacier); restore it, then run again")
+    if isinstance(error, FileNotFoundError | UnicodeError):
+        return AudioFaultError("not_found", "there is no such object")
+    if isinstance(error, PermissionError):
+        return AudioFaultError("permission", "access to this object is denied")
+    return AudioFaultError("unreadable", f"the service refuses the object ({code or type(error).__name__})")

@@ -1,0 +1,199 @@
+"""What is to be scored: a folder, a file, a glob, a bucket prefix, or a list of paths."""
+
+import os
+import posixpath
+import re
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Literal, Self
+
+import pyarrow as pa
+
+from ser_core.errors import SourceError, UsageError
+from ser_core.ordered import in_order
+from ser_core.settings import DEFAULT_GLOB_SUFFIXES
+from ser_core.source.listing import (
+    SLICE_ROWS,
+    Choice,
+    PlannedFile,
+    Skipped,
+    list_objects,
+    look_at,
+    suffix_of,
+    walk_files,
+)
+from ser_core.source.path_list import LIST_SUFFIXES, read_path_list
+from ser_core.source.paths import escape_path, unescape_path
+from ser_core.storage.location import Location, faults_of
+from ser_core.tables.schema import PLAN_SCHEMA
+
+_S3_SCHEME = b"s3://"
+_MAX_LOOKS_IN_FLIGHT = 64
+
+
+@dataclass(frozen=True)
+class Source:
+    """Small and picklable: the nodes get it to open files by the `path` of their rows.
+
+    `--glob` patterns are fsspec's (fsspec.utils.glob_translate): `*` and `?` within a folder, `**` for any folders,
+    matched against the whole path relative to the root.
+    """
+
+    kind: Literal["folder", "file", "list"]
+    #: What paths are relative to.
+    root: Location
+    #: Of a folder: which files count; None: by suffix.
+    pattern: str | None = None
+    #: Of a file or a list: its name in the root.
+    name: str = ""
+
+    @classmethod
+    def parse(cls, text: str, glob: str | None = None) -> Self:
+        """Find out what SOURCE is; looks at it, lists nothing.
+
+        Raises:
+            SourceError: there is no such file, folder or prefix.
+            UsageError: a glob that cannot be used, or not together with this SOURCE.
+            ServiceError: the bucket is missing or cannot be reached with these credentials.
+        """
+        location = Location.parse(text)
+        found = _kind_of(location)
+        if found == "folder":
+            return cls("folder", location, _checked_pattern(glob))
+        if found is None and _has_magic(text):
+            if glob is not None:
+                raise UsageError(f"SOURCE {location} is a glob already; leave out --glob")
+            root, pattern = _split_glob(location)
+            if _kind_of(root) != "folder":
+                raise SourceError(f"SOURCE {location}: there is no folder {root}")
+            return cls("folder", root, pattern)
+        if found is None:
+            raise SourceError(f"SOURCE {location} does not exist; give a folder, file, glob, list or bucket prefix")
+        if glob is not None:
+            raise UsageError(f"SOURCE {location} is a single file; --glob goes with a folder or bucket prefix")
+        folder, _, name = location.url.rpartition("/")
+        return cls("list" if suffix_of(name) in LIST_SUFFIXES else "file", Location(folder or "/"), None, name)
+
+    def describe(self) -> str:
+        """The one text for this source, whatever way it was typed."""
+        return str(self.root.join(part) if (part := self.pattern or self.name) else self.root)
+
+    def list(self, *, exclude: Location | None, skipped: Skipped) -> Iterator[pa.Table]:
+        """Slices of the plan (PLAN_SCHEMA), sorted by path over all of them, each path once; fills `skipped`.
+
+        `exclude` (the output) and what is below it is left out of folders and prefixes.
+        """
+        rows = iter(self._rows(exclude, skipped))
+        while chunk := list(islice(rows, SLICE_ROWS)):
+            yield pa.Table.from_arrays([pa.array(column) for column in zip(*chunk, strict=True)], schema=PLAN_SCHEMA)
+
+    def locate(self, path: str) -> str | bytes:
+        """What to open for a row's path: the raw bytes of a local path, or "bucket/key"."""
+        raw = unescape_path(path)
+        if self.kind == "list" and raw.startswith(_S3_SCHEME):
+            return raw.removeprefix(_S3_SCHEME).decode("utf-8", "replace")
+        if self.root.is_s3 and not (self.kind == "list" and raw.startswith(b"/")):
+            relative = raw.decode("utf-8", "replace")
+            if self.kind == "list" and not {".", ".."}.isdisjoint(relative.split("/")):
+                relative = posixpath.normpath(relative)
+            return f"{self.root.path}/{relative}"
+        return os.path.join(os.fsencode(self.root.path), raw)  # noqa: PTH118 - bytes
+
+    def _rows(self, exclude: Location | None, skipped: Skipped) -> Iterable[PlannedFile]:
+        with faults_of(self.root):
+            if self.kind == "folder":
+                depth = None if self.pattern is None or "**" in self.pattern else self.pattern.count("/")
+                choice = Choice(_chooser(self.pattern), depth, exclude)
+                yield from (list_objects if self.root.is_s3 else walk_files)(self.root, choice, skipped)
+            elif self.kind == "file":
+                yield self.look(escape_path(os.fsencode(self.name))).result()
+            else:
+                paths = read_path_list(self.root.join(self.name), suffix_of(self.name))
+                yield from in_order(paths, self.look, max_in_flight=_MAX_LOOKS_IN_FLIGHT)
+
+    def look(self, path: str) -> "Future[PlannedFile]":
+        """A row of the plan for a path, of a file that is missing or out of reach too."""
+        target = self.locate(path)
+        if isinstance(target, str):
+            from ser_core.storage import s3_requests
+
+            return s3_requests.submit(_look_at_object(path, target))
+        done: Future[PlannedFile] = Future()
+        done.set_result(look_at(path, target) or PlannedFile(path, -1, ""))
+        return done
+
+
+async def _look_at_object(path: str, target: str) -> PlannedFile:
+    from ser_core.storage import s3_requests
+
+    bucket, _, key = target.partition("/")
+    with faults_of(Location(f"s3://{bucket}")):
+        try:
+            size, version = await s3_requests.head_object(bucket, key)
+        except (FileNotFoundError, PermissionError):
+            return PlannedFile(path, -1, "")
+    return PlannedFile(path, size, version)
+
+
+def _kind_of(location: Location) -> Literal["folder", "file"] | None:
+    return _kind_of_s3(location) if location.is_s3 else _kind_of_local(location)
+
+
+def _kind_of_local(location: Location) -> Literal["folder", "file"] | None:
+    path = Path(location.path)
+    try:
+        if path.is_dir():
+            os.scandir(path).close()
+            return "folder"
+        if path.exists() and not path.is_file():
+            raise SourceError(f"SOURCE {location} is neither a file nor a folder")
+        return "file" if path.is_file() else None
+    except OSError as error:
+        raise SourceError(f"SOURCE {location} cannot be read: {error.strerror}") from error
+
+
+def _kind_of_s3(location: Location) -> Literal["folder", "file"] | None:
+    from ser_core.storage import s3_requests
+
+    with faults_of(location):
+        first = next(s3_requests.list_pages(location.bucket, location.key, page_size=1))
+        if location.key and first and first[0]["Key"] == location.key:
+            return "file"
+        inside = f"{location.key}/" if location.key else ""
+        return "folder" if not inside or next(s3_requests.list_pages(location.bucket, inside, page_size=1)) else None
+
+
+def _has_magic(text: str) -> bool:
+    return any(letter in text for letter in "*?[")
+
+
+def _split_glob(location: Location) -> tuple[Location, str]:
+    parts = location.url.split("/")
+    first = next(index for index, part in enumerate(parts) if _has_magic(part))
+    root = "/".join(parts[:first])
+    return Location(root or "/"), _checked_pattern("/".join(parts[first:])) or ""
+
+
+def _checked_pattern(pattern: str | None) -> str | None:
+    if pattern is None:
+        return None
+    if not pattern or pattern.startswith("/"):
+        raise UsageError(f"--glob '{pattern}' must be relative to SOURCE, as '**/*.wav'")
+    try:
+        _chooser(pattern)
+    except (ValueError, re.error) as error:
+        raise UsageError(f"--glob '{pattern}' cannot be used: {error}") from error
+    return pattern
+
+
+def _chooser(pattern: str | None) -> Callable[[str], bool]:
+    if pattern is None:
+        suffixes = frozenset(DEFAULT_GLOB_SUFFIXES)
+        return lambda path: suffix_of(path) in suffixes
+    from fsspec.utils import glob_translate
+
+    matches = re.compile(glob_translate(pattern)).match
+    return lambda path: matches(os.fsdecode(unescape_path(path))) is not None

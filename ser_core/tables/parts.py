@@ -1,0 +1,115 @@
+"""Parts: the Parquet files of a table. A part is written once, whole, under a name that is never used again."""
+
+import json
+import re
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ser_core.errors import OutputError
+from ser_core.storage import location as storage
+from ser_core.storage.location import Location
+
+ROWS_PER_GROUP = 131_072
+#: On S3 a read is mostly waiting.
+_READS_IN_FLIGHT = 8
+#: The key of both tables as far as they have it: what the rows of a part are sorted by.
+KEY_COLUMNS = ("path", "channel", "window_index")
+#: What this program's parts are called, relative to their table; nothing else is ever deleted as an orphan part.
+PART_PATTERN = re.compile(r"[a-z]+=[^/]+/part-\d+-\d+-[0-9a-f]{32}\.parquet")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A Parquet file of a table: `path` is relative to the table, first and last are of its `path` column."""
+
+    path: str
+    num_bytes: int
+    num_rows: int
+    partition: str
+    first_path: str
+    last_path: str
+
+    @property
+    def stats(self) -> str:
+        """Delta's statistics as JSON; readers believe them, so they tell exact bounds or none."""
+        bounds = {"minValues": {"path": self.first_path}, "maxValues": {"path": self.last_path}}
+        return json.dumps({"numRecords": self.num_rows, **bounds})
+
+
+class PartStore:
+    """Writes and reads the parts of one table, partitioned by one text column that the parts leave out."""
+
+    def __init__(self, table: Location, partition_column: str) -> None:
+        self.table = table
+        self.partition_column = partition_column
+        self._uncommitted: list[str] = []
+
+    def write(self, rows: pa.Table, label: str) -> list[Part]:
+        """Store rows as one part per partition value; `label` ("<run>-<commit>") becomes part of their names."""
+        return [self.write_one(of_value, value, label) for value, of_value in self._split(rows)]
+
+    def write_one(self, rows: pa.Table, partition: str, label: str) -> Part:
+        """Store rows of one partition value (without the partition column) as one part."""
+        rows = rows.sort_by([(name, "ascending") for name in KEY_COLUMNS if name in rows.column_names])
+        path = f"{self.partition_column}={partition}/part-{label}-{uuid.uuid4().hex}.parquet"
+        data = _encode(rows)
+        self._uncommitted.append(path)
+        storage.put(self.table.join(path), data)
+        first_path, last_path = rows["path"][0].as_py(), rows["path"][-1].as_py()
+        return Part(path, len(data), rows.num_rows, partition, first_path, last_path)
+
+    def keep(self) -> None:
+        """The parts written so far are in the table's log now."""
+        self._uncommitted.clear()
+
+    def discard(self) -> None:
+        """Delete the parts written since the last `keep`."""
+        while self._uncommitted:
+            storage.delete(self.table.join(self._uncommitted.pop()))
+
+    def read(self, part: Part, columns: list[str] | None = None) -> pa.Table:
+        """The rows of a part, or some columns of them; the partition column is never among them.
+
+        Raises:
+            OutputError: the part is gone.
+        """
+        file = self.table.join(part.path)
+        try:
+            data = storage.read(file)
+        except FileNotFoundError as error:
+            raise OutputError(
+                f"{file} is gone: a newer run replaced it, and this one stops; if no other run is alive, the output "
+                "is damaged: use --restart"
+            ) from error
+        return pq.ParquetFile(pa.BufferReader(data)).read(columns=columns)
+
+    def read_all(self, parts: list[Part], columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """The rows of several parts, in their order.
+
+        Raises:
+            OutputError: a part is gone.
+        """
+        with ThreadPoolExecutor(_READS_IN_FLIGHT if self.table.is_s3 else 1) as pool:
+            yield from pool.map(lambda part: self.read(part, columns), parts)
+
+    def _split(self, rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+        values = rows[self.partition_column]
+        for value in sorted(pc.unique(values).to_pylist()):
+            yield value, rows.filter(pc.equal(values, value)).drop_columns([self.partition_column])
+
+
+def _encode(rows: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    # Dictionaries pay for the repeated texts; probabilities never repeat.
+    texts = [field.name for field in rows.schema if pa.types.is_string(field.type)]
+    options: dict[str, Any] = {"compression": "zstd", "row_group_size": ROWS_PER_GROUP, "use_dictionary": texts}
+    pq.write_table(rows, sink, **options)
+    encoded: bytes = sink.getvalue().to_pybytes()
+    return encoded

@@ -1,0 +1,182 @@
+"""A run: the right to write to the tables, until a newer run takes it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ser_core.storage import location as storage
+from ser_core.storage.location import Location
+from ser_core.tables.comparison import CHANGED, NEW, RETRIED, Comparison, Slice, Tally, sweep
+from ser_core.tables.delta_log import Change, DeltaLog
+from ser_core.tables.parts import Part
+from ser_core.tables.schema import file_schema, prediction_schema
+from ser_core.tables.table_pair import TablePair
+
+#: Stale paths are held until there are this many: each removal rewrites the parts that hold them.
+STALE_PER_COMMIT = 1_000_000
+#: Rows of a part that is left alone by compaction; a part read to be rewritten fits in some hundred MB.
+ROWS_PER_PART = 2_000_000
+_FILE_KEY = ["path", "channel"]
+_FILE_COUNTS = [*_FILE_KEY, "file_version", "num_windows"]
+_FILE_ORDER = [(name, "ascending") for name in _FILE_KEY]
+
+
+class Run:
+    """Made by `Output.begin`. Every method raises SupersededError once a newer run has begun."""
+
+    def __init__(self, output: Location, pair: TablePair, settings: dict[str, Any], labels: tuple[str, ...]) -> None:
+        self._output = output
+        self._pair = pair
+        self._settings = settings
+        self._prediction_schema = prediction_schema(labels)
+        self._file_schema = file_schema(labels)
+
+    @property
+    def number(self) -> int:
+        return self._pair.stamp.owner
+
+    def remove_stale(self, plan_file: Path, *, prune: bool) -> Comparison:
+        """Remove the rows of files that changed, are tried again, or (`prune`) are gone; to be called once, first."""
+        counts = Comparison()
+        stale: list[pa.Array] = []
+        for part in self._sweep(plan_file):
+            counts = counts.plus(part)
+            stale.append(part.stale(prune=prune))
+            if sum(map(len, stale)) >= STALE_PER_COMMIT:
+                self._remove(pa.concat_arrays(stale))
+                stale = []
+        if any(map(len, stale)):
+            self._remove(pa.concat_arrays(stale))
+        return counts
+
+    def pending(self, plan_file: Path) -> Iterator[pa.Table]:
+        """What is to be scored, in slices of PLAN_SCHEMA, sorted by path."""
+        for part in self._sweep(plan_file):
+            rows = part.planned(NEW, CHANGED, RETRIED)
+            if rows.num_rows:
+                yield rows
+
+    def commit(self, predictions: pa.Table, files: pa.Table) -> None:
+        """Add the rows of whole files that have none yet, all at once as far as any reader can see.
+
+        Args:
+            predictions: rows of `prediction_schema`, in any order.
+            files: rows of `file_schema` for the same files; `num_windows` says how many predictions each has.
+
+        Raises:
+            ValueError: the rows are not of those schemas, or not whole files.
+            SupersededError: a newer run took the tables over; nothing of this commit remains.
+        """
+        predictions, files = predictions.select(self._prediction_schema.names), files.select(self._file_schema.names)
+        predictions, files = predictions.cast(self._prediction_schema), files.cast(self._file_schema)
+        _require_whole(predictions, files)
+        with self._pair.staging():
+            self._pair.commit(
+                Change(adds=tuple(self._pair.predictions.store.write(predictions, self._label))),
+                Change(adds=tuple(self._pair.files.store.write(files, self._label))),
+            )
+
+    def tally(self, plan_file: Path) -> Tally:
+        """Count the plan's files that have rows, by their worst channel."""
+        counts = Tally()
+        for part in self._sweep(plan_file):
+            counts = counts.plus(part)
+        return counts
+
+    def start(self) -> None:
+        """Write run.json as running."""
+        self._write_record("running", {})
+
+    def finish(self, report: dict[str, Any]) -> None:
+        """Join small parts, delete what no table names, and write run.json as complete."""
+        self._compact()
+        self._pair.delete_orphans()
+        self._write_record("complete", report)
+
+    def stop(self, report: dict[str, Any]) -> None:
+        """Write run.json as stopped: the same command goes on from here."""
+        self._write_record("stopped", report)
+
+    @property
+    def _label(self) -> str:
+        return f"{self.number}-{self._pair.stamp.commit + 1}"
+
+    def _sweep(self, plan_file: Path) -> Iterator[Slice]:
+        self._pair.look()
+        return sweep(plan_file, self._pair.files.store, self._pair.files.parts())
+
+    def _remove(self, paths: pa.Array) -> None:
+        """Drop all rows of these paths from both tables."""
+        with self._pair.staging():
+            self._pair.commit(self._without(self._pair.predictions, paths), self._without(self._pair.files, paths))
+
+    def _without(self, log: DeltaLog, paths: pa.Array) -> Change:
+        adds, removes = [], []
+        for part in log.parts():
+            of_part = paths.filter(
+                pc.and_(pc.greater_equal(paths, part.first_path), pc.less_equal(paths, part.last_path))
+            )
+            if not len(of_part):
+                continue
+            rows = log.store.read(part)
+            kept = rows.filter(pc.invert(pc.is_in(rows["path"], of_part)))
+            if kept.num_rows < rows.num_rows:
+                removes.append(part)
+                if kept.num_rows:
+                    adds.append(log.store.write_one(kept, part.partition, self._label))
+        return Change(tuple(adds), tuple(removes))
+
+    def _compact(self) -> None:
+        with self._pair.staging():
+            predictions, files = self._joined(self._pair.predictions), self._joined(self._pair.files)
+            if predictions.adds or files.adds:
+                self._pair.commit(predictions, files)
+
+    def _joined(self, log: DeltaLog) -> Change:
+        adds, removes = [], []
+        for group in _groups(log.parts()):
+            rows = pa.concat_tables(log.store.read_all(group))
+            adds.append(log.store.write_one(rows, group[0].partition, self._label))
+            removes += group
+        return Change(tuple(adds), tuple(removes), moves_rows=True)
+
+    def _write_record(self, state: str, report: dict[str, Any]) -> None:
+        self._pair.look()
+        record = {"state": state, "run": self.number, "settings": self._settings, **report}
+        data = json.dumps(record, indent=2, ensure_ascii=False).encode()
+        if state != "running":
+            storage.put(self._output.join("_ser", "runs", f"{self.number}.json"), data)
+        storage.put(self._output.join("run.json"), data)
+
+
+def _groups(parts: list[Part]) -> Iterator[list[Part]]:
+    """Small parts of one partition, in the order of their paths, as many as make a full one."""
+    small = [part for part in parts if part.num_rows < ROWS_PER_PART // 2]
+    group: list[Part] = []
+    num_rows = 0
+    for part in sorted(small, key=lambda part: (part.partition, part.first_path)):
+        if group and (part.partition != group[0].partition or num_rows + part.num_rows > ROWS_PER_PART):
+            if len(group) > 1:
+                yield group
+            group, num_rows = [], 0
+        group.append(part)
+        num_rows += part.num_rows
+    if len(group) > 1:
+        yield group
+
+
+def _require_whole(predictions: pa.Table, files: pa.Table) -> None:
+    """As many predictions of each channel of each file as its row says, each window once."""
+    windows = predictions.group_by([*_FILE_KEY, "file_version"]).aggregate(
+        [("window_index", "count"), ("window_index", "count_distinct")]
+    )
+    got = windows.rename_columns([*_FILE_COUNTS, "num_distinct"]).sort_by(_FILE_ORDER)
+    said = files.select(_FILE_COUNTS).filter(pc.greater(files["num_windows"], 0)).sort_by(_FILE_ORDER)
+    if not got.select(_FILE_COUNTS).equals(said) or not got["num_distinct"].equals(got["num_windows"]):
+        raise ValueError("predictions and files are not of the same whole files")
+    if files.group_by(_FILE_KEY).aggregate([]).num_rows != files.num_rows:
+        raise ValueError("a file (and channel) has two rows")

@@ -1,0 +1,159 @@
+"""The two tables as one: commits numbered across both, by one run at a time.
+
+A commit goes to predictions and then to files, with the same number on both, empty where there is nothing to do.
+Every number is preceded by a look: both tables must belong to this run and stand at the number before. The
+compare-and-swap of `delta_log` makes the look hold until the commit, so a run that was fenced off (`fence`) can
+commit nothing more, however late it wakes. Predictions may be one commit ahead when a run dies in between;
+`recover` takes that commit back.
+"""
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from ser_core.errors import OutputError, SupersededError
+from ser_core.storage import location as storage
+from ser_core.storage.location import Location
+from ser_core.tables.delta_log import Change, DeltaLog, OutrunError, Stamp
+from ser_core.tables.parts import PART_PATTERN
+from ser_core.tables.schema import file_schema, prediction_schema
+
+#: Left by writers that died: `storage.put`'s and deltalake's unfinished files.
+_TEMPORARY_PATTERN = re.compile(r"(.*/)?(\.[^/]+\.[0-9a-f]{32}\.tmp|_commit_[^/]+\.tmp|[^/]+\.(json|parquet)#\d+)")
+_DELETES_IN_FLIGHT = 16
+
+
+class TablePair:
+    """Predictions and files below one output folder."""
+
+    def __init__(self, output: Location) -> None:
+        self.output = output
+        self.predictions = DeltaLog(output.join("predictions"), "emotion")
+        self.files = DeltaLog(output.join("files"), "status")
+        self.logs = (self.predictions, self.files)
+        self.stamp = Stamp(owner=0, commit=0)
+
+    def exists(self) -> bool:
+        """Look at both tables; predictions, made last, tells whether there is an output."""
+        with self._faults():
+            return self.predictions.look() and self.files.look()
+
+    def create(self, labels: tuple[str, ...], description: str) -> None:
+        """Make what is missing of the two tables, predictions last."""
+        with self._faults():
+            self.files.create(file_schema(labels), description)
+            self.predictions.create(prediction_schema(labels), description)
+
+    def fence(self) -> None:
+        """Take both tables over: from here on nothing of an older run can be committed.
+
+        Raises:
+            SupersededError: another run took them over at the same moment.
+        """
+        with self._faults():
+            owner = 1 + max(log.stamp.owner for log in self.logs if log.look())
+            for log in self.logs:
+                log.look()
+                if log.stamp.owner >= owner:
+                    raise OutrunError
+                log.transact(Change(), Stamp(owner, log.stamp.commit))
+            self.stamp = Stamp(owner, self.files.stamp.commit)
+
+    def recover(self) -> str | None:
+        """Take back a commit that reached predictions alone; a line that says so, or None.
+
+        To be called right after `fence`. The parts of the state before are still there: nothing is deleted
+        while the tables differ.
+        """
+        with self._faults():
+            ahead = self.predictions.stamp.commit - self.stamp.commit
+            if ahead == 0:
+                return None
+            if ahead != 1:
+                raise OutputError(f"{self.output}: the two tables are {ahead} commits apart; use --restart")
+            self.predictions.transact(self.predictions.change_back_to(self.stamp.commit), self.stamp)
+            return f"took back commit {self.stamp.commit + 1}, which the run before left half done"
+
+    def describe(self, description: str) -> None:
+        """Change what predictions says of itself."""
+        with self._faults():
+            self.predictions.describe(description, self.stamp)
+
+    def remake(self, labels: tuple[str, ...], description: str) -> None:
+        """Drop all rows of both tables and give them other columns, predictions last. After `fence`."""
+        with self._faults():
+            self.files.replace(file_schema(labels), description, self.stamp)
+            self.predictions.replace(prediction_schema(labels), description, self.stamp)
+
+    def look(self) -> None:
+        """Look at both tables.
+
+        Raises:
+            SupersededError: they belong to another run.
+            OutputError: they are not as this run left them.
+        """
+        with self._faults():
+            for log in self.logs:
+                log.require_unmoved()
+                if log.stamp != self.stamp:
+                    raise OutputError(f"{self.output}: a commit was left half done; run the same command again")
+
+    @contextmanager
+    def staging(self) -> Iterator[None]:
+        """Look, then write parts and `commit` them in here; what was written for nothing is deleted again.
+
+        Raises:
+            SupersededError: a newer run took the tables over.
+            OutputError: they are not as this run left them.
+        """
+        self.look()
+        try:
+            yield
+        except OutputError:
+            # A newer run's tidying may be over, so nobody else would.
+            for log in self.logs:
+                log.store.discard()
+            raise
+
+    def commit(self, predictions: Change, files: Change) -> None:
+        """Look at both tables, then commit to both."""
+        self.look()
+        stamp = Stamp(self.stamp.owner, self.stamp.commit + 1)
+        with self._faults():
+            self.predictions.transact(predictions, stamp)
+            self.files.transact(files, stamp)
+        self.stamp = stamp
+
+    def delete_orphans(self) -> None:
+        """Delete what dead writers left and what was swapped out, in the folders of both tables.
+
+        The listing comes before the look: a part of a newer run cannot be in it unless the look fails.
+
+        Raises:
+            SupersededError: a newer run took the tables over; nothing was deleted.
+        """
+        listed = [(log, path) for log in self.logs for path, _ in storage.list_files(log.location)]
+        self.look()
+        live = {log: {part.path for part in log.parts()} for log in self.logs}
+        orphans = [log.location.join(path) for log, path in listed if _is_ours(path) and path not in live[log]]
+        # One deletion takes tens of milliseconds on S3, and a compaction leaves thousands.
+        with ThreadPoolExecutor(_DELETES_IN_FLIGHT if self.output.is_s3 else 1) as pool:
+            list(pool.map(storage.delete, orphans))
+
+    @contextmanager
+    def _faults(self) -> Iterator[None]:
+        with storage.faults_of(self.output):
+            try:
+                yield
+            except OutrunError as error:
+                raise self._outrun() from error
+
+    def _outrun(self) -> OutputError:
+        if max(log.stamp.owner for log in self.logs if log.look()) > self.stamp.owner:
+            return SupersededError(f"{self.output}: a newer run took the output over; this one stops")
+        return OutputError(f"{self.output}: another program changed the tables meanwhile; run the same command again")
+
+
+def _is_ours(path: str) -> bool:
+    return bool(PART_PATTERN.fullmatch(path) or _TEMPORARY_PATTERN.fullmatch(path))

@@ -1,0 +1,261 @@
+"""Steps of an epoch -> batches on the device.
+
+Shape letters: G clips of the manifest, W kept windows, P places of an epoch, B windows of a worker's step, S samples,
+F mel bands, T frames, C labels.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ser_core.aggregation import answer, log_probability_sums
+from ser_core.distributed import Team
+from ser_core.ordered import in_order
+from ser_core.training.config import TrainConfig
+from ser_core.training.data import augment
+from ser_core.training.data.clip_labels import ClipLabels
+from ser_core.training.data.feature_cache import FeatureStore
+from ser_core.training.data.frontend import Hearing, Teachers
+from ser_core.training.data.sampling import Epoch, class_weights
+from ser_core.training.data.waveform_cache import WaveformCache
+from ser_core.training.data.windows import Numbers, TrainingWindows
+from ser_core.training.events import Preparing, Tell
+
+Say = Callable[[int, int], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """A worker's part of a step."""
+
+    #: As `forward_encoded` takes it.
+    encoded: Tensor
+    target_BC: Tensor
+    #: True for labels that cannot be.
+    absent_BC: Tensor
+    weight_B: Tensor
+    teacher_BC: Tensor | None
+    #: Over all workers' parts.
+    total_weight: float
+
+
+class TrainingData:
+    """Everything a training hears; the parts that do not change are kept on disk."""
+
+    def __init__(
+        self, config: TrainConfig, waveforms: WaveformCache, windows: TrainingWindows, clips: ClipLabels,
+        hearing: Hearing, teachers: Teachers | None, team: Team, cache: Path,
+    ) -> None:  # fmt: skip
+        self.config, self.waveforms, self.windows, self.clips = config, waveforms, windows, clips
+        self.hearing, self.teachers, self.team = hearing, teachers, team
+        folder = cache / "features"
+        example = hearing.keep(np.zeros((1, windows.settings.window_samples), np.float32))
+        name = f"{waveforms.key}-{windows_key(config)}"
+        self.kept = FeatureStore(folder / f"{name}-{hearing.key}", len(windows), example.shape[1:], example.dtype)
+        #: Of teachers who hear clips, their answers (G, C); of clips that are not learned from, nothing.
+        self.taught_GC: npt.NDArray[np.float32] | None = None
+        self.taught: FeatureStore | None = None
+        if teachers is not None and (self.teachers_hear_clips or not self.changes_waveform):
+            shape = (len(self.labels),)
+            self.taught = FeatureStore(folder / f"{name}-{teachers.key}", len(windows), shape, np.float32)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Of the model."""
+        return self.clips.labels
+
+    @property
+    def changes_waveform(self) -> bool:
+        return self.config.augmentation.changes_waveform
+
+    @property
+    def teachers_hear_clips(self) -> bool:
+        return self.teachers is not None and self.config.distillation.hears == "clips"
+
+    def prepare(self, training_N: Numbers, evaluated_N: Numbers, tell: Tell) -> None:
+        """Compute what is kept of these clips; all workers must call it."""
+        scored = [self.windows.scored[clip] for clip in evaluated_N]
+        is_learned = self.hearing.num_regression_features > 0 or not self.changes_waveform
+        learned = [self.windows.learned[clip] for clip in training_N] if is_learned else []
+        nothing = np.zeros(0, np.int64)
+        self._fill(self.kept, np.concatenate([nothing, *scored, *learned]), self.hearing.keep, _say("features", tell))
+        if self.taught is not None and self.teachers is not None:
+            teachers = self.teachers
+            whole, owner_W, seconds_W = self.scored_windows(training_N)
+            heard = whole if self.teachers_hear_clips else np.concatenate([nothing, *learned])
+            say = _say("teachers' answers", tell)
+            self._fill(self.taught, heard, lambda pcm_BS: teachers.answer(pcm_BS).cpu().numpy(), say)
+            if self.teachers_hear_clips:
+                sums_NX = log_probability_sums(self.taught[whole], seconds_W, owner_W, len(training_N))
+                self.taught_GC = np.zeros((len(self.windows.scored), len(self.labels)), np.float32)
+                self.taught_GC[training_N] = answer(sums_NX)
+
+    def _fill(self, store: FeatureStore, window_B: Numbers, compute: Callable[[Any], Any], say: Say) -> None:
+        read = self.windows.read
+        store.fill(window_B, lambda numbers: compute(read(self.waveforms, numbers)), self.team, say)
+
+    def scored_windows(self, clip_N: Numbers) -> tuple[Numbers, Numbers, npt.NDArray[np.float64]]:
+        """Of clips, as scoring cuts them: the windows' numbers, the place of each one's clip, its seconds."""
+        numbers = [self.windows.scored[clip] for clip in clip_N]
+        window_W = np.concatenate(numbers) if numbers else np.zeros(0, np.int64)
+        owner_W = np.repeat(np.arange(len(clip_N)), [len(part) for part in numbers])
+        return window_W, owner_W, self.windows.seconds_W[window_W]
+
+    def random_windows(self, clip_B: Numbers, draws: Sequence[augment.Draw]) -> npt.NDArray[np.float32]:
+        """The samples (B, S) of a window of each clip, cut at random and augmented, each by its own draws."""
+        cut, settings = self.windows.settings, self.config.augmentation
+        return np.stack(
+            [
+                augment.random_window(
+                    self.waveforms.waveform(clip), cut.window_samples, settings, draw("waveform"), cut.sample_rate_hz
+                )
+                for clip, draw in zip(clip_B.tolist(), draws, strict=True)
+            ]
+        )
+
+    def encoded(self, window_B: Numbers) -> Tensor:
+        """What `forward_encoded` takes, of windows that `prepare` has seen to."""
+        return self.hearing.encoded(self.kept[window_B])
+
+    def batches(self, epoch: Epoch, training_N: Numbers, num_threads: int) -> Iterator[Batch]:
+        """This worker's part of each step of an epoch over the training clips.
+
+        Args:
+            epoch: of places in `training_N`.
+            training_N: the training set.
+            num_threads: that load ahead; 0: nothing is loaded ahead.
+        """
+        maker = _BatchMaker(self, epoch, training_N)
+        if not num_threads:
+            for places in epoch.steps:
+                yield maker.make(places, maker.load(places))
+            return
+        with ThreadPoolExecutor(num_threads, thread_name_prefix="batches") as threads:
+            loaded = in_order(epoch.steps, lambda step: threads.submit(maker.load, step), max_in_flight=num_threads + 1)
+            for places, data in zip(epoch.steps, loaded, strict=True):
+                yield maker.make(places, data)
+
+
+class _BatchMaker:
+    """`load` may run in any thread, `make` where the model is."""
+
+    def __init__(self, data: TrainingData, epoch: Epoch, training_N: Numbers) -> None:
+        self._data, self._epoch, self._training_N = data, epoch, training_N
+        self.config = data.config
+        self._is_mixed_P = epoch.share_P < 1
+        weights_C = class_weights(data.clips.label_G[training_N], len(data.labels), self.config.class_weighting)
+        own_P, partner_P = (self._labels(place_P) for place_P in (slice(None), epoch.partner_P))
+        self._weight_P = epoch.share_P * weights_C[own_P] + (1 - epoch.share_P) * weights_C[partner_P]
+
+    def _labels(self, place: Any) -> Numbers:
+        labels: Numbers = self._data.clips.label_G[self._clips(place)]
+        return labels
+
+    def _clips(self, place: Any) -> Numbers:
+        clips: Numbers = self._training_N[self._epoch.clip_P[place]]
+        return clips
+
+    def _mine(self, places: Numbers) -> tuple[Numbers, Numbers]:
+        """This worker's places, and which of them, by their row, are mixed with another one."""
+        own_B = places[self._data.team.share_of(len(places))]
+        return own_B, np.flatnonzero(self._is_mixed_P[own_B])
+
+    def _heard(self, places: Numbers) -> Numbers:
+        """This worker's places, and after them the partners of those that are mixed."""
+        own_B, mixed_M = self._mine(places)
+        return np.concatenate([own_B, self._epoch.partner_P[own_B[mixed_M]]])
+
+    def _draws(self, place_B: Numbers) -> list[augment.Draw]:
+        of_epoch = functools.partial(augment.generator, self._epoch.seed, self._epoch.number)
+        return [functools.partial(of_epoch, place) for place in place_B.tolist()]
+
+    def load(self, places: Numbers) -> npt.NDArray[Any]:
+        """Windows' samples, or the numbers of kept windows."""
+        place_B = self._heard(places)
+        clip_B, draws = self._clips(place_B), self._draws(place_B)
+        if self._data.changes_waveform:
+            return self._data.random_windows(clip_B, draws)
+        learned = self._data.windows.learned
+        pairs = zip(clip_B.tolist(), draws, strict=True)
+        return np.array([draw("waveform").choice(learned[clip]) for clip, draw in pairs])
+
+    def make(self, places: Numbers, loaded: npt.NDArray[Any]) -> Batch:
+        """The batch of what was loaded."""
+        own_B, mixed_M = self._mine(places)
+        place_B = self._heard(places)
+        encoded, teacher_BC = self._hear(place_B, loaded), self._taught(place_B, loaded)
+        target_BC, absent_BC = self._targets(own_B)
+        device = encoded.device
+        if len(mixed_M):
+            row_M = torch.from_numpy(mixed_M).to(device)
+            share_M = torch.from_numpy(self._epoch.share_P[own_B[mixed_M]]).float().to(device)
+            encoded = _mix(encoded, row_M, share_M)
+            teacher_BC = None if teacher_BC is None else _mix(teacher_BC, row_M, share_M)
+        return Batch(
+            encoded,
+            torch.from_numpy(target_BC).float().to(device),
+            torch.from_numpy(absent_BC).to(device),
+            torch.from_numpy(self._weight_P[own_B]).float().to(device),
+            teacher_BC,
+            float(self._weight_P[places].sum()),
+        )
+
+    def _hear(self, place_B: Numbers, loaded: npt.NDArray[Any]) -> Tensor:
+        hearing = self._data.hearing
+        if self._data.changes_waveform:
+            mel_BFT = hearing.mel(loaded)
+        elif hearing.keeps_encoded:
+            return hearing.encoded(self._data.kept[loaded])
+        else:
+            mel_BFT = hearing.kept_mel(self._data.kept[loaded])
+        augment.change_mels(mel_BFT, self.config.augmentation, self._draws(place_B))
+        return hearing.encode(mel_BFT)
+
+    def _taught(self, place_B: Numbers, loaded: npt.NDArray[Any]) -> Tensor | None:
+        """What teachers say of the same clips or windows."""
+        data = self._data
+        if data.taught_GC is not None:
+            return data.hearing.on_device(data.taught_GC[self._clips(place_B)])
+        if data.taught is not None:
+            return data.hearing.on_device(data.taught[loaded])
+        return None if data.teachers is None else data.teachers.answer(loaded)
+
+    def _targets(self, own_B: Numbers) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        """Smoothed over the labels that can be, and mixed."""
+        own_BC, own_absent_BC = self._target_of(own_B)
+        other_BC, other_absent_BC = self._target_of(self._epoch.partner_P[own_B])
+        share_B1 = self._epoch.share_P[own_B, np.newaxis]
+        return share_B1 * own_BC + (1 - share_B1) * other_BC, own_absent_BC & other_absent_BC
+
+    def _target_of(self, place_B: Numbers) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        absent_BC = self._data.clips.absent_GC[self._clips(place_B)]
+        if not self.config.mask_absent_labels:
+            absent_BC = np.zeros_like(absent_BC)
+        smoothing = self.config.label_smoothing
+        target_BC = np.where(absent_BC, 0.0, smoothing / (~absent_BC).sum(axis=1, keepdims=True))
+        target_BC[np.arange(len(place_B)), self._labels(place_B)] += 1 - smoothing
+        return target_BC, absent_BC
+
+
+def _mix(values: Tensor, row_M: Tensor, share_M: Tensor) -> Tensor:
+    """Of own rows, and after them M others, the own ones: those that `row_M` names mixed with an other each."""
+    own, other = values.float().tensor_split([len(values) - len(row_M)])
+    share = share_M.view(-1, *[1] * (own.dim() - 1))
+    return own.index_copy(0, row_M, share * own[row_M] + (1 - share) * other)
+
+
+def _say(what: str, tell: Tell) -> Say:
+    return lambda done, total: tell(Preparing(what, done, total))
+
+
+def windows_key(config: TrainConfig) -> str:
+    """Names how the windows are cut."""
+    return f"{config.window_seconds:g}-{config.windows_per_clip}-{config.augmentation.overhang:g}"

@@ -1,0 +1,104 @@
+"""Which clips an epoch hears, in which order, in which steps, and what each counts.
+
+Shape letters: G clips, P places of an epoch, C labels.
+
+All of it follows from (seed, epoch, place): which worker hears a clip changes nothing.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ser_core.training.data import augment
+from ser_core.training.data.augment import AugmentSettings
+
+Numbers = npt.NDArray[np.int64]
+Sampling = Literal["natural", "square_root", "balanced"]
+#: Of a stratum's clips, what its part of an epoch is proportional to.
+_POWERS = {"square_root": 0.5, "balanced": 0.0}
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass. A place is a clip's turn in it; a clip may have several, or none."""
+
+    seed: int
+    number: int
+    clip_P: Numbers
+    #: Mixed into the place's own clip: another place, and the share of its own; itself and 1 where nothing is.
+    partner_P: Numbers
+    share_P: npt.NDArray[np.float64]
+    #: The places of each step, which differ in number by one at most.
+    steps: tuple[Numbers, ...]
+
+
+def plan_epoch(
+    seed: int, number: int, strata_G: Numbers, sampling: Sampling, batch_size: int,
+    settings: AugmentSettings,
+) -> Epoch:  # fmt: skip
+    """An epoch over G clips, as many places.
+
+    Args:
+        seed: of the training.
+        number: of the epoch.
+        strata_G: what each clip is one of: an emotion of a corpus.
+        sampling: natural: each clip once; balanced: each stratum equally often; square_root: as the root of its clips.
+        batch_size: of a step, at most.
+        settings: mixup's.
+    """
+    rng = np.random.default_rng((seed, number))
+    num_clips = len(strata_G)
+    clip_P = rng.permutation(num_clips) if sampling == "natural" else _drawn(strata_G, _POWERS[sampling], rng)
+    pairs = [
+        augment.mixup_pair(place, num_clips, settings, augment.generator(seed, number, place, "mixup"))
+        for place in range(num_clips if settings.mixup_probability else 0)
+    ] or [(place, 1.0) for place in range(num_clips)]
+    partner_P, share_P = (np.array(column) for column in zip(*pairs, strict=True))
+    return Epoch(seed, number, clip_P, partner_P, share_P, split_steps(num_clips, batch_size))
+
+
+def split_steps(num_places: int, batch_size: int) -> tuple[Numbers, ...]:
+    """Places in steps of nearly equal size: a small last step would be noise, or too small to share."""
+    return tuple(np.array_split(np.arange(num_places), -(-num_places // batch_size)))
+
+
+def _drawn(strata_G: Numbers, power: float, rng: np.random.Generator) -> Numbers:
+    """As many places as clips; a stratum of n has its part of n ** power, and of its clips none comes twice more."""
+    strata, sizes = np.unique(strata_G, return_counts=True)
+    order = rng.permutation(len(strata))
+    strata, wanted = strata[order], _places(sizes[order], power)
+    counts = np.floor(wanted).astype(np.int64)
+    counts[np.argsort(counts - wanted, kind="stable")[: len(strata_G) - counts.sum()]] += 1
+    chosen = []
+    for stratum, count in zip(strata, counts, strict=True):
+        clips = np.flatnonzero(strata_G == stratum)
+        rounds = [rng.permutation(clips) for _ in range(-(-count // len(clips)))]
+        chosen.append(np.concatenate(rounds)[:count])
+    return rng.permutation(np.concatenate(chosen))
+
+
+def _places(sizes: Numbers, power: float) -> npt.NDArray[np.float64]:
+    """Of an epoch, for strata of so many clips, before rounding."""
+    parts = sizes**power
+    places: npt.NDArray[np.float64] = sizes.sum() * parts / parts.sum()
+    return places
+
+
+def turns(strata_G: Numbers, sampling: Sampling) -> npt.NDArray[np.float64]:
+    """How often an epoch hears each clip, on average; see `plan_epoch`."""
+    if sampling == "natural":
+        return np.ones(len(strata_G))
+    _, stratum_G, sizes = np.unique(strata_G, return_inverse=True, return_counts=True)
+    turns_G: npt.NDArray[np.float64] = (_places(sizes, _POWERS[sampling]) / sizes)[stratum_G]
+    return turns_G
+
+
+def class_weights(label_G: Numbers, num_labels: int, weighting: Literal["none", "balanced"]) -> npt.NDArray[np.float64]:
+    """What a clip of each label (C,) counts in the loss; balanced: together, every label's clips count the same."""
+    count_C = np.bincount(label_G, minlength=num_labels)
+    if weighting == "none":
+        return np.ones(num_labels)
+    num_present = np.count_nonzero(count_C)
+    return np.where(count_C > 0, len(label_G) / (num_present * np.maximum(count_C, 1)), 0.0)

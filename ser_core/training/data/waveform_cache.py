@@ -1,0 +1,242 @@
+"""The waveforms of all clips of a manifest, decoded once per machine into one memory-mapped file.
+
+Shape letters: N clips, S samples of a window, T samples of a clip.
+
+    FOLDER/<key>/waveforms.int16   the samples of all clips, one after the other
+    FOLDER/<key>/offsets.npy       (N + 1,) int64: where each clip begins in it, and where the last one ends
+    FOLDER/<key>/steps.npy         (N,) float32: what one step of each clip's integers is worth, a power of two
+
+A step is as fine as the clip's peak allows: 16-bit samples are kept to the bit, quiet clips lose nothing to rounding,
+and what is louder than full scale is not clipped. The key is made of the paths and versions of the clips, so another
+source, another order or a changed file is another entry; nothing is ever changed in one that is there.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import queue
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import joblib
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock
+
+from ser_core.audio.isolated import Decoder
+from ser_core.corpora.manifest import Manifest
+from ser_core.errors import OutputError, SourceError
+from ser_core.ordered import in_order
+from ser_core.settings import WindowSettings
+from ser_core.source.fetch import FetchFailure, fetch_all
+from ser_core.source.listing import PlannedFile
+from ser_core.source.paths import escape_path
+from ser_core.source.source import Source
+from ser_core.storage.location import Location, faults_of
+
+_log = logging.getLogger(__name__)
+_SAMPLES, _OFFSETS, _STEPS = "waveforms.int16", "offsets.npy", "steps.npy"
+#: Of what is on disk, and of how it is decoded.
+_FORMAT = 1
+_KEY_DIGITS = 32
+_LOOKS_IN_FLIGHT = 64
+_DECODE_SECONDS = 300.0
+#: Starting a process takes about as long as decoding so many.
+_CLIPS_A_PROCESS = 100
+#: Of the pieces that a clip comes in.
+_WINDOW_SECONDS = 1.0
+#: Clips that wait, for each decoding process.
+_CLIPS_AHEAD = 4
+_MAX_BYTES_AHEAD = 256 * 2**20
+#: Below this a peak is less than one step of 16 bits.
+_LEAST_EXPONENT = -15
+#: Where a manifest's paths start: they are absolute.
+_SOURCE = Source("list", Location("/"))
+
+
+class WaveformCache:
+    """Clips by their row number in the manifest it was opened for. Pickles as its folder's name."""
+
+    def __init__(self, entry: Path) -> None:
+        self._entry = entry
+        self._offsets: npt.NDArray[np.int64] = np.load(entry / _OFFSETS)
+        self._steps: npt.NDArray[np.float32] = np.load(entry / _STEPS)
+
+    @classmethod
+    def open(cls, manifest: Manifest, folder: Path, sample_rate_hz: int = 16_000) -> "WaveformCache":
+        """The cache of these clips, all channels mixed, built when it is not there.
+
+        Several processes may open it at once: one builds, the others wait. A build that was killed leaves nothing that
+        counts.
+
+        Raises:
+            SourceError: clips are missing or cannot be decoded to their end; one is named, the others are counted.
+            OutputError: the folder cannot be written.
+            ServiceError: the disk is full, or the bucket failed as a whole.
+        """
+        if not len(manifest):
+            raise SourceError("the manifest holds no clip; name one that does")
+        files = _look(manifest)
+        entry = folder / _key(files, sample_rate_hz)
+        try:
+            with faults_of(Location(str(folder))):
+                folder.mkdir(parents=True, exist_ok=True)
+                with FileLock(folder / f".{entry.name}.lock"):
+                    if not _is_whole(entry):
+                        _build(files, entry, sample_rate_hz)
+                return cls(entry)
+        except (OSError, NotImplementedError) as error:
+            reason = getattr(error, "strerror", None) or "it cannot be locked"
+            raise OutputError(f"{folder}: cannot keep waveforms ({reason}); name another folder") from error
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return WaveformCache, (self._entry,)
+
+    @property
+    def key(self) -> str:
+        """Names these clips, in these versions and this order."""
+        return self._entry.name
+
+    def num_samples(self, index: int) -> int:
+        """How long a clip is."""
+        return int(self._offsets[index + 1] - self._offsets[index])
+
+    def waveform(self, index: int) -> npt.NDArray[np.float32]:
+        """A clip's samples (T,), its own to change; full scale is 1."""
+        pcm_T = self._samples[self._offsets[index] : self._offsets[index + 1]]
+        waveform_T: npt.NDArray[np.float32] = np.multiply(pcm_T, self._steps[index], dtype=np.float32)
+        return waveform_T
+
+    @cached_property
+    def _samples(self) -> npt.NDArray[np.int16]:
+        return np.memmap(self._entry / _SAMPLES, np.int16, mode="r")
+
+
+@dataclass(frozen=True)
+class _Clip:
+    pcm_T: npt.NDArray[np.int16]
+    step: float
+
+
+def _look(manifest: Manifest) -> list[PlannedFile]:
+    """Each clip's file as it is now."""
+    paths = [escape_path(path.encode()) for path in manifest.paths]
+    return list(in_order(paths, _SOURCE.look, max_in_flight=_LOOKS_IN_FLIGHT))
+
+
+def _key(files: list[PlannedFile], sample_rate_hz: int) -> str:
+    return hashlib.sha256(json.dumps([_FORMAT, sample_rate_hz, files]).encode()).hexdigest()[:_KEY_DIGITS]
+
+
+def _is_whole(entry: Path) -> bool:
+    try:
+        offsets, steps = np.load(entry / _OFFSETS), np.load(entry / _STEPS)
+        num_bytes = (entry / _SAMPLES).stat().st_size
+    except (OSError, ValueError, EOFError):
+        return False
+    return len(steps) == len(offsets) - 1 and num_bytes == offsets[-1] * np.int16().itemsize
+
+
+def _build(files: list[PlannedFile], entry: Path, sample_rate_hz: int) -> None:
+    """Write an entry beside its place, and put it there whole."""
+    building = entry.with_name(f".{entry.name}.building")
+    for left in (entry, building):
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        building.mkdir()
+        _write(files, building, sample_rate_hz)
+        building.rename(entry)
+    except BaseException:
+        shutil.rmtree(building, ignore_errors=True)
+        raise
+
+
+def _write(files: list[PlannedFile], folder: Path, sample_rate_hz: int) -> None:
+    _log.info("decoding %d clips into %s", len(files), folder.parent)
+    offsets, steps = [0], []
+    failures: list[tuple[str, FetchFailure]] = []
+    with (folder / _SAMPLES).open("wb") as out:
+        for file, clip in zip(files, _decode_all(files, sample_rate_hz), strict=True):
+            if isinstance(clip, FetchFailure):
+                failures.append((file.path, clip))
+            elif not failures:
+                out.write(clip.pcm_T.data)
+                offsets.append(offsets[-1] + len(clip.pcm_T))
+                steps.append(clip.step)
+        _sync(out)
+    if failures:
+        path, failure = failures[0]
+        more = f"; {len(failures) - 1} more cannot be read either" if failures[1:] else ""
+        what = f"{Location(path)}: {failure.reason} ({failure.detail})"
+        raise SourceError(f"{what}; mend that, or take the clip out of the manifest{more}")
+    for name, values in ((_OFFSETS, np.array(offsets, np.int64)), (_STEPS, np.array(steps, np.float32))):
+        with (folder / name).open("wb") as out:
+            np.save(out, values)
+            _sync(out)
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _decode_all(files: list[PlannedFile], sample_rate_hz: int) -> Iterator[_Clip | FetchFailure]:
+    """Every clip, or why there is none, in order; a process for each core decodes, so that a clip may crash it."""
+    num_decoders = min(joblib.cpu_count(), 1 + len(files) // _CLIPS_A_PROCESS)
+    windows = WindowSettings(
+        sample_rate_hz=sample_rate_hz, window_seconds=_WINDOW_SECONDS, hop_seconds=_WINDOW_SECONDS, min_tail_seconds=0
+    )
+    idle: queue.SimpleQueue[Decoder] = queue.SimpleQueue()
+    with ExitStack() as stack:
+        for _ in range(num_decoders):
+            decoder = Decoder(channels="mix", windows=windows, timeout_seconds=_DECODE_SECONDS)
+            idle.put(stack.enter_context(decoder))
+        threads = stack.enter_context(ThreadPoolExecutor(num_decoders, thread_name_prefix="decode"))
+        yield from in_order(
+            fetch_all(_SOURCE, files),
+            lambda data: threads.submit(_decode, idle, data, windows),
+            max_in_flight=_CLIPS_AHEAD * num_decoders,
+            weigh=lambda data: len(data) if isinstance(data, bytes) else 0,
+            max_weight=_MAX_BYTES_AHEAD,
+        )
+
+
+def _decode(
+    idle: "queue.SimpleQueue[Decoder]", data: bytes | FetchFailure, windows: WindowSettings
+) -> _Clip | FetchFailure:
+    if isinstance(data, FetchFailure):
+        return data
+    decoder = idle.get()
+    failure: FetchFailure | None = None
+    pieces = [np.zeros(0, np.float32)]
+    try:
+        # To the end, whatever comes: a child that is not heard out is ended.
+        for segment in decoder.segments(data):
+            if segment.reason is not None:
+                failure = failure or FetchFailure(segment.reason, segment.detail or "")
+            elif failure is None and segment.window_index:
+                num_samples = round(segment.end_seconds[-1] * windows.sample_rate_hz)
+                num_samples -= segment.window_index[0] * windows.hop_samples
+                pieces.append(segment.pcm_NS.reshape(-1)[:num_samples])
+    finally:
+        idle.put(decoder)
+    return failure or _quantise(np.concatenate(pieces))
+
+
+def _quantise(pcm_T: npt.NDArray[np.float32]) -> _Clip:
+    # The lowest integer is one further from zero than the highest: a negative peak at a power of two still fits.
+    peak = max(float(pcm_T.max()), float(np.nextafter(-pcm_T.min(), np.float32(0))))
+    _, exponent = np.frexp(peak)
+    step = 2.0 ** (max(int(exponent), _LEAST_EXPONENT) - 15)
+    integers_T = np.rint(pcm_T / np.float32(step)).clip(-(2**15), 2**15 - 1)
+    return _Clip(integers_T.astype(np.int16), step)

@@ -1,0 +1,104 @@
+"""The folds of a training, taken together: calibrated by each other, pooled and reported on.
+
+Shape letters: N test clips of a fold, G test clips of all folds, C labels.
+"""
+
+import io
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ser_core.corpora.manifest import Manifest
+from ser_core.evaluation.calibration import at_temperature
+from ser_core.evaluation.evaluate import evaluate_answers
+from ser_core.evaluation.result import ModelSpeakers
+from ser_core.storage import location as storage
+from ser_core.storage.model_folder import write
+from ser_core.training.job import Job
+from ser_core.training.report import (
+    ANSWERS_FILE,
+    FIGURES,
+    REPORT_FILE,
+    fitted_temperature,
+    label_sets,
+    manifest_facts,
+    name_of,
+    recalibrate_fold,
+    to_json,
+    versions,
+)
+
+Floats = npt.NDArray[np.float64]
+
+
+def write_pooled(job: Job) -> None:
+    """Pool the folds' answers, every clip answered by the model that was not trained on it, and report on them.
+
+    Before, where the settings say so, each fold's model is calibrated by the others' answers.
+    """
+    tables = _tables(job)
+    uncalibrated = [_uncalibrated(job, table) for table in tables]
+    if job.calibrates_by_folds:
+        _calibrate(job, uncalibrated)
+        tables = _tables(job)
+    reports = [json.loads(storage.read(job.fold_folder(number).join(REPORT_FILE))) for number in range(len(job.folds))]
+    answers = pa.concat_tables(tables)
+    buffer = io.BytesIO()
+    pq.write_table(answers, buffer, compression="zstd")
+    write(job.folder.join(ANSWERS_FILE), buffer.getvalue())
+    answer_GC, uncalibrated_GC = _answers_in(job, answers), np.concatenate(uncalibrated)
+    overlap = any(fold.speakers_overlap for fold in job.folds)
+    heard = ModelSpeakers(training=tuple(sorted(set(job.manifest.speakers))) if overlap else ())
+    tested = Manifest(answers.select(job.manifest.table.column_names))
+    evaluation = evaluate_answers(
+        tested, answer_GC, uncalibrated_GC, labels=label_sets(job, tested), heard=heard,
+        title=f"{name_of(job)}: {len(job.folds)} folds by {job.config.split.split}, pooled",
+    )  # fmt: skip
+    by_fold = [report["test"]["overall"] for report in reports]
+    report = {
+        "run": job.run,
+        "folds": [{"split": one["split"], "temperature": one["temperature"], **overall}
+                  for one, overall in zip(reports, by_fold, strict=True)],
+        # Of a model that is trained on everybody: nothing is better known about it.
+        "temperature": fitted_temperature(job, tested, uncalibrated_GC),
+        "over_folds": {name: _spread([one[name]["value"] for one in by_fold]) for name in FIGURES},
+        "training": {"settings": job.config.recipe(), "manifest": manifest_facts(job), "versions": versions()},
+        "test": evaluation.to_dict(),
+    }  # fmt: skip
+    write(job.folder.join(REPORT_FILE), to_json(report))
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    """Over folds: mean, and standard deviation (of a sample)."""
+    return {"mean": float(np.mean(values)), "standard_deviation": float(np.std(values, ddof=1))}
+
+
+def _tables(job: Job) -> list[pa.Table]:
+    """What each fold's model answered to its test clips."""
+    return [pq.read_table(io.BytesIO(storage.read(job.fold_folder(number).join(ANSWERS_FILE))))
+            for number in range(len(job.folds))]  # fmt: skip
+
+
+def _answers_in(job: Job, table: pa.Table) -> Floats:
+    return np.stack([table[f"p_{label}"].to_numpy() for label in job.labels], axis=1)
+
+
+def _uncalibrated(job: Job, table: pa.Table) -> Floats:
+    """A fold's answers (N, C) at temperature 1."""
+    return at_temperature(_answers_in(job, table), 1 / table["temperature"][0].as_py())
+
+
+def _calibrate(job: Job, answers: Sequence[Floats]) -> None:
+    """Give each fold's model the temperature that fits the other folds' answers, to clips that those had not heard.
+
+    A kill in the midst of it does no harm: answers tell at which temperature they are.
+    """
+    for number, answer_NC in enumerate(answers):
+        others = [other for other in range(len(answers)) if other != number]
+        clips = job.manifest.take(np.concatenate([job.folds[other].test_N for other in others]))
+        temperature = fitted_temperature(job, clips, np.concatenate([answers[other] for other in others]))
+        recalibrate_fold(job, number, answer_NC, temperature)

@@ -1,0 +1,183 @@
+"""A model that learns: one step after the other, alone or as one of several workers.
+
+Shape letters: B windows of this worker's part of a step, C labels.
+"""
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
+
+from ser_core.distributed import Team
+from ser_core.models.base import SpeechModel
+from ser_core.training.checkpoint import State
+from ser_core.training.config import TrainConfig
+from ser_core.training.data.batches import Batch
+from ser_core.training.loss import loss_of_windows
+
+_MIN_RISING_STEPS = 1.5
+_AVERAGE, _MODEL, _OPTIMIZER = "average.", "model.", "optimizer."
+
+
+class Learner:
+    """A model, its optimizer and schedule, and the running average of its weights."""
+
+    def __init__(
+        self, model: SpeechModel, config: TrainConfig, team: Team, device: torch.device, num_steps: int
+    ) -> None:
+        """Take over a model that is on the device already; `num_steps` of the whole training."""
+        self.model = model
+        self._config, self._team, self._device = config, team, device
+        self._module: nn.Module = _Encoded(model)
+        if team.size > 1:
+            devices = [device] if device.type == "cuda" else None
+            self._module = DistributedDataParallel(self._module, device_ids=devices)
+        self._optimizer = self._new_optimizer()
+        self._schedule = self._new_schedule(num_steps)
+        self._learning = _learning(model)
+        self._average = {name: value.detach().clone() for name, value in self._learning.items()}
+        self._num_steps = 0
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        config = self._config
+        of_encoder = config.learning_rate if config.weights is None else config.encoder_learning_rate
+        groups = self.model.parameter_groups(config.learning_rate, of_encoder, config.layer_rate_decay)
+        kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
+        return kind(groups, weight_decay=config.weight_decay)
+
+    def _new_schedule(self, num_steps: int) -> LRScheduler | None:
+        config = self._config
+        if config.schedule == "one_cycle":
+            peaks = [group["lr"] for group in self._optimizer.param_groups]
+            # torch divides by the length of both parts, less one step.
+            num_rising = min(max(config.warmup_share * num_steps, _MIN_RISING_STEPS), max(num_steps - 0.5, 0.5))
+            return OneCycleLR(self._optimizer, peaks, total_steps=num_steps, pct_start=num_rising / num_steps)
+        return CosineAnnealingLR(self._optimizer, num_steps) if config.schedule == "cosine" else None
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the first group, now."""
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    def step(self, batch: Batch, epoch: int, number: int) -> Tensor:
+        """Learn from a step; returns this worker's part of its loss, a sum over windows.
+
+        Dropout draws from a generator of (seed, epoch, step, worker), so that a training that goes on from a
+        checkpoint draws as if it had never stopped.
+        """
+        key = (self._config.seed, epoch, number, self._team.rank)
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
+        with self._autocast():
+            logits = self._module(batch.encoded)
+        loss = (batch.weight_B * loss_of_windows(logits.float(), batch, self._config.distillation)).sum()
+        self._optimizer.zero_grad()
+        # The mean over workers of their sums, times the workers, is the sum over all windows.
+        (loss * (self._team.size / batch.total_weight)).backward()  # type: ignore[no-untyped-call]
+        if self._config.max_gradient_norm:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self._config.max_gradient_norm)
+        self._optimizer.step()
+        if self._schedule is not None:
+            self._schedule.step()
+        self._follow()
+        return loss.detach()
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the average towards the weights; its first value is the first step's.
+
+        After n steps the decay is at most (1 + n) / (10 + n), as TensorFlow's ExponentialMovingAverage has it: a short
+        training would otherwise be judged by the weights it began with.
+        """
+        decay = min(self._config.average_decay, (1 + self._num_steps) / (10 + self._num_steps))
+        weight = 1 - decay if self._num_steps else 1.0
+        self._num_steps += 1
+        floating = [name for name in self._average if self._average[name].is_floating_point()]
+        torch._foreach_lerp_(
+            [self._average[name] for name in floating], [self._learning[name].detach() for name in floating], weight
+        )
+        for name in self._average.keys() - set(floating):
+            self._average[name].copy_(self._learning[name])
+
+    def averaged(self) -> dict[str, Tensor]:
+        """A copy of the averaged weights and statistics, on the CPU; what never changes is left out."""
+        return {name: value.detach().cpu().clone() for name, value in self._average.items()}
+
+    @contextmanager
+    def with_weights(self, weights: dict[str, Tensor]) -> Iterator[SpeechModel]:
+        """The model in evaluation mode with these in the place of its own, which it gets back."""
+        own = {name: value.detach().clone() for name, value in self._learning.items()}
+        _copy(weights, self._learning)
+        try:
+            yield self.model.eval()
+        finally:
+            _copy(own, self._learning)
+            self.model.train()
+
+    @torch.no_grad()
+    def logits(self, encoded: Tensor) -> Tensor:
+        """Float32 logits (B, C) as the model answers now, of what `forward_encoded` takes."""
+        with self._autocast():
+            logits_BC = self.model.forward_encoded(encoded)
+        return logits_BC.float()
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=self._config.precision == "bf16")
+
+    def state(self) -> State:
+        """Everything that the next step depends on."""
+        optimizer = self._optimizer.state_dict()
+        tensors = {_MODEL + name: value.detach() for name, value in self._learning.items()}
+        tensors |= {_AVERAGE + name: value for name, value in self._average.items()}
+        for index, values in optimizer["state"].items():
+            tensors |= {f"{_OPTIMIZER}{index}.{name}": value for name, value in values.items()}
+        facts = {
+            "param_groups": optimizer["param_groups"],
+            "schedule": None if self._schedule is None else self._schedule.state_dict(),
+            "num_steps": self._num_steps,
+        }
+        return State(tensors, facts)
+
+    def load_state(self, state: State) -> None:
+        """Go on from a state of a learner made with the same settings."""
+        _copy(state.part(_MODEL), self._learning)
+        _copy(state.part(_AVERAGE), self._average)
+        parameters = list(itertools.chain(*(group["params"] for group in self._optimizer.param_groups)))
+        kept: dict[int, dict[str, Tensor]] = {}
+        for name, value in state.part(_OPTIMIZER).items():
+            index, _, field = name.partition(".")
+            # In the parameter's own layout, so that every step is computed as it would have been.
+            like = parameters[int(index)] if value.dim() else value
+            kept.setdefault(int(index), {})[field] = torch.empty_like(like, dtype=value.dtype).copy_(value)
+        self._optimizer.load_state_dict({"state": kept, "param_groups": state.facts["param_groups"]})
+        if self._schedule is not None:
+            self._schedule.load_state_dict(state.facts["schedule"])
+        self._num_steps = state.facts["num_steps"]
+
+
+class _Encoded(nn.Module):
+    """What learns of a model, as a module whose `forward` the workers' gradients can hang on."""
+
+    def __init__(self, model: SpeechModel) -> None:
+        super().__init__()
+        self._model = model
+
+    def forward(self, encoded: Tensor) -> Tensor:
+        return self._model.forward_encoded(encoded)
+
+
+def _learning(model: nn.Module) -> dict[str, Tensor]:
+    """By name, the parameters that learn and the statistics that follow; never what is frozen."""
+    parameters: dict[str, Tensor] = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    kept = model.state_dict(keep_vars=True)
+    return parameters | {name: value for name, value in model.named_buffers() if name in kept}
+
+
+@torch.no_grad()
+def _copy(values: dict[str, Tensor], into: dict[str, Tensor]) -> None:
+    for name, value in into.items():
+        value.copy_(values[name])

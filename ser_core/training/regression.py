@@ -1,0 +1,93 @@
+"""What a model's regression is fitted to, and the fit: multinomial logistic, to its minimum (scikit-learn's Newton).
+
+Shape letters: G clips, N clips in training, W windows, P features, C labels.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from ser_core.models.regression import Regression
+from ser_core.training.data.batches import TrainingData
+from ser_core.training.data.sampling import class_weights, turns
+from ser_core.training.data.windows import Numbers
+
+_BATCH = 64
+_MAX_ITERATIONS = 1_000
+#: Of the gradient: features that differ by rounding then give weights that do so too.
+_TOLERANCE = 1e-5
+#: So far below the lowest bias lies that of a label with no window.
+_NO_WINDOW = 10.0
+Floats = npt.NDArray[np.floating]
+
+
+def fit_regression(regression: Regression, data: TrainingData, training_N: Numbers) -> None:
+    """Fit a model's regression to the windows that are learned from; all workers must call it, and get the same.
+
+    Every clip counts as often as an epoch hears it, and as its emotion does in the loss. Labels are as they are:
+    neither smoothed nor mixed, and no teacher is asked.
+
+    Args:
+        regression: is fitted.
+        data: prepared for these clips.
+        training_N: the training set.
+    """
+    config, clips = data.config, data.clips
+    windows = [data.windows.learned[clip] for clip in training_N]
+    owner_W = np.repeat(np.arange(len(training_N)), [len(part) for part in windows])
+    features_WP = _of_windows(data, np.concatenate(windows))
+    found: bytes | None = None
+    if data.team.is_leader:
+        label_N = clips.label_G[training_N]
+        weight_N = turns(clips.stratum_G[training_N], config.sampling)
+        weight_N = weight_N * class_weights(label_N, len(data.labels), config.class_weighting)[label_N]
+        weight_W = (weight_N / np.bincount(owner_W))[owner_W]
+        fitted_CX = fit(features_WP, label_N[owner_W], weight_W, len(data.labels), config.regression_c)
+        found = fitted_CX.astype(np.float32).tobytes()
+    found = data.team.from_leader(found)
+    assert found is not None
+    fitted = torch.frombuffer(bytearray(found), dtype=torch.float32).view(len(data.labels), -1)
+    regression.set(fitted[:, :-1], fitted[:, -1])
+
+
+def _of_windows(data: TrainingData, window_W: Numbers) -> Floats:
+    """The features of kept windows (W, P), each computed by one of the workers."""
+    mine = data.team.share_of(len(window_W))
+    own_W = window_W[mine]
+    features_WP = torch.zeros(len(window_W), data.hearing.num_regression_features)
+    for start in range(0, len(own_W), _BATCH):
+        part = slice(start, min(start + _BATCH, len(own_W)))
+        found = data.hearing.regression_features(data.hearing.encoded(data.kept[own_W[part]]))
+        features_WP[mine][part] = torch.from_numpy(found)
+    return data.team.sum_up(features_WP).numpy()
+
+
+def fit(
+    features_WP: Floats, label_W: npt.NDArray[np.int64], weight_W: Floats, num_labels: int, c: float
+) -> npt.NDArray[np.float64]:
+    """Weights of the logits, and last of each row the bias, (C, P + 1), for features as they come.
+
+    Args:
+        features_WP: what is known of each window; it is standardised on the way.
+        label_W: what is right for each; at least two of the labels occur.
+        weight_W: what each counts.
+        num_labels: C.
+        c: scikit-learn's: what a window of weight 1 counts against the weights' square.
+    """
+    scaler = StandardScaler()
+    standard_WP = scaler.fit_transform(features_WP.astype(np.float64), sample_weight=weight_W)
+    # To the same minimum L-BFGS takes four times as long, and stopped early it is another model.
+    fitted = LogisticRegression(C=c, solver="newton-cg", max_iter=_MAX_ITERATIONS, tol=_TOLERANCE)
+    fitted.fit(standard_WP, label_W, sample_weight=weight_W)
+    weight_FP = fitted.coef_ / scaler.scale_
+    bias_F1 = fitted.intercept_[:, np.newaxis] - weight_FP @ scaler.mean_[:, np.newaxis]
+    fitted_FX = np.concatenate([weight_FP, bias_F1], axis=1)
+    if len(fitted.classes_) == 2:
+        # scikit-learn has the odds of the second label alone.
+        fitted_FX = np.concatenate([np.zeros_like(fitted_FX), fitted_FX])
+    fitted_CX = np.zeros((num_labels, features_WP.shape[1] + 1))
+    fitted_CX[:, -1] = fitted_FX[:, -1].min() - _NO_WINDOW
+    fitted_CX[fitted.classes_] = fitted_FX
+    return fitted_CX

@@ -1,0 +1,76 @@
+"""Opening recordings: what is no file, and what is no audio, says so in words."""
+
+import errno
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ser_core.audio.recording import AudioFaultError, Recording, fault_of, open_file
+from tests.support.audio_factory import ODD_FILES, encode, noise
+
+
+def reason_of(path: Path) -> str:
+    with pytest.raises(AudioFaultError) as caught:
+        open_file(path)
+    return caught.value.reason
+
+
+def test_what_is_no_file_says_so(tmp_path: Path) -> None:
+    (tmp_path / "folder.wav").mkdir()
+    (tmp_path / "link.wav").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe.wav")
+    reasons = {name: reason_of(tmp_path / name) for name in ("folder.wav", "link.wav", "pipe.wav", "no.wav")}
+    assert reasons == {
+        "folder.wav": "unreadable",
+        "link.wav": "not_found",
+        "pipe.wav": "unreadable",
+        "no.wav": "not_found",
+    }
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_a_file_without_permission_says_so(tmp_path: Path) -> None:
+    (tmp_path / "secret.wav").touch(mode=0)
+    assert reason_of(tmp_path / "secret.wav") == "permission"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "words"),
+    [
+        (PermissionError(13, "Permission denied"), "permission", "no permission"),
+        (FileNotFoundError(2, "No such file"), "not_found", "does not exist"),
+        (OSError(errno.EIO, "Input/output error"), "network", "Input/output error"),
+        (OSError(errno.ETIMEDOUT, "Connection timed out"), "network", "Connection timed out"),
+        (OSError(errno.ESTALE, "Stale file handle"), "network", "Stale file handle"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "memory", "Cannot allocate memory"),
+        (OSError(errno.EINVAL, "Invalid argument"), "unreadable", "Invalid argument"),
+        (ValueError("odd"), "unreadable", "ValueError: odd"),
+        (AudioFaultError("changed", "it changed"), "changed", "it changed"),
+    ],
+)
+def test_errors_become_reasons(error: Exception, reason: str, words: str) -> None:
+    assert fault_of(error).reason == reason
+    assert words in fault_of(error).detail
+
+
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+def test_samples_are_at_full_scale_1(subtype: str) -> None:
+    pcm_TC = noise(1, num_channels=2)
+    with Recording(io.BytesIO(encode(pcm_TC, subtype=subtype))) as recording:
+        (block_TC,) = recording.blocks()
+    np.testing.assert_allclose(block_TC, pcm_TC, atol=1 / 127)
+    assert (recording.sample_rate_hz, recording.num_channels, recording.promised_seconds) == (16_000, 2, 1.0)
+
+
+def test_what_was_decoded_before_damage_is_kept() -> None:
+    """The blocks are longer than the file: the damage comes within one."""
+    with Recording(io.BytesIO(ODD_FILES["damaged.flac"][0]())) as recording:
+        (block_TC,) = recording.blocks()
+        assert recording.fault is not None
+    with Recording(io.BytesIO(encode(noise(9), format="FLAC"))) as whole:
+        (whole_TC,) = whole.blocks()
+    assert len(block_TC) > 4 * 16_000
+    np.testing.assert_array_equal(block_TC, whole_TC[: len(block_TC)])

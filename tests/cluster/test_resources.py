@@ -1,0 +1,85 @@
+import itertools
+
+import pytest
+
+from cluster.resources import Hardware, Resources, plan_resources
+from ser_core.errors import UsageError
+from ser_core.settings import ScoreConfig
+
+
+def plan(cpus: float, gpus: float = 0, /, **config: object) -> Resources:
+    return plan_resources(ScoreConfig.from_dict(dict(config)), Hardware(cpus=cpus, gpus=gpus))
+
+
+def claimed_cpus(resources: Resources) -> float:
+    """What all actors together book."""
+    return resources.num_loaders * resources.cpus_per_loader + resources.num_predictors * resources.cpus_per_predictor
+
+
+@pytest.mark.parametrize(("cpus", "num_loaders", "num_predictors"), [(1, 1, 1), (2, 1, 2), (4, 1, 4), (64, 16, 64)])
+def test_without_a_gpu_every_core_predicts(cpus: int, num_loaders: int, num_predictors: int) -> None:
+    resources = plan(cpus)
+    assert (resources.device, resources.gpus_per_predictor) == ("cpu", 0.0)
+    assert (resources.num_loaders, resources.num_predictors) == (num_loaders, num_predictors)
+    assert resources.threads_per_predictor == 1
+
+
+def test_each_gpu_has_one_predictor_and_the_cores_load() -> None:
+    resources = plan(16, 2)
+    assert (resources.device, resources.num_predictors, resources.gpus_per_predictor) == ("cuda", 2, 1.0)
+    assert resources.num_loaders > 16
+    assert resources.batch_size > plan(16).batch_size
+
+
+@pytest.mark.parametrize(("cpus", "gpus"), itertools.product([1, 1.5, 2, 3, 4, 8, 96, 1000], [0, 1, 2, 4, 7, 8]))
+def test_the_actors_never_book_every_core(cpus: float, gpus: int) -> None:
+    resources = plan(cpus, gpus)
+    assert resources.num_loaders >= 1
+    assert resources.num_predictors >= 1
+    assert claimed_cpus(resources) <= 0.95 * cpus
+
+
+def test_the_actors_of_a_small_node_fit_on_it_together() -> None:
+    """A core of every node may hold a loader beside its predictor."""
+    resources = plan(1)
+    assert resources.cpus_per_loader + resources.cpus_per_predictor < 1
+
+
+@pytest.mark.parametrize(("asked", "used"), [(None, 8), (1, 1), (3, 3), (8, 8), (64, 8)])
+def test_cpus_is_a_cap_and_never_more_than_there_are(asked: int | None, used: int) -> None:
+    assert plan(8, cpus=asked) == plan(used)
+
+
+def test_a_cluster_that_names_no_cpu_still_gets_its_actors() -> None:
+    resources = plan(0)
+    assert (resources.num_loaders, resources.num_predictors) == (1, 1)
+
+
+@pytest.mark.parametrize(("asked", "used"), [(None, 4), (2, 2), (4, 4), (9, 4)])
+def test_gpus_is_a_cap_and_never_more_than_there_are(asked: int | None, used: int) -> None:
+    assert plan(32, 4, gpus=asked) == plan(32, used)
+
+
+@pytest.mark.parametrize("config", [{"gpus": 0}, {"device": "cpu"}])
+def test_gpus_can_be_left_alone(config: dict[str, object]) -> None:
+    assert plan(8, 2, **config) == plan(8)
+
+
+@pytest.mark.parametrize(("gpus", "asked"), [(0, None), (2, 0)])
+def test_cuda_without_a_gpu_is_one_clear_line(gpus: int, asked: int | None) -> None:
+    with pytest.raises(UsageError, match="--device cuda: there is no GPU here"):
+        plan(8, gpus, device="cuda", gpus=asked)
+
+
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_the_batch_size_that_is_asked_for_is_used(gpus: int) -> None:
+    assert plan(4, gpus, batch_size=7).batch_size == 7
+
+
+@pytest.mark.parametrize(("num_files", "files_per_block"), [(1, 1), (8, 1), (100, 13), (512, 64), (10**7, 64)])
+def test_few_files_are_spread_and_many_travel_together(num_files: int, files_per_block: int) -> None:
+    assert plan(2).files_per_block(num_files) == files_per_block
+
+
+def test_the_description_tells_actors_device_and_batches() -> None:
+    assert plan(8).describe() == "2 loader(s) and 8 predictor(s) on cpu, batches of 16"

@@ -1,0 +1,119 @@
+"""The Ray that a run starts for itself: nobody else reaches it, and it goes when the run does."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.archive import write_archive
+from tests.support.cli import SER, assert_one_line, clean_environment, finish, ser, start
+from tests.support.processes import assert_none_left, launch, session_of, stop
+from tests.support.run_control import num_committed, wait_for
+
+_LEAVES = """
+import atexit, subprocess, sys
+from cluster.session import leave
+child = subprocess.Popen(["sh", "-c", "sleep 600 & echo $!; wait"], stdout=subprocess.PIPE, text=True)
+atexit.register(print, "walked through the exit")
+print(child.pid, child.stdout.readline().strip(), end="")
+leave(int(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_leaving_ends_all_children_and_keeps_what_was_said(code: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _LEAVES, str(code)], stdout=subprocess.PIPE, text=True, check=False, timeout=60
+    )
+    assert done.returncode == code
+    child, grandchild = map(int, done.stdout.split())
+    assert_gone([child, grandchild])
+
+
+_LEAVES_A_CROWD = """
+import subprocess, time
+from cluster.session import leave
+for _ in range(4):
+    subprocess.Popen(["sh", "-c", "while :; do sleep 600 & sleep 0.002; done"])
+time.sleep(0.5)
+leave(0)
+"""
+
+
+def test_leaving_ends_what_is_being_started_meanwhile() -> None:
+    process = launch([sys.executable, "-c", _LEAVES_A_CROWD])
+    assert process.wait(60) == 0
+    assert_none_left(process)
+
+
+def assert_gone(pids: list[int], timeout: float = 5) -> None:
+    """None of these processes runs any more; a dead one that nobody has waited for is gone too."""
+
+    def left() -> list[int]:
+        return [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
+
+    until = time.monotonic() + timeout
+    while left() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not left()
+
+
+def listeners(processes: list[psutil.Process]) -> set[str]:
+    """The addresses that these processes take TCP connections at."""
+    found = set()
+    for process in processes:
+        try:
+            connections = process.net_connections("tcp")
+        except psutil.Error:
+            continue
+        found |= {c.laddr.ip.removeprefix("::ffff:") for c in connections if c.status == psutil.CONN_LISTEN}
+    return found
+
+
+def test_its_own_ray_is_on_loopback_alone_and_goes_with_the_run_also_by_ctrl_c_in_a_script(tmp_path: Path) -> None:
+    # Enough that looking at all its processes takes less time than the run.
+    write_archive(tmp_path / "in", 480)
+    output = tmp_path / "out"
+    # A shell without job control: the run is in the shell's process group, which is what the terminal signals.
+    command = [*SER, "score", str(tmp_path / "in"), str(output), "--commit-seconds", "0.2", "--cpus", "1"]
+    process = launch(
+        ["bash", "-c", 'trap true INT; "$@"; echo "code $?"', "bash", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=clean_environment(),
+    )
+    wait_for(lambda: num_committed(output) > 0, process)
+    members = [psutil.Process(pid) for pid in session_of(process)]
+    assert any("ray::" in member.name() for member in members)
+    found = listeners(members)
+    os.killpg(process.pid, signal.SIGINT)
+    answer = finish(process, timeout=30)
+    assert found == {"127.0.0.1"}
+    assert "code 130" in answer.out, answer.err
+    assert "run the same command to go on" in answer.err
+    assert_none_left(process)
+
+
+@pytest.mark.heavy
+def test_a_run_that_slept_for_long_and_was_taken_over_ends_with_its_line_and_code(tmp_path: Path) -> None:
+    write_archive(tmp_path / "in", 80)
+    output = tmp_path / "out"
+    command = ["score", tmp_path / "in", output, "--commit-seconds", "0.2"]
+    quick = {"SER_LOCK_BEAT_SECONDS": "0.3"}
+    holder = start(*command, SER_LOCK_HOST="here", **quick)
+    wait_for(lambda: num_committed(output) > 0, holder)
+    stop(holder)
+    asleep_since = time.monotonic()
+    other = ser(*command, SER_LOCK_HOST="elsewhere", **quick)
+    assert other.code == 0, other.err
+    # Longer than Ray waits for a sign of life from what it started.
+    time.sleep(max(0.0, asleep_since + 60 - time.monotonic()))
+    holder.send_signal(signal.SIGCONT)
+    assert_one_line(finish(holder, timeout=60), 1, "newer run")
+    assert_none_left(holder)

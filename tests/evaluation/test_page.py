@@ -1,0 +1,163 @@
+"""The page is whole HTML that fetches nothing, tells everything in words too, and lets no name become markup."""
+
+import dataclasses
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ser_core.corpora import LABELS
+from ser_core.evaluation.bootstrap import BootstrapSettings
+from ser_core.evaluation.calibration import at_temperature
+from ser_core.evaluation.evaluate import evaluate_answers
+from ser_core.evaluation.page import render_page
+from ser_core.evaluation.result import Evaluation, ModelSpeakers
+from tests.support.evaluations import answers, manifest
+
+SETTINGS = BootstrapSettings(draws=50)
+_VOID = {"meta", "link", "br", "hr", "img", "input"}
+_ATTACK = '</title><script>alert("x")</script>&amp;'
+
+
+class Page(HTMLParser):
+    """What a page holds; fails on tags that do not match."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+        self.close()
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in _VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    def all(self, *tags: str) -> list[dict[str, str | None]]:
+        return [attributes for tag, attributes in self.tags if tag in tags]
+
+
+def evaluation(title: str = "tiny on two corpora", **about: object) -> Evaluation:
+    clips = manifest()
+    answer_GC = answers(clips)
+    heard = ModelSpeakers(training=("wide-0",))
+    return evaluate_answers(
+        clips, answer_GC, at_temperature(answer_GC, 0.5), heard=heard, settings=SETTINGS, title=title, about=about
+    )
+
+
+@pytest.fixture(scope="module")
+def one() -> Evaluation:
+    return evaluation(model="tiny@1", manifests=["a.parquet", "b.parquet"])
+
+
+def test_it_is_whole_and_fetches_nothing(one: Evaluation) -> None:
+    text = render_page([one])
+    page = Page(text)
+    assert text.startswith("<!doctype html>\n<html lang=")
+    assert not page.all("script", "link", "img", "iframe", "object", "embed")
+    assert not re.search(r"https?://|url\(|@import", text)
+    assert "default-src 'none'" in text
+    assert "prefers-color-scheme: dark" in text
+    assert {name for _, attributes in page.tags for name in attributes if name in {"src", "onload", "onclick"}} == set()
+
+
+def test_it_tells_the_figures(one: Evaluation) -> None:
+    text = " ".join(Page(render_page([one])).texts)
+    for share in (one.overall.uar.value, one.overall.accuracy.value, one.overall.ece.value):
+        assert f"{100 * share:.1f}\u00a0%" in text
+    for words in (
+        *LABELS,
+        *one.notes,
+        *one.by["speaker"],
+        *one.by["gender"],
+        "tiny@1",
+        "a.parquet, b.parquet",
+        "50 draws",
+    ):
+        assert words in text
+
+
+def test_what_is_drawn_is_said_in_words(one: Evaluation) -> None:
+    pictures = Page(render_page([one])).all("svg")
+    plots = [picture for picture in pictures if "aria-hidden" not in picture]
+    assert len(plots) == 3
+    assert all(plot["role"] == "img" and len(plot["aria-label"] or "") > 50 for plot in plots)
+    # The others stand beside the same numbers in a table.
+    assert len(pictures) - len(plots) == sum(len(one.by[part]) for part in one.by)
+
+
+def test_every_table_has_heads_and_a_name(one: Evaluation) -> None:
+    page = Page(render_page([one]))
+    assert len(page.all("table")) == len(page.all("caption")) >= 9
+    assert all(head.get("scope") in {"col", "row"} for head in page.all("th"))
+    names = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(names) == len(set(names))
+
+
+def test_no_name_becomes_markup() -> None:
+    attacked = dataclasses.replace(evaluation(_ATTACK, model=_ATTACK), labels=(_ATTACK, *LABELS[1:]))
+    attacked.by["speaker"][_ATTACK] = attacked.by["speaker"]["wide-0"]
+    page = Page(render_page([attacked]))
+    assert not page.all("script")
+    assert sum(_ATTACK in text for text in page.texts) >= 5
+
+
+def test_several_stand_side_by_side_first(one: Evaluation) -> None:
+    page = Page(render_page([one, dataclasses.replace(one, title="another")], "Folds"))
+    assert page.texts[page.texts.index("Folds")] == "Folds"
+    assert [link["href"] for link in page.all("a")] == ["#e0", "#e1"]
+    assert [section["id"] for section in page.all("section")] == ["e0", "e1"]
+    assert page.texts.count("another") == 2
+
+
+def test_of_many_speakers_the_hardest_are_shown(one: Evaluation) -> None:
+    figures = one.by["speaker"]["wide-0"]
+    speakers = {
+        f"many-{number:03d}": dataclasses.replace(figures, uar=figures.uar._replace(value=number / 100))
+        for number in range(100)
+    }
+    text = " ".join(Page(render_page([dataclasses.replace(one, by={**one.by, "speaker": speakers})])).texts)
+    assert "many-059" in text
+    assert "many-060" not in text
+    assert "40 easier ones are in the JSON file alone" in text
+
+
+def test_one_speaker_and_no_uncalibrated_answers() -> None:
+    clips = manifest()
+    alone = clips.take(np.flatnonzero(clips.speakers == "wide-0"))
+    found = evaluate_answers(alone, answers(alone), settings=SETTINGS)
+    page = Page(render_page([found]))
+    assert page.texts.count("one speaker: no interval") == 3
+    assert len([picture for picture in page.all("svg") if "aria-hidden" not in picture]) == 2
+
+
+@pytest.mark.heavy
+def test_a_browser_reads_what_was_written(one: Evaluation, tmp_path: Path) -> None:
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no chromium is installed")
+    text = render_page([one])
+    (tmp_path / "page.html").write_text(text)
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    done = subprocess.run(
+        [*command, "--enable-logging=stderr", "--dump-dom", (tmp_path / "page.html").as_uri()],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    # Where HTML is wrong, a browser mends it: it drops, adds or moves elements.
+    written, read = Page(text), Page(done.stdout)
+    assert [tag for tag, _ in read.tags] == [tag for tag, _ in written.tags]
+    assert "CONSOLE" not in done.stderr

@@ -1,0 +1,104 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ser_core.aggregation import answer, log_probability_sums
+from ser_core.audio.decode import iter_segments
+from ser_core.corpora.manifest import Manifest, read_manifests, rows_to_table, write_manifest
+from ser_core.errors import SourceError
+from ser_core.evaluation.predict_clips import answer_manifest
+from ser_core.models.predictor import Predictor
+from ser_core.settings import WindowSettings
+from ser_core.storage.location import put
+from tests.conftest import S3Server
+from tests.support.audio_factory import encode, noise, speech
+from tests.support.models import WINDOW_SECONDS, tiny_artifact
+
+WINDOWS = WindowSettings(window_seconds=WINDOW_SECONDS, hop_seconds=WINDOW_SECONDS)
+#: Of clips, some of them longer than a batch of windows; one in stereo, one at another rate.
+SECONDS = (0.4, 2.7, 9.3, 1.0, 5.6, 3.3)
+
+
+def write_clips(folder: Path) -> list[Path]:
+    files = []
+    for index, seconds in enumerate(SECONDS):
+        file = folder / f"clip {index}.wav"
+        if index == 1:
+            file.write_bytes(encode(noise(seconds, rate_hz=48_000, num_channels=2), rate_hz=48_000))
+        else:
+            file.write_bytes(encode(speech(seconds, ("calm", "happy", "sad")[index % 3], seed=index)))
+        files.append(file)
+    return files
+
+
+def manifest_of(paths: list[str]) -> Manifest:
+    """In the order of the paths."""
+    row = {"corpus": "test", "emotion": "sad", "speaker": "test-1"}
+    return Manifest(rows_to_table([{**row, "path": path} for path in paths]))
+
+
+def predictor(batch_size: int = 4) -> Predictor:
+    return Predictor(tiny_artifact(), features_on="device", batch_size=batch_size, num_threads=1)
+
+
+def plain_answer(file: Path) -> np.ndarray:
+    """The answer (C,) to one file by the parts of scoring."""
+    sums_GX = np.zeros((1, 4))
+    for segment in iter_segments(file, channels="mix", windows=WINDOWS):
+        seconds_N = np.array(segment.end_seconds) - np.array(segment.window_index) * WINDOWS.hop_seconds
+        probabilities_NC = predictor().predict(segment.pcm_NS)
+        sums_GX += log_probability_sums(probabilities_NC, seconds_N, np.zeros(len(seconds_N), int), 1)
+    return answer(sums_GX)[0]
+
+
+@pytest.mark.parametrize("batch_size", [4, 64])
+def test_answers_are_those_of_scoring_whatever_the_batch(tmp_path: Path, batch_size: int) -> None:
+    files = write_clips(tmp_path)
+    done = []
+    answer_GC = answer_manifest(predictor(batch_size), manifest_of(list(map(str, files))), WINDOWS, done.append)
+    np.testing.assert_allclose(answer_GC, [plain_answer(file) for file in files], atol=1e-5)
+    assert done == list(range(1, len(files) + 1))
+
+
+def test_a_large_file_is_read_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ser_core.evaluation.predict_clips._MAX_WHOLE_FILE_BYTES", 100_000)
+    files = write_clips(tmp_path)
+    answer_GC = answer_manifest(predictor(), manifest_of(list(map(str, files))), WINDOWS)
+    np.testing.assert_allclose(answer_GC, [plain_answer(file) for file in files], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("contents", "words"),
+    [(b"RIFF", "unreadable"), (b"", "empty"), (None, "not_found")],
+    ids=["broken", "empty", "gone"],
+)
+def test_a_clip_that_cannot_be_read_ends_it_with_its_name(tmp_path: Path, contents: bytes | None, words: str) -> None:
+    files = write_clips(tmp_path)
+    broken = tmp_path / "broken\n.wav"
+    if contents is not None:
+        broken.write_bytes(contents)
+    paths = [*map(str, files[:3]), str(broken), *map(str, files[3:])]
+    with pytest.raises(SourceError, match=rf"broken\\x0a\.wav: {words} \(.*; repair it or take it out"):
+        answer_manifest(predictor(), manifest_of(paths), WINDOWS)
+
+
+def test_clips_may_lie_in_a_bucket_and_beside_it(tmp_path: Path, moto_s3: S3Server) -> None:
+    files = write_clips(tmp_path)
+    objects = [moto_s3.location.join("clips", file.name) for file in files]
+    for file, target in zip(files, objects, strict=True):
+        put(target, file.read_bytes())
+    manifest_file = str(tmp_path / "m.parquet")
+    write_manifest(
+        manifest_of([objects[0].url, str(files[1]), *(target.url for target in objects[2:])]).table, manifest_file
+    )
+    clips = read_manifests([manifest_file])
+    by_name = {
+        Path(path).name: row_C
+        for path, row_C in zip(clips.paths, answer_manifest(predictor(), clips, WINDOWS), strict=True)
+    }
+    for file in files:
+        np.testing.assert_allclose(by_name[file.name], plain_answer(file), atol=1e-5)
+    missing = manifest_of([moto_s3.location.join("gone.wav").url])
+    with pytest.raises(SourceError, match=r"s3://.*/gone\.wav: not_found"):
+        answer_manifest(predictor(), missing, WINDOWS)

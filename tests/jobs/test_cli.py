@@ -1,0 +1,113 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.cli import ROOT, assert_one_line, files, ser, ser_here
+from tests.support.ray_cluster import RayCluster
+
+
+def test_help_imports_nothing_heavy() -> None:
+    answer = ser("--help", PYTHONPROFILEIMPORTTIME="1")
+    assert answer.code == 0
+    for verb in ("score", "predict", "models", "submit"):
+        assert verb in answer.out
+    imported = {line.rsplit("|", 1)[-1].strip() for line in answer.err.splitlines() if line.startswith("import time:")}
+    assert "typer" in imported
+    assert not imported & {"torch", "torchvision", "ray", "pyarrow", "librosa", "s3fs", "deltalake", "numpy"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["score", "{tmp}/nowhere", "{tmp}/out"], 1, ["nowhere", "does not exist"]),
+        (["score", "{tmp}", "{tmp}/out"], 1, ["holds no file"]),
+        (["score", "ftp://host/dir", "{tmp}/out"], 2, ["ftp://"]),
+        (["score", "{tmp}", "{tmp}/out", "--model", "nosuch"], 1, ["nosuch", "compact"]),
+        (["score", "{tmp}", "{tmp}/out", "--window-seconds", "0"], 2, ["window_seconds"]),
+        (["score", "{tmp}", "{tmp}/out", "--config", "{tmp}/none.yaml"], 2, ["none.yaml"]),
+        (["score", "{tmp}", "{tmp}/out", "--restart", "--dry-run"], 2, ["--dry-run"]),
+        (["score", "{tmp}", "{tmp}/out", "--channels", "both"], 2, ["channels", "mix"]),
+        (["score", "{tmp}"], 2, ["Missing argument 'OUTPUT'; see"]),
+        (["nosuch"], 2, ["nosuch"]),
+        (["models", "nosuch"], 1, ["nosuch", "compact"]),
+        (["submit", "--address", "http://10.0.0.1:8265", "score", "/a", "/b"], 2, ["/a", "s3://"]),
+    ],
+)
+def test_a_persons_mistake_gets_one_line(tmp_path: Path, arguments: list[str], code: int, words: list[str]) -> None:
+    answer = ser_here(*[argument.format(tmp=tmp_path) for argument in arguments])
+    assert_one_line(answer, code, *words)
+    assert not (tmp_path / "out" / "predictions").exists()
+
+
+def test_an_address_where_nobody_listens_gets_one_line(tmp_path: Path) -> None:
+    answer = ser("score", "examples", tmp_path / "out", "--address", "127.0.0.1:9")
+    assert_one_line(answer, 2, "127.0.0.1:9", "no Ray cluster answers")
+    assert not (tmp_path / "out" / "predictions").exists()
+
+
+def test_alone_it_shows_its_help() -> None:
+    answer = ser()
+    assert answer.code == 0
+    assert answer.out == ser("--help").out
+    assert answer.err == ""
+
+
+def test_a_files_settings_hold_unless_an_option_says_otherwise(cluster: RayCluster, tmp_path: Path) -> None:
+    """Too many failures stop a run that another goes on with; --quiet says nothing; --no-prune undoes a file's."""
+    (tmp_path / "in").mkdir()
+    for name in ("calm.wav", "angry.wav"):
+        shutil.copy(ROOT / "examples" / name, tmp_path / "in")
+    (tmp_path / "in" / "words.wav").write_text("no sound")
+    config = tmp_path / "score.yaml"
+    config.write_text("prune: true\nmax_failure_rate: 0.2\ncpus: 1\n")
+    command = ("score", tmp_path / "in", tmp_path / "out", "--config", config)
+
+    stopped = cluster.ser(*command)
+    assert_one_line(stopped, 1, "1 of 3 files failed (33.3%)", "--max-failure-rate 0.2", "run again to go on")
+    assert "weights under" in stopped.err
+    assert record(tmp_path)["state"] == "stopped"
+
+    quiet = ser_here(*command, "--max-failure-rate", "0.5", "--quiet")
+    assert quiet.code == 3
+    assert quiet.err == ""
+    assert quiet.out.startswith("3 files: 2 scored, 0 partial, 1 failed; 3 unchanged")
+    assert record(tmp_path)["state"] == "complete"
+    used = record(tmp_path)["config"]
+    assert (used["prune"], used["cpus"], used["max_failure_rate"]) == (True, 1, 0.5)
+
+    (tmp_path / "in" / "calm.wav").unlink()
+    for option, num_rows in (("--no-prune", 3), ("--quiet", 2)):
+        assert ser_here(*command, "--max-failure-rate", "0.5", option).code == 3
+        assert files(tmp_path / "out").num_rows == num_rows
+
+
+def record(folder: Path) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads((folder / "out" / "run.json").read_text())
+    return data
+
+
+def test_an_output_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.wav").write_bytes(b"")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.txt").write_text("mine")
+    for more in ([], ["--restart"]):
+        assert_one_line(ser_here("score", tmp_path / "in", tmp_path / "out", *more), 1, "was not made by ser")
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["thesis.txt"]
+
+
+def test_models_lists_what_is_bundled_with_its_licence() -> None:
+    answer = ser("models", "--output-mode", "json")
+    assert answer.code == 0
+    assert "compact" in answer.out
+    assert "CC BY-NC-SA 4.0" in answer.out
+
+
+def test_a_models_card_is_shown() -> None:
+    answer = ser("models", "compact")
+    assert answer.code == 0
+    assert "RAVDESS" in answer.out
+    assert "temperature" in answer.out

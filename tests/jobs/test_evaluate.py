@@ -1,0 +1,162 @@
+"""`ser evaluate` as a person types it, on clips and a model made here."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.cli import run
+from ser_core.corpora.manifest import rows_to_table, write_manifest
+from ser_core.models.artifact import Artifact
+from ser_core.storage.location import list_files, put, read
+from tests.conftest import S3Server
+from tests.support.audio_factory import encode, speech
+from tests.support.models import LABELS, tiny_artifact
+
+FILES = ["answers.parquet", "evaluation.html", "evaluation.json"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model in `model`, the manifests `a.parquet` (3 speakers, all labels) and `b.parquet` (2, without calm)."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    tiny_artifact().save(str(folder / "model"))
+    for corpus, num_speakers, emotions in (("a", 3, LABELS), ("b", 2, LABELS[1:])):
+        rows = []
+        for speaker in range(num_speakers):
+            for emotion in emotions:
+                file = folder / f"{corpus}-{speaker}-{emotion}.wav"
+                file.write_bytes(encode(speech(1.3, emotion, seed=speaker)))
+                row = {"path": str(file), "corpus": corpus, "emotion": emotion, "speaker": f"{corpus}-{speaker}"}
+                rows.append({**row, "language": "en"})
+        write_manifest(rows_to_table(rows), str(folder / f"{corpus}.parquet"))
+    return folder
+
+
+def evaluate(place: Path, output: str | Path, *more: str, manifests: tuple[str, ...] = ("a", "b")) -> int:
+    """The exit code of `ser evaluate` on the model of `place`."""
+    files = [str(place / f"{name}.parquet") for name in manifests]
+    options = ["--device", "cpu", "--precision", "fp32", "--draws", "50"]
+    return run(["evaluate", str(place / "model"), *files, str(output), *options, *more])
+
+
+def test_a_report_is_written_and_told(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "new" / "out"
+    assert evaluate(place, output) == 0
+    out, err = capsys.readouterr()
+    assert sorted(file.name for file in output.iterdir()) == FILES
+    report = json.loads((output / "evaluation.json").read_text())
+    assert report["overall"]["clips"] == 13
+    assert report["about"]["model"] == Artifact.load(str(place / "model")).identity
+    assert report["about"]["manifests"] == [str(place / "a.parquet"), str(place / "b.parquet")]
+    assert report["label_sets"] == {"a": list(LABELS), "b": list(LABELS[1:])}
+    assert report["bootstrap"]["draws"] == 50
+    lines = out.splitlines()
+    assert lines[0].startswith("all: 13 clips, 5 speakers: UAR ")
+    assert [line.split(":")[0] for line in lines[1:3]] == ["a", "b"]
+    assert lines[-1] == f"report: {output}/evaluation.html"
+    assert f"UAR {100 * report['overall']['uar']['value']:.1f} %" in lines[0]
+    assert err.splitlines() == report["notes"]
+    assert any("No clip of b has calm" in note for note in report["notes"])
+    page = (output / "evaluation.html").read_text()
+    assert all(note in page for note in report["notes"] if "'" not in note)
+
+
+def test_the_answers_give_the_same_figures(place: Path, tmp_path: Path) -> None:
+    assert evaluate(place, tmp_path) == 0
+    answers = pq.read_table(tmp_path / "answers.parquet").to_pandas()
+    report = json.loads((tmp_path / "evaluation.json").read_text())
+    assert (answers["answer"] == answers["emotion"]).mean() == pytest.approx(report["overall"]["accuracy"]["value"])
+    assert set(answers.columns) >= {"path", "corpus", "speaker", "emotion", "answer", *(f"p_{name}" for name in LABELS)}
+    np.testing.assert_allclose(answers[[f"p_{label}" for label in LABELS]].sum(axis=1), 1)
+    assert "calm" not in set(answers[answers["corpus"] == "b"]["answer"])
+    assert set(answers["temperature"]) == {tiny_artifact().config.temperature}
+
+
+def test_the_same_command_gives_the_same_files(place: Path, tmp_path: Path) -> None:
+    for output in ("one", "two"):
+        assert evaluate(place, tmp_path / output, "--quiet") == 0
+    for name in FILES:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_a_program_gets_one_object(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(place, tmp_path, "--output-mode", "json", manifests=("b",)) == 0
+    out, err = capsys.readouterr()
+    data = json.loads(out)
+    assert data["output"] == str(tmp_path)
+    assert data["overall"] == json.loads((tmp_path / "evaluation.json").read_text())["overall"]
+    assert list(data["corpora"]) == ["b"]
+    assert err == ""
+
+
+def test_a_clip_that_cannot_be_decoded_ends_it(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = tmp_path / "broken.wav"
+    broken.write_bytes(b"RIFF")
+    row = {"path": str(broken), "corpus": "c", "emotion": "sad", "speaker": "c-1"}
+    write_manifest(rows_to_table([row]), str(tmp_path / "c.parquet"))
+    arguments = [str(place / "model"), str(place / "a.parquet"), str(tmp_path / "c.parquet"), str(tmp_path / "out")]
+    assert run(["evaluate", *arguments]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"ser: {broken}: unreadable (")
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["{place}/model", "{place}/a.parquet"], 2, "Missing argument"),
+        (["{place}/model", "{place}/a.parquet", "{place}/b.parquet"], 2, "is named like a manifest"),
+        (["nosuch", "{place}/a.parquet", "out"], 1, "model 'nosuch'"),
+        (["{place}/model", "{place}/none.parquet", "out"], 1, "none.parquet: there is no such file"),
+        (["{place}/model", "{place}/a.parquet", "{place}/a.parquet", "out"], 1, "comes twice"),
+        (["{place}/model", "{place}/a.parquet", "ftp://host/out"], 2, "ftp://"),
+        (["{place}/model", "{place}/a.parquet", "out", "--draws", "1"], 2, "draws must be 2"),
+        (["{place}/model", "{place}/a.parquet", "out", "--seed", "-1"], 2, "seed must be 0"),
+        (["{place}/model", "{place}/a.parquet", "out", "--batch-size", "0"], 2, "--batch-size must be 1"),
+        (["{place}/model", "{place}/a-0-sad.wav", "out"], 1, "is no Parquet file"),
+    ],
+)
+def test_mistakes_are_one_line(
+    place: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["evaluate", *(argument.format(place=place) for argument in arguments)]) == code
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("ser: ")
+    assert words in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_output_that_cannot_be_written_is_found_before_any_work(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # That the clip is gone would be found first if clips were looked at first.
+    row = {"path": "/gone.wav", "corpus": "c", "emotion": "sad", "speaker": "c-1"}
+    manifest = tmp_path / "c.parquet"
+    write_manifest(rows_to_table([row]), str(manifest))
+    assert run(["evaluate", str(place / "model"), str(manifest), f"{manifest}/out"]) == 1
+    assert capsys.readouterr().err == (
+        f"ser: OUT {manifest}/out: cannot be written to (Not a directory); name another folder\n"
+    )
+
+
+def test_model_manifest_and_report_may_lie_in_a_bucket(place: Path, moto_s3: S3Server) -> None:
+    bucket = moto_s3.location
+    tiny_artifact().save(bucket.join("model").url)
+    bucket_manifest = bucket.join("b.parquet")
+    put(bucket_manifest, (place / "b.parquet").read_bytes())
+    output = bucket.join("reports", "b")
+    arguments = [bucket.join("model").url, bucket_manifest.url, output.url]
+    assert run(["evaluate", *arguments, "--device", "cpu", "--draws", "50"]) == 0
+    assert sorted(path for path, _ in list_files(output)) == FILES
+    assert json.loads(read(output.join("evaluation.json")))["overall"]["clips"] == 4
+    assert run(["evaluate", *arguments[:2], "s3://no-such-bucket/out"]) == 1

@@ -1,0 +1,145 @@
+"""Ctrl-C and SIGTERM at any moment: one line, exit 130 in seconds, and nothing left running."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from jobs.interrupts import Interrupts
+from ser_core.errors import InterruptedRunError
+from tests.support.archive import write_archive
+from tests.support.cli import assert_one_line, finish, start
+from tests.support.processes import assert_none_left, session_of
+from tests.support.run_control import wait_for
+
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_raises_at_once(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(InterruptedRunError, match="run the same command"), Interrupts():
+        signal.raise_signal(number)
+    assert signal.getsignal(number) is before
+
+
+def test_while_calm_the_first_signal_sets_the_event_and_the_second_raises() -> None:
+    stop = threading.Event()
+    with Interrupts() as interrupts, interrupts.calm(stop):
+        signal.raise_signal(signal.SIGTERM)
+        assert stop.is_set()
+        with pytest.raises(InterruptedRunError):
+            signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_code_that_swallows_exceptions_or_takes_the_signal_cannot_keep_it(number: signal.Signals) -> None:
+    ended = threading.Event()
+    with Interrupts() as interrupts:
+        with interrupts.ends_by(ended.set):
+            signal.signal(number, lambda *_: None)
+            os.kill(os.getpid(), number)
+            assert ended.wait(10)
+        with pytest.raises(InterruptedRunError):
+            signal.raise_signal(number)
+
+
+def test_a_main_thread_stuck_outside_python_does_not_hold_the_end_up() -> None:
+    ended_while_stuck = []
+    is_stuck = False
+
+    def end() -> None:
+        ended_while_stuck.append(is_stuck)
+
+    def send() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with Interrupts() as interrupts, interrupts.ends_by(end):
+        is_stuck = True
+        threading.Timer(0.1, send).start()
+        # A second or more in C, as long as no Python code of this thread runs.
+        hashlib.pbkdf2_hmac("sha512", b"", b"", 2_000_000)
+        is_stuck = False
+    assert ended_while_stuck == [True]
+
+
+_STUCK_AT_THE_END = """
+import time
+from jobs import interrupts
+from jobs.console import Console
+interrupts._LONGEST_END_SECONDS = 0.2
+interrupts.end_while_ray_starts(Console(), lambda: time.sleep(600))
+"""
+
+
+def test_storage_that_is_away_does_not_hold_the_end_up() -> None:
+    command = [sys.executable, "-c", _STUCK_AT_THE_END]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 130
+    assert done.stderr == "ser: stopped while Ray started; run the same command to go on\n"
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("archive") / "in"
+    write_archive(folder, 60)
+    return folder
+
+
+def commands(process: "subprocess.Popen[str]") -> list[str]:
+    """The command lines of a run's processes."""
+    found = []
+    for pid in session_of(process):
+        with suppress(psutil.Error):
+            found.append(" ".join(psutil.Process(pid).cmdline()))
+    return found
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """For temporary files; Ray's sockets lie there too, and their paths may not be long."""
+    folder = Path(tempfile.mkdtemp())
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.parametrize(
+    ("number", "started"),
+    [
+        (signal.SIGTERM, "gcs_server"),
+        (signal.SIGINT, "raylet/raylet"),
+        pytest.param(signal.SIGINT, "gcs_server", marks=pytest.mark.heavy),
+        pytest.param(signal.SIGTERM, "raylet/raylet", marks=pytest.mark.heavy),
+        pytest.param(signal.SIGINT, "DashboardAgent", marks=pytest.mark.heavy),
+        pytest.param(signal.SIGTERM, "DashboardAgent", marks=pytest.mark.heavy),
+    ],
+)
+def test_a_signal_while_ray_starts_ends_all(
+    source: Path, tmp_path: Path, short_folder: Path, number: signal.Signals, started: str
+) -> None:
+    output = tmp_path / "out"
+    process = start("score", source, output, TMPDIR=str(short_folder))
+    wait_for(lambda: any(started in command for command in commands(process)), process)
+    before = time.monotonic()
+    # Ctrl-C reaches everything that the terminal runs; SIGTERM the process it is sent to.
+    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+    answer = finish(process, timeout=60)
+    assert time.monotonic() - before < 10
+    assert_one_line(answer, 130, "run the same command to go on")
+    assert answer.err.count("ser: ") == 1
+    assert_none_left(process)
+    assert json.loads((output / "run.json").read_text())["state"] == "stopped"
+    assert not (output / "_ser" / "lock.json").exists()
+    assert not list(short_folder.glob("ser-*"))

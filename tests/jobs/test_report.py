@@ -1,0 +1,151 @@
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from jobs.report import (
+    Outcome,
+    check_tally,
+    dry_run_data,
+    dry_run_text,
+    exit_code,
+    result_data,
+    result_text,
+    run_record,
+)
+from ser_core.errors import FailureRateError, SerError
+from ser_core.models.artifact import Artifact
+from ser_core.source.plan import PlanSummary
+from ser_core.storage.location import Location
+from ser_core.tables.output import Comparison, Tally
+from ser_core.tables.rows import Totals
+
+OUTPUT = Location("s3://bucket/emotions")
+PLAN = PlanSummary(num_files=10, num_bytes=2_500_000, other_suffixes={"txt": 3, "": 1}, num_hidden=2)
+COMPARISON = Comparison(num_new=3, num_changed=2, num_retried=1, num_unchanged=4, num_gone=5)
+SETTINGS: dict[str, Any] = {"source": "/archive", "glob": None, "window_seconds": 3.0}
+
+
+def ended(scored: int = 7, partial: int = 2, failed: int = 1) -> Outcome:
+    return Outcome(
+        run_number=3,
+        settings=SETTINGS,
+        config={"max_failure_rate": 0.1},
+        plan=PLAN,
+        comparison=COMPARISON,
+        totals=Totals(num_files=6, num_failed=1, num_windows=1200, audio_seconds=3600.0004),
+        tally=Tally(scored=scored, partial=partial, failed=failed),
+        seconds=12.00049,
+    )
+
+
+@pytest.mark.parametrize(
+    ("tally", "code"),
+    [((10, 0, 0), 0), ((9, 1, 0), 3), ((9, 0, 1), 3), ((0, 0, 10), 3)],
+)
+def test_the_exit_code_speaks_of_every_file_of_the_plan(tally: tuple[int, int, int], code: int) -> None:
+    assert exit_code(ended(*tally)) == code
+
+
+def test_gone_files_do_not_count_for_the_exit_code() -> None:
+    assert COMPARISON.num_gone
+    assert exit_code(ended(10, 0, 0)) == 0
+
+
+def test_the_failure_rate_is_judged_over_the_plan() -> None:
+    check_tally(ended(7, 2, 1))
+    with pytest.raises(FailureRateError, match=r"2 of 10 files failed \(20\.0%\), more than --max-failure-rate 0\.1"):
+        check_tally(ended(8, 0, 2))
+
+
+def test_a_planned_file_without_a_row_is_no_silent_success() -> None:
+    with pytest.raises(SerError, match="of 10 files in the plan only 9 have a row"):
+        check_tally(ended(9, 0, 0))
+
+
+def test_the_json_object_has_these_fields_and_no_others() -> None:
+    data = result_data(ended(), OUTPUT)
+    assert data == {
+        "files": 10,
+        "scored": 7,
+        "partial": 2,
+        "failed": 1,
+        "skipped": 4,
+        "gone": 5,
+        "windows": 1200,
+        "audio_seconds": 3600.0,
+        "seconds": 12.0,
+        "output": "s3://bucket/emotions",
+    }
+    assert data["files"] == data["scored"] + data["partial"] + data["failed"]
+    assert json.loads(json.dumps(data)) == data
+
+
+def test_what_is_pending_is_new_changed_or_tried_again() -> None:
+    assert ended().num_pending == 6
+
+
+def test_the_end_lines_tell_a_person_the_same() -> None:
+    assert result_text(ended(), OUTPUT).splitlines() == [
+        "10 files: 7 scored, 2 partial, 1 failed; 4 unchanged, not scored again; 5 gone from the source",
+        "1200 windows, 1.00 hours of audio in 12.0 s",
+        "left out: 1 without suffix, 3 .txt, 2 hidden",
+        "predictions: s3://bucket/emotions/predictions",
+        "files:       s3://bucket/emotions/files",
+    ]
+
+
+def test_the_end_lines_of_a_first_run_leave_out_what_is_nought() -> None:
+    outcome = ended(10, 0, 0)
+    outcome.plan = replace(PLAN, other_suffixes={}, num_hidden=0)
+    outcome.comparison = Comparison(num_new=10)
+    lines = result_text(outcome, OUTPUT).splitlines()
+    assert lines[0] == "10 files: 10 scored, 0 partial, 0 failed"
+    assert not any("left out" in line for line in lines)
+
+
+def test_the_record_of_a_run_counts_and_names_the_licence_and_the_versions() -> None:
+    artifact = Artifact.load("compact")
+    record = json.loads(json.dumps(run_record(ended(), artifact)))
+    assert record["settings"] == SETTINGS
+    assert record["config"] == {"max_failure_rate": 0.1}
+    assert record["model"] == {"identity": artifact.identity, "licence": artifact.config.licence}
+    assert record["plan"] == {
+        "num_files": 10, "num_bytes": 2_500_000, "other_suffixes": {"txt": 3, "": 1}, "num_hidden": 2,
+    }  # fmt: skip
+    assert record["comparison"]["num_gone"] == 5
+    assert record["this_run"]["num_windows"] == 1200
+    assert record["files"] == {"scored": 7, "partial": 2, "failed": 1}
+    assert record["windows_per_second"] == pytest.approx(100, rel=1e-3)
+    assert record["audio_hours_per_second"] == pytest.approx(1 / 12, rel=1e-3)
+    assert {"python", "ser", "ray", "torch", "deltalake"} <= record["versions"].keys()
+
+
+def test_a_run_that_stopped_before_it_knew_anything_has_a_record_too() -> None:
+    record = run_record(Outcome(run_number=1, settings=SETTINGS, config={}), Artifact.load("compact"))
+    assert (record["plan"], record["comparison"], record["files"]) == (None, None, None)
+    assert record["windows_per_second"] == 0
+    json.dumps(record)
+
+
+def test_a_dry_run_tells_files_bytes_settings_and_resources() -> None:
+    data = dry_run_data(PLAN, COMPARISON, SETTINGS, "1 loader(s)")
+    assert json.loads(json.dumps(data)) == {
+        "files": 10,
+        "bytes": 2_500_000,
+        "new": 3,
+        "changed": 2,
+        "retried": 1,
+        "unchanged": 4,
+        "gone": 5,
+        "settings": SETTINGS,
+        "resources": "1 loader(s)",
+    }
+    assert dry_run_text(data).splitlines() == [
+        "10 files, 2.5 MB: 3 new, 2 changed, 1 to try again, 4 unchanged, 5 gone",
+        "source: /archive",
+        "window_seconds: 3.0",
+        "resources: 1 loader(s)",
+        "nothing was written (--dry-run)",
+    ]

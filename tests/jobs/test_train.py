@@ -1,0 +1,160 @@
+"""What a person can do wrong with `ser train`: one line each, before Ray is started."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from safetensors.torch import save_file
+
+from ser_core.corpora.manifest import MANIFEST_SCHEMA, read_manifests, rows_to_table, write_manifest
+from ser_core.models import build
+from tests.support.cli import Answer, assert_one_line, ser_here
+from tests.support.models import tiny_artifact
+from tests.support.training import settings, write_corpus
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Holds tone.parquet, hum.parquet and the cache."""
+    folder = tmp_path_factory.mktemp("clips")
+    write_corpus(folder)
+    write_corpus(folder, "hum", num_speakers=4, emotions=("happy", "angry"))
+    return folder
+
+
+def train(data: Path, tmp_path: Path, *more: str | Path, manifests: list[Path] | None = None, **changes: Any) -> Answer:
+    file = tmp_path / "train.yaml"
+    file.write_text(yaml.safe_dump(settings(data / "cache", **changes)))
+    where = [] if more and not str(more[0]).startswith("--") else [tmp_path / "model"]
+    return ser_here("train", *(manifests or [data / "tone.parquet"]), *where, *more, "--config", file)
+
+
+def changed(data: Path, tmp_path: Path, keep: Any) -> list[Path]:
+    """A manifest of tone's rows, as `keep` leaves them."""
+    rows = [row for row in map(keep, read_manifests([str(data / "tone.parquet")]).table.to_pylist()) if row]
+    file = tmp_path / "changed.parquet"
+    write_manifest(rows_to_table(rows), str(file))
+    return [file]
+
+
+def test_no_manifest(data: Path, tmp_path: Path) -> None:
+    assert_one_line(train(data, tmp_path, manifests=[tmp_path / "none.parquet"]), 1, "none.parquet", "no such file")
+
+
+def test_an_empty_manifest(data: Path, tmp_path: Path) -> None:
+    pq.write_table(MANIFEST_SCHEMA.empty_table(), tmp_path / "empty.parquet")
+    assert_one_line(train(data, tmp_path, manifests=[tmp_path / "empty.parquet"]), 1, "empty.parquet", "no clip")
+
+
+def test_an_emotion_with_one_clip(data: Path, tmp_path: Path) -> None:
+    one = changed(data, tmp_path, lambda row: row | {"emotion": "sad"} if row["path"].endswith("0-calm-0.wav") else row)
+    assert_one_line(train(data, tmp_path, manifests=one), 2, "'sad' has a single clip")
+
+
+def test_one_speaker(data: Path, tmp_path: Path) -> None:
+    one = changed(data, tmp_path, lambda row: row if row["speaker"] == "tone-1" else None)
+    assert_one_line(train(data, tmp_path, manifests=one), 2, "split speaker needs two speakers")
+
+
+def test_one_emotion(data: Path, tmp_path: Path) -> None:
+    one = changed(data, tmp_path, lambda row: row if row["emotion"] == "calm" else None)
+    assert_one_line(train(data, tmp_path, manifests=one), 2, "'calm'", "two emotions")
+
+
+def test_corpora_without_a_common_emotion(data: Path, tmp_path: Path) -> None:
+    calm = changed(data, tmp_path, lambda row: row if row["emotion"] == "calm" else None)
+    answer = train(data, tmp_path, manifests=[*calm, data / "hum.parquet"])
+    assert_one_line(answer, 2, "corpus hum shares no emotion with the others")
+
+
+def test_a_clip_that_cannot_be_read(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.wav").write_bytes(b"RIFF")
+    broken = changed(
+        data, tmp_path, lambda row: row | {"path": str(tmp_path / "broken.wav")} if "3-happy-1" in row["path"] else row
+    )
+    assert_one_line(train(data, tmp_path, manifests=broken), 1, "broken.wav: unreadable", "out of the manifest")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_folder_that_cannot_be_written(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert_one_line(train(data, tmp_path, tmp_path / "file" / "model"), 1, "file/model", "name another MODEL_DIR")
+
+
+def test_a_cache_that_cannot_be_written(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    answer = train(data, tmp_path, cache_dir=str(tmp_path / "file" / "cache"))
+    assert_one_line(answer, 1, "file/cache", "cannot keep waveforms")
+
+
+def test_a_folder_of_somebody_else(data: Path, tmp_path: Path) -> None:
+    tiny_artifact().save(str(tmp_path / "model"))
+    for option in ([], ["--restart"]):
+        answer = train(data, tmp_path, *option)
+        assert_one_line(answer, 1, "which no training of this program has made")
+    assert (tmp_path / "model" / "config.json").exists()
+
+
+def test_a_training_with_other_settings(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="Ray would be started"):
+        train(data, tmp_path)
+    answer = train(data, tmp_path, architecture_settings={"width": 32}, epochs=9)
+    assert_one_line(answer, 1, "other settings", "width was 16, now 32", "epochs was 3, now 9", "--restart")
+    answer = train(data, tmp_path, manifests=[data / "tone.parquet", data / "hum.parquet"])
+    assert_one_line(answer, 1, "other settings", "manifest was")
+    answer = train(data, tmp_path, architecture="whisper-bilstm", architecture_settings={}, mel={})
+    assert_one_line(answer, 1, 'architecture was "compact", now "whisper-bilstm"')
+
+
+def test_weights_of_another_architecture(data: Path, tmp_path: Path) -> None:
+    tiny_artifact().save(str(tmp_path / "other"))
+    answer = train(
+        data, tmp_path, "--weights", tmp_path / "other", architecture="vgg16-bilstm", architecture_settings={}
+    )
+    assert_one_line(answer, 2, "other", "architecture: compact; this training's: vgg16-bilstm")
+    assert_one_line(train(data, tmp_path, "--weights", tmp_path / "other"), 2, "labels: calm, happy, sad")
+
+
+def test_encoder_weights_of_another_shape(data: Path, tmp_path: Path) -> None:
+    small = {"width": 16, "num_heads": 2, "mlp_width": 16, "num_layers": 1, "frozen_layers": 1, "first_mixed_layer": 0}
+    wide = build("whisper-bilstm", small | {"width": 32}, 80, 3).state_dict()
+    encoder = {name: value.contiguous() for name, value in wide.items() if name.startswith("encoder.")}
+    save_file(encoder, tmp_path / "wide.safetensors")
+    answer = train(
+        data, tmp_path, "--weights", tmp_path / "wide.safetensors",
+        architecture="whisper-bilstm", architecture_settings=small, mel={},
+    )  # fmt: skip
+    assert_one_line(answer, 2, "wide.safetensors", "instead of")
+    answer = train(data, tmp_path, "--weights", tmp_path / "none.safetensors")
+    assert_one_line(answer, 2, "none.safetensors: no such file")
+
+
+def test_a_teacher_with_other_labels(data: Path, tmp_path: Path) -> None:
+    tiny_artifact().save(str(tmp_path / "teacher"))
+    answer = train(data, tmp_path, distillation={"teachers": [str(tmp_path / "teacher")]})
+    assert_one_line(answer, 2, "teacher 'tiny' answers calm, happy, sad")
+
+
+def test_nothing_to_be_kept(data: Path, tmp_path: Path) -> None:
+    assert_one_line(train(data, tmp_path, cache_frozen=True), 2, "no layer of compact is frozen")
+
+
+def test_more_workers_than_clips_of_a_step(data: Path, tmp_path: Path) -> None:
+    answer = train(data, tmp_path, "--workers", "5", "--device", "cpu", batch_size=4)
+    assert_one_line(answer, 2, "too few for 5 workers")
+
+
+def test_a_gpu_that_is_not_there(data: Path, tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert_one_line(train(data, tmp_path, "--device", "cuda"), 2, "no GPU")
+
+
+def test_a_corrupted_settings_file(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "model/_training").mkdir(parents=True)
+    (tmp_path / "model/_training/settings.json").write_text("{")
+    assert_one_line(train(data, tmp_path), 1, "settings.json: is broken")

@@ -1,0 +1,175 @@
+"""What a run survives: its own death, its workers', a node's, and files that kill whoever opens them."""
+
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from tests.support.archive import assert_same_answers, write_archive
+from tests.support.cli import ROOT, assert_one_line, files, finish, predictions, ser, ser_here, start
+from tests.support.processes import kill_all
+from tests.support.ray_cluster import RayCluster
+from tests.support.run_control import Follower, actors, kill_at_five_moments, num_committed, wait_for
+
+NUM_FILES = 120
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("archive") / "in"
+    write_archive(folder, NUM_FILES)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def unbroken(cluster: RayCluster, source: Path, tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
+    """The predictions of a run that nothing disturbed."""
+    output = tmp_path_factory.mktemp("unbroken") / "out"
+    answer = cluster.ser("score", source, output)
+    assert answer.code == 0, answer.err
+    return predictions(output)
+
+
+def assert_complete(output: Path, expected: pa.Table) -> None:
+    """The tables are those of an unbroken run, and nothing else lies in the folders."""
+    assert_same_answers(predictions(output), expected)
+    assert set(files(output)["status"].to_pylist()) == {"scored"}
+    assert json.loads((output / "run.json").read_text())["state"] == "complete"
+    for name in ("predictions", "files"):
+        live = {Path(part).name for part in DeltaTable(output / name).file_uris()}
+        assert {
+            file.name for file in (output / name).rglob("*") if file.is_file() and "_delta_log" not in str(file)
+        } == live
+
+
+def test_a_killed_run_goes_on_where_it_was(
+    cluster: RayCluster, source: Path, unbroken: pa.Table, tmp_path: Path
+) -> None:
+    process = start("score", source, tmp_path / "out", "--commit-seconds", "0.2")
+    wait_for(lambda: num_committed(tmp_path / "out") > 0, process)
+    kill_all(process)
+    committed = num_committed(tmp_path / "out")
+    left = predictions(tmp_path / "out")
+    assert_same_answers(left, unbroken.filter(pa.compute.is_in(unbroken["path"], left["path"].combine_chunks())))
+    answer = cluster.ser("score", source, tmp_path / "out", "--output-mode", "json", "--cpus", "1")
+    assert answer.code == 0, answer.err
+    assert answer.data["skipped"] == committed
+    assert_complete(tmp_path / "out", unbroken)
+
+
+@pytest.mark.heavy
+def test_killed_at_five_moments_of_every_phase(source: Path, unbroken: pa.Table, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    kill_at_five_moments(source, output)
+    answer = ser("score", source, output)
+    assert answer.code == 0, answer.err
+    assert_complete(output, unbroken)
+
+
+@pytest.mark.heavy
+def test_a_kill_costs_what_was_scored_since_the_last_commit(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    write_archive(source, 5 * NUM_FILES)
+    commit_seconds, slack_seconds = 0.5, 1.2
+    options = ["--commit-seconds", str(commit_seconds), "--cpus", "1", "--verbose"]
+    process = start("score", source, tmp_path / "out", *options)
+    follower = Follower(process)
+
+    def counts() -> list[tuple[float, int]]:
+        """(time, windows scored so far) of every progress line."""
+        lines = [(when, line) for when, line in list(follower.lines) if " windows, " in line]
+        return [(when, int(line.split(" files, ")[1].split(" windows")[0])) for when, line in lines]
+
+    wait_for(lambda: len({count for _, count in counts()}) >= 3, process)
+    kill_all(process)
+    killed = time.monotonic()
+    follower.close()
+    committed = predictions(tmp_path / "out").num_rows
+    at_kill = counts()[-1][1]
+    safe = max((count for when, count in counts() if when < killed - commit_seconds - slack_seconds), default=0)
+    answer = ser("score", source, tmp_path / "out", "--output-mode", "json")
+    scored_again = answer.data["windows"] - (predictions(tmp_path / "out").num_rows - at_kill)
+    assert scored_again == at_kill - committed
+    assert committed >= safe
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_cleanly_and_says_how_to_go_on(
+    cluster: RayCluster, source: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    command = ("score", source, tmp_path / "out", "--commit-seconds", "0.2")
+    process = start(*command) if number == signal.SIGINT else cluster.start(*command)
+    wait_for(lambda: num_committed(tmp_path / "out") > 0, process)
+    before = time.monotonic()
+    # Ctrl-C reaches everything that the terminal runs; SIGTERM the process it is sent to.
+    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+    answer = finish(process)
+    assert time.monotonic() - before < 10
+    assert_one_line(answer, 130, "run the same command to go on")
+    committed = num_committed(tmp_path / "out")
+    assert 0 < committed < NUM_FILES
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["state"] == "stopped"
+    preview = ser_here("score", source, tmp_path / "out", "--dry-run", "--output-mode", "json")
+    assert preview.data["unchanged"] == committed
+
+
+def test_workers_that_die_are_replaced(cluster: RayCluster, source: Path, unbroken: pa.Table, tmp_path: Path) -> None:
+    process = cluster.start("score", source, tmp_path / "out", "--commit-seconds", "0.2")
+    for name in ("PredictStage", "Loader"):
+        wait_for(lambda: num_committed(tmp_path / "out") > 0, process)
+        wait_for(lambda n=name: bool(actors(cluster, process, n)), process)
+        actors(cluster, process, name)[0].kill()
+    answer = finish(process)
+    assert answer.code == 0, answer.err
+    assert_complete(tmp_path / "out", unbroken)
+
+
+def test_files_that_kill_hang_or_bloat_their_decoder_cost_only_themselves(source: Path, tmp_path: Path) -> None:
+    shutil.copytree(source / "a", tmp_path / "in")
+    paths = sorted(file.name for file in (tmp_path / "in").iterdir())
+    reasons = {"abort": "crashed", "hang": "timeout", "eat": "memory", "kill_parent": "crashed"}
+    for path, what in zip(paths[5::15], reasons, strict=True):
+        file = tmp_path / "in" / path
+        file.rename(file.with_stem(f"{file.stem}_{what}"))
+    answer = ser(
+        "score", tmp_path / "in", tmp_path / "out", "--file-timeout-seconds", "3", "--output-mode", "json",
+        SER_TEST_DECODE_HOOK="tests.support.poison:act_on_name", PYTHONPATH=str(ROOT),
+    )  # fmt: skip
+    assert answer.code == 3, answer.err
+    assert answer.data["failed"] == 4
+    rows = {row["path"]: row for row in files(tmp_path / "out").to_pylist()}
+    assert len(rows) == len(paths)
+    for what, reason in reasons.items():
+        [row] = [row for path, row in rows.items() if what in path]
+        assert (row["status"], row["reason"], row["retryable"]) == ("failed", reason, True), row
+    assert sum(row["status"] == "scored" for row in rows.values()) == len(paths) - 4
+
+
+@pytest.fixture
+def two_nodes() -> Iterator[tuple[object, object]]:
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    second = cluster.add_node(num_cpus=1)
+    yield cluster, second
+    cluster.shutdown()
+
+
+@pytest.mark.heavy
+def test_a_node_that_goes_away_costs_nothing(
+    source: Path, unbroken: pa.Table, tmp_path: Path, two_nodes: tuple[object, object]
+) -> None:
+    cluster, second = two_nodes
+    process = start("score", source, tmp_path / "out", "--address", cluster.address, "--commit-seconds", "0.2")  # type: ignore[attr-defined]
+    wait_for(lambda: num_committed(tmp_path / "out") > 0, process)
+    cluster.remove_node(second, allow_graceful=False)  # type: ignore[attr-defined]
+    answer = finish(process)
+    assert answer.code == 0, answer.err
+    assert_complete(tmp_path / "out", unbroken)

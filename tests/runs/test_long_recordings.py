@@ -1,0 +1,129 @@
+"""Memory does not grow with the length of a recording, and a long one is heard as its pieces are."""
+
+import subprocess
+import threading
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow.compute as pc
+import pytest
+
+from tests.conftest import S3Server
+from tests.support.archive import WINDOW_SECONDS
+from tests.support.audio_factory import RATE_HZ, encode, speech, write_sparse_rf64
+from tests.support.cli import files, finish, predictions, start
+from tests.support.ray_cluster import RayCluster
+
+MAX_GROWTH_BYTES = 300 * 10**6
+
+
+class Sampler:
+    """The largest private memory (USS) of each kind of process a run has."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.peak_bytes: dict[str, int] = defaultdict(int)
+        self._root = psutil.Process(process.pid)
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.5):
+            try:
+                family = [self._root, *self._root.children(recursive=True)]
+            except psutil.NoSuchProcess:
+                return
+            for member in family:
+                self._sample(member)
+
+    def _sample(self, member: psutil.Process) -> None:
+        try:
+            kind = " ".join(member.cmdline()[:3])
+            self.peak_bytes[kind] = max(self.peak_bytes[kind], member.memory_full_info().uss)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            return
+
+    def stop(self) -> int:
+        """The largest of all."""
+        self._done.set()
+        self._thread.join(60)
+        print({kind: peak // 10**6 for kind, peak in self.peak_bytes.items() if peak > 10**8})
+        return max(self.peak_bytes.values())
+
+
+def peak_of_scoring(source: str | Path, output: str | Path) -> int:
+    process = start("score", source, output, "--cpus", "2")
+    sampler = Sampler(process)
+    answer = finish(process, timeout=1200)
+    assert answer.code == 0, answer.err
+    return sampler.stop()
+
+
+@pytest.mark.heavy
+def test_ten_hours_take_no_more_memory_than_one(tmp_path: Path) -> None:
+    peaks = {}
+    for hours in (1, 10):
+        folder = tmp_path / str(hours)
+        folder.mkdir()
+        write_sparse_rf64(folder / "long.wav", hours * 3600.0)
+        peaks[hours] = peak_of_scoring(folder, tmp_path / f"out{hours}")
+        assert predictions(tmp_path / f"out{hours}").num_rows == hours * 3600 // WINDOW_SECONDS
+    assert peaks[10] - peaks[1] < MAX_GROWTH_BYTES, peaks
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(("suffix", "subtype"), [("FLAC", "PCM_16"), ("MP3", "MPEG_LAYER_III")])
+def test_a_long_compressed_recording_takes_no_more_memory(tmp_path: Path, suffix: str, subtype: str) -> None:
+    peaks = {}
+    minute = speech(60.0, "calm", rate_hz=44_100)
+    for minutes in (10, 120):
+        (tmp_path / str(minutes)).mkdir()
+        file = tmp_path / str(minutes) / f"long.{suffix.lower()}"
+        file.write_bytes(encode(np.tile(minute, minutes), rate_hz=44_100, format=suffix, subtype=subtype))
+        peaks[minutes] = peak_of_scoring(file.parent, tmp_path / f"out{minutes}")
+        assert files(tmp_path / f"out{minutes}")["audio_seconds"][0].as_py() == pytest.approx(60.0 * minutes, abs=0.1)
+    assert peaks[120] - peaks[10] < MAX_GROWTH_BYTES, peaks
+
+
+@pytest.mark.heavy
+def test_a_long_object_is_read_in_ranges(ceph_s3: S3Server, tmp_path: Path) -> None:
+    peaks = {}
+    for minutes in (5, 40):
+        write_sparse_rf64(tmp_path / "long.wav", 60.0 * minutes)
+        source = ceph_s3.location.join(str(minutes))
+        source.filesystem().put_file(str(tmp_path / "long.wav"), source.join("long.wav").path)
+        output = ceph_s3.location.join(f"out{minutes}")
+        peaks[minutes] = peak_of_scoring(source.url, output.url)
+        assert predictions(output.url, output.delta_options()).num_rows == 60 * minutes // WINDOW_SECONDS
+    assert peaks[40] - peaks[5] < MAX_GROWTH_BYTES, peaks
+
+
+def pieces_agree(cluster: RayCluster, tmp_path: Path, seconds: int, piece_seconds: int) -> None:
+    """A recording gives the same windows as its pieces, cut at multiples of the window."""
+    (tmp_path / "in").mkdir()
+    voices = ("calm", "happy", "sad", "angry")
+    whole = np.concatenate([speech(30.0, voices[part % 4], seed=part) for part in range(seconds // 30)])
+    (tmp_path / "in" / "whole.wav").write_bytes(encode(whole))
+    for piece in range(seconds // piece_seconds):
+        start_sample = piece * piece_seconds * RATE_HZ
+        part = whole[start_sample : start_sample + piece_seconds * RATE_HZ]
+        (tmp_path / "in" / f"piece_{piece:03}.wav").write_bytes(encode(part))
+    answer = cluster.ser("score", tmp_path / "in", tmp_path / "out", timeout=240)
+    assert answer.code == 0, answer.err
+    rows = predictions(tmp_path / "out")
+    of_pieces = rows.filter(pc.starts_with(rows["path"], "piece_"))
+    of_whole = rows.filter(pc.equal(rows["path"], "whole.wav"))
+    assert of_pieces.num_rows == of_whole.num_rows == seconds // WINDOW_SECONDS
+    for name in (name for name in rows.column_names if name.startswith("p_")):
+        np.testing.assert_allclose(of_pieces[name].to_numpy(), of_whole[name].to_numpy(), rtol=0, atol=1e-5)
+
+
+def test_five_minutes_are_heard_as_their_pieces_are(cluster: RayCluster, tmp_path: Path) -> None:
+    pieces_agree(cluster, tmp_path, 300, 30)
+
+
+@pytest.mark.heavy
+def test_an_hour_is_heard_as_its_pieces_are(cluster: RayCluster, tmp_path: Path) -> None:
+    pieces_agree(cluster, tmp_path, 3600, 60)

@@ -1,0 +1,119 @@
+"""The README is true: its commands run, its code reads what they left; every link of the documents leads somewhere."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+import typer
+
+from jobs.cli import app
+from tests.support.audio_factory import write_ravdess
+from tests.support.cli import ROOT, ser
+from tests.support.ray_cluster import RayCluster
+
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+_BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
+
+
+def blocks(language: str) -> list[str]:
+    """The README's code blocks of one language, "" for those that name none."""
+    return [code for name, code in _BLOCK.findall((ROOT / "README.md").read_text()) if name == language]
+
+
+def commands(language: str) -> list[list[str]]:
+    lines = [shlex.split(line, comments=True) for block in blocks(language) for line in block.splitlines()]
+    return [line for line in lines if line]
+
+
+@pytest.fixture(scope="module")
+def place(cluster: RayCluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder where the README's commands have been run, one after the other, on a cluster that runs already."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "examples").symlink_to(ROOT / "examples")
+    found = commands("bash")
+    assert {arguments[0] for _, *arguments in found} == {"score", "predict", "models", "corpus", "train", "evaluate"}
+    write_ravdess(folder / "speech")
+    for program, *arguments in found:
+        assert program == "ser"
+        # Workers of the cluster would keep clips in the cache of whoever runs the tests.
+        run = ser if arguments[0] == "train" else cluster.ser
+        # All thirty epochs, on a slow machine that has other tests to run.
+        answer = run(*arguments, cwd=folder, as_typed=True, timeout=900, XDG_CACHE_HOME=str(folder / "cache"))
+        assert answer.code == 0, f"ser {shlex.join(arguments)}\n{answer.err}"
+        assert answer.out.strip()
+    return folder
+
+
+def test_the_commands_run_and_leave_what_the_readme_draws(place: Path) -> None:
+    assert list(place.glob("results/predictions/emotion=*/*.parquet"))
+    assert list(place.glob("results/files/status=scored/*.parquet"))
+    assert '"complete"' in (place / "results" / "run.json").read_text()
+
+
+def test_the_model_trained_is_right_about_speakers_it_never_heard(place: Path) -> None:
+    report = json.loads((place / "my-model" / "report.json").read_text())
+    assert report["test"]["overall"]["accuracy"]["value"] > 0.9
+    evaluation = json.loads((place / "my-evaluation" / "evaluation.json").read_text())
+    assert evaluation["overall"]["accuracy"]["value"] > 0.9
+    assert "<html" in (place / "my-evaluation" / "evaluation.html").read_text()
+    assert list(place.glob("my-results/predictions/emotion=*/*.parquet"))
+
+
+def test_the_sql_finds_rows(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place)
+    [query] = blocks("sql")
+    found = duckdb.sql(query)
+    assert found is not None
+    assert found.columns == ["path", "start_seconds", "emotion", "confidence"]
+    assert found.fetchall()
+
+
+def test_the_python_runs(place: Path) -> None:
+    [code] = blocks("python")
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=place, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "emotion" in done.stdout
+
+
+def test_the_submit_line_is_one_that_ser_takes() -> None:
+    """Jobs are really submitted in test_submit.py."""
+    [arguments] = [rest for program, *rest in commands("") if program == "ser"]
+    group = typer.main.get_command(app)
+    for verb in ("submit", "score"):
+        assert arguments[0] == verb
+        context = group.get_command(None, verb).make_context(verb, arguments[1:])  # type: ignore[attr-defined]
+        arguments = [context.params.get("verb"), *(context.params.get("arguments") or ())]
+
+
+def test_the_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    text = (ROOT / "README.md").read_text()
+    named = {rest[0] for program, *rest in commands("") if program == "make"}
+    inline = {target for line in re.findall(r"`make ([\w -]+)`", text) for target in line.split()}
+    assert named
+    assert named | inline <= targets
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_every_link_leads_somewhere(document: Path) -> None:
+    for link in _LINK.findall(document.read_text()):
+        if "://" in link:
+            continue
+        path, _, heading = link.partition("#")
+        target = document.parent / path if path else document
+        assert target.exists(), link
+        assert not heading or heading in headings(target), link
+
+
+def headings(document: Path) -> set[str]:
+    """The names by which the document's headings can be linked to."""
+    titles = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}

@@ -1,0 +1,218 @@
+"""`ser train` as people run it: to its end, killed, interrupted; what comes out is the same to the bit."""
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from ser_core.models.artifact import Artifact
+from ser_core.storage import location as storage
+from tests.conftest import S3Server
+from tests.support.cli import ser, ser_here
+from tests.support.processes import kill_all
+from tests.support.ray_cluster import RayCluster
+from tests.support.run_control import Follower, actors, wait_for
+from tests.support.training import settings, write_corpus
+
+EPOCHS = 8
+CHANGES: dict[str, Any] = {
+    "architecture_settings": {"width": 16, "lstm_units": 8, "dropout": 0.2},
+    "augmentation": {"speed": 0.05, "num_masks": 1, "mixup_probability": 0.3},
+    "epochs": EPOCHS,
+    "threads": 1,
+    "workers": 2,
+    "device": "cpu",
+}
+FILES = ("model.safetensors", "config.json", "report.json", "MODEL_CARD.md")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Holds tone.parquet, hum.parquet and train.yaml."""
+    folder = tmp_path_factory.mktemp("clips")
+    write_corpus(folder)
+    write_corpus(folder, "hum", num_speakers=4, emotions=("happy", "angry"))
+    (folder / "train.yaml").write_text(yaml.safe_dump(settings(folder / "cache", **CHANGES)))
+    return folder
+
+
+def words(data: Path, model: Path | str, *more: str) -> list[str | Path]:
+    return ["train", data / "tone.parquet", data / "hum.parquet", model, "--config", data / "train.yaml", *more]
+
+
+@pytest.fixture(scope="module")
+def whole(cluster: RayCluster, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What an unbroken training leaves."""
+    model = tmp_path_factory.mktemp("whole") / "model"
+    answer = cluster.ser(*words(data, model))
+    assert answer.code == 0, answer.err
+    assert f"epoch {EPOCHS}/{EPOCHS}: loss" in answer.err
+    assert "left" in answer.err
+    return model
+
+
+def assert_equal(model: Path, whole: Path) -> None:
+    for name in FILES:
+        found, expected = ((folder / name).read_bytes() for folder in (model, whole))
+        if name == "report.json":
+            found, expected = (json.dumps(json.loads(text) | {"run": ""}).encode() for text in (found, expected))
+        assert found == expected, name
+    assert not list((model / "_training").glob("checkpoint*"))
+
+
+def test_a_trained_model_is_tested_kept_and_used(data: Path, whole: Path) -> None:
+    artifact = Artifact.load(str(whole))
+    training = artifact.config.training
+    assert len(training["manifest"]["sha256"]) == 64
+    assert training["manifest"]["corpora"] == {"hum": 32, "tone": 60}
+    assert training["settings"]["epochs"] == EPOCHS
+    assert set(training["versions"]) >= {"python", "torch", "ser"}
+    answers = pq.read_table(whole / "answers.parquet")
+    assert set(answers["speaker"].to_pylist()) == set(training["test_speakers"])
+    assert json.loads((whole / "report.json").read_text())["test"]["overall"]["clips"] == len(answers)
+    assert list((whole / "_training/logs").glob("events.out.tfevents.*"))
+    answer = ser_here("predict", data / "tone/0-happy-0.wav", "--model", whole, "--output-mode", "json")
+    assert answer.code == 0
+    assert answer.data["emotion"] in artifact.config.labels
+
+
+def test_what_is_done_is_said_and_not_done_again(data: Path, whole: Path) -> None:
+    answer = ser_here(*words(data, whole, "--output-mode", "json"))
+    assert answer.code == 0
+    assert "already trained" in answer.err
+    assert answer.data["test"]["clips"] > 0
+    for_people = ser_here(*words(data, whole))
+    assert "split by speaker; no test speaker was heard before" in for_people.out
+
+
+class Training:
+    """A running `ser train`, watched."""
+
+    def __init__(self, cluster: RayCluster, data: Path, model: Path | str) -> None:
+        self.process = cluster.start(*words(data, model))
+        self.follower = Follower(self.process)
+
+    def wait_for_epoch(self, number: int) -> None:
+        wait_for(lambda: self.follower.has(f"epoch {number}/{EPOCHS}: "), self.process)
+
+    def end(self) -> int:
+        code = self.process.wait(120)
+        self.follower.close()
+        return code
+
+    @property
+    def err(self) -> str:
+        return "".join(line for _, line in self.follower.lines)
+
+
+@pytest.mark.heavy
+def test_a_ray_of_its_own_gives_the_same_bits(data: Path, whole: Path, tmp_path: Path) -> None:
+    answer = ser(*words(data, tmp_path / "model"))
+    assert answer.code == 0, answer.err
+    assert_equal(tmp_path / "model", whole)
+
+
+@pytest.mark.heavy
+def test_two_workers_on_ray_learn_what_one_does(cluster: RayCluster, data: Path, tmp_path: Path) -> None:
+    still = {
+        "architecture_settings": {"width": 16, "lstm_units": 8, "dropout": 0.0},
+        "augmentation": {"speed": 0.0, "num_masks": 0, "mixup_probability": 0.0},
+    }
+    (tmp_path / "train.yaml").write_text(yaml.safe_dump(settings(data / "cache", **CHANGES | still)))
+    losses = []
+    for workers in ("1", "2"):
+        model = tmp_path / workers
+        answer = cluster.ser(*words(data, model, "--config", str(tmp_path / "train.yaml"), "--workers", workers))
+        assert answer.code == 0, answer.err
+        history = Artifact.load(str(model)).config.training["history"]
+        losses.append([epoch["loss"] for epoch in history])
+    assert len(losses[0]) == EPOCHS
+    # Rounding grows from step to step; tests/training/test_training.py does the same in float64.
+    np.testing.assert_allclose(losses[1][0], losses[0][0], rtol=2e-6)
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-2)
+
+
+@pytest.mark.heavy
+def test_a_killed_worker_costs_an_epoch_at_most(cluster: RayCluster, data: Path, whole: Path, tmp_path: Path) -> None:
+    training = Training(cluster, data, tmp_path / "model")
+    training.wait_for_epoch(2)
+    workers = actors(cluster, training.process, "RayTrainWorker")
+    assert len(workers) == 2
+    workers[-1].kill()
+    assert training.end() == 0, training.err
+    assert "workers were lost; others take over" in training.err
+    assert_equal(tmp_path / "model", whole)
+
+
+@pytest.mark.heavy
+def test_a_killed_or_interrupted_command_goes_on_where_it_was(
+    cluster: RayCluster, data: Path, whole: Path, tmp_path: Path
+) -> None:
+    first = Training(cluster, data, tmp_path / "model")
+    first.wait_for_epoch(1)
+    first.process.send_signal(signal.SIGINT)
+    assert first.end() == 130
+    assert first.err.splitlines()[-1] == "ser: stopped; what was learned is kept; run the same command to go on"
+    second = Training(cluster, data, tmp_path / "model")
+    second.wait_for_epoch(4)
+    kill_all(second.process)
+    second.follower.close()
+    assert "going on after epoch" in second.err
+    third = Training(cluster, data, tmp_path / "model")
+    assert third.end() == 0, third.err
+    assert "going on after epoch" in third.err
+    assert "took over the lock of a dead run" in third.err
+    assert_equal(tmp_path / "model", whole)
+
+
+@pytest.mark.heavy
+def test_a_bucket_holds_the_model_and_what_it_needs_to_go_on(
+    cluster: RayCluster, data: Path, whole: Path, moto_s3: S3Server
+) -> None:
+    folder = moto_s3.location.join("model")
+    first = Training(cluster, data, folder.url)
+    first.wait_for_epoch(1)
+    kill_all(first.process)
+    first.follower.close()
+    second = Training(cluster, data, folder.url)
+    assert second.end() == 0, second.err
+    assert "going on after epoch" in second.err
+    for name in ("model.safetensors", "MODEL_CARD.md"):
+        assert storage.read(folder.join(name)) == (whole / name).read_bytes()
+    names = [name for name, _ in storage.list_files(folder)]
+    assert [name for name in names if name.startswith("_training/logs/events.out.tfevents.")]
+    assert not [name for name in names if "checkpoint" in name]
+
+
+@pytest.mark.heavy
+def test_folds_are_trained_one_after_the_other_and_pooled(cluster: RayCluster, data: Path, tmp_path: Path) -> None:
+    more = ("--folds", "2", "--epochs", "2", "--workers", "1", "--output-mode", "json")
+    answer = cluster.ser(*words(data, tmp_path / "model", *more))
+    assert answer.code == 0, answer.err
+    assert answer.data["folds"] == 2
+    assert answer.data["test"]["clips"] == 92
+    assert answer.data["model"] is None
+    assert set(answer.data["over_folds"]["uar"]) == {"mean", "standard_deviation"}
+    assert "fold 2/2 is done" in answer.err
+
+
+@pytest.mark.heavy
+def test_workers_that_are_lost_again_and_again_end_the_training(
+    cluster: RayCluster, data: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "train.yaml"
+    file.write_text(yaml.safe_dump(settings(data / "cache", **(CHANGES | {"max_failures": 0, "epochs": 100}))))
+    process = cluster.start("train", data / "tone.parquet", tmp_path / "model", "--config", file)
+    follower = Follower(process)
+    wait_for(lambda: follower.has("epoch 1/100: "), process)
+    actors(cluster, process, "RayTrainWorker")[0].kill()
+    assert process.wait(120) == 1
+    follower.close()
+    last = follower.lines[-1][1]
+    assert last.startswith("ser: the training broke off (")
+    assert "run the same command to go on" in last

@@ -1,0 +1,75 @@
+"""Lists of paths: text, CSV and Parquet, each path once, sorted, exactly as written."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ser_core.errors import SourceError
+from ser_core.source import path_list
+from ser_core.source.path_list import read_path_list
+from ser_core.storage import location as storage
+from ser_core.storage.location import Location
+from tests.conftest import S3Server
+
+
+def _read(file: Path) -> list[str]:
+    return list(read_path_list(Location(str(file)), file.suffix[1:]))
+
+
+def test_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "list.txt"
+    file.write_bytes(
+        b"\xef\xbb\xbfb.wav\r\n\n  \na b.wav\nb.wav\nz\xff.wav\n/abs/c.wav\ns3://bucket/d e.wav\nback\\slash.wav"
+    )
+    expected = ["/abs/c.wav", "a b.wav", "b.wav", "back\\\\slash.wav", "s3://bucket/d e.wav", "z\\xff.wav"]
+    assert _read(file) == expected
+    # The same in slices.
+    monkeypatch.setattr(path_list, "SLICE_ROWS", 2)
+    assert _read(file) == expected
+
+
+def test_csv(tmp_path: Path) -> None:
+    file = tmp_path / "list.csv"
+    file.write_bytes(
+        b'\xef\xbb\xbfid,path,x\n1,b.wav,\n2,"a, ""b""\n.wav",y\n3,,z\n\n4,b.wav,\n5,z\xff.wav,\n6,NULL,\n7,07.wav,'
+    )
+    assert _read(file) == ["07.wav", "NULL", 'a, "b"\n.wav', "b.wav", "z\\xff.wav"]
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.binary(), pa.dictionary(pa.int32(), pa.string())])
+def test_parquet(tmp_path: Path, kind: pa.DataType) -> None:
+    file = tmp_path / "list.parquet"
+    paths = pa.array(["b.wav", None, "a.wav", "b.wav", "", "é.wav"], pa.string())
+    pq.write_table(pa.table({"x": range(6), "path": paths.cast(kind)}), file)
+    assert _read(file) == ["a.wav", "b.wav", "é.wav"]
+
+
+def test_a_list_in_a_bucket(moto_s3: S3Server) -> None:
+    storage.put(moto_s3.location.join("list.csv"), b"path\nb.wav\na.wav\n")
+    assert list(read_path_list(moto_s3.location.join("list.csv"), "csv")) == ["a.wav", "b.wav"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.csv", b"file,x\nb.wav,1\n", "no column 'path'"),
+        ("a.csv", b"", "Empty CSV file"),
+        ("a.csv", b"path,x\nb.wav\nc.wav,1,2\n", "Expected 2 columns"),
+        ("a.parquet", b"no parquet", "Parquet"),
+    ],
+)
+def test_what_is_no_list_is_one_line(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SourceError, match=words) as caught:
+        _read(tmp_path / name)
+    assert str(tmp_path / name) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_parquet_without_the_column_or_with_numbers(tmp_path: Path) -> None:
+    for table in (pa.table({"file": ["a"]}), pa.table({"path": [1.5]})):
+        pq.write_table(table, tmp_path / "a.parquet")
+        with pytest.raises(SourceError, match="path"):
+            _read(tmp_path / "a.parquet")

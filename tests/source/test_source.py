@@ -1,0 +1,209 @@
+"""What SOURCE may be, which files of it count, and what is opened for a path."""
+
+import errno
+import os
+import pickle
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from ser_core.errors import ServiceError, SourceError, UsageError
+from ser_core.source import source
+from ser_core.source.listing import Skipped
+from ser_core.source.source import Source
+from ser_core.storage import location as storage
+from ser_core.storage import s3_client, s3_requests
+from ser_core.storage.location import Location
+from ser_core.tables.schema import PLAN_SCHEMA
+from tests.conftest import S3Server
+from tests.support.flaky_s3 import Fault, FlakyProxy
+
+NAMES = ["a.wav", "b/c.FLAC", "b/d/e.mp3", "b/d/f.txt", "g h.wav", "[x].wav"]
+
+
+@pytest.fixture(params=["folder", "moto"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
+    found: Location
+    if request.param == "folder":
+        found = Location(str(tmp_path))
+    else:
+        found = request.getfixturevalue("moto_s3").location.join("in put")
+    for name in NAMES:
+        storage.put(found.join(name), b"12")
+    return found
+
+
+def _rows(source: Source) -> list[dict[str, object]]:
+    tables = list(source.list(exclude=None, skipped=Skipped()))
+    assert all(table.schema == PLAN_SCHEMA for table in tables)
+    return pa.concat_tables(tables).to_pylist() if tables else []
+
+
+def _paths(source: Source) -> list[object]:
+    return [row["path"] for row in _rows(source)]
+
+
+def _content(source: Source, path: str) -> bytes:
+    target = source.locate(path)
+    return storage.read(Location(f"s3://{target}" if isinstance(target, str) else os.fsdecode(target)))
+
+
+def test_a_folder_or_prefix(root: Location) -> None:
+    for text in (root.url, root.url + "/"):
+        found = Source.parse(text, None)
+        assert found.describe() == root.url
+        assert _paths(found) == ["[x].wav", "a.wav", "b/c.FLAC", "b/d/e.mp3", "g h.wav"]
+        assert all(_content(found, str(path)) == b"12" for path in _paths(found))
+        assert pickle.loads(pickle.dumps(found)) == found
+
+
+@pytest.mark.parametrize(
+    ("glob", "paths"),
+    [
+        ("*.wav", ["[x].wav", "a.wav", "g h.wav"]),
+        ("**/*.wav", ["[x].wav", "a.wav", "g h.wav"]),
+        ("**/*.txt", ["b/d/f.txt"]),
+        ("b/*", ["b/c.FLAC"]),
+        ("b/**", ["b/c.FLAC", "b/d/e.mp3", "b/d/f.txt"]),
+        ("**/d/*", ["b/d/e.mp3", "b/d/f.txt"]),
+        ("?.wav", ["a.wav"]),
+        ("[[]x].wav", ["[x].wav"]),
+        ("g h.*", ["g h.wav"]),
+        ("*.WAV", []),
+    ],
+)
+def test_globs(root: Location, glob: str, paths: list[str]) -> None:
+    assert _paths(Source.parse(root.url, glob)) == paths
+    assert Source.parse(root.url, glob).describe() == f"{root}/{glob}"
+
+
+def test_a_glob_as_source(root: Location) -> None:
+    found = Source.parse(root.url + "/b/*/*.mp3", None)
+    assert _paths(found) == ["d/e.mp3"]
+    assert _content(found, "d/e.mp3") == b"12"
+    assert Source.parse(root.url + "/b", "*/*.mp3") == found
+    with pytest.raises(UsageError, match="is a glob already"):
+        Source.parse(root.url + "/b/*", "*.wav")
+
+
+def test_a_file_named_like_a_glob_is_that_file(root: Location) -> None:
+    assert _paths(Source.parse(root.url + "/[x].wav", None)) == ["[x].wav"]
+
+
+@pytest.mark.parametrize("glob", ["", "/a/*.wav", "a**.wav"])
+def test_globs_that_cannot_be_used(root: Location, glob: str) -> None:
+    with pytest.raises(UsageError, match="--glob"):
+        Source.parse(root.url, glob)
+
+
+def test_one_file(root: Location) -> None:
+    found = Source.parse(root.url + "/b/d/f.txt".replace("f.txt", "e.mp3"), None)
+    assert [(row["path"], row["size"]) for row in _rows(found)] == [("e.mp3", 2)]
+    assert _rows(found)[0]["version"] == next(
+        row["version"] for row in _rows(Source.parse(root.url, None)) if row["path"] == "b/d/e.mp3"
+    )
+    assert found.describe() == f"{root}/b/d/e.mp3"
+    assert _content(found, "e.mp3") == b"12"
+    with pytest.raises(UsageError, match="is a single file"):
+        Source.parse(root.url + "/a.wav", "*.wav")
+
+
+def test_what_is_missing(root: Location) -> None:
+    for text in ("/nothing", "/a.wav/x", "/missing.txt"):
+        with pytest.raises(SourceError, match="does not exist"):
+            Source.parse(root.url + text, None)
+
+
+def test_a_glob_below_what_is_no_folder(root: Location) -> None:
+    for text in ("/nothing/*.wav", "/a.wav/*", "/nothing/**/[ab]/*"):
+        with pytest.raises(SourceError, match=r"there is no folder .*/(nothing|a\.wav)$"):
+            Source.parse(root.url + text, None)
+
+
+def test_a_list_beside_the_files(root: Location, tmp_path: Path) -> None:
+    (tmp_path / "else where.wav").write_bytes(b"12")
+    entries = ["b/c.FLAC", f"{root.url}/g h.wav", str(tmp_path / "else where.wav"), "gone.wav", "./a.wav", "b/../a.wav"]
+    storage.put(root.join("list.txt"), "\n".join([*entries, "", entries[0], "b"]).encode())
+    found = Source.parse(root.url + "/list.txt", None)
+    rows = {str(row["path"]): row for row in _rows(found)}
+    assert list(rows) == sorted([*entries, "b"])
+    assert found.describe() == f"{root}/list.txt"
+    for missing in ("gone.wav", "b"):
+        assert (rows.pop(missing).items()) >= {"size": -1, "version": ""}.items()
+    for path, row in rows.items():
+        assert (row["size"], bool(row["version"])) == (2, True)
+        assert _content(found, path) == b"12"
+
+
+def test_a_local_list_of_objects(moto_s3: S3Server, tmp_path: Path) -> None:
+    for number in range(150):
+        s3_requests.put(moto_s3.bucket, f"{number:03}+ %.wav", b"12")
+    urls = [f"{moto_s3.location}/{number:03}+ %.wav" for number in range(151)]
+    (tmp_path / "list.csv").write_text("path\n" + "\n".join(urls))
+    rows = _rows(Source.parse(str(tmp_path / "list.csv"), None))
+    assert [row["path"] for row in rows] == urls
+    assert [row["size"] for row in rows] == [2] * 150 + [-1]
+    assert {row["version"] for row in rows[:-1]} == {
+        s3_requests.submit(s3_requests.head_object(moto_s3.bucket, "000+ %.wav")).result()[1]
+    }
+
+
+def test_an_object_that_is_denied_is_a_row(moto_s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "list.txt").write_text(f"{moto_s3.location}/a.wav")
+    with FlakyProxy(moto_s3.endpoint_url, [Fault(lambda *_: True, (403, "AccessDenied"))]) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint_url)
+        s3_client.forget()
+        assert [row["version"] for row in _rows(Source.parse(str(tmp_path / "list.txt"), None))] == [""]
+
+
+def test_odd_local_names_are_opened_by_their_bytes(tmp_path: Path) -> None:
+    names = [b"z\xff.wav", b"back\\slash.wav", b"new\nline.wav", b"=%'\".wav", b"\\xff.wav"]
+    for name in names:
+        with open(os.fsencode(tmp_path) + b"/" + name, "wb") as file:  # noqa: PTH123 - bytes
+            file.write(name)
+    found = Source.parse(str(tmp_path), None)
+    assert sorted(_content(found, str(path)) for path in _paths(found)) == sorted(names)
+    alone = Source.parse(os.fsdecode(os.fsencode(tmp_path) + b"/" + names[0]), None)
+    assert _paths(alone) == ["z\\xff.wav"]
+    assert _content(alone, "z\\xff.wav") == names[0]
+    assert alone.describe() == f"{tmp_path}/z\\xff.wav"
+
+
+def test_tables_are_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(10):
+        (tmp_path / f"{number}.wav").touch()
+    monkeypatch.setattr(source, "SLICE_ROWS", 4)
+    tables = Source.parse(str(tmp_path), None).list(exclude=None, skipped=Skipped())
+    assert [len(table) for table in tables] == [4, 4, 2]
+
+
+def test_a_lost_mount_stops_a_list_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "list.txt").write_text("a.wav\n")
+    found = Source.parse(str(tmp_path / "list.txt"))
+
+    def fail(raw: bytes) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle", raw)
+
+    monkeypatch.setattr(os, "stat", fail)
+    with pytest.raises(ServiceError, match="stale handle"):
+        _paths(found)
+
+
+def test_no_source_is_one_clear_line(moto_s3: S3Server) -> None:
+    with pytest.raises(ServiceError, match=r"^s3://ser-no-bucket/a: the bucket does not exist"):
+        Source.parse("s3://ser-no-bucket/a", None)
+    with pytest.raises(UsageError, match="gs:// is not supported"):
+        Source.parse("gs://bucket", None)
+    with pytest.raises(SourceError, match="neither a file nor a folder"):
+        Source.parse("/dev/null", None)
+
+
+@pytest.mark.heavy
+def test_wrong_credentials_are_one_clear_line(ceph_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    s3_requests.put(ceph_s3.bucket, "a.wav", b"1")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret")
+    s3_client.forget()
+    for text in (ceph_s3.location.url, ceph_s3.location.url + "/a.wav"):
+        with pytest.raises(ServiceError, match=f"^{text}: the secret key is wrong; check the credentials$"):
+            Source.parse(text, None)

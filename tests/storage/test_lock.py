@@ -1,0 +1,154 @@
+"""The politeness lock, held by real processes."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ser_core.errors import OutputBusyError, OutputError, ServiceError
+from ser_core.storage import location as storage
+from ser_core.storage.location import Location
+from ser_core.storage.lock import Lock
+from tests.support.processes import first_line, launch, stop
+
+HOLDER = """
+import sys, time
+from ser_core.storage.lock import Lock
+from ser_core.storage.location import Location
+with Lock(Location(sys.argv[1]), host=sys.argv[2], beat_seconds=0.05, watch_seconds=0.5).held(print):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Location:
+    return Location(str(tmp_path / "_ser" / "lock.json"))
+
+
+def _lock(file: Location, host: str | None = None, beat_seconds: float = 0.05, watch_seconds: float = 0.5) -> Lock:
+    return Lock(file, host=host, beat_seconds=beat_seconds, watch_seconds=watch_seconds)
+
+
+@contextmanager
+def _holder(file: Location, host: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", HOLDER, file.url, host]
+    process = launch(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert first_line(process) == "held\n"
+    yield process
+
+
+def test_live_process_of_this_host_is_named_at_once(file: Location) -> None:
+    host = socket.gethostname()
+    with _holder(file, host) as process:
+        began = time.monotonic()
+        with pytest.raises(OutputBusyError) as refused, _lock(file, watch_seconds=60).held(print):
+            pass
+        assert time.monotonic() - began < 5
+    assert host in str(refused.value)
+    assert f"pid {process.pid}" in str(refused.value)
+    assert time.strftime("%Y-%m-%d", time.gmtime()) in str(refused.value)
+
+
+def test_killed_process_of_this_host_is_taken_over_at_once(file: Location) -> None:
+    lines: list[str] = []
+    with _holder(file, socket.gethostname()) as process:
+        # Until its parent asks for its exit code, the process stays in the table as a zombie.
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        with _lock(file, watch_seconds=60).held(lines.append):
+            assert len(lines) == 1
+    assert f"pid {process.pid}" in lines[0]
+    assert not storage.exists(file)
+
+
+def test_reused_pid_does_not_fool_it(file: Location) -> None:
+    mine = psutil.Process()
+    earlier = {"host": socket.gethostname(), "pid": mine.pid, "process_start": mine.create_time() - 60, "token": "x"}
+    storage.put(file, json.dumps({**earlier, "beat": 3}).encode())
+    lines: list[str] = []
+    with _lock(file, watch_seconds=60).held(lines.append):
+        assert "its process is gone" in lines[0]
+
+
+def test_beat_from_another_host_refuses_before_the_watch_ends(file: Location) -> None:
+    with _holder(file, "another-host") as process:
+        began = time.monotonic()
+        with pytest.raises(OutputBusyError, match=f"another-host, pid {process.pid}"):
+            _lock(file, watch_seconds=60).held(print).__enter__()
+        assert time.monotonic() - began < 30
+
+
+def test_silent_host_is_taken_over_after_the_watch(file: Location) -> None:
+    lines: list[str] = []
+    with _holder(file, "another-host") as process:
+        stop(process)
+        began = time.monotonic()
+        with _lock(file, watch_seconds=0.5).held(lines.append):
+            assert time.monotonic() - began >= 0.5
+            assert "another-host" in lines[0]
+            process.send_signal(signal.SIGCONT)
+            _let_go(process)
+            assert storage.exists(file), "the one taken over has deleted the lock of the other"
+    assert not storage.exists(file)
+
+
+def _let_go(process: subprocess.Popen[str]) -> None:
+    assert process.stdin
+    process.stdin.write("\n")
+    process.stdin.close()
+    assert process.wait(30) == 0
+
+
+def test_lock_let_go_during_the_watch_is_taken(file: Location) -> None:
+    with _holder(file, "another-host") as process:
+        stop(process)
+        storage.delete(file)
+        with _lock(file).held(print):
+            process.send_signal(signal.SIGCONT)
+
+
+def test_holder_beats_and_lets_go(file: Location) -> None:
+    with _lock(file).held(print):
+        first = json.loads(storage.read(file))
+        deadline = time.monotonic() + 30
+        while (now := json.loads(storage.read(file)))["beat"] < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert now["token"] == first["token"]
+    assert not storage.exists(file)
+
+
+def test_failing_beat_does_not_stop_the_run(file: Location, monkeypatch: pytest.MonkeyPatch) -> None:
+    real_put, num_failed = storage.put, 0
+
+    def fail_twice(location: Location, data: bytes) -> None:
+        nonlocal num_failed
+        if num_failed < 2:
+            num_failed += 1
+            raise ServiceError("the disk is full")
+        real_put(location, data)
+
+    monkeypatch.setattr(storage, "put", fail_twice)
+    with _lock(file).held(print):
+        deadline = time.monotonic() + 30
+        while json.loads(storage.read(file))["beat"] == 0:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert num_failed == 2
+    assert not storage.exists(file)
+
+
+def test_foreign_lock_file_is_told(file: Location) -> None:
+    storage.put(file, b"[]")
+    with pytest.raises(OutputError, match="delete it"):
+        _lock(file).held(print).__enter__()

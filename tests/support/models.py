@@ -1,0 +1,51 @@
+"""Small models for tests."""
+
+import functools
+from typing import Any, Literal
+
+import torch
+
+from ser_core.audio.log_mel import LogMel
+from ser_core.models import build
+from ser_core.models.artifact import Artifact
+from ser_core.models.artifact_config import ArtifactConfig
+from ser_core.settings import MelSettings
+
+LABELS = ("calm", "happy", "sad")
+WINDOW_SECONDS = 1.0
+
+
+#: Of each architecture that is small enough: the smallest settings, and features.
+_TINY: dict[str, tuple[dict[str, Any], MelSettings]] = {
+    "compact": ({"width": 16, "lstm_units": 8}, MelSettings(num_mels=32)),
+    "whisper-bilstm": (
+        {"num_layers": 2, "frozen_layers": 1, "first_mixed_layer": 1}
+        | {"width": 32, "num_heads": 2, "mlp_width": 48, "lstm_units": 8},
+        MelSettings(n_fft=400, hop_length=160, num_mels=32, scale="whisper"),
+    ),
+}
+
+
+@functools.cache
+def tiny_artifact(
+    temperature: float = 1.5, architecture: str = "compact", weights_dtype: Literal["fp32", "fp16"] = "fp32"
+) -> Artifact:
+    """An untrained model of the smallest size, 32 mel bands, 3 labels, windows of 1 s."""
+    settings, mel = _TINY[architecture]
+    config = ArtifactConfig(
+        name="tiny",
+        architecture=architecture,
+        architecture_settings=settings,
+        weights_dtype=weights_dtype,
+        mel=mel,
+        window_seconds=WINDOW_SECONDS,
+        labels=LABELS,
+        temperature=temperature,
+        licence="none at all",
+        licence_file="LICENSE-TEST.txt",
+        training={"data": "untrained", "seed": 7},
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        model = build(architecture, settings, mel.num_mels, len(LABELS))
+    return Artifact.of_model(config, model, LogMel(mel), card="# tiny\n", licence_text="none at all\n")

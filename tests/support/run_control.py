@@ -1,0 +1,90 @@
+"""Starts, watches, stops and kills whole runs."""
+
+import os
+import random
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+from deltalake.exceptions import TableNotFoundError
+
+from tests.support.cli import files, start
+from tests.support.processes import abort, kill_all
+from tests.support.ray_cluster import RayCluster
+
+
+def num_committed(output: str | Path, options: dict[str, str] | None = None) -> int:
+    """Files in the files table now."""
+    try:
+        return files(output, options).num_rows
+    except (TableNotFoundError, OSError):
+        return 0
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], timeout: float = 180) -> None:
+    """Wait until the condition holds; the run must not have ended before."""
+    until = time.monotonic() + timeout
+    while not condition():
+        assert process.poll() is None, process.communicate(timeout=30)[1]
+        assert time.monotonic() < until, abort(process)
+        time.sleep(0.05)
+
+
+def actors(cluster: RayCluster, process: subprocess.Popen[str], name: str) -> list[psutil.Process]:
+    """The workers of a cluster's last run that hold an actor of this class."""
+    began = psutil.Process(process.pid).create_time()
+    found = []
+    for child in psutil.Process(cluster.process.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if child.create_time() > began and name in " ".join(child.cmdline()):
+                found.append(child)
+    return found
+
+
+class Follower:
+    """Reads a run's standard error line by line, with the time of each."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.lines: list[tuple[float, str]] = []
+        self._process = process
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self.lines.append((time.monotonic(), line))
+
+    def has(self, words: str) -> bool:
+        return any(words in line for _, line in self.lines)
+
+    def close(self) -> None:
+        """Wait for the last line."""
+        self._thread.join(10)
+
+
+def kill_at_five_moments(source: str | Path, output: str | Path) -> None:
+    """Start the run and kill it, five times, at random moments of every phase; prints the seed."""
+    seed = int(os.environ.get("SER_TEST_SEED", random.randrange(10**6)))
+    print(f"SER_TEST_SEED={seed}")
+    chance = random.Random(seed)
+    for phase, longest_seconds in (
+        ("listing the source", 0.1),
+        ("scoring", 8.0),
+        ("comparing with what is there", 8.0),
+        ("comparing with what is there", 12.0),
+        ("finishing", 0.3),
+    ):
+        process = start("score", source, output, "--commit-seconds", "0.5", "--verbose")
+        follower = Follower(process)
+        wait_for(lambda f=follower, p=phase: f.has(p), process)
+        until = time.monotonic() + chance.uniform(0, longest_seconds)
+        while process.poll() is None and time.monotonic() < until:
+            time.sleep(0.005)
+        if process.poll() is None:
+            kill_all(process)
+        follower.close()

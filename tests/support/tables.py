@@ -1,0 +1,214 @@
+"""A world of small files whose rows are known, a driver that scores it, and what must be true of any output."""
+
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+from deltalake.exceptions import TableNotFoundError
+
+from ser_core.storage.location import Location, list_files, read
+from ser_core.tables.output import Output, Run
+from ser_core.tables.schema import PLAN_SCHEMA, file_schema, prediction_schema
+
+LABELS = ("angry", "happy", "sad")
+SETTINGS: dict[str, Any] = {"model": "compact@0123", "window_seconds": 3.0}
+
+
+@dataclass(frozen=True)
+class Audio:
+    """What a file of one version gives: `windows` on each channel, and how it ends."""
+
+    version: str
+    windows: int = 2
+    channels: tuple[int, ...] = (-1,)
+    status: str = "scored"
+    retryable: bool = False
+
+
+World = dict[str, Audio]
+
+#: One of each kind, and one file longer than the others together.
+OLD: World = {
+    "a/same.wav": Audio("1"),
+    "b/changed.wav": Audio("1", windows=3),
+    "c/two channels.wav": Audio("1", channels=(0, 1)),
+    "d/crashed.wav": Audio("1", windows=0, status="failed", retryable=True),
+    "e/half.wav": Audio("1", windows=1, status="partial", retryable=True),
+    "f/broken for good.wav": Audio("1", windows=0, status="failed"),
+    "g/gone.wav": Audio("1"),
+    "h/long.wav": Audio("1", windows=300),
+}
+NOW: World = {
+    **{path: audio for path, audio in OLD.items() if path != "g/gone.wav"},
+    "b/changed.wav": Audio("2", windows=4),
+    "c/two channels.wav": Audio("2", channels=(0, 1)),
+    "d/crashed.wav": Audio("1"),
+    "e/half.wav": Audio("1", windows=5),
+    "i/new.wav": Audio("1"),
+    "j/new and long.wav": Audio("1", windows=400),
+}
+
+
+def say_nothing(line: str) -> None:
+    """What `on_event` may be."""
+
+
+def write_plan(file: Path, world: World) -> Path:
+    """The plan of a world: its files with their versions."""
+    paths = sorted(world)
+    columns = {"path": paths, "size": [1] * len(paths), "version": [world[path].version for path in paths]}
+    pq.write_table(pa.table(columns, schema=PLAN_SCHEMA), file)
+    return file
+
+
+def rows_of(world: World, run: int, labels: tuple[str, ...] = LABELS) -> tuple[pa.Table, pa.Table]:
+    """Predictions and files of a world; they depend on the world alone, but for the `run`."""
+    predictions: list[dict[str, Any]] = []
+    files: list[dict[str, Any]] = []
+    for path, audio in world.items():
+        for channel in audio.channels:
+            seed = zlib.crc32(f"{path}|{audio.version}|{channel}".encode())
+            draws = np.random.default_rng(seed).random((audio.windows + 1, len(labels)), np.float32)
+            key = {"path": path, "channel": channel, "file_version": audio.version}
+            for window, probabilities in enumerate(draws[:-1]):
+                time = {"window_index": window, "start_seconds": 3.0 * window, "end_seconds": 3.0 * window + 3}
+                rest = {"level_dbfs": -20.0, "model": f"run {run}"}
+                predictions.append({**key, **time, **_answer(probabilities, labels), **rest})
+            answer = _answer(draws[-1], labels) if audio.windows else {}
+            end = {"num_windows": audio.windows, "audio_seconds": 3.0 * audio.windows, "gaps": [], "run": run}
+            status = {"status": audio.status, "retryable": audio.retryable}
+            reason = {"reason": None if audio.status == "scored" else "crashed"}
+            files.append({**key, **answer, **end, **status, **reason})
+    return (
+        pa.Table.from_pylist(predictions, schema=prediction_schema(labels)),
+        pa.Table.from_pylist(files, schema=file_schema(labels)),
+    )
+
+
+def _answer(probabilities: np.ndarray, labels: tuple[str, ...]) -> dict[str, Any]:
+    best = int(probabilities.argmax())
+    named = {f"p_{label}": float(p) for label, p in zip(labels, probabilities, strict=True)}
+    return {"emotion": labels[best], "confidence": float(probabilities[best]), **named}
+
+
+def score(
+    output: Output,
+    plan_file: Path,
+    world: World,
+    *,
+    labels: tuple[str, ...] = LABELS,
+    settings: dict[str, Any] = SETTINGS,
+    files_per_commit: int = 3,
+) -> Iterator[Run]:
+    """A whole run as the job makes it; yields after each step, so that another may come in between."""
+    run = output.begin(settings, labels, on_event=lambda line: None)
+    yield run
+    run.remove_stale(plan_file, prune=True)
+    yield run
+    paths = [path for rows in run.pending(plan_file) for path in rows["path"].to_pylist()]
+    for first in range(0, len(paths), files_per_commit):
+        whole = {path: world[path] for path in paths[first : first + files_per_commit]}
+        run.commit(*rows_of(whole, run.number, labels))
+        yield run
+    run.finish({"files": len(world)})
+    yield run
+
+
+def score_all(output: Output, plan_file: Path, world: World, **options: Any) -> Run:
+    """A whole run, unbroken."""
+    *_, run = score(output, plan_file, world, **options)
+    return run
+
+
+def read_table(location: Location, column: str, version: int | None = None) -> pa.Table:
+    """The rows a Delta reader sees, at a version or now."""
+    table = DeltaTable(location.url, version=version, storage_options=location.delta_options())
+    schema = pa.schema(table.schema())
+    actions = pa.table(table.get_add_actions(flatten=True))
+    parts = [schema.empty_table()]
+    for path, value in zip(actions["path"].to_pylist(), actions[f"partition.{column}"].to_pylist(), strict=True):
+        rows = pq.ParquetFile(pa.BufferReader(read(location.join(path)))).read()
+        values = pa.array([value] * rows.num_rows, pa.string())
+        parts.append(rows.append_column(column, values).select(schema.names).cast(schema))
+    return pa.concat_tables(parts)
+
+
+def check_snapshot(output: Location, *worlds: World, checked: dict[str, str] | None = None) -> None:
+    """Each row at most once, and of each file all rows of one of its versions, or none.
+
+    Args:
+        output: the two tables' place.
+        worlds: whose rows may be there.
+        checked: the newest log entry of each table when it was last read; a table without a newer one is passed by.
+    """
+    known = [(path, audio) for world in worlds for path, audio in world.items()]
+    for name, column, check in (("predictions", "emotion", _check_predictions), ("files", "status", _check_files)):
+        table = output.join(name)
+        newest = max((path for path, _ in list_files(table.join("_delta_log"))), default="none")
+        if checked is not None and checked.get(name) == newest:
+            continue
+        with suppress(TableNotFoundError):
+            check(read_table(table, column), known)
+        if checked is not None:
+            checked[name] = newest
+
+
+def _check_predictions(rows: pa.Table, known: list[tuple[str, Audio]]) -> None:
+    found: dict[str, set[tuple[int, str, str, int]]] = {}
+    groups = rows.group_by(["path", "channel", "file_version", "model"]).aggregate(
+        [("window_index", "count"), ("window_index", "count_distinct"), ("window_index", "max")]
+    )
+    for row in groups.to_pylist():
+        num = row["window_index_count"]
+        assert num == row["window_index_count_distinct"] == row["window_index_max"] + 1, f"torn or doubled: {row}"
+        found.setdefault(row["path"], set()).add((row["channel"], row["file_version"], row["model"], num))
+    allowed: dict[str, list[set[tuple[int, str, int]]]] = {}
+    for path, audio in known:
+        allowed.setdefault(path, []).append({(channel, audio.version, audio.windows) for channel in audio.channels})
+    for path, channels in found.items():
+        assert len({run for _, _, run, _ in channels}) == 1, f"{path} is of two runs: {channels}"
+        without_run = {(channel, version, num) for channel, version, _, num in channels}
+        assert without_run in allowed[path], f"{path}: {channels}"
+
+
+def _check_files(rows: pa.Table, known: list[tuple[str, Audio]]) -> None:
+    found: dict[str, list[tuple[int, str, str, int]]] = {}
+    for row in rows.select(["path", "channel", "file_version", "status", "num_windows"]).to_pylist():
+        found.setdefault(row.pop("path"), []).append(tuple(row.values()))
+    for path, channels in found.items():
+        allowed = [
+            [(channel, audio.version, audio.status, audio.windows) for channel in audio.channels]
+            for name, audio in known
+            if name == path
+        ]
+        assert sorted(channels) in allowed, f"{path}: {channels}"
+
+
+def check_complete(output: Location, world: World, labels: tuple[str, ...] = LABELS) -> None:
+    """Exactly the world's rows in the tables, and in the plain folders exactly the parts that hold them."""
+    check_snapshot(output, world)
+    expected_predictions, expected_files = rows_of(world, 0, labels)
+    predictions = read_table(output.join("predictions"), "emotion")
+    files = read_table(output.join("files"), "status")
+    order = [("path", "ascending"), ("channel", "ascending"), ("window_index", "ascending")]
+    assert (
+        predictions.drop_columns("model")
+        .sort_by(order)
+        .equals(expected_predictions.drop_columns("model").sort_by(order))
+    )
+    assert files.drop_columns("run").sort_by(order[:2]).equals(expected_files.drop_columns("run").sort_by(order[:2]))
+    runs_of_files = dict(zip(files["path"].to_pylist(), files["run"].to_pylist(), strict=True))
+    for path, model in zip(predictions["path"].to_pylist(), predictions["model"].to_pylist(), strict=True):
+        assert model == f"run {runs_of_files[path]}", f"{path}: the tables disagree on the run"
+    for name in ("predictions", "files"):
+        folder = output.join(name)
+        live = pa.table(DeltaTable(folder.url, storage_options=folder.delta_options()).get_add_actions())["path"]
+        on_disk = {path for path, _ in list_files(folder) if not path.startswith("_delta_log/")}
+        assert on_disk == set(live.to_pylist())

@@ -1,0 +1,59 @@
+"""One worker of trainings without Ray: python -m tests.support.training_worker JOBS RANK SIZE MEETING_FILE [DTYPE]"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed
+
+from ser_core.audio import log_mel as features
+from ser_core.corpora.manifest import read_manifests
+from ser_core.distributed import Team
+from ser_core.storage.location import Location
+from ser_core.training.config import TrainConfig
+from ser_core.training.data import frontend as hearing
+from ser_core.training.events import Event
+from ser_core.training.job import Job
+from ser_core.training.run import Worker, run_job
+
+
+def make_job(values: dict[str, Any]) -> Job:
+    """A job from plain values."""
+    return Job(
+        config=TrainConfig.from_dict(values["config"]),
+        manifest=read_manifests(values["manifests"]),
+        folder=Location.parse(values["folder"]),
+        run="one",
+    )
+
+
+def compute_in_float64() -> None:
+    """Have this process train in float64, where rounding is too small to grow into anything that is seen."""
+    torch.set_default_dtype(torch.float64)
+    torch.Tensor.float = torch.Tensor.double  # type: ignore[method-assign]
+    filterbank, encode = features.librosa_filterbank, hearing.Hearing.encode
+    features.librosa_filterbank = lambda mel: filterbank(mel).double()
+    hearing.Hearing.encode = lambda self, mel_BFT: encode(self, mel_BFT.double())  # type: ignore[method-assign]
+
+
+def main(jobs_file: str, rank: int, size: int, meeting_file: str, dtype: str = "float32") -> None:
+    """Run the jobs, one after the other, to their end."""
+    torch.set_num_threads(1)
+    if dtype == "float64":
+        compute_in_float64()
+    distributed.init_process_group("gloo", init_method=f"file://{meeting_file}", rank=rank, world_size=size)
+    team = Team(rank=rank, size=size, local_rank=rank, local_size=size)
+    worker = Worker(team=team, device=torch.device("cpu"), num_threads=0)
+    for values in json.loads(Path(jobs_file).read_text()):
+        run_job(make_job(values), worker, _nobody)
+    distributed.destroy_process_group()
+
+
+def _nobody(_event: Event) -> None:
+    return None
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])

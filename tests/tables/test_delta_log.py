@@ -1,0 +1,162 @@
+"""One Delta table changed by compare-and-swap: what a moved state, a lost answer and new credentials do."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+
+from ser_core.storage import location as storage
+from ser_core.storage.location import Location
+from ser_core.tables.delta_log import Change, DeltaLog, OutrunError, Stamp
+from ser_core.tables.output import Output
+from tests.support.tables import (
+    LABELS,
+    OLD,
+    SETTINGS,
+    Audio,
+    World,
+    check_complete,
+    rows_of,
+    say_nothing,
+    score,
+)
+
+pytestmark = pytest.mark.usefixtures("quick_disk")
+
+
+def test_log_of_many_commits_is_mended_through_a_checkpoint(output: Output, plan: Callable[[World], Path]) -> None:
+    world = {f"{index:03d}": Audio("1") for index in range(110)}
+    begun = output.begin(SETTINGS, LABELS, on_event=say_nothing)
+    for path, audio in world.items():
+        begun.commit(*rows_of({path: audio}, begun.number))
+    pair = begun._pair
+    assert any("checkpoint" in path for path, _ in storage.list_files(output.location.join("files")))
+    pair.predictions.transact(pair.predictions.change_back_to(50), replace(pair.stamp, commit=pair.stamp.commit + 1))
+    lines: list[str] = []
+    again = output.begin(SETTINGS, LABELS, on_event=lines.append)
+    assert len(lines) == 1
+    assert "half done" in lines[0]
+    again.finish({})
+    check_complete(output.location, world)
+
+
+def test_new_credentials_are_taken_up(
+    output: Output, plan: Callable[[World], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    renewed: dict[str, str] = {}
+    monkeypatch.setattr(Location, "delta_options", lambda self: dict(renewed))
+    steps = score(output, plan(OLD), OLD)
+    next(steps)
+    handles = _count_handles(monkeypatch)
+    next(steps)
+    assert not handles
+    renewed["aws_session_token"] = "renewed"
+    next(steps)
+    assert handles == ["renewed", "renewed"]
+    list(steps)
+    check_complete(output.location, OLD)
+
+
+def _count_handles(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    made: list[str] = []
+    original = DeltaTable.__init__
+
+    def note(self: DeltaTable, *args: Any, storage_options: dict[str, str], **rest: Any) -> None:
+        made.append(storage_options["aws_session_token"])
+        original(self, *args, storage_options=storage_options, **rest)
+
+    monkeypatch.setattr(DeltaTable, "__init__", note)
+    return made
+
+
+SCHEMA = pa.schema([("path", pa.string()), ("status", pa.string())])
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> DeltaLog:
+    """An empty table, looked at."""
+    log = DeltaLog(Location(str(tmp_path / "files")), "status")
+    assert not log.look()
+    log.create(SCHEMA, "made first")
+    return log
+
+
+def add(log: DeltaLog, path: str, owner: int = 1) -> None:
+    """Commit one row on top of what was looked at."""
+    rows = pa.table({"path": [path], "status": ["scored"]})
+    log.transact(Change(adds=tuple(log.store.write(rows, "1-1"))), Stamp(owner, log.stamp.commit + 1))
+
+
+def another_look(log: DeltaLog) -> DeltaLog:
+    other = DeltaLog(log.location, log.partition_column)
+    assert other.look()
+    return other
+
+
+def paths(log: DeltaLog) -> list[str]:
+    return [part.first_path for part in sorted(log.parts(), key=lambda part: part.first_path)]
+
+
+def test_a_table_that_is_there_is_taken_as_it_is(log: DeltaLog) -> None:
+    add(log, "a")
+    other = DeltaLog(log.location, "status")
+    other.create(SCHEMA, "made second")
+    assert (other.description, other.stamp, paths(other)) == ("made first", Stamp(1, 1), ["a"])
+
+
+def test_a_commit_on_what_has_moved_is_refused(log: DeltaLog) -> None:
+    other = another_look(log)
+    add(other, "a", owner=2)
+    with pytest.raises(OutrunError):
+        add(log, "b")
+    assert paths(another_look(log)) == ["a"]
+
+
+def test_what_has_moved_is_noticed_before_a_commit(log: DeltaLog) -> None:
+    log.require_unmoved()
+    add(another_look(log), "a")
+    with pytest.raises(OutrunError):
+        log.require_unmoved()
+
+
+def test_a_commit_that_landed_counts_though_its_answer_was_lost(log: DeltaLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = DeltaTable.create_write_transaction
+
+    def lose_the_answer(*args: Any, **kwargs: Any) -> None:
+        write(*args, **kwargs)
+        raise OSError("connection reset")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DeltaTable, "create_write_transaction", lose_the_answer)
+        add(log, "a")
+    add(log, "b")
+    assert (paths(another_look(log)), log.stamp) == (["a", "b"], Stamp(1, 2))
+
+
+def test_a_commit_that_did_not_land_is_an_error(log: DeltaLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError("connection refused")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DeltaTable, "create_write_transaction", refuse)
+        with pytest.raises(OSError, match="connection refused"):
+            add(log, "a")
+    assert paths(another_look(log)) == []
+
+
+def test_a_state_is_brought_back_by_the_number_of_its_commit(log: DeltaLog) -> None:
+    for path in "abc":
+        add(log, path)
+    log.transact(log.change_back_to(1), Stamp(1, 4))
+    assert paths(another_look(log)) == ["a"]
+
+
+def test_other_columns_drop_all_rows(log: DeltaLog) -> None:
+    add(log, "a")
+    log.replace(pa.schema([("path", pa.string()), ("p_sad", pa.float32()), ("status", pa.string())]), "anew", log.stamp)
+    other = another_look(log)
+    assert (paths(other), other.description) == ([], "anew")

@@ -1,0 +1,177 @@
+"""The output folder: where it may be, what it refuses, what it counts, what it says of its runs."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ser_core.errors import OutputError
+from ser_core.storage import location as storage
+from ser_core.storage.location import Location
+from ser_core.tables import comparison
+from ser_core.tables.output import Comparison, Output, Tally
+from tests.support.tables import (
+    LABELS,
+    NOW,
+    OLD,
+    SETTINGS,
+    Audio,
+    World,
+    check_complete,
+    say_nothing,
+    score_all,
+    write_plan,
+)
+
+pytestmark = pytest.mark.usefixtures("quick_disk")
+
+
+def test_runs_in_any_place(any_place: Location, plan: Callable[[World], Path]) -> None:
+    output = Output(any_place)
+    assert output.settings() is None
+    output.check_writable()
+    assert output.settings() is None
+    with output.lock(say_nothing):
+        score_all(output, plan(OLD), OLD)
+        check_complete(any_place, OLD)
+        score_all(output, plan(NOW), NOW)
+    check_complete(any_place, NOW)
+    assert output.settings() == SETTINGS
+    output.check_writable()
+
+
+def test_making_an_output_touches_nothing(output: Output) -> None:
+    assert output.settings() is None
+    assert not Path(output.location.path).exists()
+
+
+_NAMES_FOR_NO_TABLE = ("a%20b", "a%41", "%2f", "a%ff", "a\\b", "a\nb", "a\tb", "a\x7fb", "a\udcffb")
+
+
+@pytest.mark.parametrize("name", _NAMES_FOR_NO_TABLE)
+def test_place_that_deltalake_reads_differently_is_refused(name: str, tmp_path: Path) -> None:
+    for parts in ((name,), (name, "out")):
+        with pytest.raises(OutputError, match=r"no Delta table can have '.+' in its path; use another") as caught:
+            Output(Location.parse(str(tmp_path.joinpath(*parts))))
+        assert str(caught.value).isprintable()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", [*_NAMES_FOR_NO_TABLE, "a#b", "a?b", "a//b", "/a", "./a", "a/..", "a/../b"])
+def test_prefix_that_deltalake_reads_differently_is_refused(name: str) -> None:
+    with pytest.raises(OutputError, match="no Delta table can have"):
+        Output(Location.parse(f"s3://bucket/{name}"))
+
+
+def test_counts_what_the_tables_know(output: Output, plan: Callable[[World], Path]) -> None:
+    assert output.compare(plan(OLD)) == Comparison(num_new=len(OLD))
+    score_all(output, plan(OLD), OLD)
+    expected = Comparison(num_new=2, num_changed=2, num_retried=2, num_unchanged=3, num_gone=1)
+    assert output.compare(plan(NOW)) == expected
+    now = output.begin(SETTINGS, LABELS, on_event=say_nothing)
+    assert now.remove_stale(plan(NOW), prune=False) == expected
+    pending = pa.concat_tables(now.pending(plan(NOW)))["path"].to_pylist()
+    assert pending == [path for path in sorted(NOW) if NOW[path] != OLD.get(path)]
+    assert now.tally(plan(NOW)) == Tally(scored=2, partial=0, failed=1)
+    assert now.tally(plan(OLD)) == Tally(scored=3, partial=0, failed=1)
+
+
+def test_slices_of_any_size_compare_alike(
+    output: Output, plan: Callable[[World], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score_all(output, plan(OLD), OLD)
+    expected = output.compare(plan(NOW))
+    for rows in (1, 2, 3, 7):
+        monkeypatch.setattr(comparison, "ROWS_PER_SLICE", rows)
+        assert output.compare(plan(NOW)) == expected
+    assert output.compare(plan({})) == Comparison(num_gone=len(OLD))
+
+
+@pytest.mark.parametrize("paths", [["b", "a"], ["a", "a"]])
+def test_unsorted_plan_is_refused(output: Output, tmp_path: Path, paths: list[str]) -> None:
+    file = write_plan(tmp_path / "plan.parquet", {"x": Audio("1"), "y": Audio("1")})
+    table = pq.read_table(file)
+    pq.write_table(table.set_column(0, table.schema.field("path"), pa.array(paths)), file)
+    with pytest.raises(ValueError, match="sorted"):
+        output.compare(file)
+
+
+def test_other_settings_are_refused_naming_both(output: Output, plan: Callable[[World], Path]) -> None:
+    score_all(output, plan(OLD), OLD)
+    with pytest.raises(OutputError, match=r"window_seconds was 3\.0, now 2\.0; use --restart or another output"):
+        output.begin({**SETTINGS, "window_seconds": 2.0}, LABELS, on_event=say_nothing)
+    with pytest.raises(OutputError, match="channels was nothing, now"):
+        output.begin({**SETTINGS, "channels": "each"}, LABELS, on_event=say_nothing)
+    with pytest.raises(OutputError, match=r"window_seconds was 3\.0, now 2\.0; use --restart or another output"):
+        output.check_settings({**SETTINGS, "window_seconds": 2.0})
+    check_complete(output.location, OLD)
+
+
+def test_settings_are_checked_without_a_trace(output: Output, plan: Callable[[World], Path]) -> None:
+    settings = {**SETTINGS, "labels": LABELS}
+    output.check_settings(settings)
+    assert not Path(output.location.path).exists()
+    score_all(output, plan(OLD), OLD, settings=settings)
+    output.check_settings(settings)
+    check_complete(output.location, OLD)
+    output.restart()
+    output.check_settings(SETTINGS)
+
+
+def test_restart_deletes_only_what_this_program_wrote(output: Output, plan: Callable[[World], Path]) -> None:
+    score_all(output, plan(OLD), OLD)
+    notes = [output.location.join("notes.txt"), output.location.join("predictions", "emotion=sad", "my.parquet")]
+    for note in notes:
+        storage.put(note, b"mine")
+    output.restart()
+    assert output.settings() is None
+    assert not storage.exists(output.location.join("run.json"))
+    assert output.compare(plan(OLD)) == Comparison(num_new=len(OLD))
+    labels = ("calm", "sad")
+    other = {"model": "other"}
+    score_all(output, plan(NOW), NOW, labels=labels, settings=other)
+    assert output.settings() == other
+    for note in notes:
+        assert storage.read(note) == b"mine"
+        storage.delete(note)
+    check_complete(output.location, NOW, labels)
+
+
+def test_foreign_folder_is_refused(output: Output, plan: Callable[[World], Path]) -> None:
+    storage.put(output.location.join("thesis.docx"), b"x")
+    for act in (output.settings, output.check_writable, output.restart, lambda: score_all(output, plan(OLD), OLD)):
+        with pytest.raises(OutputError, match="not made by ser"):
+            act()
+    with pytest.raises(OutputError, match="not made by ser"), output.lock(say_nothing):
+        pass
+    assert [path for path, _ in storage.list_files(output.location)] == ["thesis.docx"]
+
+
+def test_file_in_the_place_of_the_output_is_refused(output: Output) -> None:
+    storage.put(output.location, b"x")
+    for act in (output.settings, output.check_writable):
+        with pytest.raises(OutputError, match="cannot be read as a folder: Not a directory"):
+            act()
+
+
+def test_newer_format_is_refused(
+    output: Output, plan: Callable[[World], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("ser_core.tables.output.FORMAT", 2)
+        score_all(output, plan(OLD), OLD)
+    for act in (output.settings, output.restart, lambda: score_all(output, plan(OLD), OLD)):
+        with pytest.raises(OutputError, match=r"newer ser \(format 2, this one knows 1\); upgrade"):
+            act()
+
+
+def test_storage_that_ignores_conditions_is_refused(output: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    def put_anyway(location: Location, data: bytes) -> bool:
+        storage.put(location, data)
+        return True
+
+    monkeypatch.setattr(storage, "put_new", put_anyway)
+    with pytest.raises(OutputError, match="If-None-Match"):
+        output.check_writable()

@@ -1,0 +1,68 @@
+import numpy as np
+import pytest
+
+from ser_core.training.data.augment import OFF, AugmentSettings
+from ser_core.training.data.sampling import Sampling, class_weights, plan_epoch, split_steps, turns
+
+STRATA = np.array([0] * 30 + [1] * 6 + [2] * 4)
+
+
+def test_an_epoch_follows_from_seed_and_number() -> None:
+    one, same, other = (plan_epoch(3, number, STRATA, "natural", 16, OFF) for number in (1, 1, 2))
+    assert one.clip_P.tolist() == same.clip_P.tolist() != other.clip_P.tolist()
+    assert sorted(one.clip_P) == list(range(40))
+    assert (one.share_P == 1).all()
+    assert (one.partner_P == np.arange(40)).all()
+
+
+def test_steps_differ_in_size_by_one_at_most() -> None:
+    sizes = [len(step) for step in split_steps(40, 16)]
+    assert sizes == [14, 13, 13]
+    assert np.concatenate(split_steps(40, 16)).tolist() == list(range(40))
+    assert [len(step) for step in split_steps(3, 16)] == [3]
+
+
+def test_square_root_sampling_is_half_way_to_balanced() -> None:
+    strata_G = np.repeat([0, 1, 2], [400, 100, 25])
+    clip_P = plan_epoch(0, 0, strata_G, "square_root", 16, OFF).clip_P
+    assert len(clip_P) == 525
+    # 20, 10 and 5 of 35 parts.
+    assert np.bincount(strata_G[clip_P]).tolist() == [300, 150, 75]
+    assert np.bincount(clip_P[strata_G[clip_P] == 2]).max() == 3
+    assert sorted(clip_P) != sorted(plan_epoch(0, 1, strata_G, "square_root", 16, OFF).clip_P)
+
+
+def test_balanced_sampling_hears_every_stratum_equally_often() -> None:
+    clip_P = plan_epoch(0, 0, STRATA, "balanced", 16, OFF).clip_P
+    assert sorted(np.bincount(STRATA[clip_P]).tolist()) == [13, 13, 14]
+    times = np.bincount(clip_P, minlength=40)
+    assert times[:30].max() == 1
+    assert set(times[30:36]) <= {2, 3}
+    assert set(times[36:]) <= {3, 4}
+
+
+@pytest.mark.parametrize("sampling", ["natural", "square_root", "balanced"])
+def test_turns_are_how_often_an_epoch_hears_a_clip(sampling: Sampling) -> None:
+    strata_G = np.repeat([0, 1, 2], [30, 9, 2])
+    heard = [plan_epoch(1, number, strata_G, sampling, 8, OFF).clip_P for number in range(200)]
+    mean_G = np.bincount(np.concatenate(heard), minlength=len(strata_G)) / len(heard)
+    expected_G = turns(strata_G, sampling)
+    assert expected_G.sum() == pytest.approx(len(strata_G))
+    np.testing.assert_allclose([mean_G[strata_G == stratum].mean() for stratum in range(3)],
+                               [expected_G[strata_G == stratum].mean() for stratum in range(3)], rtol=0.08)  # fmt: skip
+    assert all(len(set(expected_G[strata_G == stratum])) == 1 for stratum in range(3))
+
+
+def test_partners_of_mixup_do_not_depend_on_the_batch() -> None:
+    settings = AugmentSettings(mixup_probability=0.5)
+    small, large = (plan_epoch(1, 2, STRATA, "natural", size, settings) for size in (4, 40))
+    assert small.partner_P.tolist() == large.partner_P.tolist()
+    assert 5 < (small.share_P < 1).sum() < 35
+    assert (small.share_P >= 0.5).all()
+
+
+def test_weights_make_every_label_count_the_same() -> None:
+    label_G = np.array([0, 0, 0, 0, 0, 0, 1, 1, 3, 3])
+    assert class_weights(label_G, 4, "none").tolist() == [1, 1, 1, 1]
+    weights_C = class_weights(label_G, 4, "balanced")
+    np.testing.assert_allclose(weights_C * np.bincount(label_G, minlength=4), [10 / 3, 10 / 3, 0, 10 / 3])
