@@ -14,11 +14,9 @@ import numpy as np
 import torch
 
 from ser_core import models
-from ser_core.audio.log_mel import LogMel
-from ser_core.corpora.names import LABELS
-from ser_core.models.artifact import Artifact
-from ser_core.models.artifact_config import ArtifactConfig
-from ser_core.models.predictor import Predictor
+from ser_core.audio import LogMel
+from ser_core.models import Artifact, ArtifactConfig, Predictor
+from ser_core.vocabulary import LABELS
 
 WINDOW_SECONDS = 3.0
 ROUNDS = 5

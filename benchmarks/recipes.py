@@ -23,20 +23,24 @@ import pyarrow.parquet as pq
 import torch
 import yaml
 
-from ser_core.corpora.manifest import Manifest, read_manifests
+from ser_core import storage
+from ser_core.corpora import Manifest, read_manifests
 from ser_core.distributed import ALONE
-from ser_core.evaluation.bootstrap import Interval
-from ser_core.evaluation.evaluate import compare_answers, evaluate_answers
-from ser_core.evaluation.result import ModelSpeakers
-from ser_core.storage import location as storage
-from ser_core.storage.location import Location
-from ser_core.training.config import TrainConfig
-from ser_core.training.events import EpochDone, Event
-from ser_core.training.folder import TrainingFolder
-from ser_core.training.folds import write_pooled
-from ser_core.training.job import Job
-from ser_core.training.report import ANSWERS_FILE, is_complete, is_done
-from ser_core.training.run import Worker, run_job
+from ser_core.evaluation import Interval, ModelSpeakers, compare_answers, evaluate_answers
+from ser_core.storage import Location
+from ser_core.training import (
+    ANSWERS_FILE,
+    EpochDone,
+    Event,
+    Job,
+    TrainConfig,
+    TrainingFolder,
+    Worker,
+    is_complete,
+    is_done,
+    run_job,
+    write_pooled,
+)
 
 BASE = "base"
 NOTHING = ModelSpeakers(training=())

@@ -21,16 +21,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ser_core.corpora.manifest import read_manifests, rows_to_table, write_manifest
+from ser_core.corpora import read_manifests, rows_to_table, write_manifest
 from ser_core.distributed import ALONE
-from ser_core.storage.location import Location
-from ser_core.training.config import TrainConfig
-from ser_core.training.data.augment import OFF
-from ser_core.training.data.sampling import split_steps
-from ser_core.training.events import EpochDone, Event
-from ser_core.training.folder import TrainingFolder
-from ser_core.training.job import Job
-from ser_core.training.run import Worker, run_job
+from ser_core.storage import Location
+from ser_core.training import EpochDone, Event, Job, TrainConfig, TrainingFolder, Worker, run_job
+from ser_core.training.data import OFF, split_steps
 
 LIMIT = 1.1
 RATE_HZ = 16_000

@@ -17,8 +17,8 @@ from cluster.records import failure_records
 from cluster.scoring import Pipeline
 from cluster.session import first_line
 from ser_core.errors import InterruptedRunError, OutputError, SerError, ServiceError
-from ser_core.tables.rows import Assembler, RowSettings, Totals
-from ser_core.tables.schema import PENDING_SCHEMA
+from ser_core.records import PENDING_SCHEMA
+from ser_core.tables import Assembler, RowSettings, Totals
 
 #: Files whose places and blocks the driver holds at a time.
 _ROUND_FILES = 200_000

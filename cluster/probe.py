@@ -6,11 +6,12 @@ import numpy as np
 
 from cluster.resources import Resources
 from cluster.session import first_line
+from ser_core.audio import WindowSettings
 from ser_core.errors import SerError, UsageError
-from ser_core.settings import Precision, ResolvedDevice, ResolvedPrecision, WindowSettings
+from ser_core.settings import Precision, ResolvedDevice, ResolvedPrecision
 
 if TYPE_CHECKING:
-    from ser_core.models.artifact import Artifact
+    from ser_core.models import Artifact
 
 #: A worker has the model loaded in a fraction of it; the rest is for other work on the GPUs to end.
 _GPU_WAIT_SECONDS = 120.0
@@ -72,7 +73,7 @@ def _try_here(
     windows: WindowSettings,
     made_with: ResolvedPrecision | None,
 ) -> ResolvedPrecision:
-    from ser_core.models.predictor import Predictor
+    from ser_core.models import Predictor
 
     device, resolved = _resolve(resources.device, precision, made_with)
     try:
@@ -89,7 +90,7 @@ def _try_here(
 def _resolve(
     asked_device: ResolvedDevice, asked_precision: Precision, made_with: ResolvedPrecision | None
 ) -> tuple[ResolvedDevice, ResolvedPrecision]:
-    from ser_core.models.predictor import resolve_device
+    from ser_core.models import resolve_device
 
     device, _ = resolve_device(asked_device, "fp32")
     wanted = made_with if asked_precision == "auto" and made_with is not None else asked_precision

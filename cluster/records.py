@@ -4,11 +4,12 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from ser_core.source.fetch import FetchFailure
-from ser_core.tables.schema import MIXED_CHANNEL, PREDICTED_SCHEMA
+from ser_core.records import PREDICTED_SCHEMA
+from ser_core.source import FetchFailure
+from ser_core.vocabulary import MIXED_CHANNEL
 
 if TYPE_CHECKING:
-    from ser_core.audio.segments import Segment
+    from ser_core.audio import Segment
 
 
 def segment_record(row: dict[str, Any], segment: "Segment", payload: bytes) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import math
 from dataclasses import dataclass
 
 from ser_core.errors import UsageError
-from ser_core.settings import ResolvedDevice, ScoreConfig
+from ser_core.score_config import ScoreConfig
+from ser_core.settings import ResolvedDevice
 
 _LOADER_CPUS_BESIDE_CPU_PREDICTOR = 0.2
 _CPU_PREDICTOR_CPUS = 0.7

@@ -9,13 +9,15 @@ import pyarrow as pa
 from cluster.attempts import AttemptNotes, SharedAttempts
 from cluster.resources import Resources
 from cluster.stages import Loader, LoadSettings, PredictSettings, PredictStage
-from ser_core.settings import ResolvedPrecision, ScoreConfig, WindowSettings
-from ser_core.source.source import Source
+from ser_core.audio import WindowSettings
+from ser_core.score_config import ScoreConfig
+from ser_core.settings import ResolvedPrecision
+from ser_core.source import Source
 
 if TYPE_CHECKING:
     import ray
 
-    from ser_core.models.artifact import Artifact
+    from ser_core.models import Artifact
 
 #: Of one block; a block with a file that takes its whole timeout, thrice, is slow but not stuck.
 _NO_PROGRESS_TIMEOUTS = 4

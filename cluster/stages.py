@@ -14,17 +14,18 @@ import pyarrow as pa
 
 from cluster.attempts import MAX_ATTEMPTS, AttemptNotes
 from cluster.records import failure_record, fault_record, segment_record
+from ser_core.audio import WindowSettings
 from ser_core.errors import SerError
-from ser_core.settings import Channels, FeaturesOn, ResolvedDevice, ResolvedPrecision, WindowSettings
-from ser_core.source.fetch import FetchFailure, FileOpener, fetch_all
-from ser_core.source.source import Source
-from ser_core.tables.schema import LOADED_SCHEMA, PREDICTED_SCHEMA
+from ser_core.records import LOADED_SCHEMA, PREDICTED_SCHEMA
+from ser_core.score_config import FeaturesOn
+from ser_core.settings import Channels, ResolvedDevice, ResolvedPrecision
+from ser_core.source import FetchFailure, FileOpener, Source, fetch_all
 
 if TYPE_CHECKING:
     import ray
 
-    from ser_core.audio.segments import Segment
-    from ser_core.models.artifact import Artifact
+    from ser_core.audio import Segment
+    from ser_core.models import Artifact
 
 #: Larger files are read piece by piece by the decoder instead of being held whole.
 _MAX_WHOLE_FILE_BYTES = 32 * 2**20
@@ -70,7 +71,7 @@ class Loader:
             artifact: the model whose features are made.
             attempts: what the loaders of a run have in hand.
         """
-        from ser_core.audio.isolated import Decoder
+        from ser_core.audio import Decoder
 
         self._settings = settings
         self._attempts = attempts
@@ -185,7 +186,7 @@ class PredictStage:
     """Records with windows -> records with calibrated probabilities."""
 
     def __init__(self, settings: PredictSettings, artifact: "Artifact | ray.ObjectRef[Artifact]") -> None:
-        from ser_core.models.predictor import Predictor
+        from ser_core.models import Predictor
 
         loaded = _resolve(artifact)
         self._num_labels = len(loaded.config.labels)
@@ -224,7 +225,7 @@ class PredictStage:
 
 def _resolve(artifact: "Artifact | ray.ObjectRef[Artifact]") -> "Artifact":
     """The model itself: Ray Data hands references on to a constructor as they are."""
-    from ser_core.models.artifact import Artifact
+    from ser_core.models import Artifact
 
     if isinstance(artifact, Artifact):
         return artifact

@@ -12,13 +12,12 @@ from cluster.resources import Hardware
 from cluster.session import first_line
 from ser_core.errors import InterruptedRunError, OutputError, SerError, ServiceError, SupersededError, UsageError
 from ser_core.settings import ResolvedDevice
-from ser_core.training.config import TrainConfig
-from ser_core.training.events import Event
+from ser_core.training import Event, TrainConfig
 
 if TYPE_CHECKING:
     from ray.util.queue import Queue
 
-    from ser_core.training.job import Job
+    from ser_core.training import Job
 
 _POLL_SECONDS = 0.2
 #: Two workers of a whole CPU each would leave no room on two cores.
@@ -155,7 +154,7 @@ def _work(settings: dict[str, Any]) -> None:
     from ray.train.torch import get_device
 
     from ser_core.distributed import Team
-    from ser_core.training.run import Worker, run_job
+    from ser_core.training import Worker, run_job
 
     job: Job = settings["job"]
     messages: Queue = settings["messages"]
@@ -189,7 +188,7 @@ def _check_seen(job: "Job") -> None:
     """
     import socket
 
-    from ser_core.training.folder import TrainingFolder
+    from ser_core.training import TrainingFolder
 
     if TrainingFolder(job.folder).run() != job.run:
         raise OutputError(
@@ -204,7 +203,7 @@ def _check_owner(job: "Job") -> None:
     Raises:
         SupersededError: a newer one has it.
     """
-    from ser_core.training.folder import TrainingFolder
+    from ser_core.training import TrainingFolder
 
     if TrainingFolder(job.folder).run() != job.run:
         raise SupersededError(f"{job.folder}: a newer training took it over; this one ends")

@@ -14,8 +14,9 @@ from typer.core import TyperGroup
 from jobs.console import Console, OutputMode
 from jobs.corpus import Name as CorpusName
 from ser_core.errors import InterruptedRunError, SerError, UsageError
-from ser_core.settings import Channels, Device, FeaturesOn, Precision, ScoreConfig, load_score_config
-from ser_core.training.split_settings import Split
+from ser_core.score_config import FeaturesOn, ScoreConfig, load_score_config
+from ser_core.settings import Channels, Device, Precision
+from ser_core.training import Split
 
 
 class _Verbs(TyperGroup):

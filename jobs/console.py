@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from ser_core.tables.rows import Totals
+    from ser_core.tables import Totals
 
 OutputMode = Literal["human", "json"]
 _LINE_EVERY_SECONDS = 10.0

@@ -11,8 +11,7 @@ from jobs.console import Console
 from ser_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from ser_core.corpora import Corpus
-    from ser_core.corpora.reading import FoundClips
+    from ser_core.corpora import Corpus, FoundClips
 
 Name = Literal["ravdess", "nemo", "emodb", "crema-d", "tess", "savee", "csv"]
 _CSV = "csv"
@@ -69,10 +68,7 @@ def run_corpus(request: Request, console: Console) -> int:
 
 
 def _write(request: Request, corpus: "Corpus | None", console: Console) -> int:
-    from ser_core.corpora import CORPORA
-    from ser_core.corpora.csv_list import read_csv
-    from ser_core.corpora.manifest import write_manifest
-    from ser_core.corpora.reading import NO_TEXT, UNREADABLE, read_corpus
+    from ser_core.corpora import CORPORA, NO_TEXT, UNREADABLE, read_corpus, read_csv, write_manifest
 
     source, manifest = request.source or "", request.manifest or ""
     if corpus is None:
@@ -92,7 +88,7 @@ def _write(request: Request, corpus: "Corpus | None", console: Console) -> int:
 
 
 def _summary(found: "FoundClips") -> dict[str, Any]:
-    from ser_core.corpora import LABELS
+    from ser_core.vocabulary import LABELS
 
     emotions = Counter(found.table["emotion"].to_pylist())
     return {
@@ -121,15 +117,14 @@ def _say_left_out(found: "FoundClips", console: Console) -> None:
 
 
 def _shown(path: str) -> str:
-    from ser_core.storage.location import Location
+    from ser_core.storage import Location
 
     return str(Location(path))
 
 
 def _download(corpus: "Corpus | None", folder: str, console: Console) -> int:
     """Fetch and unpack; how many files there are."""
-    from ser_core.storage.download import Checksum, Download
-    from ser_core.storage.unpack import unpack
+    from ser_core.storage import Checksum, Download, unpack
 
     if corpus is None or corpus.archive is None:
         raise UsageError("--download knows ravdess alone; get the others from their owners")

@@ -10,16 +10,15 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from jobs.console import Console
+from ser_core.audio import WindowSettings
 from ser_core.errors import OutputError, SerError, UsageError
-from ser_core.settings import Device, Precision, ResolvedDevice, ResolvedPrecision, WindowSettings
+from ser_core.settings import Device, Precision, ResolvedDevice, ResolvedPrecision
 
 if TYPE_CHECKING:
-    from ser_core.corpora.manifest import Manifest
-    from ser_core.evaluation.metrics import Floats
-    from ser_core.evaluation.result import Evaluation, GroupFigures
-    from ser_core.models.artifact import Artifact
-    from ser_core.models.predictor import Predictor
-    from ser_core.storage.location import Location
+    from ser_core.corpora import Manifest
+    from ser_core.evaluation import Evaluation, Floats, GroupFigures
+    from ser_core.models import Artifact, Predictor
+    from ser_core.storage import Location
 
 JSON_FILE, PAGE_FILE, ANSWERS_FILE = "evaluation.json", "evaluation.html", "answers.parquet"
 _CPU_BATCH_SIZE, _GPU_BATCH_SIZE = 16, 256
@@ -59,14 +58,17 @@ class Running(TypedDict):
 
 def run_evaluate(request: Request, console: Console) -> int:
     """Check everything first, then answer every clip, then write OUT."""
-    from ser_core.corpora.manifest import read_manifests
-    from ser_core.evaluation.bootstrap import BootstrapSettings
-    from ser_core.evaluation.calibration import at_temperature
-    from ser_core.evaluation.evaluate import LabelSets, answers_table, evaluate_answers
-    from ser_core.evaluation.result import ModelSpeakers
-    from ser_core.models.artifact import Artifact
-    from ser_core.models.predictor import Predictor
-    from ser_core.storage.location import Location
+    from ser_core.corpora import read_manifests
+    from ser_core.evaluation import (
+        BootstrapSettings,
+        LabelSets,
+        ModelSpeakers,
+        answers_table,
+        at_temperature,
+        evaluate_answers,
+    )
+    from ser_core.models import Artifact, Predictor
+    from ser_core.storage import Location
 
     settings = BootstrapSettings(draws=request.draws, seed=request.seed)
     folder = Location.parse(request.output)
@@ -93,7 +95,7 @@ def run_evaluate(request: Request, console: Console) -> int:
 
 
 def _prove_writable(folder: "Location") -> None:
-    from ser_core.storage.location import delete, put
+    from ser_core.storage import delete, put
 
     probe = folder.join(f".probe-{uuid.uuid4().hex}")
     try:
@@ -106,7 +108,7 @@ def _prove_writable(folder: "Location") -> None:
 
 def _running(request: Request) -> "Running":
     """Where and how the model runs."""
-    from ser_core.models.predictor import resolve_device
+    from ser_core.models import resolve_device
 
     device, precision = resolve_device(request.device, request.precision)
     batch_size = request.batch_size or (_CPU_BATCH_SIZE if device == "cpu" else _GPU_BATCH_SIZE)
@@ -123,7 +125,7 @@ def _windows(artifact: "Artifact") -> WindowSettings:
 def _answer(predictor: "Predictor", manifest: "Manifest", console: Console) -> "Floats":
     import torch
 
-    from ser_core.evaluation.predict_clips import answer_manifest
+    from ser_core.evaluation import answer_manifest
 
     progress = _Progress(console, len(manifest))
     try:
@@ -153,7 +155,7 @@ class _Progress:
 
 def _about(request: Request, artifact: "Artifact", manifest: "Manifest") -> dict[str, Any]:
     """What a reader must know to judge the figures, or to get them again."""
-    from ser_core.storage.location import Location
+    from ser_core.storage import Location
 
     config = artifact.config
     return {
@@ -175,8 +177,8 @@ def _write(folder: "Location", evaluation: "Evaluation", answers: Any) -> None:
     """The JSON last: where it is, the others belong to it."""
     import pyarrow.parquet as pq
 
-    from ser_core.evaluation.page import render_page
-    from ser_core.storage.location import delete, put
+    from ser_core.evaluation import render_page
+    from ser_core.storage import delete, put
 
     buffer = io.BytesIO()
     pq.write_table(answers, buffer, compression="zstd")

@@ -1,7 +1,7 @@
 """`ser models`: what is bundled; one model's card and settings."""
 
 from jobs.console import Console
-from ser_core.models.artifact import Artifact, bundled_names, read_config
+from ser_core.models import Artifact, bundled_names, read_config
 
 
 def run_models(model: str | None, console: Console) -> int:

@@ -11,12 +11,9 @@ import numpy as np
 from jobs.console import Console
 from jobs.interrupts import held_interrupt
 from ser_core import aggregation as answers
-from ser_core.audio.decode import iter_segments
-from ser_core.audio.segments import Segment
-from ser_core.models.artifact import Artifact
-from ser_core.models.predictor import Predictor, resolve_device
-from ser_core.settings import WindowSettings
-from ser_core.source.paths import escape_path
+from ser_core.audio import Segment, WindowSettings, iter_segments
+from ser_core.models import Artifact, Predictor, resolve_device
+from ser_core.source import escape_path
 
 _BATCH_SIZE = 16
 #: What would break a line or move a terminal's cursor.

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from jobs.console import Console
-from ser_core.training.events import EpochDone, EpochRecord, Event, FoldBegan, FoldDone, Preparing, StepDone
+from ser_core.training import EpochDone, EpochRecord, Event, FoldBegan, FoldDone, Preparing, StepDone
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.limits import check_failure_rate
 from ser_core.errors import SerError
-from ser_core.source.plan import PlanSummary, suffix_count
-from ser_core.tables.rows import Totals
+from ser_core.source import PlanSummary, suffix_count
+from ser_core.tables import Totals
 
 if TYPE_CHECKING:
-    from ser_core.models.artifact import Artifact
-    from ser_core.storage.location import Location
-    from ser_core.tables.output import Comparison, Tally
+    from ser_core.models import Artifact
+    from ser_core.storage import Location
+    from ser_core.tables import Comparison, Tally
 
 _PACKAGES = ("ser", "ray", "torch", "librosa", "pyarrow", "deltalake", "soundfile", "soxr")
 

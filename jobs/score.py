@@ -21,17 +21,18 @@ from jobs.report import (
     result_text,
     run_record,
 )
+from ser_core.audio import WindowSettings
 from ser_core.errors import SerError, ServiceError, SupersededError
-from ser_core.settings import ResolvedPrecision, ScoreConfig, WindowSettings
-from ser_core.source.plan import PlanSummary, write_plan
-from ser_core.source.source import Source
-from ser_core.storage.location import Location
-from ser_core.tables.output import Output, Run
+from ser_core.score_config import ScoreConfig
+from ser_core.settings import ResolvedPrecision
+from ser_core.source import PlanSummary, Source, write_plan
+from ser_core.storage import Location
+from ser_core.tables import Output, Run
 
 if TYPE_CHECKING:
     from cluster.driver import Driver
     from cluster.resources import Resources
-    from ser_core.models.artifact import Artifact
+    from ser_core.models import Artifact
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,7 @@ class _Job:
     """One run of `ser score`; the methods are its steps, in order."""
 
     def __init__(self, request: Request, console: Console, interrupts: Interrupts, stack: ExitStack) -> None:
-        from ser_core.models.artifact import Artifact
+        from ser_core.models import Artifact
 
         self._began = time.monotonic()
         self._request = request
@@ -144,7 +145,7 @@ class _Job:
         from cluster.driver import Driver
         from cluster.limits import Limits
         from cluster.scoring import make_pipeline
-        from ser_core.tables.rows import RowSettings
+        from ser_core.tables import RowSettings
 
         self._connect()
         config = self._config

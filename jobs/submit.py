@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from cluster.session import first_line
 from jobs.console import Console
 from ser_core.errors import InterruptedRunError, SerError, UsageError
-from ser_core.models.artifact import bundled_names
-from ser_core.storage.location import Location
+from ser_core.models import bundled_names
+from ser_core.storage import Location
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient

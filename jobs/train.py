@@ -17,8 +17,7 @@ from ser_core.errors import SerError
 
 if TYPE_CHECKING:
     from cluster.train import TrainResources
-    from ser_core.training.events import Event
-    from ser_core.training.job import Job
+    from ser_core.training import Event, Job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +47,8 @@ class _Command:
     """One run of `ser train`; the methods are its steps, in order."""
 
     def __init__(self, request: Request, console: Console, interrupts: Interrupts, stack: ExitStack) -> None:
-        from ser_core.storage.location import Location
-        from ser_core.training.config import load_train_config
-        from ser_core.training.folder import TrainingFolder
+        from ser_core.storage import Location
+        from ser_core.training import TrainingFolder, load_train_config
 
         self._began = time.monotonic()
         self._request, self._console, self._interrupts, self._stack = request, console, interrupts, stack
@@ -60,8 +58,7 @@ class _Command:
 
     def run(self) -> int:
         """Do it; returns the exit code."""
-        from ser_core.training.folds import write_pooled
-        from ser_core.training.report import is_complete
+        from ser_core.training import is_complete, write_pooled
 
         job, settings = self._checked_job()
         if not self._request.restart:
@@ -88,8 +85,8 @@ class _Command:
         """The job, and what must stay the same for it to go on."""
         from cluster.session import local_hardware
         from cluster.train import plan_training
-        from ser_core.corpora.manifest import read_manifests
-        from ser_core.training.job import Job
+        from ser_core.corpora import read_manifests
+        from ser_core.training import Job
 
         manifest = read_manifests(self._request.manifests)
         job = Job(config=self._config, manifest=manifest, folder=self._folder.folder, run="", base=str(Path.cwd()))
@@ -105,7 +102,7 @@ class _Command:
 
     def _decode(self, job: "Job") -> None:
         """Find out here whether all clips can be decoded, where this machine trains."""
-        from ser_core.training.run import open_waveforms
+        from ser_core.training import open_waveforms
 
         if not self._address:
             self._console.say(f"looking at {len(job.manifest)} clips; what is decoded is kept in {job.cache_folder}")
@@ -114,7 +111,7 @@ class _Command:
     def _train(self, job: "Job") -> None:
         from cluster.train import train
         from jobs.progress import train_progress
-        from ser_core.training.tensorboard import TrainingLog
+        from ser_core.training import TrainingLog
 
         resources = self._connect()
         job.check_workers(resources.num_workers)
@@ -144,8 +141,8 @@ class _Command:
 
     def _report(self, job: "Job") -> None:
         """The end lines, or the JSON object."""
-        from ser_core.storage import location as storage
-        from ser_core.training.report import REPORT_FILE
+        from ser_core import storage
+        from ser_core.training import REPORT_FILE
 
         where = job.folder.join(REPORT_FILE)
         report = json.loads(storage.read(where))

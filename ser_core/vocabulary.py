@@ -24,3 +24,7 @@ MIXED_CHANNEL = -1
 
 #: What may go away by itself, so that the next run tries the file again.
 RETRYABLE_REASONS = frozenset({"changed", "timeout", "crashed", "memory", "network", "permission"})
+
+
+#: The labels that every corpus is mapped to, in the order of the models' logits (RAVDESS's own order).
+LABELS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")

@@ -15,10 +15,12 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from ser_core.audio.recording import AudioFaultError, Recording, fault_of, open_file
+from ser_core.audio.recording import Recording
 from ser_core.audio.segments import Cutter, Segment, closing_segment
+from ser_core.audio.settings import WindowSettings
 from ser_core.errors import SerError
-from ser_core.settings import Channels, WindowSettings
+from ser_core.faults import AudioFaultError, fault_of, open_file
+from ser_core.settings import Channels
 from ser_core.vocabulary import MIXED_CHANNEL
 
 #: A float sample beyond this (full scale is 1, or 2^31 in files that scale like integers) is no sound, and its

@@ -9,8 +9,9 @@ from ser_core.audio.child import ChildError, DecodeChild
 from ser_core.audio.decode import Source
 from ser_core.audio.messages import Failure, Request, Setup
 from ser_core.audio.segments import Segment, closing_segment
+from ser_core.audio.settings import WindowSettings
 from ser_core.errors import ServiceError
-from ser_core.settings import Channels, WindowSettings
+from ser_core.settings import Channels
 from ser_core.vocabulary import MIXED_CHANNEL, Reason
 
 #: Some ten times what decoding needs.

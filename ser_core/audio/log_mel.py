@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from ser_core.settings import MelSettings
+from ser_core.audio.settings import MelSettings
 
 #: librosa's `amin`: power below this counts as this.
 _MIN_POWER = 1e-10

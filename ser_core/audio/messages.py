@@ -12,7 +12,8 @@ from typing import Any
 
 from ser_core.audio.decode import Source
 from ser_core.audio.segments import Segment
-from ser_core.settings import Channels, WindowSettings
+from ser_core.audio.settings import WindowSettings
+from ser_core.settings import Channels
 
 #: A seam for tests: "module:function", called in the child with the name of each file before it is decoded.
 HOOK_VARIABLE = "SER_TEST_DECODE_HOOK"

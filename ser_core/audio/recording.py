@@ -3,9 +3,7 @@
 Shape letters: T frames of a block, C channels.
 """
 
-import errno
 import os
-import stat
 from collections.abc import Iterator
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -18,7 +16,7 @@ from ser_core.audio import containers, mp3
 from ser_core.audio.byte_view import ByteView
 from ser_core.audio.wav_header import KNOWN_CODECS, WavHeader, read_wav_header
 from ser_core.errors import SerError
-from ser_core.vocabulary import Reason
+from ser_core.faults import AudioFaultError, fault_of
 
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
 #: Samples (of all channels) read at a time: 4 MiB as float32, 11 s of stereo at 48 kHz.
@@ -26,9 +24,6 @@ _BLOCK_SAMPLES = 2**20
 #: What libsndfile gives for a length it does not know is about 2^63.
 _UNKNOWN_FRAMES = 2**62
 _UNCOMPRESSED_FORMATS = frozenset({"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF"})
-#: What may go away by itself; a disk that fails is like a network that does.
-_REASONS_OF_ERRNO: dict[int, Reason] = dict.fromkeys((errno.EIO, errno.ETIMEDOUT, errno.ESTALE), "network")
-_REASONS_OF_ERRNO[errno.ENOMEM] = "memory"
 _FOREIGN_STARTS = {
     b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": "WMA",
     b"\x1a\x45\xdf\xa3": "Matroska or WebM",
@@ -41,49 +36,6 @@ _FOREIGN_STARTS = {
     b"DSD ": "DSD",
 }
 _FAMILIAR_STARTS = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"fLaC", b"OggS", b"FORM", b".snd", b"ID3", b"riff", b"caff")
-
-
-class AudioFaultError(Exception):
-    """Why a file, or the rest of it, gives no audio: one of `words.Reason`, and a sentence.
-
-    Whatever opens or reads a file may raise it, as fetching does when the file changed or the network failed.
-    """
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(reason, detail)
-        self.reason: Reason = reason
-        self.detail = detail
-
-
-def open_file(path: str | os.PathLike[str]) -> BinaryIO:
-    """Open a local file by its raw name, without waiting for a writer where it is a pipe.
-
-    Raises:
-        AudioFaultError: `not_found`, `permission`, or `unreadable` for what is no regular file.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise fault_of(error) from error
-    mode = os.fstat(descriptor).st_mode
-    if stat.S_ISREG(mode):
-        return os.fdopen(descriptor, "rb", buffering=2**18)
-    os.close(descriptor)
-    raise AudioFaultError("unreadable", f"this is a {'folder' if stat.S_ISDIR(mode) else 'device or pipe'}, not a file")
-
-
-def fault_of(error: Exception) -> AudioFaultError:
-    """What an error met while opening or reading a file means for it."""
-    if isinstance(error, AudioFaultError):
-        return error
-    if isinstance(error, FileNotFoundError):
-        return AudioFaultError("not_found", "the file does not exist, or its link leads nowhere")
-    if isinstance(error, PermissionError):
-        return AudioFaultError("permission", "no permission to read the file")
-    if isinstance(error, OSError) and error.strerror:
-        reason = _REASONS_OF_ERRNO.get(error.errno or 0, "unreadable")
-        return AudioFaultError(reason, f"the file cannot be read ({error.strerror})")
-    return AudioFaultError("unreadable", f"the file cannot be read ({type(error).__name__}: {error})")
 
 
 class Recording:

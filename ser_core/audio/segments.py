@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_core.settings import WindowSettings
+from ser_core.audio.settings import WindowSettings
 from ser_core.vocabulary import MIXED_CHANNEL, Reason
 
 MAX_SEGMENT_WINDOWS = 512

@@ -1,11 +1,6 @@
-"""Speech corpora: a file's name -> what is said about it. One corpus a file."""
+"""Labelled speech for training and judging: what each corpus's file names say, lists of one's own, and the manifest
+that all of them become."""
 
-from ser_core.corpora import crema_d, emodb, nemo, ravdess, savee, tess
-from ser_core.corpora.names import LABELS, Archive, Clip, ClipName, Corpus, LeftOut
+import lazy_loader
 
-__all__ = ["CORPORA", "LABELS", "Archive", "Clip", "ClipName", "Corpus", "LeftOut"]
-
-#: By name, as `ser corpus` takes it.
-CORPORA: dict[str, Corpus] = {
-    module.CORPUS.name: module.CORPUS for module in (ravdess, nemo, emodb, crema_d, tess, savee)
-}
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -8,13 +8,11 @@ import pyarrow as pa
 from pyarrow import csv
 
 from ser_core.corpora.manifest import rows_to_table
-from ser_core.corpora.names import LABELS
 from ser_core.corpora.reading import UNREADABLE, FoundClips, LeftOutFile, iter_files
 from ser_core.errors import SourceError, UsageError
-from ser_core.source.listing import Skipped
-from ser_core.source.paths import escape_path
-from ser_core.source.source import Source
-from ser_core.storage.location import Location, faults_of, read
+from ser_core.source import Skipped, Source, escape_path
+from ser_core.storage import Location, faults_of, read
+from ser_core.vocabulary import LABELS
 
 REQUIRED = ("path", "emotion", "speaker")
 OPTIONAL = ("gender", "language", "modality", "vocal_channel", "intensity", "statement", "repetition")

@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ser_core.corpora.names import LABELS
 from ser_core.errors import OutputError, SourceError
-from ser_core.storage.location import Location, faults_of, put, read
+from ser_core.storage import Location, faults_of, put, read
+from ser_core.vocabulary import LABELS
 
 #: One row per clip, sorted by corpus and path. A file may lack the columns that can be null.
 MANIFEST_SCHEMA = pa.schema(

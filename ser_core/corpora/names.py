@@ -4,9 +4,6 @@ import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
-#: The labels that every corpus is mapped to, in the order of the models' logits (RAVDESS's own order).
-LABELS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClipName:

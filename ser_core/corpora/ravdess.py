@@ -6,8 +6,9 @@ A file is named `03-01-06-01-02-01-12.wav`: modality, vocal channel, emotion, in
 import re
 from pathlib import Path
 
-from ser_core.corpora.names import LABELS, Archive, Clip, ClipName, Corpus, LeftOut
+from ser_core.corpora.names import Archive, Clip, ClipName, Corpus, LeftOut
 from ser_core.errors import SourceError
+from ser_core.vocabulary import LABELS
 
 LICENCE = "CC BY-NC-SA 4.0"
 

@@ -10,10 +10,8 @@ import pyarrow as pa
 from ser_core.corpora.manifest import MANIFEST_SCHEMA, rows_to_table
 from ser_core.corpora.names import ClipName, Corpus, LeftOut
 from ser_core.errors import SourceError
-from ser_core.settings import DEFAULT_GLOB_SUFFIXES
-from ser_core.source.listing import Skipped, suffix_of
-from ser_core.source.source import Source
-from ser_core.storage.location import Location
+from ser_core.source import DEFAULT_GLOB_SUFFIXES, Skipped, Source, suffix_of
+from ser_core.storage import Location
 
 UNREADABLE = "cannot be read, or is not there"
 NO_TEXT = "the path is no UTF-8"

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ser_core.corpora import CORPORA, LABELS
-from ser_core.corpora.manifest import Manifest
+from ser_core.corpora import CORPORA, Manifest
 from ser_core.errors import SourceError, UsageError
 from ser_core.evaluation import metrics
 from ser_core.evaluation.bootstrap import BootstrapSettings, Interval, Metric, Names, intervals, paired_bootstrap
 from ser_core.evaluation.metrics import Floats, Labels
 from ser_core.evaluation.result import Evaluation, GroupFigures, ModelSpeakers
+from ser_core.vocabulary import LABELS
 
 _UNKNOWN = "unknown"
 _HEARD, _NEW = "in the training", "new"

@@ -14,22 +14,18 @@ import numpy as np
 import numpy.typing as npt
 
 from ser_core.aggregation import answer, log_probability_sums
-from ser_core.audio.isolated import Decoder
-from ser_core.corpora.manifest import Manifest
+from ser_core.audio import Decoder, WindowSettings
+from ser_core.corpora import Manifest
 from ser_core.errors import SourceError
-from ser_core.models.predictor import Predictor
+from ser_core.models import Predictor
 from ser_core.ordered import in_order
-from ser_core.settings import WindowSettings
-from ser_core.source.fetch import FetchFailure, FileOpener, fetch_all
-from ser_core.source.listing import PlannedFile
-from ser_core.source.paths import escape_path
-from ser_core.source.source import Source
-from ser_core.storage.location import Location
+from ser_core.source import FetchFailure, FileOpener, PlannedFile, Source, escape_path, fetch_all
+from ser_core.storage import Location
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from ser_core.audio.segments import Segment
+    from ser_core.audio import Segment
 
 _DECODE_SECONDS = 300.0
 _LOOKS_IN_FLIGHT = 64

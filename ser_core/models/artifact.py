@@ -18,9 +18,9 @@ from ser_core.models.artifact_config import CONFIG_FILE, ArtifactConfig
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ser_core.audio.log_mel import LogMel
+    from ser_core.audio import LogMel
     from ser_core.models.base import SpeechModel
-    from ser_core.storage.location import Location
+    from ser_core.storage import Location
 
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "MODEL_CARD.md"
@@ -90,7 +90,7 @@ class Artifact:
 
     def save(self, folder: str) -> None:
         """Write the folder, local or s3://; the config last, since a folder without one is no model."""
-        from ser_core.storage.location import Location, put
+        from ser_core.storage import Location, put
 
         for name, data in self._files().items():
             put(Location.parse(folder).join(name), data)
@@ -106,7 +106,7 @@ class Artifact:
 
     def log_mel(self) -> "LogMel":
         """The features this model was trained on, on the CPU."""
-        from ser_core.audio.log_mel import LogMel
+        from ser_core.audio import LogMel
 
         return LogMel(self.config.mel, self._tensors()[_FILTERBANK])
 
@@ -118,7 +118,7 @@ class Artifact:
         return model.eval()
 
     def _untrained(self) -> "SpeechModel":
-        from ser_core.models import build
+        from ser_core.models.registry import build
 
         config = self.config
         return build(config.architecture, config.architecture_settings, config.mel.num_mels, len(config.labels))
@@ -164,7 +164,7 @@ def read_config(name_or_folder: str) -> ArtifactConfig:
 
 
 def _folder(name_or_folder: str) -> "Location":
-    from ser_core.storage.location import Location
+    from ser_core.storage import Location
 
     return Location.parse(str(_BUNDLED / name_or_folder) if name_or_folder in bundled_names() else name_or_folder)
 
@@ -194,7 +194,7 @@ def _fault(tensor: "Tensor | None", expected: "Tensor | None") -> str | None:
 
 
 def _read(folder: "Location", file_name: str) -> bytes:
-    from ser_core.storage.location import read
+    from ser_core.storage import read
 
     try:
         return read(folder.join(file_name))

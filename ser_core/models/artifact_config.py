@@ -6,8 +6,9 @@ import math
 import re
 from typing import Any, Literal, Self
 
+from ser_core.audio import MelSettings, WindowSettings
 from ser_core.errors import UsageError
-from ser_core.settings import MelSettings, Settings, WindowSettings
+from ser_core.settings import Settings
 
 #: Raised when an older program could not read what this one writes. 2: mel scale, precision of the weights.
 FORMAT_NUMBER = 2

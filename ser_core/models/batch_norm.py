@@ -6,7 +6,7 @@ Shape letters: B windows, D channels, F mel bands, S steps.
 import torch
 from torch import Tensor, nn
 
-from ser_core.models.worker_sums import num_workers, total
+from ser_core.distributed import num_workers, total
 
 
 class BatchNorm(nn.BatchNorm2d):

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from ser_core.errors import ArtifactError, UsageError
 from ser_core.models.artifact import Artifact
-from ser_core.settings import Device, FeaturesOn, Precision, ResolvedDevice, ResolvedPrecision
+from ser_core.score_config import FeaturesOn
+from ser_core.settings import Device, Precision, ResolvedDevice, ResolvedPrecision
 
 #: As Linux names them, of x86 and of ARM.
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})

@@ -6,7 +6,7 @@ Shape letters: B windows, P features.
 import torch
 from torch import Tensor, nn
 
-from ser_core.models.worker_sums import total
+from ser_core.distributed import total
 
 _MOMENTUM = 0.1
 _EPSILON = 1e-6

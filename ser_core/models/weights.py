@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ser_core.errors import SourceError, UsageError
-from ser_core.storage.download import Checksum, Download
+from ser_core.storage import Checksum, Download
 
 #: As torchvision names its files: the first digits of the sha256 stand before the suffix (vgg16-397923af.pth).
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.\w+$")

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from ser_core.audio.recording import AudioFaultError, fault_of
+from ser_core.faults import AudioFaultError, fault_of
 from ser_core.ordered import in_order
 from ser_core.source.objects import get_version
 from ser_core.source.opener import FileOpener, open_local

@@ -12,8 +12,7 @@ import pyarrow.compute as pc
 
 from ser_core.errors import SourceError
 from ser_core.source.paths import escape_path, unescape_path
-from ser_core.storage.local import version_of
-from ser_core.storage.location import Location, faults_of, service_fault
+from ser_core.storage import Location, faults_of, service_fault, version_of
 
 #: Rows of a table, and names of one folder held as Python objects.
 SLICE_ROWS = 50_000
@@ -205,3 +204,8 @@ def iter_sorted(column: pa.ChunkedArray) -> Iterator[str]:
     order = pc.sort_indices(column)
     for start in range(0, len(order), SLICE_ROWS):
         yield from column.take(order.slice(start, SLICE_ROWS)).to_pylist()
+
+
+DEFAULT_GLOB_SUFFIXES = (
+    "wav", "wave", "flac", "ogg", "oga", "opus", "mp3", "aif", "aiff", "au", "rf64", "w64",
+)  # fmt: skip

@@ -2,8 +2,8 @@
 
 from contextlib import suppress
 
-from ser_core.audio.recording import AudioFaultError
-from ser_core.storage.location import Location, faults_of, service_fault
+from ser_core.faults import AudioFaultError
+from ser_core.storage import Location, faults_of, service_fault
 
 _CHANGED_CODES = frozenset({"PreconditionFailed", "412", "InvalidRange", "416"})
 

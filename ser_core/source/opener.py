@@ -4,10 +4,9 @@ import io
 import os
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from ser_core.audio.recording import open_file
+from ser_core.faults import open_file
 from ser_core.source.objects import changed, get_version
-from ser_core.storage.local import version_of
-from ser_core.storage.location import Location, faults_of
+from ser_core.storage import Location, faults_of, version_of
 
 if TYPE_CHECKING:
     from ser_core.source.source import Source

@@ -8,11 +8,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ser_core.errors import SourceError
-from ser_core.settings import DEFAULT_GLOB_SUFFIXES
-from ser_core.source.listing import Skipped
+from ser_core.records import PLAN_SCHEMA
+from ser_core.source.listing import DEFAULT_GLOB_SUFFIXES, Skipped
 from ser_core.source.source import Source
-from ser_core.storage.location import Location, faults_of
-from ser_core.tables.schema import PLAN_SCHEMA
+from ser_core.storage import Location, faults_of
 
 _MAX_SUFFIXES_SHOWN = 5
 

@@ -14,8 +14,9 @@ import pyarrow as pa
 
 from ser_core.errors import SourceError, UsageError
 from ser_core.ordered import in_order
-from ser_core.settings import DEFAULT_GLOB_SUFFIXES
+from ser_core.records import PLAN_SCHEMA
 from ser_core.source.listing import (
+    DEFAULT_GLOB_SUFFIXES,
     SLICE_ROWS,
     Choice,
     PlannedFile,
@@ -27,8 +28,7 @@ from ser_core.source.listing import (
 )
 from ser_core.source.path_list import LIST_SUFFIXES, read_path_list
 from ser_core.source.paths import escape_path, unescape_path
-from ser_core.storage.location import Location, faults_of
-from ser_core.tables.schema import PLAN_SCHEMA
+from ser_core.storage import Location, faults_of
 
 _S3_SCHEME = b"s3://"
 _MAX_LOOKS_IN_FLIGHT = 64

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ser_core.records import PLAN_SCHEMA
 from ser_core.tables.parts import Part, PartStore
-from ser_core.tables.schema import PLAN_SCHEMA, STATUSES
+from ser_core.vocabulary import STATUSES
 
 ROWS_PER_SLICE = 500_000
 #: What a planned file is to the tables.

@@ -19,7 +19,7 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
 from ser_core.errors import InterruptedRunError
-from ser_core.storage.location import Location
+from ser_core.storage import Location
 from ser_core.tables.parts import Part, PartStore
 
 #: By itself Delta keeps 30 days of log; recovery looks back to the last commit, however old.

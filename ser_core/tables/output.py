@@ -11,10 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ser_core import storage
 from ser_core.errors import OutputError
-from ser_core.storage import location as storage
-from ser_core.storage.location import Location
-from ser_core.storage.lock import Lock
+from ser_core.storage import Location, Lock
 from ser_core.tables.comparison import Comparison, Tally, sweep
 from ser_core.tables.run import Run
 from ser_core.tables.table_pair import TablePair

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ser_core import storage
 from ser_core.errors import OutputError
-from ser_core.storage import location as storage
-from ser_core.storage.location import Location
+from ser_core.storage import Location
 
 ROWS_PER_GROUP = 131_072
 #: On S3 a read is mostly waiting.

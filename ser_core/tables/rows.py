@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ser_core import aggregation as answers
-from ser_core.tables.schema import RETRYABLE_REASONS, file_schema, prediction_schema
+from ser_core.tables.schema import file_schema, prediction_schema
+from ser_core.vocabulary import RETRYABLE_REASONS
 
 IntArray = npt.NDArray[np.int64]
 

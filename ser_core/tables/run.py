@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ser_core.storage import location as storage
-from ser_core.storage.location import Location
+from ser_core import storage
+from ser_core.storage import Location
 from ser_core.tables.comparison import CHANGED, NEW, RETRIED, Comparison, Slice, Tally, sweep
 from ser_core.tables.delta_log import Change, DeltaLog
 from ser_core.tables.parts import Part

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+from ser_core import storage
 from ser_core.errors import OutputError, SupersededError
-from ser_core.storage import location as storage
-from ser_core.storage.location import Location
+from ser_core.storage import Location
 from ser_core.tables.delta_log import Change, DeltaLog, OutrunError, Stamp
 from ser_core.tables.parts import PART_PATTERN
 from ser_core.tables.schema import file_schema, prediction_schema

@@ -5,11 +5,10 @@ from pathlib import Path, PurePath
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
+from ser_core.audio import MelSettings
 from ser_core.errors import UsageError
-from ser_core.settings import WINDOW_SECONDS_RANGE, Device, MelSettings, ResolvedPrecision, Settings, read_yaml
-from ser_core.training.data.augment import AugmentSettings
-from ser_core.training.data.sampling import Sampling
-from ser_core.training.data.splits import SplitSettings
+from ser_core.settings import WINDOW_SECONDS_RANGE, Device, ResolvedPrecision, Settings, read_yaml
+from ser_core.training.data_config import AugmentSettings, Sampling, SplitSettings
 
 #: What may change between two runs of one training: where and by how many it is done, not what comes out.
 PLACE_SETTINGS = ("workers", "device", "address", "threads", "cache_dir", "max_failures")

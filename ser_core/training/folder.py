@@ -4,13 +4,10 @@ import json
 import uuid
 from typing import Any
 
+from ser_core import storage
 from ser_core.errors import OutputError
-from ser_core.models.artifact import CARD_FILE, WEIGHTS_FILE
-from ser_core.models.artifact_config import CONFIG_FILE
-from ser_core.storage import location as storage
-from ser_core.storage.location import Location
-from ser_core.storage.lock import Lock
-from ser_core.storage.model_folder import one_line_faults, write
+from ser_core.models import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from ser_core.storage import Location, Lock, one_line_faults, write
 from ser_core.training.report import ANSWERS_FILE, REPORT_FILE
 
 FORMAT_NUMBER = 1

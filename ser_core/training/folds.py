@@ -12,12 +12,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ser_core.corpora.manifest import Manifest
-from ser_core.evaluation.calibration import at_temperature
-from ser_core.evaluation.evaluate import evaluate_answers
-from ser_core.evaluation.result import ModelSpeakers
-from ser_core.storage import location as storage
-from ser_core.storage.model_folder import write
+from ser_core import storage
+from ser_core.corpora import Manifest
+from ser_core.evaluation import ModelSpeakers, at_temperature, evaluate_answers
+from ser_core.storage import write
 from ser_core.training.job import Job
 from ser_core.training.report import (
     ANSWERS_FILE,

@@ -11,17 +11,13 @@ from typing import Any
 import torch
 
 from ser_core import models
-from ser_core.corpora.manifest import Manifest
+from ser_core.audio import MelSettings, WindowSettings
+from ser_core.corpora import Manifest
 from ser_core.errors import UsageError
-from ser_core.models.artifact import Artifact, bundled_names
-from ser_core.models.artifact_config import CONFIG_FILE
-from ser_core.models.base import SpeechModel
-from ser_core.models.weights import fetch_weights
-from ser_core.settings import MelSettings, WindowSettings
-from ser_core.storage.location import Location
+from ser_core.models import CONFIG_FILE, Artifact, SpeechModel, bundled_names, fetch_weights
+from ser_core.storage import Location
 from ser_core.training.config import FOLD, TrainConfig
-from ser_core.training.data.frontend import check_teacher
-from ser_core.training.data.splits import Fold, make_folds
+from ser_core.training.data import Fold, check_teacher, make_folds
 from ser_core.training.leakage import check_heard, heard_through
 from ser_core.training.loop import check_fold
 

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable
 
-from ser_core.corpora.manifest import Manifest
+from ser_core.corpora import Manifest
 from ser_core.errors import UsageError
-from ser_core.evaluation.result import ModelSpeakers
-from ser_core.models.artifact import Artifact
+from ser_core.evaluation import ModelSpeakers
+from ser_core.models import Artifact
 from ser_core.training.config import FOLD, TrainConfig
-from ser_core.training.data.splits import Fold
+from ser_core.training.data import Fold
 
 
 def check_heard(name: str, artifact: Artifact, fold: Fold, manifest: Manifest, config: TrainConfig) -> None:

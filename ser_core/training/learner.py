@@ -14,10 +14,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
 from ser_core.distributed import Team
-from ser_core.models.base import SpeechModel
+from ser_core.models import SpeechModel
 from ser_core.training.checkpoint import State
 from ser_core.training.config import TrainConfig
-from ser_core.training.data.batches import Batch
+from ser_core.training.data import Batch
 from ser_core.training.loss import loss_of_windows
 
 _MIN_RISING_STEPS = 1.5

@@ -16,20 +16,16 @@ import torch
 from torch import Tensor
 
 from ser_core.aggregation import answer, log_probability_sums
-from ser_core.corpora import LABELS
-from ser_core.corpora.manifest import Manifest
+from ser_core.corpora import Manifest
 from ser_core.distributed import Team
 from ser_core.errors import SerError, UsageError
-from ser_core.evaluation import metrics
-from ser_core.evaluation.evaluate import LabelSets
+from ser_core.evaluation import LabelSets, accuracy, uar
 from ser_core.training.checkpoint import State
 from ser_core.training.config import TrainConfig
-from ser_core.training.data.batches import TrainingData
-from ser_core.training.data.sampling import plan_epoch, split_steps
-from ser_core.training.data.splits import Fold
-from ser_core.training.data.windows import Numbers
+from ser_core.training.data import Fold, Numbers, TrainingData, plan_epoch, split_steps
 from ser_core.training.events import EpochDone, EpochRecord, StepDone, Tell
 from ser_core.training.learner import Learner
+from ser_core.vocabulary import LABELS
 
 _EVALUATION_BATCH = 64
 _SAY_EVERY_SECONDS = 1.0
@@ -144,8 +140,8 @@ class Training:
         right_G = np.maximum(masked_GC[np.arange(len(predicted_G)), sets.label_G], np.finfo(np.float64).tiny)
         return {
             "stopping_loss": float(-np.log(right_G).mean()),
-            "stopping_accuracy": metrics.accuracy(sets.label_G, predicted_G),
-            "stopping_uar": metrics.uar(sets.label_G, predicted_G),
+            "stopping_accuracy": accuracy(sets.label_G, predicted_G),
+            "stopping_uar": uar(sets.label_G, predicted_G),
         }
 
     def answer_clips(self, weights: dict[str, Tensor], clip_N: Numbers) -> Floats:

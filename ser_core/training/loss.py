@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from ser_core.training.config import Distillation
-from ser_core.training.data.batches import Batch
+from ser_core.training.data import Batch
 
 
 def loss_of_windows(logits: Tensor, batch: Batch, distillation: Distillation) -> Tensor:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ser_core.models.artifact_config import ArtifactConfig
+from ser_core.models import ArtifactConfig
 
 _SETS = ("training", "stopping", "temperature", "test")
 _PURPOSE = {

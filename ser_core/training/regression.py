@@ -9,10 +9,8 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from ser_core.models.regression import Regression
-from ser_core.training.data.batches import TrainingData
-from ser_core.training.data.sampling import class_weights, turns
-from ser_core.training.data.windows import Numbers
+from ser_core.models import Regression
+from ser_core.training.data import Numbers, TrainingData, class_weights, turns
 
 _BATCH = 64
 _MAX_ITERATIONS = 1_000

@@ -16,19 +16,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ser_core import models
-from ser_core.audio.log_mel import LogMel
-from ser_core.corpora import CORPORA
-from ser_core.corpora.manifest import Manifest
-from ser_core.evaluation.calibration import at_temperature, fit_temperature
-from ser_core.evaluation.evaluate import LabelSets, evaluate_answers
-from ser_core.evaluation.result import ModelSpeakers
-from ser_core.models.artifact import Artifact
-from ser_core.models.artifact_config import ArtifactConfig
-from ser_core.models.base import SpeechModel
-from ser_core.storage import location as storage
-from ser_core.storage.location import Location
-from ser_core.storage.model_folder import one_line_faults, write
+from ser_core import models, storage
+from ser_core.audio import LogMel
+from ser_core.corpora import CORPORA, Manifest
+from ser_core.evaluation import LabelSets, ModelSpeakers, at_temperature, evaluate_answers, fit_temperature
+from ser_core.models import Artifact, ArtifactConfig, SpeechModel
+from ser_core.storage import Location, one_line_faults, write
 from ser_core.training.job import Job
 from ser_core.training.loop import Trained
 from ser_core.training.model_card import card_of

@@ -17,20 +17,23 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from ser_core.audio.log_mel import LogMel, fit_log_mel
+from ser_core import storage
+from ser_core.audio import LogMel, MelSettings, fit_log_mel
 from ser_core.distributed import Team
 from ser_core.errors import UsageError
-from ser_core.models.predictor import has_bf16
-from ser_core.settings import MelSettings
-from ser_core.storage import location as storage
-from ser_core.storage.model_folder import write
+from ser_core.models import has_bf16
+from ser_core.storage import write
 from ser_core.training.checkpoint import State
-from ser_core.training.data.batches import TrainingData
-from ser_core.training.data.clip_labels import ClipLabels
-from ser_core.training.data.frontend import Hearing, Teachers
-from ser_core.training.data.splits import Fold
-from ser_core.training.data.waveform_cache import WaveformCache
-from ser_core.training.data.windows import Numbers, TrainingWindows
+from ser_core.training.data import (
+    ClipLabels,
+    Fold,
+    Hearing,
+    Numbers,
+    Teachers,
+    TrainingData,
+    TrainingWindows,
+    WaveformCache,
+)
 from ser_core.training.events import FoldBegan, FoldDone, Tell
 from ser_core.training.job import Job
 from ser_core.training.learner import Learner

@@ -6,9 +6,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from ser_core import storage
 from ser_core.errors import OutputError
-from ser_core.storage import location as storage
-from ser_core.storage.location import Location, faults_of
+from ser_core.storage import Location, faults_of
 from ser_core.training.events import EpochDone, EpochRecord, Event, FoldBegan
 
 _TAGS = {

@@ -18,10 +18,11 @@ import pytest
 from ser_core.audio.decode import iter_segments
 from ser_core.audio.isolated import Decoder
 from ser_core.audio.messages import HOOK_VARIABLE
-from ser_core.audio.recording import AudioFaultError
 from ser_core.audio.segments import Segment
+from ser_core.audio.settings import WindowSettings
 from ser_core.errors import ServiceError
-from ser_core.settings import Channels, WindowSettings
+from ser_core.faults import AudioFaultError
+from ser_core.settings import Channels
 from tests.support.audio_factory import ODD_FILES, RATE_HZ, encode, noise, write_sparse_rf64
 from tests.support.processes import first_line, launch
 
@@ -224,7 +225,7 @@ def test_the_childs_memory_does_not_grow_with_the_length(tmp_path: Path) -> None
 
 _PARENT = """
 import sys
-from ser_core.settings import WindowSettings
+from ser_core.audio.settings import WindowSettings
 from ser_core.audio.isolated import Decoder
 from tests.support.audio_factory import encode, noise
 decoder = Decoder(channels="mix", windows=WindowSettings(), timeout_seconds=60)

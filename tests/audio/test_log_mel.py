@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from ser_core.audio.log_mel import LogMel, fit_log_mel, librosa_filterbank, mel_db
+from ser_core.audio.settings import MelSettings
 from ser_core.errors import UsageError
-from ser_core.models import ARCHITECTURES
 from ser_core.models.artifact import Artifact
-from ser_core.settings import MelSettings
+from ser_core.models.registry import ARCHITECTURES
 
 SETTINGS = MelSettings()
 RATE = SETTINGS.sample_rate_hz

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ser_core.audio.recording import AudioFaultError, Recording, fault_of, open_file
+from ser_core.audio.recording import Recording
+from ser_core.faults import AudioFaultError, fault_of, open_file
 from tests.support.audio_factory import ODD_FILES, encode, noise
 
 

@@ -11,7 +11,7 @@ from cluster.driver import Driver
 from cluster.limits import Limits
 from cluster.resources import Hardware, Resources, plan_resources
 from ser_core.errors import FailureRateError, InterruptedRunError, SerError, ServiceError, SupersededError
-from ser_core.settings import ScoreConfig
+from ser_core.score_config import ScoreConfig
 from ser_core.tables.rows import RowSettings
 from tests.support.records import LABELS, failed, record, table
 

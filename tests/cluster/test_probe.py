@@ -10,10 +10,12 @@ from safetensors.torch import load, save
 from cluster import probe
 from cluster.probe import try_device
 from cluster.resources import Hardware, Resources, plan_resources
+from ser_core.audio.settings import WindowSettings
 from ser_core.errors import ArtifactError, SerError, UsageError
 from ser_core.models.artifact import Artifact
 from ser_core.models.predictor import resolve_device
-from ser_core.settings import Precision, ResolvedPrecision, ScoreConfig, WindowSettings
+from ser_core.score_config import ScoreConfig
+from ser_core.settings import Precision, ResolvedPrecision
 from tests.support.models import tiny_artifact
 
 WINDOWS = WindowSettings(window_seconds=1.0, hop_seconds=1.0)

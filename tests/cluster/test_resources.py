@@ -4,7 +4,7 @@ import pytest
 
 from cluster.resources import Hardware, Resources, plan_resources
 from ser_core.errors import UsageError
-from ser_core.settings import ScoreConfig
+from ser_core.score_config import ScoreConfig
 
 
 def plan(cpus: float, gpus: float = 0, /, **config: object) -> Resources:

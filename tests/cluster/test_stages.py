@@ -15,14 +15,16 @@ from cluster.attempts import MAX_ATTEMPTS, Attempts
 from cluster.records import failure_records
 from cluster.stages import Loader, LoadSettings, PredictSettings, PredictStage
 from ser_core.audio.log_mel import LogMel
+from ser_core.audio.settings import WindowSettings
 from ser_core.models.artifact import Artifact
 from ser_core.models.predictor import Predictor
-from ser_core.settings import Channels, FeaturesOn, WindowSettings
+from ser_core.records import LOADED_SCHEMA, PENDING_SCHEMA, PREDICTED_SCHEMA
+from ser_core.score_config import FeaturesOn
+from ser_core.settings import Channels
 from ser_core.source import fetch
 from ser_core.source.source import Source
 from ser_core.storage.local import version_of
 from ser_core.tables.rows import Assembler, RowSettings, Totals
-from ser_core.tables.schema import LOADED_SCHEMA, PENDING_SCHEMA, PREDICTED_SCHEMA
 from tests.support.audio_factory import encode, noise, speech
 from tests.support.models import LABELS, tiny_artifact
 

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from ser_core.corpora import CORPORA, LABELS, ClipName, LeftOut, crema_d, emodb, nemo, ravdess, savee, tess
+from ser_core import storage
+from ser_core.corpora import crema_d, emodb, nemo, ravdess, savee, tess
 from ser_core.corpora.csv_list import read_csv
+from ser_core.corpora.names import ClipName, LeftOut
 from ser_core.corpora.reading import FoundClips, read_corpus
+from ser_core.corpora.registry import CORPORA
 from ser_core.errors import SourceError, UsageError
-from ser_core.storage import location as storage
+from ser_core.vocabulary import LABELS
 from tests.conftest import S3Server
 
 #: Of each corpus: a path, the label, the speaker and the gender.

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ser_core.corpora import LABELS
 from ser_core.corpora.manifest import MANIFEST_SCHEMA, read_manifests, rows_to_table, write_manifest
 from ser_core.errors import OutputError, SourceError
+from ser_core.vocabulary import LABELS
 from tests.conftest import S3Server
 
 

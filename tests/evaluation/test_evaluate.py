@@ -4,7 +4,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ser_core.corpora import LABELS
 from ser_core.corpora.manifest import Manifest
 from ser_core.errors import SourceError, UsageError
 from ser_core.evaluation import metrics
@@ -12,6 +11,7 @@ from ser_core.evaluation.bootstrap import BootstrapSettings
 from ser_core.evaluation.calibration import at_temperature
 from ser_core.evaluation.evaluate import LabelSets, answers_table, compare_answers, evaluate_answers, masked_answer
 from ser_core.evaluation.result import ModelSpeakers
+from ser_core.vocabulary import LABELS
 from tests.support.evaluations import answers, manifest
 
 SETTINGS = BootstrapSettings(draws=100, seed=3)

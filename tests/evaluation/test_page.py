@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ser_core.corpora import LABELS
 from ser_core.evaluation.bootstrap import BootstrapSettings
 from ser_core.evaluation.calibration import at_temperature
 from ser_core.evaluation.evaluate import evaluate_answers
 from ser_core.evaluation.page import render_page
 from ser_core.evaluation.result import Evaluation, ModelSpeakers
+from ser_core.vocabulary import LABELS
 from tests.support.evaluations import answers, manifest
 
 SETTINGS = BootstrapSettings(draws=50)

@@ -5,11 +5,11 @@ import pytest
 
 from ser_core.aggregation import answer, log_probability_sums
 from ser_core.audio.decode import iter_segments
+from ser_core.audio.settings import WindowSettings
 from ser_core.corpora.manifest import Manifest, read_manifests, rows_to_table, write_manifest
 from ser_core.errors import SourceError
 from ser_core.evaluation.predict_clips import answer_manifest
 from ser_core.models.predictor import Predictor
-from ser_core.settings import WindowSettings
 from ser_core.storage.location import put
 from tests.conftest import S3Server
 from tests.support.audio_factory import encode, noise, speech

@@ -4,8 +4,9 @@ from typing import Any
 import pytest
 import yaml
 
+from ser_core.audio.settings import MelSettings, WindowSettings
 from ser_core.errors import UsageError
-from ser_core.settings import MelSettings, ScoreConfig, WindowSettings, load_score_config
+from ser_core.score_config import ScoreConfig, load_score_config
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
 

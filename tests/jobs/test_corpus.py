@@ -15,8 +15,8 @@ import pytest
 
 from jobs.cli import run
 from jobs.corpus import Name
-from ser_core.corpora import CORPORA
 from ser_core.corpora.manifest import read_manifests
+from ser_core.corpora.registry import CORPORA
 from ser_core.storage import download
 from tests.support.audio_factory import encode, speech
 from tests.support.cli import finish, start

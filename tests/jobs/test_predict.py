@@ -10,7 +10,7 @@ import pytest
 
 from jobs import predict
 from ser_core.audio.byte_view import ByteView
-from ser_core.settings import WindowSettings
+from ser_core.audio.settings import WindowSettings
 from tests.support.audio_factory import write_sparse_rf64
 from tests.support.cli import ROOT, finish, ser, start
 from tests.support.processes import first_line

@@ -9,7 +9,7 @@ import yaml
 from safetensors.torch import save_file
 
 from ser_core.corpora.manifest import MANIFEST_SCHEMA, read_manifests, rows_to_table, write_manifest
-from ser_core.models import build
+from ser_core.models.registry import build
 from tests.support.cli import Answer, assert_one_line, ser_here
 from tests.support.models import tiny_artifact
 from tests.support.training import settings, write_corpus

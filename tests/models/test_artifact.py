@@ -15,7 +15,7 @@ from ser_core.errors import ArtifactError
 from ser_core.models.artifact import CARD_FILE, WEIGHTS_FILE, Artifact, bundled_names, read_config
 from ser_core.models.artifact_config import CONFIG_FILE, FORMAT_NUMBER
 from ser_core.models.predictor import Predictor
-from ser_core.settings import ScoreConfig
+from ser_core.score_config import ScoreConfig
 from tests.conftest import S3Server
 from tests.support.models import tiny_artifact
 

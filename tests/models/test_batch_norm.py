@@ -10,9 +10,9 @@ import torch
 from torch import distributed, multiprocessing, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ser_core.models import build
 from ser_core.models.base import SpeechModel
 from ser_core.models.batch_norm import BatchNorm
+from ser_core.models.registry import build
 
 NUM_MELS, NUM_LABELS, NUM_WINDOWS = 16, 3, 8
 TIME_LIMIT_SECONDS = 120

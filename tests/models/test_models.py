@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from ser_core.errors import UsageError
-from ser_core.models import ARCHITECTURES, build, default_mel, whole_settings
 from ser_core.models.base import SpeechModel
+from ser_core.models.registry import ARCHITECTURES, build, default_mel, whole_settings
 
 NUM_MELS, NUM_LABELS = 128, 8
 

@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load, save
 
 from ser_core.errors import ArtifactError, UsageError
-from ser_core.models import ARCHITECTURES, build
 from ser_core.models.artifact import Artifact, bundled_names
 from ser_core.models.predictor import Predictor, _hold_in_bf16, has_bf16, resolve_device
+from ser_core.models.registry import ARCHITECTURES, build
 from ser_core.settings import Device, Precision
 from tests.support.models import LABELS, tiny_artifact
 

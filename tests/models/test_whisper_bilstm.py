@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ser_core.errors import UsageError
-from ser_core.models import build
+from ser_core.models.registry import build
 from ser_core.models.whisper_bilstm import WhisperBilstm
 from ser_core.models.whisper_encoder import WhisperEncoder, positions
 from ser_core.models.whisper_settings import WhisperBilstmSettings

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ser_core.source.paths import escape_path
-from ser_core.tables.schema import REASONS
+from ser_core.vocabulary import REASONS
 from tests.support.audio_factory import encode, noise, write_odd_files
 from tests.support.cli import as_plain_user, files, predictions, ser
 from tests.support.ray_cluster import RayCluster

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from ser_core import storage
 from ser_core.models.artifact import Artifact
-from ser_core.storage import location as storage
 from tests.conftest import S3Server
 from tests.support.cli import ser, ser_here
 from tests.support.processes import kill_all

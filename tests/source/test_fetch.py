@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
+from ser_core import storage
 from ser_core.errors import ServiceError
 from ser_core.source import fetch
 from ser_core.source.fetch import FetchFailure, fetch_all
 from ser_core.source.listing import Skipped
 from ser_core.source.source import Source
-from ser_core.storage import location as storage
 from ser_core.storage import s3_client
 from ser_core.storage.location import Location
 from tests.conftest import S3Server

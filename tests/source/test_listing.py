@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from ser_core import storage
 from ser_core.errors import ServiceError, SourceError
 from ser_core.source import listing
 from ser_core.source.listing import Choice, PlannedFile, Skipped, list_objects, suffix_of, walk_files
 from ser_core.source.paths import escape_path
-from ser_core.storage import location as storage
 from ser_core.storage import s3_requests
 from ser_core.storage.location import Location
 from tests.conftest import S3Server

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from ser_core.audio.recording import AudioFaultError
 from ser_core.errors import ServiceError
+from ser_core.faults import AudioFaultError
 from ser_core.source.objects import get_version
 from ser_core.storage import s3_client, s3_requests
 from tests.conftest import S3Server

@@ -12,13 +12,13 @@ from typing import BinaryIO
 
 import pytest
 
-from ser_core.audio.recording import AudioFaultError
+from ser_core import storage
 from ser_core.errors import ServiceError
+from ser_core.faults import AudioFaultError
 from ser_core.source import opener
 from ser_core.source.listing import Skipped
 from ser_core.source.opener import FileOpener
 from ser_core.source.source import Source
-from ser_core.storage import location as storage
 from ser_core.storage import s3_client, s3_requests
 from ser_core.storage.location import Location
 from tests.conftest import S3Server

@@ -6,10 +6,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from ser_core import storage
 from ser_core.errors import SourceError
 from ser_core.source import path_list
 from ser_core.source.path_list import read_path_list
-from ser_core.storage import location as storage
 from ser_core.storage.location import Location
 from tests.conftest import S3Server
 

@@ -8,10 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from ser_core.errors import ServiceError, SourceError
+from ser_core.records import PLAN_SCHEMA
 from ser_core.source.plan import PlanSummary, write_plan
 from ser_core.source.source import Source
 from ser_core.storage.location import Location
-from ser_core.tables.schema import PLAN_SCHEMA
 
 
 def test_the_plan_and_its_summary(tmp_path: Path) -> None:

@@ -8,14 +8,14 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from ser_core import storage
 from ser_core.errors import ServiceError, SourceError, UsageError
+from ser_core.records import PLAN_SCHEMA
 from ser_core.source import source
 from ser_core.source.listing import Skipped
 from ser_core.source.source import Source
-from ser_core.storage import location as storage
 from ser_core.storage import s3_client, s3_requests
 from ser_core.storage.location import Location
-from ser_core.tables.schema import PLAN_SCHEMA
 from tests.conftest import S3Server
 from tests.support.flaky_s3 import Fault, FlakyProxy
 

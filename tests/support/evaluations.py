@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from scipy.special import softmax
 
-from ser_core.corpora import LABELS
 from ser_core.corpora.manifest import Manifest, rows_to_table
+from ser_core.vocabulary import LABELS
 
 
 def manifest(num_clips: int = 240) -> Manifest:

@@ -6,10 +6,10 @@ from typing import Any, Literal
 import torch
 
 from ser_core.audio.log_mel import LogMel
-from ser_core.models import build
+from ser_core.audio.settings import MelSettings
 from ser_core.models.artifact import Artifact
 from ser_core.models.artifact_config import ArtifactConfig
-from ser_core.settings import MelSettings
+from ser_core.models.registry import build
 
 LABELS = ("calm", "happy", "sad")
 WINDOW_SECONDS = 1.0

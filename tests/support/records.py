@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ser_core.tables.schema import PREDICTED_SCHEMA
+from ser_core.records import PREDICTED_SCHEMA
 
 LABELS = ("calm", "angry", "sad")
 

@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
+from ser_core.records import PLAN_SCHEMA
 from ser_core.storage.location import Location, list_files, read
 from ser_core.tables.output import Output, Run
-from ser_core.tables.schema import PLAN_SCHEMA, file_schema, prediction_schema
+from ser_core.tables.schema import file_schema, prediction_schema
 
 LABELS = ("angry", "happy", "sad")
 SETTINGS: dict[str, Any] = {"model": "compact@0123", "window_seconds": 3.0}

@@ -9,8 +9,8 @@ import pytest
 from deltalake import DeltaTable
 from deltalake.table import TableAlterer
 
+from ser_core import storage
 from ser_core.storage import local as local_files
-from ser_core.storage import location as storage
 
 WRITES = (
     (storage, "put"),

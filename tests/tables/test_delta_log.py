@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from ser_core.storage import location as storage
+from ser_core import storage
 from ser_core.storage.location import Location
 from ser_core.tables.delta_log import Change, DeltaLog, OutrunError, Stamp
 from ser_core.tables.output import Output

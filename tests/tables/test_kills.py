@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from ser_core import storage
 from ser_core.errors import OutputError, SupersededError
-from ser_core.storage import location as storage
 from ser_core.storage.location import Location
 from ser_core.tables.output import Output, Run
 from ser_core.tables.table_pair import TablePair

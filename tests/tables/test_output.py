@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from ser_core import storage
 from ser_core.errors import OutputError
-from ser_core.storage import location as storage
 from ser_core.storage.location import Location
 from ser_core.tables import comparison
 from ser_core.tables.output import Comparison, Output, Tally

@@ -14,8 +14,8 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from ser_core import storage
 from ser_core.errors import OutputError
-from ser_core.storage import location as storage
 from ser_core.storage.location import Location
 from ser_core.tables.output import Output
 from ser_core.tables.parts import PART_PATTERN, PartStore

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
+from ser_core import storage
 from ser_core.errors import InterruptedRunError, ServiceError
-from ser_core.storage import location as storage
 from ser_core.tables import comparison, run
 from ser_core.tables.delta_log import DeltaLog
 from ser_core.tables.output import Output, Tally

@@ -8,15 +8,8 @@ import torch
 
 from ser_core.errors import UsageError
 from ser_core.training.data import effects
-from ser_core.training.data.augment import (
-    OFF,
-    AugmentSettings,
-    change_tempo,
-    generator,
-    mask_bands,
-    mixup_pair,
-    random_window,
-)
+from ser_core.training.data.augment import OFF, change_tempo, generator, mask_bands, mixup_pair, random_window
+from ser_core.training.data_config import AugmentSettings
 from tests.support.audio_factory import speech
 
 RATE = 16_000

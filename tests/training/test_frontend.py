@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from ser_core.audio.log_mel import LogMel
+from ser_core.audio.settings import MelSettings
 from ser_core.errors import UsageError
-from ser_core.models import build, default_mel
-from ser_core.settings import MelSettings
+from ser_core.models.registry import build, default_mel
 from ser_core.training.data.frontend import Hearing, Teachers, check_teacher
 from tests.support.models import LABELS, tiny_artifact
 

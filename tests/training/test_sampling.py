@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from ser_core.training.data.augment import OFF, AugmentSettings
-from ser_core.training.data.sampling import Sampling, class_weights, plan_epoch, split_steps, turns
+from ser_core.training.data.augment import OFF
+from ser_core.training.data.sampling import class_weights, plan_epoch, split_steps, turns
+from ser_core.training.data_config import AugmentSettings, Sampling
 
 STRATA = np.array([0] * 30 + [1] * 6 + [2] * 4)
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
-from ser_core.storage import location as storage
+from ser_core import storage
 from ser_core.storage.location import Location
 from ser_core.training.events import EpochDone, EpochRecord, FoldBegan
 from ser_core.training.tensorboard import TrainingLog

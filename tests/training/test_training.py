@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from ser_core import storage
 from ser_core.distributed import ALONE
 from ser_core.errors import SerError, UsageError
 from ser_core.evaluation.calibration import at_temperature
 from ser_core.models.artifact import Artifact
-from ser_core.storage import location as storage
 from ser_core.storage.location import Location
 from ser_core.training.data.clip_labels import ClipLabels
 from ser_core.training.data.sampling import turns

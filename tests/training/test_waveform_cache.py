@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from ser_core import storage
 from ser_core.audio.decode import iter_segments
+from ser_core.audio.settings import WindowSettings
 from ser_core.corpora.manifest import MANIFEST_SCHEMA, Manifest, write_manifest
 from ser_core.errors import OutputError, SourceError
-from ser_core.settings import WindowSettings
-from ser_core.storage import location as storage
 from ser_core.training.data import waveform_cache
 from ser_core.training.data.waveform_cache import WaveformCache
 from tests.conftest import S3Server

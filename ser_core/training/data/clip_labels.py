@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ser_core.corpora import LABELS
-from ser_core.corpora.manifest import Manifest
+from ser_core.corpora import Manifest
 from ser_core.training.data.windows import Numbers
+from ser_core.vocabulary import LABELS
 
 
 class ClipLabels:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from ser_core.distributed import Team
 from ser_core.errors import OutputError
-from ser_core.storage.location import Location, faults_of
+from ser_core.storage import Location, faults_of
 
 _ROWS, _DONE = "features.bin", "done.bin"
 _BLOCK = 64

@@ -13,11 +13,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ser_core.audio.log_mel import LogMel
+from ser_core.audio import LogMel, MelSettings
 from ser_core.errors import UsageError
-from ser_core.models.artifact import Artifact
-from ser_core.models.base import SpeechModel
-from ser_core.settings import MelSettings, ResolvedPrecision
+from ser_core.models import Artifact, SpeechModel
+from ser_core.settings import ResolvedPrecision
 
 Floats = npt.NDArray[Any]
 #: Of what is kept; another one when the code that computes it gives something else.

@@ -12,10 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ser_core.training.data import augment
-from ser_core.training.data.augment import AugmentSettings
+from ser_core.training.data_config import AugmentSettings, Sampling
 
 Numbers = npt.NDArray[np.int64]
-Sampling = Literal["natural", "square_root", "balanced"]
 #: Of a stratum's clips, what its part of an epoch is proportional to.
 _POWERS = {"square_root": 0.5, "balanced": 0.0}
 

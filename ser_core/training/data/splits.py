@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ser_core.corpora.manifest import Manifest
-from ser_core.corpora.names import LABELS
+from ser_core.corpora import Manifest
 from ser_core.errors import UsageError
 from ser_core.settings import require
-from ser_core.training.split_settings import NAMING, Split, SplitSettings
+from ser_core.training.data_config import NAMING, Split, SplitSettings
+from ser_core.vocabulary import LABELS
 
 __all__ = ["Fold", "Split", "SplitSettings", "make_folds"]
 

@@ -30,16 +30,12 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
-from ser_core.audio.isolated import Decoder
-from ser_core.corpora.manifest import Manifest
+from ser_core.audio import Decoder, WindowSettings
+from ser_core.corpora import Manifest
 from ser_core.errors import OutputError, SourceError
 from ser_core.ordered import in_order
-from ser_core.settings import WindowSettings
-from ser_core.source.fetch import FetchFailure, fetch_all
-from ser_core.source.listing import PlannedFile
-from ser_core.source.paths import escape_path
-from ser_core.source.source import Source
-from ser_core.storage.location import Location, faults_of
+from ser_core.source import FetchFailure, PlannedFile, Source, escape_path, fetch_all
+from ser_core.storage import Location, faults_of
 
 _log = logging.getLogger(__name__)
 _SAMPLES, _OFFSETS, _STEPS = "waveforms.int16", "offsets.npy", "steps.npy"

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ser_core.audio.segments import count_windows
-from ser_core.settings import WindowSettings
+from ser_core.audio import WindowSettings, count_windows
 from ser_core.training.data.waveform_cache import WaveformCache
 
 Numbers = npt.NDArray[np.int64]

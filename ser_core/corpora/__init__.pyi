@@ -1,0 +1,25 @@
+from .csv_list import read_csv as read_csv
+from .manifest import Manifest as Manifest
+from .manifest import read_manifests as read_manifests
+from .manifest import rows_to_table as rows_to_table
+from .manifest import write_manifest as write_manifest
+from .names import Corpus as Corpus
+from .reading import NO_TEXT as NO_TEXT
+from .reading import UNREADABLE as UNREADABLE
+from .reading import FoundClips as FoundClips
+from .reading import read_corpus as read_corpus
+from .registry import CORPORA as CORPORA
+
+__all__ = [
+    "CORPORA",
+    "NO_TEXT",
+    "UNREADABLE",
+    "Corpus",
+    "FoundClips",
+    "Manifest",
+    "read_corpus",
+    "read_csv",
+    "read_manifests",
+    "rows_to_table",
+    "write_manifest",
+]

@@ -1,0 +1,35 @@
+from .artifact import CARD_FILE as CARD_FILE
+from .artifact import WEIGHTS_FILE as WEIGHTS_FILE
+from .artifact import Artifact as Artifact
+from .artifact import bundled_names as bundled_names
+from .artifact import read_config as read_config
+from .artifact_config import CONFIG_FILE as CONFIG_FILE
+from .artifact_config import ArtifactConfig as ArtifactConfig
+from .base import SpeechModel as SpeechModel
+from .predictor import Predictor as Predictor
+from .predictor import has_bf16 as has_bf16
+from .predictor import resolve_device as resolve_device
+from .registry import build as build
+from .registry import default_mel as default_mel
+from .registry import whole_settings as whole_settings
+from .regression import Regression as Regression
+from .weights import fetch_weights as fetch_weights
+
+__all__ = [
+    "CARD_FILE",
+    "CONFIG_FILE",
+    "WEIGHTS_FILE",
+    "Artifact",
+    "ArtifactConfig",
+    "Predictor",
+    "Regression",
+    "SpeechModel",
+    "build",
+    "bundled_names",
+    "default_mel",
+    "fetch_weights",
+    "has_bf16",
+    "read_config",
+    "resolve_device",
+    "whole_settings",
+]

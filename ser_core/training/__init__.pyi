@@ -1,0 +1,43 @@
+from .config import TrainConfig as TrainConfig
+from .config import load_train_config as load_train_config
+from .data_config import Split as Split
+from .events import EpochDone as EpochDone
+from .events import EpochRecord as EpochRecord
+from .events import Event as Event
+from .events import FoldBegan as FoldBegan
+from .events import FoldDone as FoldDone
+from .events import Preparing as Preparing
+from .events import StepDone as StepDone
+from .folder import TrainingFolder as TrainingFolder
+from .folds import write_pooled as write_pooled
+from .job import Job as Job
+from .report import ANSWERS_FILE as ANSWERS_FILE
+from .report import REPORT_FILE as REPORT_FILE
+from .report import is_complete as is_complete
+from .run import Worker as Worker
+from .run import open_waveforms as open_waveforms
+from .run import run_job as run_job
+from .tensorboard import TrainingLog as TrainingLog
+
+__all__ = [
+    "ANSWERS_FILE",
+    "REPORT_FILE",
+    "EpochDone",
+    "EpochRecord",
+    "Event",
+    "FoldBegan",
+    "FoldDone",
+    "Job",
+    "Preparing",
+    "Split",
+    "StepDone",
+    "TrainConfig",
+    "TrainingFolder",
+    "TrainingLog",
+    "Worker",
+    "is_complete",
+    "load_train_config",
+    "open_waveforms",
+    "run_job",
+    "write_pooled",
+]
