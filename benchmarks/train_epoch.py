@@ -107,12 +107,12 @@ def on_ray(job: Job) -> list[float]:
 
     seconds: list[float] = []
 
-    def tell(event: Event) -> None:
+    def callback(event: Event) -> None:
         if isinstance(event, EpochDone):
             seconds.append(event.seconds)
 
     with connect(address=None, own=local_hardware(None, None), verbose=False) as hardware:
-        train(job, plan_training(job.config, hardware), tell, threading.Event())
+        train(job, plan_training(job.config, hardware), callback, threading.Event())
     return seconds
 
 
@@ -120,12 +120,12 @@ def in_turns(job: Job, plain: PlainLoop) -> tuple[list[float], list[float]]:
     """The epochs' seconds of this program's loop, and of the plain one, which has its turn after each."""
     ours, plains = [], []
 
-    def tell(event: Event) -> None:
+    def callback(event: Event) -> None:
         if isinstance(event, EpochDone):
             ours.append(event.seconds)
             plains.append(plain.epoch_seconds())
 
-    run_job(job, Worker(team=ALONE, device=torch.device("cpu"), num_threads=0), tell)
+    run_job(job, Worker(group=ALONE, device=torch.device("cpu"), num_threads=0), callback)
     return ours, plains
 
 

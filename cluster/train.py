@@ -63,7 +63,7 @@ def plan_training(config: TrainConfig, hardware: Hardware) -> TrainResources:
     )
 
 
-def train(job: "Job", resources: TrainResources, tell: Callable[[Event], None], stop: threading.Event) -> None:
+def train(job: "Job", resources: TrainResources, callback: Callable[[Event], None], stop: threading.Event) -> None:
     """Run a job on the Ray that is connected, to its end; `tell` is called here, in order.
 
     Raises:
@@ -91,7 +91,7 @@ def train(job: "Job", resources: TrainResources, tell: Callable[[Event], None], 
                 raise ServiceError(f"{message}; the same command goes on from here") from message
             if isinstance(message, SerError):
                 raise message
-            tell(message)
+            callback(message)
     if fit.error is not None:
         raise SerError(f"the training broke off ({_why(fit.error)}); run the same command to go on") from fit.error
 
@@ -153,26 +153,26 @@ def _work(settings: dict[str, Any]) -> None:
     from ray import train as ray_train
     from ray.train.torch import get_device
 
-    from ser_core.distributed import Team
+    from ser_core.distributed import ProcessGroup
     from ser_core.training import Worker, run_job
 
     job: Job = settings["job"]
     messages: Queue = settings["messages"]
     context = ray_train.get_context()
-    team = Team(
+    group = ProcessGroup(
         rank=context.get_world_rank(),
         size=context.get_world_size(),
         local_rank=context.get_local_rank(),
         local_size=context.get_local_world_size(),
     )
-    cores = max(1, joblib.cpu_count() // team.local_size)
+    cores = max(1, joblib.cpu_count() // group.local_size)
     device = get_device()
     torch.set_num_threads(job.config.threads or cores)
     num_loaders = min(_MAX_LOADERS, cores) if device.type == "cuda" else 0
     try:
-        if team.is_leader:
+        if group.is_rank_0:
             _check_seen(job)
-        worker = Worker(team=team, device=device, num_threads=num_loaders, check_owner=lambda: _check_owner(job))
+        worker = Worker(group=group, device=device, num_threads=num_loaders, check_owner=lambda: _check_owner(job))
         run_job(job, worker, messages.put)
     except SerError as error:
         messages.put(error)

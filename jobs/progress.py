@@ -113,8 +113,8 @@ class TrainProgress:
 
 def _figures(record: EpochRecord) -> str:
     text = f"loss {record.loss:.4f}"
-    if record.stopping_uar is not None and record.stopping_accuracy is not None:
-        text += f", accuracy {record.stopping_accuracy:.1%}, UAR {record.stopping_uar:.1%} on the stopping clips"
+    if record.validation_uar is not None and record.validation_accuracy is not None:
+        text += f", accuracy {record.validation_accuracy:.1%}, UAR {record.validation_uar:.1%} on the validation clips"
     return text
 
 

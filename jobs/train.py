@@ -123,11 +123,11 @@ class _Command:
             self._interrupts.calm(stop),
         ):
 
-            def tell(event: "Event") -> None:
+            def callback(event: "Event") -> None:
                 log.follow(event)
                 progress.update(event)
 
-            train(job, resources, tell, stop)
+            train(job, resources, callback, stop)
 
     def _connect(self) -> "TrainResources":
         from cluster.resources import Hardware

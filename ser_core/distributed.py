@@ -1,4 +1,4 @@
-"""The processes that train one model together: who they are, and what they tell one another.
+"""The processes that train one model together: who they are, and what they send one another.
 
 Alone, nothing is sent. Together they are torch's default process group, which must take CPU tensors.
 """
@@ -11,8 +11,8 @@ from torch import Tensor, distributed
 
 
 @dataclass(frozen=True, kw_only=True)
-class Team:
-    """One worker's place among the workers of a training."""
+class ProcessGroup:
+    """One worker's rank among those of a training; their collectives, which all of them must call."""
 
     rank: int = 0
     size: int = 1
@@ -21,51 +21,51 @@ class Team:
     local_size: int = 1
 
     @property
-    def is_leader(self) -> bool:
-        """Whether this one writes what all have found."""
+    def is_rank_0(self) -> bool:
+        """Whether this worker writes what all have found."""
         return self.rank == 0
 
-    def share_of(self, num_items: int) -> slice:
-        """This worker's part of what all divide: consecutive, and as large as the others' but for one."""
+    def shard_of(self, num_items: int) -> slice:
+        """This worker's part of the items that all divide: consecutive, and as large as the others' but for one."""
         start, end = (num_items * rank // self.size for rank in (self.rank, self.rank + 1))
         return slice(start, end)
 
-    def sum_up(self, value: Tensor) -> Tensor:
+    def all_reduce(self, value: Tensor) -> Tensor:
         """The sum of everyone's CPU tensor, in its place."""
         if self.size > 1:
             distributed.all_reduce(value)
         return value
 
-    def wait(self) -> None:
-        """Until all have come here."""
-        self.sum_up(torch.zeros(1))
+    def barrier(self) -> None:
+        """Wait until all workers have come here."""
+        self.all_reduce(torch.zeros(1))
 
-    def from_leader(self, data: bytes | None) -> bytes | None:
-        """What the leader has; what the others give is not looked at."""
+    def broadcast(self, data: bytes | None) -> bytes | None:
+        """The bytes of rank 0; what the others give is not looked at."""
         if self.size == 1:
             return data
-        size = torch.tensor([-1 if data is None or not self.is_leader else len(data)])
+        size = torch.tensor([-1 if data is None or not self.is_rank_0 else len(data)])
         distributed.broadcast(size, 0)
         if size.item() < 0:
             return None
         content = torch.frombuffer(bytearray(data or b"-"), dtype=torch.uint8)
-        if not self.is_leader:
+        if not self.is_rank_0:
             content = torch.empty(int(size.item()), dtype=torch.uint8)
         distributed.broadcast(content, 0)
         return content.numpy().tobytes()
 
 
-ALONE = Team()
+ALONE = ProcessGroup()
 
 
-def num_workers() -> int:
+def world_size() -> int:
     """How many processes train one model together."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
-def total(value: Tensor) -> Tensor:
+def all_reduce_sum(value: Tensor) -> Tensor:
     """The sum of what all workers give, which must be of one shape; every worker must take part."""
-    if num_workers() == 1:
+    if world_size() == 1:
         return value
     summed: Tensor = _Sum.apply(value)
     return summed

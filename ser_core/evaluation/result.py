@@ -22,22 +22,23 @@ class ModelSpeakers:
     #: The weights were fitted to them.
     training: tuple[str, ...] = ()
     #: They said which epoch is kept.
-    stopping: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
     #: The temperature was fitted to them.
-    temperature: tuple[str, ...] = ()
+    calibration: tuple[str, ...] = ()
 
     @classmethod
     def of_training(cls, training: dict[str, Any]) -> Self | None:
         """From `training` of a model's config; None where it does not say.
 
-        It reads the lists `speakers`, `stopping_speakers` and `temperature_speakers`; only the first must be there.
+        It reads the lists `speakers`, `validation_speakers` and `calibration_speakers`; only the first must be there.
+        The last two are `stopping_speakers` and `temperature_speakers` in older artifacts.
         """
-        heard, stopping, temperature = (
-            _texts(training.get(name)) for name in ("speakers", "stopping_speakers", "temperature_speakers")
-        )
+        heard = _texts(training.get("speakers"))
         if heard is None:
             return None
-        return cls(training=heard, stopping=stopping or (), temperature=temperature or ())
+        validation = _texts(training.get("validation_speakers", training.get("stopping_speakers")))
+        calibration = _texts(training.get("calibration_speakers", training.get("temperature_speakers")))
+        return cls(training=heard, validation=validation or (), calibration=calibration or ())
 
 
 def _texts(value: Any) -> tuple[str, ...] | None:
@@ -128,7 +129,7 @@ class Evaluation:
             yield f"{len(found)} of the {total} speakers were in the model's training ({_named(found)}); {flatter}."
         else:
             yield "None of the speakers was in the model's training."
-        for part, words in (("stopping", "said when to stop the training"), ("temperature", "calibrated the model")):
+        for part, words in (("validation", "chose the epoch that was kept"), ("calibration", "calibrated the model")):
             if found := overlap[part]:
                 yield f"{len(found)} of the {total} speakers {words} ({_named(found)})."
 

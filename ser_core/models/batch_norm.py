@@ -6,7 +6,7 @@ Shape letters: B windows, D channels, F mel bands, S steps.
 import torch
 from torch import Tensor, nn
 
-from ser_core.distributed import num_workers, total
+from ser_core.distributed import all_reduce_sum, world_size
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -22,16 +22,16 @@ class BatchNorm(nn.BatchNorm2d):
     momentum: float
 
     def forward(self, maps_BDFS: Tensor) -> Tensor:
-        if not (self.training and num_workers() > 1):
+        if not (self.training and world_size() > 1):
             return super().forward(maps_BDFS)
         # Under autocast maps are bf16, in which sums are no good.
         values_BDFS = maps_BDFS.to(self.running_mean.dtype)
         count = values_BDFS.new_full((1,), values_BDFS.numel() // values_BDFS.shape[1])
-        sums = total(torch.cat([values_BDFS.sum(dim=(0, 2, 3)), count]))
+        sums = all_reduce_sum(torch.cat([values_BDFS.sum(dim=(0, 2, 3)), count]))
         mean_D, count = sums[:-1] / sums[-1], sums[-1]
         # Sums of squares would lose what a mean far from zero takes.
         deviation_BDFS = values_BDFS - mean_D[:, None, None]
-        variance_D = total(deviation_BDFS.square().sum(dim=(0, 2, 3))) / count
+        variance_D = all_reduce_sum(deviation_BDFS.square().sum(dim=(0, 2, 3))) / count
         self._track(mean_D.detach(), variance_D.detach() * count / (count - 1))
         scale_D = self.weight * (variance_D + self.eps).rsqrt()
         normed_BDFS: Tensor = deviation_BDFS * scale_D[:, None, None] + self.bias[:, None, None]

@@ -6,7 +6,7 @@ Shape letters: B windows, P features.
 import torch
 from torch import Tensor, nn
 
-from ser_core.distributed import total
+from ser_core.distributed import all_reduce_sum
 
 _MOMENTUM = 0.1
 _EPSILON = 1e-6
@@ -36,9 +36,9 @@ class Standardise(nn.Module):
         return (features_BP - self.mean_P) * (self.variance_P + _EPSILON).rsqrt()
 
     def _track(self, features_BP: Tensor) -> None:
-        sums = total(torch.cat([features_BP.sum(dim=0), features_BP.new_tensor([len(features_BP)])]))
+        sums = all_reduce_sum(torch.cat([features_BP.sum(dim=0), features_BP.new_tensor([len(features_BP)])]))
         mean_P, count = sums[:-1] / sums[-1], sums[-1]
-        squares_P = total((features_BP - mean_P).square().sum(dim=0))
+        squares_P = all_reduce_sum((features_BP - mean_P).square().sum(dim=0))
         self.num_batches += 1
         momentum = (1.0 / self.num_batches).clamp(min=_MOMENTUM).to(mean_P)
         self.mean_P.lerp_(mean_P, momentum)

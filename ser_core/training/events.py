@@ -1,4 +1,4 @@
-"""What a training tells while it goes on: plain data, from whatever process it runs in."""
+"""What a training reports while it goes on: plain data, from whatever process it runs in."""
 
 import dataclasses
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EpochRecord:
-    """What an epoch came to; the last three of answers to the stopping clips, None where there are none."""
+    """What an epoch came to; the last three are of the validation clips, None where there are none."""
 
     #: From 1.
     number: int
@@ -14,16 +14,16 @@ class EpochRecord:
     loss: float
     #: At its end.
     learning_rate: float
-    stopping_loss: float | None = None
-    stopping_accuracy: float | None = None
-    stopping_uar: float | None = None
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
+    validation_uar: float | None = None
 
     @property
     def merit(self) -> tuple[float, float]:
-        """The best epoch has the most; without a stopping set that is the last one."""
-        if self.stopping_uar is None or self.stopping_loss is None:
+        """The best epoch has the most; without a validation set that is the last one."""
+        if self.validation_uar is None or self.validation_loss is None:
             return float(self.number), 0.0
-        return self.stopping_uar, -self.stopping_loss
+        return self.validation_uar, -self.validation_loss
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,12 +47,12 @@ class FoldBegan:
 
 @dataclasses.dataclass(frozen=True)
 class StepDone:
-    """How far an epoch is; now and then."""
+    """How far an epoch is; reported now and then."""
 
     epoch: int
     step: int
     num_steps: int
-    #: The mean over what the leader has heard of the epoch.
+    #: The mean over what rank 0 has seen of the epoch.
     loss: float
 
 
@@ -73,4 +73,4 @@ class FoldDone:
 
 
 Event = Preparing | FoldBegan | StepDone | EpochDone | FoldDone
-Tell = Callable[[Event], None]
+Callback = Callable[[Event], None]

@@ -10,7 +10,8 @@ from ser_core.models import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from ser_core.storage import Location, Lock, one_line_faults, write
 from ser_core.training.report import ANSWERS_FILE, REPORT_FILE
 
-FORMAT_NUMBER = 1
+#: Of settings.json and checkpoints; 2: settings and history with the names of today.
+FORMAT_NUMBER = 2
 _OWN = "_training"
 _SETTINGS = "settings.json"
 #: Told of what makes a model; what is not its own is left alone.
@@ -58,6 +59,11 @@ class TrainingFolder:
                     "name another MODEL_DIR"
                 )
             return
+        if found["format_number"] < FORMAT_NUMBER:
+            raise OutputError(
+                f"{self.folder}: was begun by an older ser, whose training cannot go on here; use the model as it is, "
+                "or --restart to begin anew, or another MODEL_DIR"
+            )
         if differing := differences(found["settings"], settings):
             more = f" and {len(differing) - _MAX_NAMED} more" if len(differing) > _MAX_NAMED else ""
             raise OutputError(
@@ -104,7 +110,7 @@ class TrainingFolder:
             return None
         except ValueError as error:
             raise OutputError(f"{self._settings_file}: is broken; name another MODEL_DIR") from error
-        if found.get("format_number") != FORMAT_NUMBER:
+        if found.get("format_number", 0) > FORMAT_NUMBER:
             raise OutputError(f"{self.folder}: was begun by a newer ser; upgrade ser, or name another MODEL_DIR")
         return dict(found)
 

@@ -93,7 +93,7 @@ def _uncalibrated(job: Job, table: pa.Table) -> Floats:
 def _calibrate(job: Job, answers: Sequence[Floats]) -> None:
     """Give each fold's model the temperature that fits the other folds' answers, to clips that those had not heard.
 
-    A kill in the midst of it does no harm: answers tell at which temperature they are.
+    A kill in the midst of it does no harm: answers say at which temperature they are.
     """
     for number, answer_NC in enumerate(answers):
         others = [other for other in range(len(answers)) if other != number]

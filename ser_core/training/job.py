@@ -18,7 +18,7 @@ from ser_core.models import CONFIG_FILE, Artifact, SpeechModel, bundled_names, f
 from ser_core.storage import Location
 from ser_core.training.config import FOLD, TrainConfig
 from ser_core.training.data import Fold, check_teacher, make_folds
-from ser_core.training.leakage import check_heard, heard_through
+from ser_core.training.leakage import check_leakage, speakers_known_from
 from ser_core.training.loop import check_fold
 
 #: `weights` that the architecture knows where to get.
@@ -153,13 +153,13 @@ class Job:
         for name in self.config.distillation.teachers:
             artifact = Artifact.load(self._placed(name.replace(FOLD, str(number + 1))))
             check_teacher(artifact, self.labels, self.mel)
-            check_heard(f"distillation: teacher {name}", artifact, self.folds[number], self.manifest, self.config)
+            check_leakage(f"distillation: teacher {name}", artifact, self.folds[number], self.manifest, self.config)
             artifacts.append(artifact)
         return artifacts
 
-    def heard_through(self, number: int) -> set[str]:
+    def speakers_known_from(self, number: int) -> set[str]:
         """Speakers that a fold's model knows from those it learns from, or starts from."""
-        return heard_through([*self.teachers(number), *([] if self.start is None else [self.start])])
+        return speakers_known_from([*self.teachers(number), *([] if self.start is None else [self.start])])
 
     def _teacher_hashes(self) -> list[str]:
         """Of all folds' teachers, each once."""
@@ -252,7 +252,7 @@ def _load_artifact(model: SpeechModel, artifact: Artifact, job: Job) -> None:
     if mel != job.mel:
         raise UsageError(f"{where}: this model hears another log-mel; give its settings as mel: {mel.to_dict()}")
     for fold in job.folds:
-        check_heard(where, artifact, fold, job.manifest, job.config)
+        check_leakage(where, artifact, fold, job.manifest, job.config)
     tensors = artifact.model().state_dict()
     for name, value in model.state_dict().items():
         if name not in tensors or tensors[name].shape != value.shape:

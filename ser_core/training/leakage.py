@@ -10,10 +10,10 @@ from ser_core.training.config import FOLD, TrainConfig
 from ser_core.training.data import Fold
 
 
-def check_heard(name: str, artifact: Artifact, fold: Fold, manifest: Manifest, config: TrainConfig) -> None:
+def check_leakage(name: str, artifact: Artifact, fold: Fold, manifest: Manifest, config: TrainConfig) -> None:
     """Whether a fold's figures stay true when its training learns from another model.
 
-    The other model may not have learned from speakers of the fold's test, stopping and temperature sets, nor been
+    The other model may not have learned from speakers of the fold's test, validation and calibration sets, nor been
     stopped or calibrated by those of its test: a model of the same fold is free to be learned from. Where the split
     lets speakers be in training and test, it must be a model of the same split of the same clips.
 
@@ -28,8 +28,8 @@ def check_heard(name: str, artifact: Artifact, fold: Fold, manifest: Manifest, c
         return
     of = manifest.speakers
     test = set(of[fold.test_N])
-    held = {*of[fold.stopping_N], *of[fold.temperature_N]}
-    if both := sorted({*heard.training} & (test | held)) or sorted({*heard.stopping, *heard.temperature} & test):
+    held = {*of[fold.validation_N], *of[fold.calibration_N]}
+    if both := sorted({*heard.training} & (test | held)) or sorted({*heard.validation, *heard.calibration} & test):
         raise UsageError(
             f"{name} has heard {both[0]}, who is to be heard for the first time; "
             f"give a model of the same split, with folds 'DIR/fold-{FOLD}'"
@@ -52,10 +52,10 @@ def _check_same_split(name: str, artifact: Artifact, manifest: Manifest, config:
         )
 
 
-def heard_through(artifacts: Iterable[Artifact]) -> set[str]:
+def speakers_known_from(artifacts: Iterable[Artifact]) -> set[str]:
     """All speakers that these models have learned from, were stopped or calibrated by."""
     found: set[str] = set()
     for artifact in artifacts:
         if (heard := ModelSpeakers.of_training(artifact.config.training)) is not None:
-            found |= {*heard.training, *heard.stopping, *heard.temperature}
+            found |= {*heard.training, *heard.validation, *heard.calibration}
     return found

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
-from ser_core.distributed import Team
+from ser_core.distributed import ProcessGroup
 from ser_core.models import SpeechModel
 from ser_core.training.checkpoint import State
 from ser_core.training.config import TrainConfig
@@ -21,26 +21,26 @@ from ser_core.training.data import Batch
 from ser_core.training.loss import loss_of_windows
 
 _MIN_RISING_STEPS = 1.5
-_AVERAGE, _MODEL, _OPTIMIZER = "average.", "model.", "optimizer."
+_EMA, _MODEL, _OPTIMIZER = "ema.", "model.", "optimizer."
 
 
 class Learner:
-    """A model, its optimizer and schedule, and the running average of its weights."""
+    """A model, its optimizer and schedule, and the exponential moving average (EMA) of its weights."""
 
     def __init__(
-        self, model: SpeechModel, config: TrainConfig, team: Team, device: torch.device, num_steps: int
+        self, model: SpeechModel, config: TrainConfig, group: ProcessGroup, device: torch.device, num_steps: int
     ) -> None:
         """Take over a model that is on the device already; `num_steps` of the whole training."""
         self.model = model
-        self._config, self._team, self._device = config, team, device
+        self._config, self._group, self._device = config, group, device
         self._module: nn.Module = _Encoded(model)
-        if team.size > 1:
+        if group.size > 1:
             devices = [device] if device.type == "cuda" else None
             self._module = DistributedDataParallel(self._module, device_ids=devices)
         self._optimizer = self._new_optimizer()
         self._schedule = self._new_schedule(num_steps)
         self._learning = _learning(model)
-        self._average = {name: value.detach().clone() for name, value in self._learning.items()}
+        self._ema = {name: value.detach().clone() for name, value in self._learning.items()}
         self._num_steps = 0
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
@@ -70,25 +70,25 @@ class Learner:
         Dropout draws from a generator of (seed, epoch, step, worker), so that a training that goes on from a
         checkpoint draws as if it had never stopped.
         """
-        key = (self._config.seed, epoch, number, self._team.rank)
+        key = (self._config.seed, epoch, number, self._group.rank)
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
         with self._autocast():
             logits = self._module(batch.encoded)
         loss = (batch.weight_B * loss_of_windows(logits.float(), batch, self._config.distillation)).sum()
         self._optimizer.zero_grad()
         # The mean over workers of their sums, times the workers, is the sum over all windows.
-        (loss * (self._team.size / batch.total_weight)).backward()  # type: ignore[no-untyped-call]
+        (loss * (self._group.size / batch.total_weight)).backward()  # type: ignore[no-untyped-call]
         if self._config.max_gradient_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), self._config.max_gradient_norm)
         self._optimizer.step()
         if self._schedule is not None:
             self._schedule.step()
-        self._follow()
+        self._update_ema()
         return loss.detach()
 
     @torch.no_grad()
-    def _follow(self) -> None:
-        """Move the average towards the weights; its first value is the first step's.
+    def _update_ema(self) -> None:
+        """Move the exponential moving average (EMA) of the weights; its first value is the first step's.
 
         After n steps the decay is at most (1 + n) / (10 + n), as TensorFlow's ExponentialMovingAverage has it: a short
         training would otherwise be judged by the weights it began with.
@@ -96,16 +96,16 @@ class Learner:
         decay = min(self._config.average_decay, (1 + self._num_steps) / (10 + self._num_steps))
         weight = 1 - decay if self._num_steps else 1.0
         self._num_steps += 1
-        floating = [name for name in self._average if self._average[name].is_floating_point()]
+        floating = [name for name in self._ema if self._ema[name].is_floating_point()]
         torch._foreach_lerp_(
-            [self._average[name] for name in floating], [self._learning[name].detach() for name in floating], weight
+            [self._ema[name] for name in floating], [self._learning[name].detach() for name in floating], weight
         )
-        for name in self._average.keys() - set(floating):
-            self._average[name].copy_(self._learning[name])
+        for name in self._ema.keys() - set(floating):
+            self._ema[name].copy_(self._learning[name])
 
-    def averaged(self) -> dict[str, Tensor]:
-        """A copy of the averaged weights and statistics, on the CPU; what never changes is left out."""
-        return {name: value.detach().cpu().clone() for name, value in self._average.items()}
+    def ema_weights(self) -> dict[str, Tensor]:
+        """A copy of the averaged (EMA) weights and statistics, on the CPU; what never changes is left out."""
+        return {name: value.detach().cpu().clone() for name, value in self._ema.items()}
 
     @contextmanager
     def with_weights(self, weights: dict[str, Tensor]) -> Iterator[SpeechModel]:
@@ -132,7 +132,7 @@ class Learner:
         """Everything that the next step depends on."""
         optimizer = self._optimizer.state_dict()
         tensors = {_MODEL + name: value.detach() for name, value in self._learning.items()}
-        tensors |= {_AVERAGE + name: value for name, value in self._average.items()}
+        tensors |= {_EMA + name: value for name, value in self._ema.items()}
         for index, values in optimizer["state"].items():
             tensors |= {f"{_OPTIMIZER}{index}.{name}": value for name, value in values.items()}
         facts = {
@@ -145,7 +145,7 @@ class Learner:
     def load_state(self, state: State) -> None:
         """Go on from a state of a learner made with the same settings."""
         _copy(state.part(_MODEL), self._learning)
-        _copy(state.part(_AVERAGE), self._average)
+        _copy(state.part(_EMA), self._ema)
         parameters = list(itertools.chain(*(group["params"] for group in self._optimizer.param_groups)))
         kept: dict[int, dict[str, Tensor]] = {}
         for name, value in state.part(_OPTIMIZER).items():

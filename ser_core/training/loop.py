@@ -17,18 +17,18 @@ from torch import Tensor
 
 from ser_core.aggregation import answer, log_probability_sums
 from ser_core.corpora import Manifest
-from ser_core.distributed import Team
+from ser_core.distributed import ProcessGroup
 from ser_core.errors import SerError, UsageError
 from ser_core.evaluation import LabelSets, accuracy, uar
 from ser_core.training.checkpoint import State
 from ser_core.training.config import TrainConfig
 from ser_core.training.data import Fold, Numbers, TrainingData, plan_epoch, split_steps
-from ser_core.training.events import EpochDone, EpochRecord, StepDone, Tell
+from ser_core.training.events import Callback, EpochDone, EpochRecord, StepDone
 from ser_core.training.learner import Learner
 from ser_core.vocabulary import LABELS
 
 _EVALUATION_BATCH = 64
-_SAY_EVERY_SECONDS = 1.0
+_REPORT_EVERY_SECONDS = 1.0
 _BEST = "best."
 Floats = npt.NDArray[np.float64]
 
@@ -46,13 +46,19 @@ class Training:
     """One fold's training."""
 
     def __init__(
-        self, config: TrainConfig, manifest: Manifest, fold: Fold, data: TrainingData, learner: Learner, team: Team
+        self,
+        config: TrainConfig,
+        manifest: Manifest,
+        fold: Fold,
+        data: TrainingData,
+        learner: Learner,
+        group: ProcessGroup,
     ) -> None:
         """`learner` is new; `data` is prepared for the fold."""
-        self._config, self._fold, self._data, self._learner, self._team = config, fold, data, learner, team
+        self._config, self._fold, self._data, self._learner, self._group = config, fold, data, learner, group
         self._history: list[EpochRecord] = []
         self._best: dict[str, Tensor] = {}
-        self._stopping = manifest.take(fold.stopping_N)
+        self._validation = manifest.take(fold.validation_N)
         self._corpus_labels = manifest.labels_by_corpus()
 
     def load_state(self, state: State) -> None:
@@ -61,12 +67,12 @@ class Training:
         self._history = [EpochRecord(**values) for values in state.facts["history"]]
         self._best = state.part(_BEST)
 
-    def run(self, tell: Tell, save: Callable[[State], None], number: int = 0, num_threads: int = 0) -> Trained:
+    def run(self, callback: Callback, save: Callable[[State], None], number: int = 0, num_threads: int = 0) -> Trained:
         """Train to the end; all workers must call it.
 
         Args:
-            tell: of the leader, is told how it goes.
-            save: of the leader, gets the state after every epoch.
+            callback: rank 0 calls it with how it goes.
+            save: rank 0 calls it with the state after every epoch.
             number: of the fold.
             num_threads: that load ahead.
 
@@ -75,13 +81,13 @@ class Training:
         """
         while not self._is_over():
             began = time.monotonic()
-            record = self._epoch(len(self._history), tell, num_threads)
+            record = self._epoch(len(self._history), callback, num_threads)
             self._history.append(record)
             if record == self._best_record():
-                self._best = self._learner.averaged()
-            if self._team.is_leader:
+                self._best = self._learner.ema_weights()
+            if self._group.is_rank_0:
                 save(self._state())
-                tell(EpochDone(number, record, time.monotonic() - began))
+                callback(EpochDone(number, record, time.monotonic() - began))
         return Trained(self._best, self._best_record(), tuple(self._history))
 
     @property
@@ -93,7 +99,7 @@ class Training:
         if len(self._history) >= self._config.epochs:
             return True
         patience = self._config.early_stopping_epochs
-        if not self._history or patience is None or not len(self._stopping):
+        if not self._history or patience is None or not len(self._validation):
             return False
         return len(self._history) - self._best_record().number >= patience
 
@@ -105,7 +111,7 @@ class Training:
         facts = state.facts | {"history": [dataclasses.asdict(record) for record in self._history]}
         return State(state.tensors | {_BEST + name: value for name, value in self._best.items()}, facts)
 
-    def _epoch(self, index: int, tell: Tell, num_threads: int) -> EpochRecord:
+    def _epoch(self, index: int, callback: Callback, num_threads: int) -> EpochRecord:
         config, training_N = self._config, self._fold.training_N
         plan = plan_epoch(
             config.seed, index, self._data.clips.stratum_G[training_N], config.sampling, config.batch_size,
@@ -114,47 +120,47 @@ class Training:
         self._learner.model.train()
         total = torch.zeros(2, dtype=torch.float64)
         losses: list[Tensor] = []
-        last_said = time.monotonic()
+        last_report = time.monotonic()
         for number, batch in enumerate(self._data.batches(plan, training_N, num_threads)):
             losses.append(self._learner.step(batch, index, number))
             total[1] += batch.total_weight
-            if self._team.is_leader and time.monotonic() - last_said >= _SAY_EVERY_SECONDS:
-                last_said = time.monotonic()
-                loss = float(torch.stack(losses).sum()) * self._team.size / float(total[1])
-                tell(StepDone(index + 1, number + 1, len(plan.steps), loss))
+            if self._group.is_rank_0 and time.monotonic() - last_report >= _REPORT_EVERY_SECONDS:
+                last_report = time.monotonic()
+                loss = float(torch.stack(losses).sum()) * self._group.size / float(total[1])
+                callback(StepDone(index + 1, number + 1, len(plan.steps), loss))
         total[0] = torch.stack(losses).double().sum().cpu()
         # The weights are everyone's already.
-        self._team.sum_up(total[:1])
+        self._group.all_reduce(total[:1])
         loss = float(total[0] / total[1])
         if not np.isfinite(loss):
             raise SerError(f"epoch {index + 1}: the loss is no number any more; use a smaller learning_rate")
-        judged = self._judge() if len(self._stopping) else {}
+        judged = self._judge() if len(self._validation) else {}
         return EpochRecord(number=index + 1, loss=loss, learning_rate=self._learner.learning_rate, **judged)
 
     def _judge(self) -> dict[str, float]:
-        """The averaged weights, by the stopping clips."""
-        answer_GC = self.answer_clips(self._learner.averaged(), self._fold.stopping_N)
-        sets = LabelSets(self._stopping, self._data.labels, self._corpus_labels)
+        """The averaged weights, by the validation clips."""
+        answer_GC = self.answer_clips(self._learner.ema_weights(), self._fold.validation_N)
+        sets = LabelSets(self._validation, self._data.labels, self._corpus_labels)
         masked_GC = sets.masked(answer_GC)
         predicted_G = masked_GC.argmax(axis=1)
         right_G = np.maximum(masked_GC[np.arange(len(predicted_G)), sets.label_G], np.finfo(np.float64).tiny)
         return {
-            "stopping_loss": float(-np.log(right_G).mean()),
-            "stopping_accuracy": accuracy(sets.label_G, predicted_G),
-            "stopping_uar": uar(sets.label_G, predicted_G),
+            "validation_loss": float(-np.log(right_G).mean()),
+            "validation_accuracy": accuracy(sets.label_G, predicted_G),
+            "validation_uar": uar(sets.label_G, predicted_G),
         }
 
     def answer_clips(self, weights: dict[str, Tensor], clip_N: Numbers) -> Floats:
         """The answers (N, C) of the model with these weights, at temperature 1; all workers must call it."""
         sums_NX = np.zeros((len(clip_N), len(self._data.labels) + 1))
-        mine = self._team.share_of(len(clip_N))
+        mine = self._group.shard_of(len(clip_N))
         with self._learner.with_weights(weights):
             window_W, owner_W, seconds_W = self._data.scored_windows(clip_N[mine])
             parts = [self._probabilities(window_W[start : start + _EVALUATION_BATCH])
                      for start in range(0, len(window_W), _EVALUATION_BATCH)]  # fmt: skip
         if parts:
             sums_NX[mine] = log_probability_sums(np.concatenate(parts), seconds_W, owner_W, mine.stop - mine.start)
-        return answer(self._team.sum_up(torch.from_numpy(sums_NX)).numpy())
+        return answer(self._group.all_reduce(torch.from_numpy(sums_NX)).numpy())
 
     def _probabilities(self, window_B: Numbers) -> npt.NDArray[np.float32]:
         probabilities_BC: npt.NDArray[np.float32] = (

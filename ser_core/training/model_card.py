@@ -4,11 +4,11 @@ from typing import Any
 
 from ser_core.models import ArtifactConfig
 
-_SETS = ("training", "stopping", "temperature", "test")
+_SETS = ("training", "validation", "calibration", "test")
 _PURPOSE = {
     "training": "the weights were fitted to them",
-    "stopping": "they said which epoch is kept",
-    "temperature": "the temperature was fitted to them",
+    "validation": "they said which epoch is kept",
+    "calibration": "the temperature was fitted to them",
     "test": "measured below; nothing was chosen by them",
 }
 _BY_FOLDS = ", fitted to what the other folds' models answered to those whom they had not heard"

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from ser_core.models import Regression
-from ser_core.training.data import Numbers, TrainingData, class_weights, turns
+from ser_core.training.data import Numbers, TrainingData, class_weights, sampling_weights
 
 _BATCH = 64
 _MAX_ITERATIONS = 1_000
@@ -37,14 +37,14 @@ def fit_regression(regression: Regression, data: TrainingData, training_N: Numbe
     owner_W = np.repeat(np.arange(len(training_N)), [len(part) for part in windows])
     features_WP = _of_windows(data, np.concatenate(windows))
     found: bytes | None = None
-    if data.team.is_leader:
+    if data.group.is_rank_0:
         label_N = clips.label_G[training_N]
-        weight_N = turns(clips.stratum_G[training_N], config.sampling)
+        weight_N = sampling_weights(clips.stratum_G[training_N], config.sampling)
         weight_N = weight_N * class_weights(label_N, len(data.labels), config.class_weighting)[label_N]
         weight_W = (weight_N / np.bincount(owner_W))[owner_W]
         fitted_CX = fit(features_WP, label_N[owner_W], weight_W, len(data.labels), config.regression_c)
         found = fitted_CX.astype(np.float32).tobytes()
-    found = data.team.from_leader(found)
+    found = data.group.broadcast(found)
     assert found is not None
     fitted = torch.frombuffer(bytearray(found), dtype=torch.float32).view(len(data.labels), -1)
     regression.set(fitted[:, :-1], fitted[:, -1])
@@ -52,14 +52,14 @@ def fit_regression(regression: Regression, data: TrainingData, training_N: Numbe
 
 def _of_windows(data: TrainingData, window_W: Numbers) -> Floats:
     """The features of kept windows (W, P), each computed by one of the workers."""
-    mine = data.team.share_of(len(window_W))
+    mine = data.group.shard_of(len(window_W))
     own_W = window_W[mine]
-    features_WP = torch.zeros(len(window_W), data.hearing.num_regression_features)
+    features_WP = torch.zeros(len(window_W), data.front_end.num_regression_features)
     for start in range(0, len(own_W), _BATCH):
         part = slice(start, min(start + _BATCH, len(own_W)))
-        found = data.hearing.regression_features(data.hearing.encoded(data.kept[own_W[part]]))
+        found = data.front_end.regression_features(data.front_end.encoded(data.kept[own_W[part]]))
         features_WP[mine][part] = torch.from_numpy(found)
-    return data.team.sum_up(features_WP).numpy()
+    return data.group.all_reduce(features_WP).numpy()
 
 
 def fit(

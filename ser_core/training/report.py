@@ -36,7 +36,7 @@ Floats = npt.NDArray[np.float64]
 class FoldAnswers:
     """What the kept weights answer, at temperature 1."""
 
-    temperature_NC: Floats
+    calibration_NC: Floats
     test_NC: Floats
 
 
@@ -63,8 +63,8 @@ def write_fold(
     """Write a fold's model, then its answers, then its report, which says that all is there."""
     fold = job.folds[number]
     temperature = job.config.temperature or 1.0
-    if len(fold.temperature_N):
-        temperature = fitted_temperature(job, job.manifest.take(fold.temperature_N), answers.temperature_NC)
+    if len(fold.calibration_N):
+        temperature = fitted_temperature(job, job.manifest.take(fold.calibration_N), answers.calibration_NC)
     evaluation = _evaluation(job, number, answers.test_NC, temperature)
     config = _artifact_config(job, number, log_mel, trained, temperature, evaluation)
     artifact = Artifact.of_model(config, model, log_mel, licence_text=job.licence_text)
@@ -193,12 +193,12 @@ def _speakers(job: Job, number: int) -> dict[str, list[str]]:
     fold = job.folds[number]
     sets = {
         "speakers": fold.training_N,
-        "stopping_speakers": fold.stopping_N,
-        "temperature_speakers": fold.temperature_N,
+        "validation_speakers": fold.validation_N,
+        "calibration_speakers": fold.calibration_N,
         "test_speakers": fold.test_N,
     }
     found = {name: set(job.manifest.speakers[rows_N]) for name, rows_N in sets.items()}
-    found["speakers"] |= job.heard_through(number) - found["stopping_speakers"] - found["temperature_speakers"]
+    found["speakers"] |= job.speakers_known_from(number) - found["validation_speakers"] - found["calibration_speakers"]
     return {name: sorted(speakers) for name, speakers in found.items()}
 
 

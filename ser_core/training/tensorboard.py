@@ -13,9 +13,9 @@ from ser_core.training.events import EpochDone, EpochRecord, Event, FoldBegan
 
 _TAGS = {
     "loss": "loss/training",
-    "stopping_loss": "loss/stopping",
-    "stopping_accuracy": "stopping/accuracy",
-    "stopping_uar": "stopping/uar",
+    "validation_loss": "loss/validation",
+    "validation_accuracy": "validation/accuracy",
+    "validation_uar": "validation/uar",
     "learning_rate": "learning_rate",
 }
 

@@ -119,13 +119,13 @@ def test_an_empty_manifest_is_refused() -> None:
 
 def test_speakers_the_model_has_heard_are_told_apart() -> None:
     clips = manifest()
-    heard = ModelSpeakers(training=("wide-0", "wide-1", "other-9"), stopping=("wide-2",), temperature=())
+    heard = ModelSpeakers(training=("wide-0", "wide-1", "other-9"), validation=("wide-2",), calibration=())
     found = evaluate_answers(clips, answers(clips), heard=heard, settings=SETTINGS)
-    assert found.overlap == {"training": ("wide-0", "wide-1"), "stopping": ("wide-2",), "temperature": ()}
+    assert found.overlap == {"training": ("wide-0", "wide-1"), "validation": ("wide-2",), "calibration": ()}
     assert list(found.by["heard"]) == ["in the training", "new"]
     assert found.by["heard"]["in the training"].num_speakers == 2
     assert any(note.startswith("2 of the 7 speakers were in the model's training") for note in found.notes)
-    assert any(note.startswith("1 of the 7 speakers said when to stop the training") for note in found.notes)
+    assert any(note.startswith("1 of the 7 speakers chose the epoch that was kept") for note in found.notes)
 
 
 def test_new_speakers_and_unknown_ones_are_told_apart() -> None:
@@ -138,8 +138,9 @@ def test_new_speakers_and_unknown_ones_are_told_apart() -> None:
 
 
 def test_the_speakers_are_read_from_a_models_config() -> None:
-    training = {"speakers": ["a-1"], "stopping_speakers": ["a-2"], "seed": 3}
-    assert ModelSpeakers.of_training(training) == ModelSpeakers(training=("a-1",), stopping=("a-2",))
+    for name in ("validation_speakers", "stopping_speakers"):
+        training = {"speakers": ["a-1"], name: ["a-2"], "seed": 3}
+        assert ModelSpeakers.of_training(training) == ModelSpeakers(training=("a-1",), validation=("a-2",))
     for without in ({}, {"speakers": "a-1"}, {"speakers": [1]}):
         assert ModelSpeakers.of_training(without) is None
 

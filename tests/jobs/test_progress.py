@@ -6,7 +6,7 @@ from ser_core.training.events import EpochDone, EpochRecord, FoldBegan, FoldDone
 
 
 def record(number: int) -> EpochRecord:
-    return EpochRecord(number=number, loss=0.5, learning_rate=0.1, stopping_accuracy=0.25, stopping_uar=0.75)
+    return EpochRecord(number=number, loss=0.5, learning_rate=0.1, validation_accuracy=0.25, validation_uar=0.75)
 
 
 def tell_everything(console: Console) -> None:
@@ -24,10 +24,10 @@ def test_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) ->
     tell_everything(Console())
     assert capsys.readouterr().err.splitlines() == [
         "going on after epoch 1",
-        "fold 1/2, epoch 2/3: loss 0.5000, accuracy 25.0%, UAR 75.0% on the stopping clips, 30.0 s, 30 s left",
+        "fold 1/2, epoch 2/3: loss 0.5000, accuracy 25.0%, UAR 75.0% on the validation clips, 30.0 s, 30 s left",
         "workers were lost; others take over",
         "going on after epoch 2",
-        "fold 1/2, epoch 3/3: loss 0.5000, accuracy 25.0%, UAR 75.0% on the stopping clips, 90.0 s",
+        "fold 1/2, epoch 3/3: loss 0.5000, accuracy 25.0%, UAR 75.0% on the validation clips, 90.0 s",
         "fold 1/2 is done",
     ]
 

@@ -10,10 +10,10 @@ from torch import distributed
 
 from ser_core.audio import log_mel as features
 from ser_core.corpora.manifest import read_manifests
-from ser_core.distributed import Team
+from ser_core.distributed import ProcessGroup
 from ser_core.storage.location import Location
 from ser_core.training.config import TrainConfig
-from ser_core.training.data import frontend as hearing
+from ser_core.training.data import frontend as front_end
 from ser_core.training.events import Event
 from ser_core.training.job import Job
 from ser_core.training.run import Worker, run_job
@@ -33,9 +33,9 @@ def compute_in_float64() -> None:
     """Have this process train in float64, where rounding is too small to grow into anything that is seen."""
     torch.set_default_dtype(torch.float64)
     torch.Tensor.float = torch.Tensor.double  # type: ignore[method-assign]
-    filterbank, encode = features.librosa_filterbank, hearing.Hearing.encode
+    filterbank, encode = features.librosa_filterbank, front_end.FrontEnd.encode
     features.librosa_filterbank = lambda mel: filterbank(mel).double()
-    hearing.Hearing.encode = lambda self, mel_BFT: encode(self, mel_BFT.double())  # type: ignore[method-assign]
+    front_end.FrontEnd.encode = lambda self, mel_BFT: encode(self, mel_BFT.double())  # type: ignore[method-assign]
 
 
 def main(jobs_file: str, rank: int, size: int, meeting_file: str, dtype: str = "float32") -> None:
@@ -44,8 +44,8 @@ def main(jobs_file: str, rank: int, size: int, meeting_file: str, dtype: str = "
     if dtype == "float64":
         compute_in_float64()
     distributed.init_process_group("gloo", init_method=f"file://{meeting_file}", rank=rank, world_size=size)
-    team = Team(rank=rank, size=size, local_rank=rank, local_size=size)
-    worker = Worker(team=team, device=torch.device("cpu"), num_threads=0)
+    group = ProcessGroup(rank=rank, size=size, local_rank=rank, local_size=size)
+    worker = Worker(group=group, device=torch.device("cpu"), num_threads=0)
     for values in json.loads(Path(jobs_file).read_text()):
         run_job(make_job(values), worker, _nobody)
     distributed.destroy_process_group()

@@ -8,11 +8,11 @@ import torch
 from ser_core.audio.log_mel import LogMel
 from ser_core.audio.segments import Cutter
 from ser_core.corpora.manifest import read_manifests
-from ser_core.distributed import ALONE, Team
+from ser_core.distributed import ALONE, ProcessGroup
 from ser_core.storage.location import Location
 from ser_core.training.data.batches import Batch, TrainingData
 from ser_core.training.data.clip_labels import ClipLabels
-from ser_core.training.data.frontend import Hearing
+from ser_core.training.data.frontend import FrontEnd
 from ser_core.training.data.sampling import plan_epoch
 from ser_core.training.data.windows import TrainingWindows
 from ser_core.training.events import Preparing
@@ -31,18 +31,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def make_data(folder: Path, team: Team = ALONE, **changes: Any) -> TrainingData:
+def make_data(folder: Path, group: ProcessGroup = ALONE, **changes: Any) -> TrainingData:
     manifest = read_manifests([str(folder / "tone.parquet"), str(folder / "hum.parquet")])
     job = Job(config=config(folder / "cache", **changes), manifest=manifest, folder=Location("/unused"), run="")
     waveforms = open_waveforms(job)
     windows = TrainingWindows.of(waveforms, job.windows, job.config.windows_per_clip, job.config.augmentation.overhang)
-    hearing = Hearing(job.new_model(), LogMel(job.mel), torch.device("cpu"), keeps_encoded=False)
+    front_end = FrontEnd(job.new_model(), LogMel(job.mel), torch.device("cpu"), caches_encoded=False)
     labels = ClipLabels(manifest, job.labels)
-    return TrainingData(job.config, waveforms, windows, labels, hearing, None, team, job.cache_folder)
+    return TrainingData(job.config, waveforms, windows, labels, front_end, None, group, job.cache_folder)
 
 
 def batches(data: TrainingData, num_threads: int = 0) -> list[Batch]:
-    if data.team == ALONE:
+    if data.group == ALONE:
         data.prepare(ALL, ALL, lambda _: None)
     settings = data.config
     plan = plan_epoch(1, 2, data.clips.stratum_G, settings.sampling, settings.batch_size, settings.augmentation)
@@ -60,7 +60,7 @@ EVERYTHING: dict[str, Any] = {
 @pytest.mark.parametrize("changes", [{}, EVERYTHING, EVERYTHING | {"augmentation": {"mixup_probability": 0.5}}])
 def test_workers_hear_together_what_one_hears_alone(folder: Path, changes: dict[str, Any]) -> None:
     alone = batches(make_data(folder, **changes))
-    parts = [make_data(folder, Team(rank=rank, size=2), **changes) for rank in (0, 1)]
+    parts = [make_data(folder, ProcessGroup(rank=rank, size=2), **changes) for rank in (0, 1)]
     for whole, first, second in zip(alone, *map(batches, parts), strict=True):
         assert whole.total_weight == first.total_weight == second.total_weight
         for field in ("target_BC", "absent_BC", "weight_B"):

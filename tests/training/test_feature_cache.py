@@ -3,9 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ser_core.distributed import ALONE, Team
+from ser_core.distributed import ALONE, ProcessGroup
 from ser_core.errors import OutputError
-from ser_core.training.data.feature_cache import FeatureStore, Windows
+from ser_core.training.data.feature_cache import FeatureCache, Windows
 
 
 class Computer:
@@ -26,13 +26,13 @@ def nothing(_done: int, _total: int) -> None:
     return None
 
 
-def store(folder: Path) -> FeatureStore:
-    return FeatureStore(folder / "entry", 3_000, (2,), np.float32)
+def store(folder: Path) -> FeatureCache:
+    return FeatureCache(folder / "entry", 3_000, (2,), np.float32)
 
 
 def test_rows_of_another_shape_are_another_store(tmp_path: Path) -> None:
     for shape in ((2,), (3,)):
-        kept = FeatureStore(tmp_path / "entry", 100, shape, np.float32)
+        kept = FeatureCache(tmp_path / "entry", 100, shape, np.float32)
         kept.fill(np.array([7]), lambda window_B, s=shape: np.full((len(window_B), *s), s[0]), ALONE, nothing)
         assert kept[np.array([7])].tolist() == [[shape[0]] * shape[0]]
 
@@ -59,7 +59,7 @@ def test_what_a_broken_off_computation_has_done_is_kept(tmp_path: Path) -> None:
 
 def test_workers_of_a_machine_divide_the_blocks(tmp_path: Path) -> None:
     computers = [Computer(), Computer()]
-    second = Team(local_rank=1, local_size=2)
+    second = ProcessGroup(local_rank=1, local_size=2)
     # Alone the second does its own half, and then what nobody else has done.
     store(tmp_path).fill(np.arange(3_000), computers[0], second, nothing)
     assert computers[0].blocks[:3] == [64, 192, 320]
@@ -71,4 +71,4 @@ def test_workers_of_a_machine_divide_the_blocks(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"file: cannot keep features .*cache_dir"):
-        FeatureStore(tmp_path / "file" / "entry", 3, (2,), np.float32)
+        FeatureCache(tmp_path / "file" / "entry", 3, (2,), np.float32)

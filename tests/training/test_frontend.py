@@ -9,7 +9,7 @@ from ser_core.audio.log_mel import LogMel
 from ser_core.audio.settings import MelSettings
 from ser_core.errors import UsageError
 from ser_core.models.registry import build, default_mel
-from ser_core.training.data.frontend import Hearing, Teachers, check_teacher
+from ser_core.training.data.frontend import FrontEnd, Teachers, check_teacher
 from tests.support.models import LABELS, tiny_artifact
 
 CPU = torch.device("cpu")
@@ -22,16 +22,16 @@ SMALL: dict[str, Any] = {
 
 def test_what_is_kept_gives_the_mels_of_scoring_to_the_bit() -> None:
     log_mel = LogMel(MelSettings(num_mels=32, mean_db=-37.1, std_db=17.3))
-    hearing = Hearing(build("compact", {"width": 16}, 32, 3), log_mel, CPU, keeps_encoded=True)
-    assert not hearing.keeps_encoded
-    assert torch.equal(hearing.kept_mel(hearing.keep(PCM)), log_mel(torch.from_numpy(PCM)))
-    assert torch.equal(hearing.mel(PCM), log_mel(torch.from_numpy(PCM)))
+    front_end = FrontEnd(build("compact", {"width": 16}, 32, 3), log_mel, CPU, caches_encoded=True)
+    assert not front_end.caches_encoded
+    assert torch.equal(front_end.cached_mel(front_end.keep(PCM)), log_mel(torch.from_numpy(PCM)))
+    assert torch.equal(front_end.mel(PCM), log_mel(torch.from_numpy(PCM)))
 
 
 def test_kept_mels_serve_every_fold_but_no_other_features() -> None:
     def key(**changes: Any) -> str:
         settings = MelSettings(**({"num_mels": 32, "mean_db": -37.1} | changes))
-        return Hearing(build("compact", {"width": 16}, 32, 3), LogMel(settings), CPU, keeps_encoded=False).key
+        return FrontEnd(build("compact", {"width": 16}, 32, 3), LogMel(settings), CPU, caches_encoded=False).key
 
     assert key() == key(mean_db=-36.0)
     assert key() != key(top_db=70.0)
@@ -41,13 +41,13 @@ def test_what_frozen_layers_give_is_kept_in_half_precision() -> None:
     torch.manual_seed(0)
     model = build("whisper-bilstm", SMALL, 80, 3)
     log_mel = LogMel(default_mel("whisper-bilstm"))
-    hearing = Hearing(model, log_mel, CPU, keeps_encoded=True)
-    kept = hearing.keep(PCM)
+    front_end = FrontEnd(model, log_mel, CPU, caches_encoded=True)
+    kept = front_end.keep(PCM)
     assert kept.dtype == np.float16
     model.eval()
     whole = model(log_mel(torch.from_numpy(PCM)))
-    torch.testing.assert_close(model.forward_encoded(hearing.encoded(kept)), whole, atol=5e-3, rtol=0)
-    now = Hearing(model, log_mel, CPU, keeps_encoded=False)
+    torch.testing.assert_close(model.forward_encoded(front_end.encoded(kept)), whole, atol=5e-3, rtol=0)
+    now = FrontEnd(model, log_mel, CPU, caches_encoded=False)
     mel_BFT = log_mel(torch.from_numpy(PCM))
     assert torch.equal(now.encoded(now.keep(PCM)), model.encode_frozen(mel_BFT))
 
@@ -56,7 +56,7 @@ def test_other_frozen_weights_are_another_key() -> None:
     def key(seed: int) -> str:
         torch.manual_seed(seed)
         log_mel = LogMel(default_mel("whisper-bilstm"))
-        return Hearing(build("whisper-bilstm", SMALL, 80, 3), log_mel, CPU, keeps_encoded=True).key
+        return FrontEnd(build("whisper-bilstm", SMALL, 80, 3), log_mel, CPU, caches_encoded=True).key
 
     assert key(0) == key(0) != key(1)
 
@@ -83,8 +83,8 @@ def test_a_teacher_must_speak_of_the_same_labels_and_sounds() -> None:
 def test_frozen_layers_are_computed_in_the_precision_of_the_training() -> None:
     torch.manual_seed(0)
     model, log_mel = build("whisper-bilstm", SMALL, 80, 3), LogMel(default_mel("whisper-bilstm"))
-    exact = Hearing(model, log_mel, CPU, keeps_encoded=True)
-    rounded = Hearing(model, log_mel, CPU, keeps_encoded=True, precision="bf16")
+    exact = FrontEnd(model, log_mel, CPU, caches_encoded=True)
+    rounded = FrontEnd(model, log_mel, CPU, caches_encoded=True, precision="bf16")
     assert exact.key != rounded.key
     with torch.autocast("cpu", torch.bfloat16):
         expected = model.encode_frozen(log_mel(torch.from_numpy(PCM)))

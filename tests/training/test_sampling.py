@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ser_core.training.data.augment import OFF
-from ser_core.training.data.sampling import class_weights, plan_epoch, split_steps, turns
+from ser_core.training.data.sampling import class_weights, plan_epoch, sampling_weights, split_steps
 from ser_core.training.data_config import AugmentSettings, Sampling
 
 STRATA = np.array([0] * 30 + [1] * 6 + [2] * 4)
@@ -47,7 +47,7 @@ def test_turns_are_how_often_an_epoch_hears_a_clip(sampling: Sampling) -> None:
     strata_G = np.repeat([0, 1, 2], [30, 9, 2])
     heard = [plan_epoch(1, number, strata_G, sampling, 8, OFF).clip_P for number in range(200)]
     mean_G = np.bincount(np.concatenate(heard), minlength=len(strata_G)) / len(heard)
-    expected_G = turns(strata_G, sampling)
+    expected_G = sampling_weights(strata_G, sampling)
     assert expected_G.sum() == pytest.approx(len(strata_G))
     np.testing.assert_allclose([mean_G[strata_G == stratum].mean() for stratum in range(3)],
                                [expected_G[strata_G == stratum].mean() for stratum in range(3)], rtol=0.08)  # fmt: skip

@@ -11,7 +11,7 @@ from ser_core.errors import UsageError
 from ser_core.training.data.splits import Fold, SplitSettings, make_folds
 
 EMOTIONS = ("neutral", "happy", "sad")
-SETS = ("training", "stopping", "temperature", "test")
+SETS = ("training", "validation", "calibration", "test")
 
 
 def clip(corpus: str, speaker: str, emotion: str, statement: str | None = "one", take: int = 0) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def speakers(clips: Manifest, index_N: np.ndarray) -> set[str]:
 
 
 def sets_of(fold: Fold) -> list[np.ndarray]:
-    return [fold.training_N, fold.stopping_N, fold.temperature_N, fold.test_N]
+    return [fold.training_N, fold.validation_N, fold.calibration_N, fold.test_N]
 
 
 def check_sets(clips: Manifest, fold: Fold) -> None:
@@ -135,7 +135,7 @@ def test_the_development_protocol() -> None:
         check_sets(clips, fold)
         used = set.union(*(speakers(clips, part_N) for part_N in sets_of(fold)))
         assert used == set(clips.speakers) - set(kept_out)
-        for part_N in (fold.stopping_N, fold.temperature_N):
+        for part_N in (fold.validation_N, fold.calibration_N):
             counts = Counter(name.split("-")[0] for name in speakers(clips, part_N))
             assert counts["ravdess"] == 2
             assert counts["nemo"] in {1, 2}
@@ -154,7 +154,7 @@ def test_a_corpus_of_few_speakers_keeps_half_for_training(num_speakers: int, cou
     assert tuple(len(speakers(clips, part_N)) for part_N in sets_of(fold)) == (*counts, 0)
 
 
-def test_no_stopping_and_no_temperature_speakers_leave_all_for_training() -> None:
+def test_no_validation_and_no_calibration_speakers_leave_all_for_training() -> None:
     (fold,) = make_folds(TWO_CORPORA, SplitSettings(test_share=0, stopping_speakers=0, temperature_speakers=0))
     np.testing.assert_array_equal(fold.training_N, np.arange(len(TWO_CORPORA)))
 

@@ -13,7 +13,7 @@ from ser_core.training.tensorboard import TrainingLog
 
 
 def record(number: int) -> EpochRecord:
-    return EpochRecord(number=number, loss=1 / number, learning_rate=0.1, stopping_uar=0.5, stopping_loss=1.0)
+    return EpochRecord(number=number, loss=1 / number, learning_rate=0.1, validation_uar=0.5, validation_loss=1.0)
 
 
 def scalars(folder: Location) -> list[tuple[str, int, float]]:
@@ -52,7 +52,7 @@ def test_every_epoch_is_there_once_however_often_a_training_goes_on(where: Locat
         log.follow(EpochDone(0, record(2), 2.5))
         log.follow(EpochDone(0, record(3), 2.5))
     found = scalars(where)
-    assert sorted(step for tag, step, _ in found if tag == "stopping/uar") == [1, 2, 3]
+    assert sorted(step for tag, step, _ in found if tag == "validation/uar") == [1, 2, 3]
     assert ("seconds", 3, 2.5) in found
 
 

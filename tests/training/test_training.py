@@ -19,11 +19,11 @@ from ser_core.evaluation.calibration import at_temperature
 from ser_core.models.artifact import Artifact
 from ser_core.storage.location import Location
 from ser_core.training.data.clip_labels import ClipLabels
-from ser_core.training.data.sampling import turns
+from ser_core.training.data.sampling import sampling_weights
 from ser_core.training.data.windows import TrainingWindows
 from ser_core.training.events import EpochDone, Event, FoldBegan
 from ser_core.training.job import Job
-from ser_core.training.leakage import check_heard
+from ser_core.training.leakage import check_leakage
 from ser_core.training.regression import fit
 from ser_core.training.run import Worker, open_waveforms, run_job
 from tests.support.cli import ROOT
@@ -68,12 +68,12 @@ def run(job: Job, stop_after: int | None = None) -> list[Event]:
     """Run a job to its end, or until after an epoch; gives what it told."""
     events: list[Event] = []
 
-    def tell(event: Event) -> None:
+    def callback(event: Event) -> None:
         events.append(event)
         if isinstance(event, EpochDone) and event.record.number == stop_after:
             raise StoppedError
 
-    run_job(job, Worker(team=ALONE, device=CPU, num_threads=0), tell)
+    run_job(job, Worker(group=ALONE, device=CPU, num_threads=0), callback)
     return events
 
 
@@ -97,7 +97,7 @@ def test_learnable_emotions_are_learned_for_unseen_speakers(manifests: list[str]
     assert artifact.config.training["figures"]["best_epoch"]["number"] == best.number
     assert artifact.config.labels == ("calm", "happy", "angry")
     heard = {name: set(artifact.config.training[name]) for name in (
-        "speakers", "stopping_speakers", "temperature_speakers", "test_speakers")}  # fmt: skip
+        "speakers", "validation_speakers", "calibration_speakers", "test_speakers")}  # fmt: skip
     assert sum(map(len, heard.values())) == len(set().union(*heard.values())) == 9
 
 
@@ -200,7 +200,7 @@ def test_two_workers_learn_what_one_does(manifests: list[str], tmp_path: Path) -
             assert worker.returncode == 0, error
     for pair in zip(*jobs.values(), strict=True):
         reports = [json.loads(Path(values["folder"], "report.json").read_text()) for values in pair]
-        for figure in ("loss", "stopping_loss"):
+        for figure in ("loss", "validation_loss"):
             curves = [[record[figure] for record in report["training"]["history"]] for report in reports]
             np.testing.assert_allclose(curves[0], curves[1], rtol=1e-12 if figure == "loss" else 1e-6)
         assert reports[0]["split"] == reports[1]["split"]
@@ -241,7 +241,7 @@ def test_folds_calibrate_each_other(manifests: list[str], tmp_path: Path, cache:
     from ser_core.training.report import fitted_temperature
 
     job = make_job(job_values(manifests, tmp_path / "model", cache, epochs=2, calibration="folds", split={"folds": 3}))
-    assert not any(len(fold.temperature_N) for fold in job.folds)
+    assert not any(len(fold.calibration_N) for fold in job.folds)
     run(job)
     folders = [tmp_path / f"model/fold-{number}" for number in (1, 2, 3)]
     before = [pq.read_table(folder / "answers.parquet") for folder in folders]
@@ -323,7 +323,7 @@ def test_a_regression_is_fitted_to_what_is_learned_from(manifests: list[str], tm
     with torch.no_grad():
         mel_BFT = artifact.log_mel()(torch.from_numpy(windows.read(waveforms, np.concatenate(numbers))))
         features_WP = model.regression_features(model.encode_frozen(mel_BFT)).numpy()
-    weight_N = turns(clips.stratum_G[training_N], "square_root") / [len(part) for part in numbers]
+    weight_N = sampling_weights(clips.stratum_G[training_N], "square_root") / [len(part) for part in numbers]
     weight_W = np.repeat(weight_N, [len(part) for part in numbers])
     fitted_CX = fit(features_WP, clips.label_G[clip_W], weight_W, 3, 0.1)
     assert model.regression is not None
@@ -384,7 +384,7 @@ def test_a_model_to_start_from_may_not_have_heard_who_is_tested(
         make_job(job_values(manifests, tmp_path / "model", cache, weights=start)).check(1)
     job = make_job(job_values(manifests, tmp_path / "model", cache, epochs=1, weights=start, split=everything))
     job.check(1)
-    assert job.heard_through(0) == set(job.manifest.speakers)
+    assert job.speakers_known_from(0) == set(job.manifest.speakers)
 
 
 def test_a_model_to_start_from_hears_on_as_it_did(manifests: list[str], tmp_path: Path, cache: Path) -> None:
@@ -420,7 +420,7 @@ def test_a_model_that_does_not_say_whom_it_has_heard_is_not_started_from(
     tiny_artifact().save(str(tmp_path / "teacher"))
     job = make_job(job_values(manifests, tmp_path / "model", cache))
     with pytest.raises(UsageError, match="one does not say whom it has heard"):
-        check_heard("one", Artifact.load(str(tmp_path / "teacher")), job.folds[0], job.manifest, job.config)
+        check_leakage("one", Artifact.load(str(tmp_path / "teacher")), job.folds[0], job.manifest, job.config)
 
 
 @pytest.mark.parametrize("weights", ["random", "statement"])

@@ -17,17 +17,17 @@ import torch
 from torch import Tensor
 
 from ser_core.aggregation import answer, log_probability_sums
-from ser_core.distributed import Team
+from ser_core.distributed import ProcessGroup
 from ser_core.ordered import in_order
 from ser_core.training.config import TrainConfig
 from ser_core.training.data import augment
 from ser_core.training.data.clip_labels import ClipLabels
-from ser_core.training.data.feature_cache import FeatureStore
-from ser_core.training.data.frontend import Hearing, Teachers
+from ser_core.training.data.feature_cache import FeatureCache
+from ser_core.training.data.frontend import FrontEnd, Teachers
 from ser_core.training.data.sampling import Epoch, class_weights
 from ser_core.training.data.waveform_cache import WaveformCache
 from ser_core.training.data.windows import Numbers, TrainingWindows
-from ser_core.training.events import Preparing, Tell
+from ser_core.training.events import Callback, Preparing
 
 Say = Callable[[int, int], None]
 
@@ -52,20 +52,20 @@ class TrainingData:
 
     def __init__(
         self, config: TrainConfig, waveforms: WaveformCache, windows: TrainingWindows, clips: ClipLabels,
-        hearing: Hearing, teachers: Teachers | None, team: Team, cache: Path,
+        front_end: FrontEnd, teachers: Teachers | None, group: ProcessGroup, cache: Path,
     ) -> None:  # fmt: skip
         self.config, self.waveforms, self.windows, self.clips = config, waveforms, windows, clips
-        self.hearing, self.teachers, self.team = hearing, teachers, team
+        self.front_end, self.teachers, self.group = front_end, teachers, group
         folder = cache / "features"
-        example = hearing.keep(np.zeros((1, windows.settings.window_samples), np.float32))
+        example = front_end.keep(np.zeros((1, windows.settings.window_samples), np.float32))
         name = f"{waveforms.key}-{windows_key(config)}"
-        self.kept = FeatureStore(folder / f"{name}-{hearing.key}", len(windows), example.shape[1:], example.dtype)
+        self.kept = FeatureCache(folder / f"{name}-{front_end.key}", len(windows), example.shape[1:], example.dtype)
         #: Of teachers who hear clips, their answers (G, C); of clips that are not learned from, nothing.
         self.taught_GC: npt.NDArray[np.float32] | None = None
-        self.taught: FeatureStore | None = None
+        self.taught: FeatureCache | None = None
         if teachers is not None and (self.teachers_hear_clips or not self.changes_waveform):
             shape = (len(self.labels),)
-            self.taught = FeatureStore(folder / f"{name}-{teachers.key}", len(windows), shape, np.float32)
+            self.taught = FeatureCache(folder / f"{name}-{teachers.key}", len(windows), shape, np.float32)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -80,27 +80,29 @@ class TrainingData:
     def teachers_hear_clips(self) -> bool:
         return self.teachers is not None and self.config.distillation.hears == "clips"
 
-    def prepare(self, training_N: Numbers, evaluated_N: Numbers, tell: Tell) -> None:
+    def prepare(self, training_N: Numbers, evaluated_N: Numbers, callback: Callback) -> None:
         """Compute what is kept of these clips; all workers must call it."""
         scored = [self.windows.scored[clip] for clip in evaluated_N]
-        is_learned = self.hearing.num_regression_features > 0 or not self.changes_waveform
+        is_learned = self.front_end.num_regression_features > 0 or not self.changes_waveform
         learned = [self.windows.learned[clip] for clip in training_N] if is_learned else []
         nothing = np.zeros(0, np.int64)
-        self._fill(self.kept, np.concatenate([nothing, *scored, *learned]), self.hearing.keep, _say("features", tell))
+        self._fill(
+            self.kept, np.concatenate([nothing, *scored, *learned]), self.front_end.keep, _say("features", callback)
+        )
         if self.taught is not None and self.teachers is not None:
             teachers = self.teachers
             whole, owner_W, seconds_W = self.scored_windows(training_N)
             heard = whole if self.teachers_hear_clips else np.concatenate([nothing, *learned])
-            say = _say("teachers' answers", tell)
+            say = _say("teachers' answers", callback)
             self._fill(self.taught, heard, lambda pcm_BS: teachers.answer(pcm_BS).cpu().numpy(), say)
             if self.teachers_hear_clips:
                 sums_NX = log_probability_sums(self.taught[whole], seconds_W, owner_W, len(training_N))
                 self.taught_GC = np.zeros((len(self.windows.scored), len(self.labels)), np.float32)
                 self.taught_GC[training_N] = answer(sums_NX)
 
-    def _fill(self, store: FeatureStore, window_B: Numbers, compute: Callable[[Any], Any], say: Say) -> None:
+    def _fill(self, store: FeatureCache, window_B: Numbers, compute: Callable[[Any], Any], say: Say) -> None:
         read = self.windows.read
-        store.fill(window_B, lambda numbers: compute(read(self.waveforms, numbers)), self.team, say)
+        store.fill(window_B, lambda numbers: compute(read(self.waveforms, numbers)), self.group, say)
 
     def scored_windows(self, clip_N: Numbers) -> tuple[Numbers, Numbers, npt.NDArray[np.float64]]:
         """Of clips, as scoring cuts them: the windows' numbers, the place of each one's clip, its seconds."""
@@ -123,7 +125,7 @@ class TrainingData:
 
     def encoded(self, window_B: Numbers) -> Tensor:
         """What `forward_encoded` takes, of windows that `prepare` has seen to."""
-        return self.hearing.encoded(self.kept[window_B])
+        return self.front_end.encoded(self.kept[window_B])
 
     def batches(self, epoch: Epoch, training_N: Numbers, num_threads: int) -> Iterator[Batch]:
         """This worker's part of each step of an epoch over the training clips.
@@ -165,7 +167,7 @@ class _BatchMaker:
 
     def _mine(self, places: Numbers) -> tuple[Numbers, Numbers]:
         """This worker's places, and which of them, by their row, are mixed with another one."""
-        own_B = places[self._data.team.share_of(len(places))]
+        own_B = places[self._data.group.shard_of(len(places))]
         return own_B, np.flatnonzero(self._is_mixed_P[own_B])
 
     def _heard(self, places: Numbers) -> Numbers:
@@ -209,23 +211,23 @@ class _BatchMaker:
         )
 
     def _hear(self, place_B: Numbers, loaded: npt.NDArray[Any]) -> Tensor:
-        hearing = self._data.hearing
+        front_end = self._data.front_end
         if self._data.changes_waveform:
-            mel_BFT = hearing.mel(loaded)
-        elif hearing.keeps_encoded:
-            return hearing.encoded(self._data.kept[loaded])
+            mel_BFT = front_end.mel(loaded)
+        elif front_end.caches_encoded:
+            return front_end.encoded(self._data.kept[loaded])
         else:
-            mel_BFT = hearing.kept_mel(self._data.kept[loaded])
+            mel_BFT = front_end.cached_mel(self._data.kept[loaded])
         augment.change_mels(mel_BFT, self.config.augmentation, self._draws(place_B))
-        return hearing.encode(mel_BFT)
+        return front_end.encode(mel_BFT)
 
     def _taught(self, place_B: Numbers, loaded: npt.NDArray[Any]) -> Tensor | None:
         """What teachers say of the same clips or windows."""
         data = self._data
         if data.taught_GC is not None:
-            return data.hearing.on_device(data.taught_GC[self._clips(place_B)])
+            return data.front_end.on_device(data.taught_GC[self._clips(place_B)])
         if data.taught is not None:
-            return data.hearing.on_device(data.taught[loaded])
+            return data.front_end.on_device(data.taught[loaded])
         return None if data.teachers is None else data.teachers.answer(loaded)
 
     def _targets(self, own_B: Numbers) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
@@ -252,8 +254,8 @@ def _mix(values: Tensor, row_M: Tensor, share_M: Tensor) -> Tensor:
     return own.index_copy(0, row_M, share * own[row_M] + (1 - share) * other)
 
 
-def _say(what: str, tell: Tell) -> Say:
-    return lambda done, total: tell(Preparing(what, done, total))
+def _say(what: str, callback: Callback) -> Say:
+    return lambda done, total: callback(Preparing(what, done, total))
 
 
 def windows_key(config: TrainConfig) -> str:

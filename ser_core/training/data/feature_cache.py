@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ser_core.distributed import Team
+from ser_core.distributed import ProcessGroup
 from ser_core.errors import OutputError
 from ser_core.storage import Location, faults_of
 
@@ -32,7 +32,7 @@ Windows = npt.NDArray[np.int64]
 Compute = Callable[[Windows], npt.NDArray[Any]]
 
 
-class FeatureStore:
+class FeatureCache:
     """Rows by window number, after `fill` has seen to them."""
 
     def __init__(self, entry: Path, num_windows: int, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
@@ -50,21 +50,23 @@ class FeatureStore:
             self._rows = _map(self._entry / _ROWS, (num_windows, *shape), dtype)
             self._done = _map(self._entry / _DONE, (-(-num_windows // _BLOCK),), np.uint8)
 
-    def fill(self, window_B: Windows, compute: Compute, team: Team, progress: Callable[[int, int], None]) -> None:
+    def fill(
+        self, window_B: Windows, compute: Compute, group: ProcessGroup, progress: Callable[[int, int], None]
+    ) -> None:
         """See to these windows' rows, and their blocks'; the workers of a machine divide the work, all must call it.
 
         Args:
             window_B: window numbers.
             compute: called with the numbers of a whole block.
-            team: whose workers call it.
+            group: whose workers call it.
             progress: is told blocks done, of those to do, by this worker.
         """
         blocks = np.unique(window_B // _BLOCK)
         missing = self._missing(blocks)
         # What is missing is looked up before anyone adds to it, so that all divide the same list.
-        team.wait()
-        self._compute(missing[team.local_rank :: team.local_size], compute, progress)
-        team.wait()
+        group.barrier()
+        self._compute(missing[group.local_rank :: group.local_size], compute, progress)
+        group.barrier()
         # Unless another training, on the same clips at the same time, had added to it.
         self._compute(self._missing(blocks), compute, progress)
 

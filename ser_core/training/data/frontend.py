@@ -23,7 +23,7 @@ Floats = npt.NDArray[Any]
 _FORMAT = 3
 
 
-class Hearing:
+class FrontEnd:
     """The part of a model that does not learn: its log-mel, and its frozen layers.
 
     What is kept of a window is its log-mel before `mean_db` and `std_db`, or what the frozen layers give, as float16.
@@ -35,7 +35,7 @@ class Hearing:
         log_mel: LogMel,
         device: torch.device,
         *,
-        keeps_encoded: bool,
+        caches_encoded: bool,
         precision: ResolvedPrecision = "fp32",
     ) -> None:
         """Take over a model that is on the device already; `precision` is that of its frozen layers."""
@@ -47,12 +47,12 @@ class Hearing:
         self._raw_mel = LogMel(raw, log_mel.filterbank_FK).to(device)
         self._device = device
         self._precision = precision
-        self.keeps_encoded = keeps_encoded and model.has_frozen_layers
+        self.caches_encoded = caches_encoded and model.has_frozen_layers
 
     @property
     def key(self) -> str:
         """Names whatever changes what is kept."""
-        if not self.keeps_encoded:
+        if not self.caches_encoded:
             return _digest([_FORMAT, self._device.type, self._raw_mel.settings.to_dict()])
         digest = hashlib.sha256()
         for name, parameter in sorted(self._model.named_parameters()):
@@ -65,7 +65,7 @@ class Hearing:
     def keep(self, pcm_BS: Floats) -> Floats:
         """What is kept of windows: float32 (B, F, T), or float16 (B, ...)."""
         pcm = torch.from_numpy(pcm_BS).to(self._device)
-        if not self.keeps_encoded:
+        if not self.caches_encoded:
             return self._raw_mel(pcm).cpu().numpy()  # type: ignore[no-any-return]
         self._model.eval()
         return self.encode(self._log_mel(pcm)).half().cpu().numpy()
@@ -76,7 +76,7 @@ class Hearing:
         mel_BFT: Tensor = self._log_mel(torch.from_numpy(pcm_BS).to(self._device))
         return mel_BFT
 
-    def kept_mel(self, kept: Floats) -> Tensor:
+    def cached_mel(self, kept: Floats) -> Tensor:
         """Normalised log-mel (B, F, T), on the device, of what was kept."""
         mel_BFT = torch.from_numpy(kept).to(self._device)
         settings = self._log_mel.settings
@@ -84,7 +84,7 @@ class Hearing:
 
     def encoded(self, kept: Floats) -> Tensor:
         """What `forward_encoded` takes, on the device, of what was kept."""
-        return torch.from_numpy(kept).to(self._device) if self.keeps_encoded else self.encode(self.kept_mel(kept))
+        return torch.from_numpy(kept).to(self._device) if self.caches_encoded else self.encode(self.cached_mel(kept))
 
     def on_device(self, values: Floats) -> Tensor:
         """A tensor of these, where the model is."""

@@ -85,13 +85,13 @@ def _places(sizes: Numbers, power: float) -> npt.NDArray[np.float64]:
     return places
 
 
-def turns(strata_G: Numbers, sampling: Sampling) -> npt.NDArray[np.float64]:
+def sampling_weights(strata_G: Numbers, sampling: Sampling) -> npt.NDArray[np.float64]:
     """How often an epoch hears each clip, on average; see `plan_epoch`."""
     if sampling == "natural":
         return np.ones(len(strata_G))
     _, stratum_G, sizes = np.unique(strata_G, return_inverse=True, return_counts=True)
-    turns_G: npt.NDArray[np.float64] = (_places(sizes, _POWERS[sampling]) / sizes)[stratum_G]
-    return turns_G
+    weight_G: npt.NDArray[np.float64] = (_places(sizes, _POWERS[sampling]) / sizes)[stratum_G]
+    return weight_G
 
 
 def class_weights(label_G: Numbers, num_labels: int, weighting: Literal["none", "balanced"]) -> npt.NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Which clips train a model, which say when to stop, which calibrate it, and which test it.
+"""Which clips train a model, which say which epoch is kept, which calibrate it, and which test it.
 
 Shape letters: N rows (clips) of a manifest.
 
@@ -7,9 +7,9 @@ Shape letters: N rows (clips) of a manifest.
     statement   the sentence of a test clip is never heard before; speakers are in training and test
     corpus      no clip of a test corpus is heard before
 
-But for `random`, the stopping and temperature sets are of speakers who are in no other set. A split by statement leaves
-out clips that do not say their statement, as theirs might be that of the test, and what the stopping and temperature
-speakers say of the test's statements. The same statement in two corpora counts as two.
+But for `random`, the validation and calibration sets are of speakers who are in no other set. A split by statement
+leaves out clips that do not say their statement, as theirs might be that of the test, and what the validation and
+calibration speakers say of the test's statements. The same statement in two corpora counts as two.
 """
 
 import zlib
@@ -40,8 +40,8 @@ class Fold:
 
     split: Split
     training_N: Rows
-    stopping_N: Rows
-    temperature_N: Rows
+    validation_N: Rows
+    calibration_N: Rows
     test_N: Rows
     #: Whether a speaker is in training and in test.
     speakers_overlap: bool
@@ -50,8 +50,8 @@ class Fold:
         """What a report says of it: the split, whether speakers overlap, and what is in each set."""
         sets = {
             "training": self.training_N,
-            "stopping": self.stopping_N,
-            "temperature": self.temperature_N,
+            "validation": self.validation_N,
+            "calibration": self.calibration_N,
             "test": self.test_N,
         }
         return {
@@ -141,9 +141,9 @@ class _Clips:
         """The fold with this test."""
         rest_N = np.setdiff1d(self._rows_N, test_N)
         draw = self._random_clips if self._settings.split == "random" else self._whole_speakers
-        stopping_N, temperature_N = draw(rest_N, number)
+        validation_N, calibration_N = draw(rest_N, number)
         if self._settings.split == "statement":
-            held_N = np.concatenate([stopping_N, temperature_N])
+            held_N = np.concatenate([validation_N, calibration_N])
             was_there = len(test_N) > 0
             test_N = test_N[~np.isin(self._speakers[test_N], self._speakers[held_N])]
             require(
@@ -151,12 +151,12 @@ class _Clips:
                 "split statement: only the stopping and temperature speakers say the tested statements; "
                 "test others, use fewer folds, or set stopping_speakers and temperature_speakers to 0",
             )
-        training_N = np.setdiff1d(rest_N, np.concatenate([stopping_N, temperature_N]))
+        training_N = np.setdiff1d(rest_N, np.concatenate([validation_N, calibration_N]))
         require(len(training_N) > 0, "split: nothing is left for training; test less, or use another split")
         shared = np.intersect1d(self._label_N[training_N], self._label_N[test_N])
         require(len(shared) > 0 or not len(test_N), "split: training and test share no emotion; test something else")
         overlap = bool(set(self._speakers[training_N]) & set(self._speakers[test_N]))
-        return Fold(self._settings.split, training_N, stopping_N, temperature_N, test_N, overlap)
+        return Fold(self._settings.split, training_N, validation_N, calibration_N, test_N, overlap)
 
     def _random_clips(self, rest_N: Rows, number: int) -> tuple[Rows, Rows]:
         rng = np.random.default_rng((self._settings.seed, number))
@@ -184,7 +184,7 @@ class _Clips:
         return rest_N[np.isin(of_N, stopping)], rest_N[np.isin(of_N, temperature)]
 
     def _num_held(self, num_speakers: int) -> tuple[int, int]:
-        """Stopping and temperature speakers of a corpus: one each, then by turns while half are left for training."""
+        """Number of validation and calibration speakers of a corpus: one each, then in turn while half are left."""
         spare = max(min(2, num_speakers - 1), num_speakers // 2)
         most = self._settings.temperature_speakers
         stopping = min(self._settings.stopping_speakers, max(spare - most, (spare + 1) // 2))
