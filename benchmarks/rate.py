@@ -29,7 +29,7 @@ def untrained(architecture: str) -> tuple[Artifact, int]:
     config = ArtifactConfig(
         name=architecture,
         architecture=architecture,
-        architecture_settings=models.whole_settings(architecture, {}),
+        architecture_settings=models.resolved_settings(architecture, {}),
         mel=mel,
         window_seconds=WINDOW_SECONDS,
         labels=LABELS,

@@ -26,10 +26,10 @@ import yaml
 from ser_core import storage
 from ser_core.corpora import Manifest, read_manifests
 from ser_core.distributed import ALONE
-from ser_core.evaluation import Interval, ModelSpeakers, compare_answers, evaluate_answers
+from ser_core.evaluation import Interval, ModelSpeakers, compare_predictions, evaluate_predictions, probabilities_in
 from ser_core.storage import Location
 from ser_core.training import (
-    ANSWERS_FILE,
+    PREDICTIONS_FILE,
     EpochDone,
     Event,
     Job,
@@ -116,12 +116,12 @@ class Search:
         minutes = (time.monotonic() - began) / 60
         storage.put(job.folder.join("_training", "minutes.txt"), f"{minutes:.1f}".encode())
 
-    def answers(self, name: str, protocol: str) -> tuple[Manifest, np.ndarray, tuple[str, ...]]:
-        """The tested clips, what was answered (G, C), and the labels; of a training that is done."""
+    def predictions(self, name: str, protocol: str) -> tuple[Manifest, np.ndarray, np.ndarray]:
+        """The tested clips of a training that is done, their predictions (G, C), and the temperature (G,) of each."""
         job = self.job(name, protocol)
-        table = pq.read_table(io.BytesIO(storage.read(job.folder.join(ANSWERS_FILE))))
-        answer_GC = np.stack([table[f"p_{label}"].to_numpy() for label in job.labels], axis=1)
-        return Manifest(table.select(job.manifest.table.column_names)), answer_GC, job.labels
+        table = pq.read_table(io.BytesIO(storage.read(job.folder.join(PREDICTIONS_FILE))))
+        clips = Manifest(table.select(job.manifest.table.column_names))
+        return clips, probabilities_in(table, job.labels), table["temperature"].to_numpy()
 
     def is_done(self, name: str, protocol: str) -> bool:
         """Whether the training has ended."""
@@ -130,17 +130,19 @@ class Search:
     def row(self, name: str, protocol: str) -> str:
         """A line of the table."""
         cells = [name, protocol]
-        clips, answer_GC, labels = self.answers(name, protocol)
+        clips, probabilities_GC, temperature_G = self.predictions(name, protocol)
+        labels = self.job(name, protocol).labels
         against = None
         if name != BASE and self.is_done(self.against(name), protocol):
-            against = self.answers(self.against(name), protocol)[1]
+            against = self.predictions(self.against(name), protocol)[1]
         for corpus in sorted(set(clips.corpora)):
             rows_N = np.flatnonzero(clips.corpora == corpus)
             part = clips.take(rows_N)
-            figures = evaluate_answers(part, answer_GC[rows_N], labels=labels, heard=NOTHING).overall
-            cells.append(f"{corpus} {_percent(figures.uar)}, ECE {figures.ece.value:.3f}")
+            predicted_NC, temperature_N = probabilities_GC[rows_N], temperature_G[rows_N]
+            found = evaluate_predictions(part, predicted_NC, temperature_N, labels=labels, heard=NOTHING).overall
+            cells.append(f"{corpus} {_percent(found.uar)}, ECE {found.ece.value:.3f}")
             if against is not None:
-                gain = compare_answers(part, against[rows_N], answer_GC[rows_N], labels=labels)
+                gain = compare_predictions(part, against[rows_N], predicted_NC, labels=labels)
                 cells.append(f"{_percent(gain, sign='+')} against {self.against(name)}")
         minutes = storage.read(self.job(name, protocol).folder.join("_training", "minutes.txt")).decode()
         return " | ".join([*cells, f"{minutes} min"])

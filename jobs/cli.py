@@ -200,8 +200,9 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one parameter an option
     device: Annotated[Device, typer.Option(help="Where the model runs.")] = "auto",
     precision: Annotated[Precision, typer.Option(help="Of the model's arithmetic.")] = "auto",
     batch_size: Annotated[int | None, typer.Option(help="Windows the model takes at a time.")] = None,
-    draws: Annotated[int, typer.Option(help="Of speakers, for the 95 % intervals.")] = 2_000,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    resamples: Annotated[int, typer.Option(help="Number of bootstrap resamples for the 95 % intervals.")] = 2_000,
+    seed: Annotated[int, typer.Option(help="Seed of the resampling.")] = 0,
+    draws: Annotated[int | None, typer.Option(hidden=True)] = None,
     output_mode: Mode = "human",
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -209,9 +210,11 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one parameter an option
     """Measure a model on manifests: how right it is, for whom, and what its confidences are worth."""
     from jobs.evaluate import Request, run_evaluate
 
+    if draws is not None:
+        raise UsageError(f"--draws is now --resamples; give --resamples {draws}")
     request = Request(
         model=model, manifests=manifests, output=output, device=device, precision=precision, batch_size=batch_size,
-        draws=draws, seed=seed,
+        resamples=resamples, seed=seed,
     )  # fmt: skip
     return run_evaluate(request, Console(output_mode, quiet, verbose))
 

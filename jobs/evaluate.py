@@ -1,4 +1,4 @@
-"""`ser evaluate`: a model's answers to the clips of manifests -> a report for programs and one for people."""
+"""`ser evaluate`: a model's predictions for the clips of manifests -> a report for programs and one for people."""
 
 import io
 import json
@@ -16,11 +16,11 @@ from ser_core.settings import Device, Precision, ResolvedDevice, ResolvedPrecisi
 
 if TYPE_CHECKING:
     from ser_core.corpora import Manifest
-    from ser_core.evaluation import Evaluation, Floats, GroupFigures
+    from ser_core.evaluation import Evaluation, Floats, GroupMetrics
     from ser_core.models import Artifact, Predictor
     from ser_core.storage import Location
 
-JSON_FILE, PAGE_FILE, ANSWERS_FILE = "evaluation.json", "evaluation.html", "answers.parquet"
+JSON_FILE, PAGE_FILE, PREDICTIONS_FILE = "evaluation.json", "evaluation.html", "predictions.parquet"
 _CPU_BATCH_SIZE, _GPU_BATCH_SIZE = 16, 256
 _MAX_BATCH_SIZE = 65_536
 _SAY_EVERY_SECONDS = 10.0
@@ -38,7 +38,7 @@ class Request:
     precision: Precision
     #: None: by device.
     batch_size: int | None
-    draws: int
+    resamples: int
     seed: int
 
     def __post_init__(self) -> None:
@@ -57,20 +57,19 @@ class Running(TypedDict):
 
 
 def run_evaluate(request: Request, console: Console) -> int:
-    """Check everything first, then answer every clip, then write OUT."""
+    """Check everything first, then predict every clip, then write OUT."""
     from ser_core.corpora import read_manifests
     from ser_core.evaluation import (
         BootstrapSettings,
         LabelSets,
         ModelSpeakers,
-        answers_table,
-        at_temperature,
-        evaluate_answers,
+        evaluate_predictions,
+        predictions_table,
     )
     from ser_core.models import Artifact, Predictor
     from ser_core.storage import Location
 
-    settings = BootstrapSettings(draws=request.draws, seed=request.seed)
+    settings = BootstrapSettings(resamples=request.resamples, seed=request.seed)
     folder = Location.parse(request.output)
     artifact = Artifact.load(request.model)
     config = artifact.config
@@ -78,18 +77,18 @@ def run_evaluate(request: Request, console: Console) -> int:
     LabelSets(manifest, config.labels)
     _prove_writable(folder)
     running = _running(request)
-    answer_GC = _answer(Predictor(artifact, features_on="device", **running), manifest, console)
-    evaluation = evaluate_answers(
+    probabilities_GC = _predict(Predictor(artifact, features_on="device", **running), manifest, console)
+    evaluation = evaluate_predictions(
         manifest,
-        answer_GC,
-        at_temperature(answer_GC, 1 / config.temperature),
+        probabilities_GC,
+        config.temperature,
         labels=config.labels,
         heard=ModelSpeakers.of_training(config.training),
         settings=settings,
         title=f"{config.name} on {', '.join(sorted(set(manifest.corpora)))}",
         about=_about(request, artifact, manifest) | running | {"versions": _versions()},
     )
-    _write(folder, evaluation, answers_table(manifest, answer_GC, config.labels, config.temperature))
+    _write(folder, evaluation, predictions_table(manifest, probabilities_GC, config.labels, config.temperature))
     _tell(evaluation, folder, console)
     return 0
 
@@ -122,14 +121,14 @@ def _windows(artifact: "Artifact") -> WindowSettings:
     return WindowSettings(sample_rate_hz=rate_hz, window_seconds=seconds, hop_seconds=seconds)
 
 
-def _answer(predictor: "Predictor", manifest: "Manifest", console: Console) -> "Floats":
+def _predict(predictor: "Predictor", manifest: "Manifest", console: Console) -> "Floats":
     import torch
 
-    from ser_core.evaluation import answer_manifest
+    from ser_core.evaluation import predict_manifest
 
     progress = _Progress(console, len(manifest))
     try:
-        return answer_manifest(predictor, manifest, _windows(predictor.artifact), progress.update)
+        return predict_manifest(predictor, manifest, _windows(predictor.artifact), progress.update)
     except torch.OutOfMemoryError as error:
         batch_size = predictor.batch_size
         raise SerError(
@@ -173,7 +172,7 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
 
 
-def _write(folder: "Location", evaluation: "Evaluation", answers: Any) -> None:
+def _write(folder: "Location", evaluation: "Evaluation", predictions: Any) -> None:
     """The JSON last: where it is, the others belong to it."""
     import pyarrow.parquet as pq
 
@@ -181,11 +180,11 @@ def _write(folder: "Location", evaluation: "Evaluation", answers: Any) -> None:
     from ser_core.storage import delete, put
 
     buffer = io.BytesIO()
-    pq.write_table(answers, buffer, compression="zstd")
+    pq.write_table(predictions, buffer, compression="zstd")
     data = json.dumps(evaluation.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     try:
         delete(folder.join(JSON_FILE))
-        put(folder.join(ANSWERS_FILE), buffer.getvalue())
+        put(folder.join(PREDICTIONS_FILE), buffer.getvalue())
         put(folder.join(PAGE_FILE), render_page([evaluation]).encode())
         put(folder.join(JSON_FILE), data.encode())
     except OSError as error:
@@ -202,7 +201,7 @@ def _tell(evaluation: "Evaluation", folder: "Location", console: Console) -> Non
     corpora = evaluation.by["corpus"]
     if len(corpora) > 1:
         lines += [_line(corpus, figures) for corpus, figures in corpora.items()]
-    if overall.ece_uncalibrated is not None:
+    if evaluation.is_calibrated:
         lines.append(f"before calibration, ECE {100 * overall.ece_uncalibrated:.1f} %")
     lines.append(f"report: {folder.join(PAGE_FILE)}")
     data = {
@@ -214,7 +213,7 @@ def _tell(evaluation: "Evaluation", folder: "Location", console: Console) -> Non
     console.result("\n".join(lines), data)
 
 
-def _line(name: str, figures: "GroupFigures") -> str:
+def _line(name: str, figures: "GroupMetrics") -> str:
     uar = figures.uar
     between = "" if uar.low is None or uar.high is None else f" ({100 * uar.low:.1f} to {100 * uar.high:.1f})"
     return (

@@ -3,33 +3,35 @@ from .bootstrap import Interval as Interval
 from .calibration import at_temperature as at_temperature
 from .calibration import fit_temperature as fit_temperature
 from .evaluate import LabelSets as LabelSets
-from .evaluate import answers_table as answers_table
-from .evaluate import compare_answers as compare_answers
-from .evaluate import evaluate_answers as evaluate_answers
+from .evaluate import compare_predictions as compare_predictions
+from .evaluate import evaluate_predictions as evaluate_predictions
 from .metrics import Floats as Floats
 from .metrics import accuracy as accuracy
 from .metrics import uar as uar
 from .page import render_page as render_page
-from .predict_clips import answer_manifest as answer_manifest
+from .predictions import predict_manifest as predict_manifest
+from .predictions import predictions_table as predictions_table
+from .predictions import probabilities_in as probabilities_in
 from .result import Evaluation as Evaluation
-from .result import GroupFigures as GroupFigures
+from .result import GroupMetrics as GroupMetrics
 from .result import ModelSpeakers as ModelSpeakers
 
 __all__ = [
     "BootstrapSettings",
     "Evaluation",
     "Floats",
-    "GroupFigures",
+    "GroupMetrics",
     "Interval",
     "LabelSets",
     "ModelSpeakers",
     "accuracy",
-    "answer_manifest",
-    "answers_table",
     "at_temperature",
-    "compare_answers",
-    "evaluate_answers",
+    "compare_predictions",
+    "evaluate_predictions",
     "fit_temperature",
+    "predict_manifest",
+    "predictions_table",
+    "probabilities_in",
     "render_page",
     "uar",
 ]

@@ -1,9 +1,9 @@
-"""How far figures would move with other speakers: the bootstrap over speakers, within each corpus.
+"""How far metrics would move with other speakers: the bootstrap over speakers, within each corpus.
 
-Shape letters: G clips, C labels, S speakers, D draws, F features of a clip that sum up to what a figure needs.
+Shape letters: G clips, C labels, S speakers, R resamples, F features of a clip that sum up to what a metric needs.
 
-Clips of one speaker are alike, so that speakers are drawn (with replacement, as many as the corpus has, each with all
-their clips) and not clips. Low and high are the 2.5th and the 97.5th percentile of the draws.
+Clips of one speaker are alike, so speakers are resampled (with replacement, as many as the corpus has, each with all
+their clips) and not clips. Low and high are the 2.5th and the 97.5th percentile over the resamples.
 """
 
 from collections.abc import Callable, Iterator
@@ -21,26 +21,26 @@ from ser_core.settings import Settings
 Metric = Literal["accuracy", "macro_f1", "uar"]
 Names = npt.NDArray[np.object_]
 _PERCENTS = (2.5, 97.5)
-_DRAWS_AT_A_TIME = 100
-_MAX_DRAWS = 1_000_000
+_RESAMPLES_AT_A_TIME = 100
+_MAX_RESAMPLES = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class BootstrapSettings(Settings):
     """How the intervals are made."""
 
-    draws: int = 2_000
+    resamples: int = 2_000
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 2 <= self.draws <= _MAX_DRAWS:
-            raise UsageError(f"draws must be 2 to {_MAX_DRAWS}, not {self.draws}")
+        if not 2 <= self.resamples <= _MAX_RESAMPLES:
+            raise UsageError(f"resamples must be 2 to {_MAX_RESAMPLES}, not {self.resamples}")
         if self.seed < 0:
             raise UsageError(f"seed must be 0 or more, not {self.seed}")
 
 
 class Interval(NamedTuple):
-    """A figure, and where 95 % of the draws lie; None where every corpus has one speaker alone."""
+    """A metric, and where 95 % of the resamples lie; None where every corpus has one speaker alone."""
 
     value: float
     low: float | None
@@ -61,7 +61,7 @@ def intervals(
         probabilities_GC: the answers.
         speakers_G: who speaks; no speaker is in two corpora.
         corpora_G: where the clip is from.
-        settings: how many draws, and their seed.
+        settings: how many resamples, and their seed.
     """
     predicted_G, confidence_G = probabilities_GC.argmax(axis=1), probabilities_GC.max(axis=1)
     right_G = predicted_G == label_G
@@ -73,10 +73,10 @@ def intervals(
     gap_SF = speakers.sums(bin_G, metrics.NUM_BINS, right_G - confidence_G)
     count_S = speakers.sums(np.zeros_like(bin_G), 1)[:, 0]
 
-    def figures(weight_DS: Labels) -> dict[str, Floats]:
-        confusion_DCC = (weight_DS @ confusion_SF).reshape(-1, num_labels, num_labels)
-        ece_D = np.abs(weight_DS @ gap_SF).sum(axis=1) / (weight_DS @ count_S)
-        return {name: figure(confusion_DCC) for name, figure in metrics.FROM_CONFUSION.items()} | {"ece": ece_D}
+    def figures(weight_RS: Labels) -> dict[str, Floats]:
+        confusion_RCC = (weight_RS @ confusion_SF).reshape(-1, num_labels, num_labels)
+        ece_R = np.abs(weight_RS @ gap_SF).sum(axis=1) / (weight_RS @ count_S)
+        return {name: figure(confusion_RCC) for name, figure in metrics.FROM_CONFUSION.items()} | {"ece": ece_R}
 
     return speakers.intervals(figures, settings)
 
@@ -93,8 +93,8 @@ def paired_bootstrap(
 ) -> Interval:
     """How much better B's answers are than A's to the same clips: the difference of a figure, B - A.
 
-    Both are looked at with the same speakers in each draw, so that what is hard for both does not widen the interval;
-    one that does not hold 0 speaks for a difference that other speakers would show, too.
+    Each resample takes the same speakers for both, so that what is hard for both does not widen the interval; one that
+    does not hold 0 speaks for a difference that other speakers would show, too.
 
     Args:
         label_G: the right labels.
@@ -103,7 +103,7 @@ def paired_bootstrap(
         speakers_G: who speaks; no speaker is in two corpora.
         corpora_G: where the clip is from.
         metric: which figure.
-        settings: how many draws, and their seed.
+        settings: how many resamples, and their seed.
     """
     figure = metrics.FROM_CONFUSION[metric]
     num_labels = int(np.concatenate([label_G, predicted_a_G, predicted_b_G]).max()) + 1
@@ -113,12 +113,12 @@ def paired_bootstrap(
         for predicted_G in (predicted_a_G, predicted_b_G)
     )
 
-    def difference(weight_DS: Labels) -> dict[str, Floats]:
-        a_D, b_D = (
-            figure((weight_DS @ confusion_SF).reshape(-1, num_labels, num_labels))
+    def difference(weight_RS: Labels) -> dict[str, Floats]:
+        a_R, b_R = (
+            figure((weight_RS @ confusion_SF).reshape(-1, num_labels, num_labels))
             for confusion_SF in (confusion_a_SF, confusion_b_SF)
         )
-        return {metric: b_D - a_D}
+        return {metric: b_R - a_R}
 
     return speakers.intervals(difference, settings or BootstrapSettings())[metric]
 
@@ -141,23 +141,25 @@ class _Speakers:
     def intervals(
         self, figures: Callable[[Labels], dict[str, Floats]], settings: BootstrapSettings
     ) -> dict[str, Interval]:
-        """Of each figure (D,) that `figures` makes of weights (D, S) of the speakers."""
+        """Of each figure (R,) that `figures` makes of weights (R, S) of the speakers."""
         values = {name: float(value) for name, [value] in figures(np.ones((1, self._num_speakers), np.int64)).items()}
         if all(len(places) == 1 for places in self._places):
             return {name: Interval(value, None, None) for name, value in values.items()}
-        drawn = [figures(weight_DS) for weight_DS in self._draws(settings)]
+        resampled = [figures(weight_RS) for weight_RS in self._resamples(settings)]
         found = {}
         for name, value in values.items():
-            low, high = np.percentile(np.concatenate([part[name] for part in drawn]), _PERCENTS)
+            low, high = np.percentile(np.concatenate([part[name] for part in resampled]), _PERCENTS)
             found[name] = Interval(value, float(low), float(high))
         return found
 
-    def _draws(self, settings: BootstrapSettings) -> Iterator[Labels]:
-        """How often each speaker is drawn, some draws at a time: (D, S)."""
+    def _resamples(self, settings: BootstrapSettings) -> Iterator[Labels]:
+        """How often each speaker is in a resample, some resamples at a time: (R, S)."""
         rng = np.random.default_rng(settings.seed)
-        for start in range(0, settings.draws, _DRAWS_AT_A_TIME):
-            num_draws = min(_DRAWS_AT_A_TIME, settings.draws - start)
-            weight_DS = np.zeros((num_draws, self._num_speakers), np.int64)
+        for start in range(0, settings.resamples, _RESAMPLES_AT_A_TIME):
+            num_resamples = min(_RESAMPLES_AT_A_TIME, settings.resamples - start)
+            weight_RS = np.zeros((num_resamples, self._num_speakers), np.int64)
             for places in self._places:
-                weight_DS[:, places] = rng.multinomial(len(places), np.full(len(places), 1 / len(places)), num_draws)
-            yield weight_DS
+                weight_RS[:, places] = rng.multinomial(
+                    len(places), np.full(len(places), 1 / len(places)), num_resamples
+                )
+            yield weight_RS

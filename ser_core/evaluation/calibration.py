@@ -42,13 +42,16 @@ def fit_temperature(
     return float(np.exp(found.x))
 
 
-def at_temperature(answer_GC: npt.NDArray[np.float64], temperature: float) -> npt.NDArray[np.float64]:
-    """Answers with their logits divided by a temperature.
+def at_temperature(
+    answer_GC: npt.NDArray[np.float64], temperature: float | npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Predictions with their logits divided by a temperature: one for all, or (G,) each clip's.
 
-    Answers that were calibrated with temperature T become uncalibrated ones again at 1 / T.
+    Predictions that were calibrated with temperature T become uncalibrated ones again at 1 / T.
     """
-    cooled_GC: npt.NDArray[np.float64] = softmax(_log(answer_GC) / temperature, axis=1)
-    return cooled_GC
+    divisor = np.asarray(temperature, np.float64).reshape(-1, 1)
+    calibrated_GC: npt.NDArray[np.float64] = softmax(_log(answer_GC) / divisor, axis=1)
+    return calibrated_GC
 
 
 def _log(answer_GC: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

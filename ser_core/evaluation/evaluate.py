@@ -9,14 +9,14 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from ser_core.corpora import CORPORA, Manifest
 from ser_core.errors import SourceError, UsageError
 from ser_core.evaluation import metrics
 from ser_core.evaluation.bootstrap import BootstrapSettings, Interval, Metric, Names, intervals, paired_bootstrap
+from ser_core.evaluation.calibration import at_temperature
 from ser_core.evaluation.metrics import Floats, Labels
-from ser_core.evaluation.result import Evaluation, GroupFigures, ModelSpeakers
+from ser_core.evaluation.result import Evaluation, GroupMetrics, ModelSpeakers
 from ser_core.vocabulary import LABELS
 
 _UNKNOWN = "unknown"
@@ -57,9 +57,9 @@ class LabelSets:
         if not len(manifest):
             raise SourceError("the manifest holds no clip; name one that does")
         self._model_labels = tuple(labels)
-        self.lacking = tuple(label for label in manifest.labels() if label not in labels)
+        self.missing_labels = tuple(label for label in manifest.labels() if label not in labels)
         #: The model's, then those that it lacks.
-        self.labels = (*labels, *self.lacking)
+        self.labels = (*labels, *self.missing_labels)
         self._rows = _rows_by(manifest.corpora)
         self.by_corpus = {
             corpus: tuple(
@@ -93,10 +93,10 @@ def _possible(corpus: str, clips: Manifest, corpus_labels: Mapping[str, Collecti
     return tuple(label for label in LABELS if label in possible)
 
 
-def evaluate_answers(
+def evaluate_predictions(
     manifest: Manifest,
-    answer_GC: Floats,
-    uncalibrated_GC: Floats | None = None,
+    probabilities_GC: Floats,
+    temperature: float | Floats = 1.0,
     *,
     labels: "Sequence[str] | LabelSets" = LABELS,
     heard: ModelSpeakers | None = None,
@@ -111,8 +111,8 @@ def evaluate_answers(
 
     Args:
         manifest: the clips.
-        answer_GC: their answers, calibrated, not masked.
-        uncalibrated_GC: the same at temperature 1; None: not known.
+        probabilities_GC: the predictions at temperature 1, over all labels of the model.
+        temperature: what the model divides its logits by: one number, or (G,) each clip's where models are pooled.
         labels: of the columns; or the sets, where the manifest is a part of its corpora.
         heard: whose clips made the model; None: not known.
         settings: of the intervals.
@@ -129,24 +129,23 @@ def evaluate_answers(
         speakers_G=manifest.speakers,
         corpora_G=manifest.corpora,
         label_G=sets.label_G,
-        answer_GL=sets.masked(answer_GC),
-        uncalibrated_GL=None if uncalibrated_GC is None else sets.masked(uncalibrated_GC),
+        answer_GL=sets.masked(at_temperature(probabilities_GC, temperature)),
+        uncalibrated_GL=sets.masked(probabilities_GC),
     )
     predicted_G = answers.answer_GL.argmax(axis=1)
     return Evaluation(
         title=title,
         about=about or {},
         labels=sets.labels,
-        lacking=sets.lacking,
+        missing_labels=sets.missing_labels,
         label_sets=sets.by_corpus,
         settings=settings,
         overall=answers.figures(np.arange(len(manifest)), settings),
         classes=metrics.class_report(sets.label_G, predicted_G, sets.labels),
         confusion_LL=metrics.confusion(sets.label_G, predicted_G, len(sets.labels)),
+        is_calibrated=bool(np.any(np.not_equal(temperature, 1.0))),
         reliability=answers.reliability(answers.answer_GL),
-        reliability_uncalibrated=(
-            None if answers.uncalibrated_GL is None else answers.reliability(answers.uncalibrated_GL)
-        ),
+        reliability_uncalibrated=answers.reliability(answers.uncalibrated_GL),
         coverage=metrics.coverage_curve(answers.answer_GL.max(axis=1), predicted_G == sets.label_G),
         by={
             part: {name: answers.figures(rows_G, settings) for name, rows_G in groups.items()}
@@ -156,7 +155,7 @@ def evaluate_answers(
     )
 
 
-def compare_answers(
+def compare_predictions(
     manifest: Manifest,
     answer_a_GC: Floats,
     answer_b_GC: Floats,
@@ -165,7 +164,7 @@ def compare_answers(
     metric: Metric = "uar",
     settings: BootstrapSettings | None = None,
 ) -> Interval:
-    """How much better B's answers to the same clips are than A's, both masked as `evaluate_answers` does.
+    """How much better B's answers to the same clips are than A's, both masked as `evaluate_predictions` does.
 
     Raises:
         SourceError: the manifest holds no clip.
@@ -177,51 +176,24 @@ def compare_answers(
     return paired_bootstrap(sets.label_G, a_G, b_G, *names, metric=metric, settings=settings)
 
 
-def answers_table(manifest: Manifest, answer_GC: Floats, labels: Sequence[str], temperature: float) -> pa.Table:
-    """A row per clip, from which others can pool evaluations: the manifest's columns, then
-
-    - `temperature`: what the model's logits were divided by;
-    - `answer`, `confidence`: the most likely of the labels of the clip's corpus, and its probability among them;
-    - `p_<label>`: the model's probabilities, calibrated and not masked.
-
-    Raises:
-        SourceError: the manifest holds no clip.
-        UsageError: the model has none of a corpus's labels.
-    """
-    sets = LabelSets(manifest, labels)
-    answer_GL = sets.masked(answer_GC)
-    columns = {
-        "temperature": np.full(len(manifest), temperature),
-        "answer": np.array(sets.labels, dtype=object)[answer_GL.argmax(axis=1)],
-        "confidence": answer_GL.max(axis=1),
-        **{f"p_{label}": answer_GC[:, place] for place, label in enumerate(labels)},
-    }
-    table = manifest.table
-    for name, values in columns.items():
-        table = table.append_column(name, pa.array(values))
-    return table
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Answers:
     speakers_G: Names
     corpora_G: Names
     label_G: Labels
     answer_GL: Floats
-    uncalibrated_GL: Floats | None
+    uncalibrated_GL: Floats
 
-    def figures(self, rows_G: Labels, settings: BootstrapSettings) -> GroupFigures:
+    def figures(self, rows_G: Labels, settings: BootstrapSettings) -> GroupMetrics:
         """Of the clips with these numbers."""
         speakers_G, corpora_G = self.speakers_G[rows_G], self.corpora_G[rows_G]
         label_G, answer_GL = self.label_G[rows_G], self.answer_GL[rows_G]
         by_corpus = {name: len(set(speakers_G[rows_G])) for name, rows_G in _rows_by(corpora_G).items()}
-        return GroupFigures(
+        return GroupMetrics(
             num_clips=len(rows_G),
             num_speakers=sum(by_corpus.values()),
             **intervals(label_G, answer_GL, speakers_G, corpora_G, settings),
-            ece_uncalibrated=(
-                None if self.uncalibrated_GL is None else metrics.ece(self.uncalibrated_GL[rows_G], label_G)
-            ),
+            ece_uncalibrated=metrics.ece(self.uncalibrated_GL[rows_G], label_G),
             confidence=float(answer_GL.max(axis=1).mean()),
             speakers_by_corpus=by_corpus,
         )

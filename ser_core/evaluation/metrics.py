@@ -48,7 +48,7 @@ def confusion(label_G: Labels, predicted_G: Labels, num_labels: int) -> Labels:
 
 
 @dataclass(frozen=True)
-class ClassFigures:
+class ClassMetrics:
     """One label's; None where there is nothing to divide by."""
 
     label: str
@@ -59,12 +59,12 @@ class ClassFigures:
     f1: float | None
 
 
-def class_report(label_G: Labels, predicted_G: Labels, labels: Sequence[str]) -> tuple[ClassFigures, ...]:
+def class_report(label_G: Labels, predicted_G: Labels, labels: Sequence[str]) -> tuple[ClassMetrics, ...]:
     """Each label's figures, in the order of `labels`, of which `label_G` and `predicted_G` are places."""
     columns = precision_recall_fscore_support(label_G, predicted_G, labels=np.arange(len(labels)), zero_division=np.nan)
     answers_C = np.bincount(predicted_G, minlength=len(labels))
     return tuple(
-        ClassFigures(label, int(support), int(num_answers), *map(or_none, figures))
+        ClassMetrics(label, int(support), int(num_answers), *map(or_none, figures))
         for label, support, num_answers, *figures in zip(labels, columns[3], answers_C, *columns[:3], strict=True)
     )
 

@@ -10,7 +10,7 @@ from xml.etree.ElementTree import Element, tostring
 from ser_core.evaluation.bootstrap import Interval
 from ser_core.evaluation.html import Cell, details, element, head_cell, interval_text, percent, scrolling, table
 from ser_core.evaluation.plots import coverage_plot, interval_plot, reliability_plot
-from ser_core.evaluation.result import Evaluation, GroupFigures
+from ser_core.evaluation.result import Evaluation, GroupMetrics
 from ser_core.evaluation.style import STYLE
 
 _MAX_SPEAKERS = 60
@@ -76,8 +76,8 @@ def _section(evaluation: Evaluation, name: str, *, is_alone: bool) -> Element:
 
 def _tiles(evaluation: Evaluation) -> Element:
     overall = evaluation.overall
-    before = overall.ece_uncalibrated
-    calibration = "of confidence" if before is None else f"{percent(before)} before calibration"
+    before = f"{percent(overall.ece_uncalibrated)} before calibration"
+    calibration = before if evaluation.is_calibrated else "of confidence"
     tiles = [
         ("UAR: mean recall", overall.uar, ""),
         ("Accuracy", overall.accuracy, ""),
@@ -145,8 +145,8 @@ def _classes(evaluation: Evaluation) -> Iterable[Element]:
 
 def _confidence(evaluation: Evaluation) -> Iterable[Element]:
     plots = [reliability_plot(evaluation.reliability, f"As given: ECE {percent(evaluation.reliability.ece)}")]
-    before = evaluation.reliability_uncalibrated
-    if before is not None:
+    if evaluation.is_calibrated:
+        before = evaluation.reliability_uncalibrated
         plots.insert(0, reliability_plot(before, f"Before calibration: ECE {percent(before.ece)}"))
     words = (
         "The height of what is blue is the accuracy of the answers given with such a confidence. Where it ends below "
@@ -188,7 +188,7 @@ def _groups(evaluation: Evaluation) -> Iterable[Element]:
         yield (_speakers if part == "speaker" else _group_table)(evaluation, groups)
 
 
-def _group_table(evaluation: Evaluation, groups: dict[str, GroupFigures]) -> Element:
+def _group_table(evaluation: Evaluation, groups: dict[str, GroupMetrics]) -> Element:
     columns = ["", "clips", "speakers", "UAR", "", "accuracy", "macro F1", "ECE"]
     rows: list[list[Cell]] = []
     for name, one in groups.items():
@@ -198,7 +198,7 @@ def _group_table(evaluation: Evaluation, groups: dict[str, GroupFigures]) -> Ele
     return table("The dot is the UAR on a line from 0 to 100 %, the upright stroke that of all clips", columns, rows)
 
 
-def _speakers(evaluation: Evaluation, groups: dict[str, GroupFigures]) -> Element:
+def _speakers(evaluation: Evaluation, groups: dict[str, GroupMetrics]) -> Element:
     hardest = sorted(groups.items(), key=lambda item: item[1].uar.value)[:_MAX_SPEAKERS]
     rows: list[list[Cell]] = []
     for name, one in hardest:
@@ -214,11 +214,12 @@ def _speakers(evaluation: Evaluation, groups: dict[str, GroupFigures]) -> Elemen
 def _about(evaluation: Evaluation) -> Iterable[Element]:
     settings = evaluation.settings
     words = (
-        "An answer is of a whole clip: the duration-weighted mean of its windows' log-probabilities. Means over "
-        "emotions are over those that occur among the clips looked at. ECE is of the answer given, over 15 bins of "
-        f"equal width. 95 % intervals: {settings.draws:,} draws (seed {settings.seed}) of speakers with replacement "
-        "within each corpus, each with all their clips; from the 2.5th to the 97.5th percentile. They speak of other "
-        "speakers of the same corpora, not of other corpora. Drawing adds noise, and noise adds to ECE: its interval "
+        "A prediction is of a whole clip: the duration-weighted mean of its windows' log-probabilities. Means over "
+        "emotions are over those that occur among the clips looked at. ECE is of the predicted label, over 15 bins of "
+        f"equal width. 95 % intervals: {settings.resamples:,} resamples (seed {settings.seed}) of speakers with "
+        "replacement within each corpus, each with all their clips; from the 2.5th to the 97.5th percentile. They "
+        "speak of other speakers of the same corpora, not of other corpora. Resampling adds noise, and noise adds to "
+        "ECE: its interval "
         "may lie above its value."
     )
     rows = [[name.replace("_", " "), _plain(value)] for name, value in evaluation.about.items()]
@@ -236,7 +237,7 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
-def _figures(figures: GroupFigures) -> list[Element]:
+def _figures(figures: GroupMetrics) -> list[Element]:
     """UAR, accuracy, macro F1 and ECE with their intervals."""
     return [interval_text(one) for one in (figures.uar, figures.accuracy, figures.macro_f1, figures.ece)]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 from ser_core.evaluation.bootstrap import BootstrapSettings, Interval
-from ser_core.evaluation.metrics import ClassFigures, CoveragePoint, Labels, Reliability
+from ser_core.evaluation.metrics import ClassMetrics, CoveragePoint, Labels, Reliability
 
 #: Of the JSON; raised when a field goes or changes its meaning.
 FORMAT_NUMBER = 1
@@ -47,7 +47,7 @@ def _texts(value: Any) -> tuple[str, ...] | None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GroupFigures:
+class GroupMetrics:
     """How good the answers to some clips are; metrics.py says what the figures mean."""
 
     num_clips: int
@@ -56,8 +56,8 @@ class GroupFigures:
     macro_f1: Interval
     uar: Interval
     ece: Interval
-    #: At temperature 1; None where that is not known.
-    ece_uncalibrated: float | None
+    #: At temperature 1.
+    ece_uncalibrated: float
     #: The mean probability of the answers given.
     confidence: float
     #: How many of these clips' speakers are of each corpus.
@@ -90,19 +90,21 @@ class Evaluation:
     #: In the order of the rows and columns of `confusion_LL`.
     labels: tuple[str, ...]
     #: Of these, what the model cannot answer.
-    lacking: tuple[str, ...]
+    missing_labels: tuple[str, ...]
     #: By corpus: the labels of its clips, to which their answers are confined.
     label_sets: dict[str, tuple[str, ...]]
     settings: BootstrapSettings
-    overall: GroupFigures
-    classes: tuple[ClassFigures, ...]
+    overall: GroupMetrics
+    classes: tuple[ClassMetrics, ...]
     #: Clips by their right label (row) and their answer.
     confusion_LL: Labels
+    #: Whether the temperature is another than 1, so that metrics before and after calibration differ.
+    is_calibrated: bool
     reliability: Reliability
-    reliability_uncalibrated: Reliability | None
+    reliability_uncalibrated: Reliability
     coverage: tuple[CoveragePoint, ...]
     #: `corpus`, `speaker`, `gender`, `language`, and `heard` where some speakers were in the training: name -> figures.
-    by: dict[str, dict[str, GroupFigures]]
+    by: dict[str, dict[str, GroupMetrics]]
     #: None where the model does not say.
     heard: ModelSpeakers | None
 
@@ -134,17 +136,17 @@ class Evaluation:
                 yield f"{len(found)} of the {total} speakers {words} ({_named(found)})."
 
     def _notes_on_labels(self) -> Iterator[str]:
-        num_known = len(self.labels) - len(self.lacking)
+        num_known = len(self.labels) - len(self.missing_labels)
         for corpus, labels in self.label_sets.items():
-            possible = [label for label in labels if label not in self.lacking]
-            masked = [label for label in self.labels if label not in {*labels, *self.lacking}]
+            possible = [label for label in labels if label not in self.missing_labels]
+            masked = [label for label in self.labels if label not in {*labels, *self.missing_labels}]
             if masked:
                 yield (
                     f"No clip of {corpus} has {_named(masked)}: what the model says of that is masked there, and the "
                     f"other {len(possible)} of its {num_known} labels renormalised."
                 )
         for figures in self.classes:
-            if figures.label in self.lacking:
+            if figures.label in self.missing_labels:
                 yield f"The model has no label {figures.label}: its {figures.num_clips} clips count as answered wrong."
 
     def _notes_on_intervals(self) -> Iterator[str]:
@@ -154,13 +156,12 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: plain values, no NaN."""
-        uncalibrated = self.reliability_uncalibrated
         return {
             "format_number": FORMAT_NUMBER,
             "title": self.title,
             "about": self.about,
             "labels": list(self.labels),
-            "lacking": list(self.lacking),
+            "missing_labels": list(self.missing_labels),
             "label_sets": {corpus: list(labels) for corpus, labels in self.label_sets.items()},
             "bootstrap": {**self.settings.to_dict(), "over": "speakers, within each corpus", "percent": 95},
             "notes": list(self.notes),
@@ -168,7 +169,7 @@ class Evaluation:
             "classes": [_class_dict(figures) for figures in self.classes],
             "confusion": self.confusion_LL.tolist(),
             "reliability": self.reliability.to_dicts(),
-            "reliability_uncalibrated": uncalibrated.to_dicts() if uncalibrated else None,
+            "reliability_uncalibrated": self.reliability_uncalibrated.to_dicts(),
             "coverage": [dataclasses.asdict(point) for point in self.coverage],
             "by": {part: {name: one.to_dict() for name, one in groups.items()} for part, groups in self.by.items()},
             "model_speakers": dataclasses.asdict(self.heard) if self.heard else None,
@@ -176,7 +177,7 @@ class Evaluation:
         }
 
 
-def _class_dict(figures: ClassFigures) -> dict[str, Any]:
+def _class_dict(figures: ClassMetrics) -> dict[str, Any]:
     return {
         "label": figures.label,
         "clips": figures.num_clips,

@@ -11,7 +11,7 @@ from .predictor import has_bf16 as has_bf16
 from .predictor import resolve_device as resolve_device
 from .registry import build as build
 from .registry import default_mel as default_mel
-from .registry import whole_settings as whole_settings
+from .registry import resolved_settings as resolved_settings
 from .regression import Regression as Regression
 from .weights import fetch_weights as fetch_weights
 
@@ -31,5 +31,5 @@ __all__ = [
     "has_bf16",
     "read_config",
     "resolve_device",
-    "whole_settings",
+    "resolved_settings",
 ]

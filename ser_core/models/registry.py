@@ -42,7 +42,7 @@ def build(name: str, settings: dict[str, Any], num_mels: int, num_labels: int) -
     return _architecture(name).build(_settings(name, settings), num_mels, num_labels)
 
 
-def whole_settings(name: str, settings: dict[str, Any]) -> dict[str, Any]:
+def resolved_settings(name: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Every setting of an architecture with its value, as an artifact keeps them: defaults may change.
 
     Raises:

@@ -11,7 +11,7 @@ from .events import StepDone as StepDone
 from .folder import TrainingFolder as TrainingFolder
 from .folds import write_pooled as write_pooled
 from .job import Job as Job
-from .report import ANSWERS_FILE as ANSWERS_FILE
+from .report import PREDICTIONS_FILE as PREDICTIONS_FILE
 from .report import REPORT_FILE as REPORT_FILE
 from .report import is_complete as is_complete
 from .run import Worker as Worker
@@ -20,7 +20,7 @@ from .run import run_job as run_job
 from .tensorboard import TrainingLog as TrainingLog
 
 __all__ = [
-    "ANSWERS_FILE",
+    "PREDICTIONS_FILE",
     "REPORT_FILE",
     "EpochDone",
     "EpochRecord",

@@ -8,14 +8,14 @@ from ser_core import storage
 from ser_core.errors import OutputError
 from ser_core.models import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from ser_core.storage import Location, Lock, one_line_faults, write
-from ser_core.training.report import ANSWERS_FILE, REPORT_FILE
+from ser_core.training.report import PREDICTIONS_FILE, REPORT_FILE
 
 #: Of settings.json and checkpoints; 2: settings and history with the names of today.
 FORMAT_NUMBER = 2
 _OWN = "_training"
 _SETTINGS = "settings.json"
 #: Told of what makes a model; what is not its own is left alone.
-_RESULTS = (REPORT_FILE, CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, ANSWERS_FILE)
+_RESULTS = (REPORT_FILE, CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, PREDICTIONS_FILE)
 _MAX_NAMED = 4
 _MAX_LOOKED_AT = 50
 

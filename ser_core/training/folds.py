@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 
 from ser_core import storage
 from ser_core.corpora import Manifest
-from ser_core.evaluation import ModelSpeakers, at_temperature, evaluate_answers
+from ser_core.evaluation import ModelSpeakers, evaluate_predictions, probabilities_in
 from ser_core.storage import write
 from ser_core.training.job import Job
 from ser_core.training.report import (
-    ANSWERS_FILE,
     FIGURES,
+    PREDICTIONS_FILE,
     REPORT_FILE,
     fitted_temperature,
     label_sets,
@@ -39,7 +39,7 @@ def write_pooled(job: Job) -> None:
     Before, where the settings say so, each fold's model is calibrated by the others' answers.
     """
     tables = _tables(job)
-    uncalibrated = [_uncalibrated(job, table) for table in tables]
+    uncalibrated = [probabilities_in(table, job.labels) for table in tables]
     if job.calibrates_by_folds:
         _calibrate(job, uncalibrated)
         tables = _tables(job)
@@ -47,13 +47,13 @@ def write_pooled(job: Job) -> None:
     answers = pa.concat_tables(tables)
     buffer = io.BytesIO()
     pq.write_table(answers, buffer, compression="zstd")
-    write(job.folder.join(ANSWERS_FILE), buffer.getvalue())
-    answer_GC, uncalibrated_GC = _answers_in(job, answers), np.concatenate(uncalibrated)
+    write(job.folder.join(PREDICTIONS_FILE), buffer.getvalue())
+    uncalibrated_GC = np.concatenate(uncalibrated)
     overlap = any(fold.speakers_overlap for fold in job.folds)
     heard = ModelSpeakers(training=tuple(sorted(set(job.manifest.speakers))) if overlap else ())
     tested = Manifest(answers.select(job.manifest.table.column_names))
-    evaluation = evaluate_answers(
-        tested, answer_GC, uncalibrated_GC, labels=label_sets(job, tested), heard=heard,
+    evaluation = evaluate_predictions(
+        tested, uncalibrated_GC, answers["temperature"].to_numpy(), labels=label_sets(job, tested), heard=heard,
         title=f"{name_of(job)}: {len(job.folds)} folds by {job.config.split.split}, pooled",
     )  # fmt: skip
     by_fold = [report["test"]["overall"] for report in reports]
@@ -77,17 +77,8 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
 
 def _tables(job: Job) -> list[pa.Table]:
     """What each fold's model answered to its test clips."""
-    return [pq.read_table(io.BytesIO(storage.read(job.fold_folder(number).join(ANSWERS_FILE))))
+    return [pq.read_table(io.BytesIO(storage.read(job.fold_folder(number).join(PREDICTIONS_FILE))))
             for number in range(len(job.folds))]  # fmt: skip
-
-
-def _answers_in(job: Job, table: pa.Table) -> Floats:
-    return np.stack([table[f"p_{label}"].to_numpy() for label in job.labels], axis=1)
-
-
-def _uncalibrated(job: Job, table: pa.Table) -> Floats:
-    """A fold's answers (N, C) at temperature 1."""
-    return at_temperature(_answers_in(job, table), 1 / table["temperature"][0].as_py())
 
 
 def _calibrate(job: Job, answers: Sequence[Floats]) -> None:

@@ -19,14 +19,20 @@ import pyarrow.parquet as pq
 from ser_core import models, storage
 from ser_core.audio import LogMel
 from ser_core.corpora import CORPORA, Manifest
-from ser_core.evaluation import LabelSets, ModelSpeakers, at_temperature, evaluate_answers, fit_temperature
+from ser_core.evaluation import (
+    LabelSets,
+    ModelSpeakers,
+    evaluate_predictions,
+    fit_temperature,
+    predictions_table,
+)
 from ser_core.models import Artifact, ArtifactConfig, SpeechModel
 from ser_core.storage import Location, one_line_faults, write
 from ser_core.training.job import Job
 from ser_core.training.loop import Trained
 from ser_core.training.model_card import card_of
 
-REPORT_FILE, ANSWERS_FILE = "report.json", "answers.parquet"
+REPORT_FILE, PREDICTIONS_FILE = "report.json", "predictions.parquet"
 _PACKAGES = ("ser", "torch", "numpy", "librosa", "soxr", "soundfile", "safetensors")
 FIGURES = ("accuracy", "macro_f1", "uar", "ece")
 Floats = npt.NDArray[np.float64]
@@ -97,8 +103,8 @@ def _evaluation(job: Job, number: int, answer_NC: Floats, temperature: float) ->
         return None
     heard = ModelSpeakers.of_training(_speakers(job, number))
     title = f"{name_of(job)}: unseen clips, split by {fold.split}"
-    return evaluate_answers(
-        test, at_temperature(answer_NC, temperature), answer_NC, labels=label_sets(job, test), heard=heard, title=title
+    return evaluate_predictions(
+        test, answer_NC, temperature, labels=label_sets(job, test), heard=heard, title=title
     ).to_dict()
 
 
@@ -114,7 +120,7 @@ def _save_fold(
     with one_line_faults(folder, "written"):
         artifact.save(folder.url)
     if evaluation is not None:
-        write(folder.join(ANSWERS_FILE), _answers_file(job, number, answer_NC, config.temperature))
+        write(folder.join(PREDICTIONS_FILE), _answers_file(job, number, answer_NC, config.temperature))
     report = {
         "run": job.run,
         "model": artifact.identity,
@@ -127,20 +133,10 @@ def _save_fold(
 
 
 def _answers_file(job: Job, number: int, answer_NC: Floats, temperature: float) -> bytes:
-    """Parquet: the manifest's columns, then fold, temperature, answer, confidence, p_<label>."""
+    """Parquet, as `predictions_table` has it, and which fold it is."""
     test = job.manifest.take(job.folds[number].test_N)
-    answer_NC = at_temperature(answer_NC, temperature)
-    labels = np.array(job.labels, dtype=object)
-    columns = {
-        "fold": np.full(len(test), number + 1),
-        "temperature": np.full(len(test), temperature),
-        "answer": labels[answer_NC.argmax(axis=1)],
-        "confidence": answer_NC.max(axis=1),
-        **{f"p_{label}": answer_NC[:, place] for place, label in enumerate(job.labels)},
-    }
-    table = test.table
-    for name, values in columns.items():
-        table = table.append_column(name, pa.array(values))
+    table = predictions_table(test, answer_NC, job.labels, temperature)
+    table = table.append_column("fold", pa.array(np.full(len(test), number + 1)))
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()
@@ -154,7 +150,7 @@ def _artifact_config(
     return ArtifactConfig(
         name=name_of(job),
         architecture=config.architecture,
-        architecture_settings=models.whole_settings(config.architecture, config.architecture_settings),
+        architecture_settings=models.resolved_settings(config.architecture, config.architecture_settings),
         mel=log_mel.settings,
         window_seconds=config.window_seconds,
         labels=job.labels,

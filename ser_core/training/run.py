@@ -2,7 +2,7 @@
 
 Shape letters: N clips of a set, C labels.
 
-    MODEL_DIR/              the model, answers.parquet (test clips) and report.json; with folds, only the latter two,
+    MODEL_DIR/              the model, predictions.parquet (test clips) and report.json; with folds, the latter two,
     MODEL_DIR/fold-<n>/     and here each fold's
     MODEL_DIR/_training/    settings.json, and a fold's checkpoint until its model is there
 """

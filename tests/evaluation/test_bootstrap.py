@@ -6,7 +6,7 @@ from ser_core.evaluation import metrics
 from ser_core.evaluation.bootstrap import BootstrapSettings, intervals, paired_bootstrap
 from ser_core.settings import Settings
 
-SETTINGS = BootstrapSettings(draws=500, seed=1)
+SETTINGS = BootstrapSettings(resamples=500, seed=1)
 
 
 def clips(num_speakers: int, clips_each: int, spread: float = 1.0, seed: int = 0) -> tuple[np.ndarray, ...]:
@@ -22,12 +22,12 @@ def clips(num_speakers: int, clips_each: int, spread: float = 1.0, seed: int = 0
     return label_G, answer_GC, speakers_G, corpora_G
 
 
-def plainly(name: str, data: tuple[np.ndarray, ...], draws: int) -> tuple[float, float]:
+def plainly(name: str, data: tuple[np.ndarray, ...], resamples: int) -> tuple[float, float]:
     """The same by gathering the clips of drawn speakers, as the definition has it."""
     label_G, answer_GC, speakers_G, corpora_G = data
     rng = np.random.default_rng(7)
     figures = []
-    for _ in range(draws):
+    for _ in range(resamples):
         drawn = []
         for corpus in np.unique(corpora_G):
             speakers = np.unique(speakers_G[corpora_G == corpus].astype(str))
@@ -44,7 +44,7 @@ def plainly(name: str, data: tuple[np.ndarray, ...], draws: int) -> tuple[float,
 @pytest.mark.parametrize("name", ["accuracy", "macro_f1", "uar", "ece"])
 def test_intervals_are_those_of_drawn_speakers(name: str) -> None:
     data = clips(14, 20)
-    found = intervals(*data, BootstrapSettings(draws=4_000))[name]
+    found = intervals(*data, BootstrapSettings(resamples=4_000))[name]
     low, high = plainly(name, data, 200)
     assert found.low == pytest.approx(low, abs=0.02)
     assert found.high == pytest.approx(high, abs=0.02)
@@ -75,7 +75,7 @@ def test_the_seed_and_nothing_else_decides() -> None:
     shuffled = tuple(values[order] for values in data)
     first = intervals(*data, SETTINGS)["uar"]
     assert intervals(*shuffled, SETTINGS)["uar"] == pytest.approx(first)
-    assert intervals(*data, BootstrapSettings(draws=500, seed=2))["uar"] != first
+    assert intervals(*data, BootstrapSettings(resamples=500, seed=2))["uar"] != first
 
 
 def test_one_speaker_of_each_corpus_has_no_interval() -> None:
@@ -109,7 +109,7 @@ def test_a_label_that_few_speakers_have_may_be_missing_from_a_draw() -> None:
     assert np.isfinite([value, low, high]).all()
 
 
-@pytest.mark.parametrize(("values", "word"), [({"draws": 1}, "draws"), ({"seed": -1}, "seed")])
+@pytest.mark.parametrize(("values", "word"), [({"resamples": 1}, "resamples"), ({"seed": -1}, "seed")])
 def test_settings_out_of_range_are_refused(values: dict[str, int], word: str) -> None:
     with pytest.raises(UsageError, match=word):
         BootstrapSettings(**values)

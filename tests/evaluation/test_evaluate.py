@@ -9,12 +9,13 @@ from ser_core.errors import SourceError, UsageError
 from ser_core.evaluation import metrics
 from ser_core.evaluation.bootstrap import BootstrapSettings
 from ser_core.evaluation.calibration import at_temperature
-from ser_core.evaluation.evaluate import LabelSets, answers_table, compare_answers, evaluate_answers, masked_answer
+from ser_core.evaluation.evaluate import LabelSets, compare_predictions, evaluate_predictions, masked_answer
+from ser_core.evaluation.predictions import predictions_table, probabilities_in
 from ser_core.evaluation.result import ModelSpeakers
 from ser_core.vocabulary import LABELS
 from tests.support.evaluations import answers, manifest
 
-SETTINGS = BootstrapSettings(draws=100, seed=3)
+SETTINGS = BootstrapSettings(resamples=100, seed=3)
 
 
 def test_what_a_corpus_lacks_is_masked_and_the_rest_renormalised() -> None:
@@ -26,7 +27,7 @@ def test_what_a_corpus_lacks_is_masked_and_the_rest_renormalised() -> None:
 def test_each_corpus_is_masked_by_its_own_labels() -> None:
     clips = manifest()
     answer_GC = answers(clips)
-    found = evaluate_answers(clips, answer_GC, settings=SETTINGS)
+    found = evaluate_predictions(clips, answer_GC, settings=SETTINGS)
     assert found.label_sets == {"small": ("neutral", "happy", "sad"), "wide": LABELS}
     is_small_G = clips.corpora == "small"
     masked_GC = answer_GC[is_small_G] * np.isin(np.arange(8), (0, 2, 3))
@@ -44,11 +45,11 @@ def test_a_part_of_a_corpus_is_masked_by_what_the_corpus_has() -> None:
     clips = manifest()
     part = clips.take(np.flatnonzero((clips.corpora == "small") & (clips.label_N == 0)))
     answer_GC = np.full((len(part), 8), 1 / 8)
-    alone = evaluate_answers(part, answer_GC, settings=SETTINGS)
+    alone = evaluate_predictions(part, answer_GC, settings=SETTINGS)
     assert alone.overall.ece.value == pytest.approx(0)
     sets = LabelSets(part, LABELS, clips.labels_by_corpus())
     assert sets.by_corpus == {"small": ("neutral", "happy", "sad")}
-    found = evaluate_answers(part, answer_GC, labels=sets, settings=SETTINGS)
+    found = evaluate_predictions(part, answer_GC, labels=sets, settings=SETTINGS)
     assert found.overall.confidence == pytest.approx(1 / 3)
 
 
@@ -61,7 +62,7 @@ def test_what_a_known_corpus_has_need_not_be_in_the_manifest() -> None:
 
 def test_every_group_is_there_and_adds_up() -> None:
     clips = manifest()
-    found = evaluate_answers(clips, answers(clips), settings=SETTINGS)
+    found = evaluate_predictions(clips, answers(clips), settings=SETTINGS)
     assert list(found.by) == ["corpus", "speaker", "gender", "language"]
     assert list(found.by["speaker"]) == ["small-0", "small-1", *[f"wide-{number}" for number in range(5)]]
     assert list(found.by["gender"]) == ["female", "male", "unknown"]
@@ -81,23 +82,30 @@ def test_calibration_is_told_before_and_after() -> None:
     clips = manifest(2_000)
     right_GC = answers(clips)
     loud_GC = at_temperature(right_GC, 0.3)
-    found = evaluate_answers(clips, right_GC, loud_GC, settings=SETTINGS)
+    found = evaluate_predictions(clips, loud_GC, 1 / 0.3, settings=SETTINGS)
     assert found.overall.ece.value < 0.04
-    assert (found.overall.ece_uncalibrated or 0) > 0.1
+    assert found.overall.ece_uncalibrated > 0.1
     assert found.reliability.ece == pytest.approx(found.overall.ece.value)
-    assert found.reliability_uncalibrated is not None
     assert found.reliability_uncalibrated.ece == pytest.approx(found.overall.ece_uncalibrated)
     assert found.coverage[0].accuracy > found.coverage[-1].accuracy == pytest.approx(found.overall.accuracy.value)
-    alone = evaluate_answers(clips, right_GC, settings=SETTINGS)
-    assert alone.overall.ece_uncalibrated is None
-    assert alone.reliability_uncalibrated is None
+    alone = evaluate_predictions(clips, right_GC, settings=SETTINGS)
+    assert not alone.is_calibrated
+    assert alone.overall.ece_uncalibrated == pytest.approx(alone.overall.ece.value)
+    half = len(clips) // 2
+    each_GC, each_G = (
+        np.concatenate([loud_GC[:half], right_GC[half:]]),
+        np.repeat([1 / 0.3, 1.0], [half, len(clips) - half]),
+    )
+    assert evaluate_predictions(clips, each_GC, each_G, settings=SETTINGS).overall.ece == pytest.approx(
+        found.overall.ece
+    )
 
 
 def test_a_label_the_model_lacks_is_never_right_and_said() -> None:
     clips = manifest()
     known = tuple(label for label in LABELS if label != "disgust")
     answer_GC = np.delete(answers(clips), LABELS.index("disgust"), axis=1)
-    found = evaluate_answers(clips, answer_GC, labels=known, settings=SETTINGS)
+    found = evaluate_predictions(clips, answer_GC, labels=known, settings=SETTINGS)
     assert found.labels == (*known, "disgust")
     [disgust] = [figures for figures in found.classes if figures.label == "disgust"]
     assert disgust.num_clips > 0
@@ -108,19 +116,19 @@ def test_a_label_the_model_lacks_is_never_right_and_said() -> None:
 def test_a_corpus_of_foreign_labels_is_refused() -> None:
     clips = manifest()
     with pytest.raises(UsageError, match="corpus small: the model has none of its labels"):
-        evaluate_answers(clips, answers(clips)[:, 6:], labels=LABELS[6:], settings=SETTINGS)
+        evaluate_predictions(clips, answers(clips)[:, 6:], labels=LABELS[6:], settings=SETTINGS)
 
 
 def test_an_empty_manifest_is_refused() -> None:
     clips = manifest().take(np.array([], np.int64))
     with pytest.raises(SourceError, match="holds no clip"):
-        evaluate_answers(clips, np.zeros((0, 8)), settings=SETTINGS)
+        evaluate_predictions(clips, np.zeros((0, 8)), settings=SETTINGS)
 
 
 def test_speakers_the_model_has_heard_are_told_apart() -> None:
     clips = manifest()
     heard = ModelSpeakers(training=("wide-0", "wide-1", "other-9"), validation=("wide-2",), calibration=())
-    found = evaluate_answers(clips, answers(clips), heard=heard, settings=SETTINGS)
+    found = evaluate_predictions(clips, answers(clips), heard=heard, settings=SETTINGS)
     assert found.overlap == {"training": ("wide-0", "wide-1"), "validation": ("wide-2",), "calibration": ()}
     assert list(found.by["heard"]) == ["in the training", "new"]
     assert found.by["heard"]["in the training"].num_speakers == 2
@@ -130,10 +138,10 @@ def test_speakers_the_model_has_heard_are_told_apart() -> None:
 
 def test_new_speakers_and_unknown_ones_are_told_apart() -> None:
     clips = manifest()
-    new = evaluate_answers(clips, answers(clips), heard=ModelSpeakers(training=("other-9",)), settings=SETTINGS)
+    new = evaluate_predictions(clips, answers(clips), heard=ModelSpeakers(training=("other-9",)), settings=SETTINGS)
     assert "None of the speakers was in the model's training." in new.notes
     assert "heard" not in new.by
-    unknown = evaluate_answers(clips, answers(clips), settings=SETTINGS)
+    unknown = evaluate_predictions(clips, answers(clips), settings=SETTINGS)
     assert any("does not say which speakers" in note for note in unknown.notes)
 
 
@@ -149,13 +157,13 @@ def test_the_same_answers_give_the_same_json() -> None:
     clips = manifest()
     about = {"model": "tiny@1"}
     first, second = (
-        evaluate_answers(clips, answers(clips), answers(clips), title="t", about=about, settings=SETTINGS).to_dict()
+        evaluate_predictions(clips, answers(clips), 1.5, title="t", about=about, settings=SETTINGS).to_dict()
         for _ in range(2)
     )
     text = json.dumps(first, allow_nan=False)
     assert text == json.dumps(second, allow_nan=False)
     assert first["about"] == about
-    assert first["bootstrap"] == {"draws": 100, "seed": 3, "over": "speakers, within each corpus", "percent": 95}
+    assert first["bootstrap"] == {"resamples": 100, "seed": 3, "over": "speakers, within each corpus", "percent": 95}
     assert set(first["overall"]) >= {"clips", "speakers", "accuracy", "macro_f1", "uar", "ece", "ece_uncalibrated"}
     assert set(first["overall"]["uar"]) == {"value", "low", "high"}
     assert sum(map(sum, first["confusion"])) == len(clips)
@@ -163,29 +171,45 @@ def test_the_same_answers_give_the_same_json() -> None:
     assert [row["label"] for row in first["classes"]] == list(LABELS)
 
 
-def test_the_answers_as_a_table_can_be_pooled() -> None:
+def test_predictions_as_a_table_can_be_pooled() -> None:
     clips = manifest()
-    answer_GC = answers(clips)
+    probabilities_GC = answers(clips)
     parts = [clips.take(np.flatnonzero(np.arange(len(clips)) % 2 == part)) for part in range(2)]
-    tables = [answers_table(part, answer_GC[number::2], LABELS, 1.5) for number, part in enumerate(parts)]
+    tables = [
+        predictions_table(part, probabilities_GC[number::2], LABELS, (1.5, 0.7)[number])
+        for number, part in enumerate(parts)
+    ]
     pooled = pa.concat_tables(tables)
     assert pooled.column_names[:4] == ["path", "corpus", "emotion", "speaker"]
-    assert set(pooled["temperature"].to_pylist()) == {1.5}
-    pooled_GC = np.stack([pooled[f"p_{label}"].to_numpy() for label in LABELS], axis=1)
-    again = evaluate_answers(Manifest(pooled.select(clips.table.column_names)), pooled_GC, settings=SETTINGS)
-    whole = evaluate_answers(clips, answer_GC, settings=SETTINGS)
+    pooled_GC, temperature_G = probabilities_in(pooled, LABELS), pooled["temperature"].to_numpy()
+    assert set(temperature_G) == {1.5, 0.7}
+    again = evaluate_predictions(
+        Manifest(pooled.select(clips.table.column_names)), pooled_GC, temperature_G, settings=SETTINGS
+    )
+    each_G = np.where(np.arange(len(clips)) % 2, 0.7, 1.5)
+    whole = evaluate_predictions(clips, probabilities_GC, each_G, settings=SETTINGS)
     assert again.overall.uar == pytest.approx(whole.overall.uar)
     assert again.overall.ece == pytest.approx(whole.overall.ece)
-    right = np.mean(np.array(pooled["answer"].to_pylist()) == np.array(pooled["emotion"].to_pylist()))
-    assert right == pytest.approx(whole.overall.accuracy.value)
-    assert np.mean(pooled["confidence"].to_numpy()) == pytest.approx(whole.overall.confidence)
+
+
+def test_predictions_in_a_table_are_over_all_labels_of_the_model() -> None:
+    """`small` has neither calm nor angry; what a model predicts for its clips is written as the model says it."""
+    clips = manifest()
+    small = clips.take(np.flatnonzero(clips.corpora == "small"))
+    table = predictions_table(small, np.tile([0.05, 0.5, 0.25, 0.2, 0, 0, 0, 0], (len(small), 1)), LABELS, 2.0)
+    assert set(table["prediction"].to_pylist()) == {"calm"}
+    assert table["p_calm"][0].as_py() == 0.5
+    odds = np.sqrt([0.05, 0.5, 0.25, 0.2])
+    assert table["confidence"][0].as_py() == pytest.approx(odds[1] / odds.sum())
 
 
 def test_recipes_are_compared_by_masked_answers() -> None:
     clips = manifest(800)
     worse_GC, better_GC = answers(clips, skill=1.0), answers(clips, skill=3.0)
-    figures = [evaluate_answers(clips, one_GC, settings=SETTINGS).overall.uar.value for one_GC in (worse_GC, better_GC)]
-    difference = compare_answers(clips, worse_GC, better_GC, settings=SETTINGS)
+    figures = [
+        evaluate_predictions(clips, one_GC, settings=SETTINGS).overall.uar.value for one_GC in (worse_GC, better_GC)
+    ]
+    difference = compare_predictions(clips, worse_GC, better_GC, settings=SETTINGS)
     assert difference.value == pytest.approx(figures[1] - figures[0])
     assert difference.low is not None
     assert difference.low > 0

@@ -49,7 +49,7 @@ def test_the_report_has_every_label() -> None:
     assert calm.recall == pytest.approx(2 / 3)
     assert (happy.precision, happy.recall) == (0.5, 1.0)
     assert happy.f1 == pytest.approx(2 / 3)
-    assert sad == metrics.ClassFigures("sad", 0, 0, None, None, None)
+    assert sad == metrics.ClassMetrics("sad", 0, 0, None, None, None)
 
 
 def test_reliability_bins_by_hand() -> None:

@@ -12,13 +12,13 @@ import pytest
 
 from ser_core.evaluation.bootstrap import BootstrapSettings
 from ser_core.evaluation.calibration import at_temperature
-from ser_core.evaluation.evaluate import evaluate_answers
+from ser_core.evaluation.evaluate import evaluate_predictions
 from ser_core.evaluation.page import render_page
 from ser_core.evaluation.result import Evaluation, ModelSpeakers
 from ser_core.vocabulary import LABELS
 from tests.support.evaluations import answers, manifest
 
-SETTINGS = BootstrapSettings(draws=50)
+SETTINGS = BootstrapSettings(resamples=50)
 _VOID = {"meta", "link", "br", "hr", "img", "input"}
 _ATTACK = '</title><script>alert("x")</script>&amp;'
 
@@ -54,8 +54,8 @@ def evaluation(title: str = "tiny on two corpora", **about: object) -> Evaluatio
     clips = manifest()
     answer_GC = answers(clips)
     heard = ModelSpeakers(training=("wide-0",))
-    return evaluate_answers(
-        clips, answer_GC, at_temperature(answer_GC, 0.5), heard=heard, settings=SETTINGS, title=title, about=about
+    return evaluate_predictions(
+        clips, at_temperature(answer_GC, 0.5), 2.0, heard=heard, settings=SETTINGS, title=title, about=about
     )
 
 
@@ -86,7 +86,7 @@ def test_it_tells_the_figures(one: Evaluation) -> None:
         *one.by["gender"],
         "tiny@1",
         "a.parquet, b.parquet",
-        "50 draws",
+        "50 resamples",
     ):
         assert words in text
 
@@ -139,7 +139,7 @@ def test_of_many_speakers_the_hardest_are_shown(one: Evaluation) -> None:
 def test_one_speaker_and_no_uncalibrated_answers() -> None:
     clips = manifest()
     alone = clips.take(np.flatnonzero(clips.speakers == "wide-0"))
-    found = evaluate_answers(alone, answers(alone), settings=SETTINGS)
+    found = evaluate_predictions(alone, answers(alone), settings=SETTINGS)
     page = Page(render_page([found]))
     assert page.texts.count("one speaker: no interval") == 3
     assert len([picture for picture in page.all("svg") if "aria-hidden" not in picture]) == 2

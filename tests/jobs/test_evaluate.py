@@ -15,7 +15,7 @@ from tests.conftest import S3Server
 from tests.support.audio_factory import encode, speech
 from tests.support.models import LABELS, tiny_artifact
 
-FILES = ["answers.parquet", "evaluation.html", "evaluation.json"]
+FILES = ["evaluation.html", "evaluation.json", "predictions.parquet"]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def evaluate(place: Path, output: str | Path, *more: str, manifests: tuple[str, ...] = ("a", "b")) -> int:
     """The exit code of `ser evaluate` on the model of `place`."""
     files = [str(place / f"{name}.parquet") for name in manifests]
-    options = ["--device", "cpu", "--precision", "fp32", "--draws", "50"]
+    options = ["--device", "cpu", "--precision", "fp32", "--resamples", "50"]
     return run(["evaluate", str(place / "model"), *files, str(output), *options, *more])
 
 
@@ -52,7 +52,7 @@ def test_a_report_is_written_and_told(place: Path, tmp_path: Path, capsys: pytes
     assert report["about"]["model"] == Artifact.load(str(place / "model")).identity
     assert report["about"]["manifests"] == [str(place / "a.parquet"), str(place / "b.parquet")]
     assert report["label_sets"] == {"a": list(LABELS), "b": list(LABELS[1:])}
-    assert report["bootstrap"]["draws"] == 50
+    assert report["bootstrap"]["resamples"] == 50
     lines = out.splitlines()
     assert lines[0].startswith("all: 13 clips, 5 speakers: UAR ")
     assert [line.split(":")[0] for line in lines[1:3]] == ["a", "b"]
@@ -64,15 +64,24 @@ def test_a_report_is_written_and_told(place: Path, tmp_path: Path, capsys: pytes
     assert all(note in page for note in report["notes"] if "'" not in note)
 
 
-def test_the_answers_give_the_same_figures(place: Path, tmp_path: Path) -> None:
-    assert evaluate(place, tmp_path) == 0
-    answers = pq.read_table(tmp_path / "answers.parquet").to_pandas()
+def test_the_predictions_give_the_same_metrics(place: Path, tmp_path: Path) -> None:
+    assert evaluate(place, tmp_path, manifests=("a",)) == 0
+    table = pq.read_table(tmp_path / "predictions.parquet").to_pandas()
     report = json.loads((tmp_path / "evaluation.json").read_text())
-    assert (answers["answer"] == answers["emotion"]).mean() == pytest.approx(report["overall"]["accuracy"]["value"])
-    assert set(answers.columns) >= {"path", "corpus", "speaker", "emotion", "answer", *(f"p_{name}" for name in LABELS)}
-    np.testing.assert_allclose(answers[[f"p_{label}" for label in LABELS]].sum(axis=1), 1)
-    assert "calm" not in set(answers[answers["corpus"] == "b"]["answer"])
-    assert set(answers["temperature"]) == {tiny_artifact().config.temperature}
+    assert (table["prediction"] == table["emotion"]).mean() == pytest.approx(report["overall"]["accuracy"]["value"])
+    assert table["confidence"].mean() == pytest.approx(report["overall"]["confidence"])
+    assert list(table.columns[-6:]) == ["temperature", "prediction", "confidence", *(f"p_{name}" for name in LABELS)]
+    np.testing.assert_allclose(table[[f"p_{label}" for label in LABELS]].sum(axis=1), 1)
+    assert set(table["temperature"]) == {tiny_artifact().config.temperature}
+
+
+def test_predictions_are_those_of_the_model_and_not_confined_to_a_corpus(place: Path, tmp_path: Path) -> None:
+    """`b` has no calm, and metrics of its clips leave it out; the predictions of the model say it all the same."""
+    assert evaluate(place, tmp_path) == 0
+    table = pq.read_table(tmp_path / "predictions.parquet").to_pandas()
+    assert (table["p_calm"] > 0).all()
+    likeliest = table[[f"p_{label}" for label in LABELS]].idxmax(axis=1).str.removeprefix("p_")
+    assert (table["prediction"] == likeliest).all()
 
 
 def test_the_same_command_gives_the_same_files(place: Path, tmp_path: Path) -> None:
@@ -113,7 +122,8 @@ def test_a_clip_that_cannot_be_decoded_ends_it(place: Path, tmp_path: Path, caps
         (["{place}/model", "{place}/none.parquet", "out"], 1, "none.parquet: there is no such file"),
         (["{place}/model", "{place}/a.parquet", "{place}/a.parquet", "out"], 1, "comes twice"),
         (["{place}/model", "{place}/a.parquet", "ftp://host/out"], 2, "ftp://"),
-        (["{place}/model", "{place}/a.parquet", "out", "--draws", "1"], 2, "draws must be 2"),
+        (["{place}/model", "{place}/a.parquet", "out", "--resamples", "1"], 2, "resamples must be 2"),
+        (["{place}/model", "{place}/a.parquet", "out", "--draws", "100"], 2, "give --resamples 100"),
         (["{place}/model", "{place}/a.parquet", "out", "--seed", "-1"], 2, "seed must be 0"),
         (["{place}/model", "{place}/a.parquet", "out", "--batch-size", "0"], 2, "--batch-size must be 1"),
         (["{place}/model", "{place}/a-0-sad.wav", "out"], 1, "is no Parquet file"),
@@ -156,7 +166,7 @@ def test_model_manifest_and_report_may_lie_in_a_bucket(place: Path, moto_s3: S3S
     put(bucket_manifest, (place / "b.parquet").read_bytes())
     output = bucket.join("reports", "b")
     arguments = [bucket.join("model").url, bucket_manifest.url, output.url]
-    assert run(["evaluate", *arguments, "--device", "cpu", "--draws", "50"]) == 0
+    assert run(["evaluate", *arguments, "--device", "cpu", "--resamples", "50"]) == 0
     assert sorted(path for path, _ in list_files(output)) == FILES
     assert json.loads(read(output.join("evaluation.json")))["overall"]["clips"] == 4
     assert run(["evaluate", *arguments[:2], "s3://no-such-bucket/out"]) == 1

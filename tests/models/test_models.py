@@ -3,7 +3,7 @@ import torch
 
 from ser_core.errors import UsageError
 from ser_core.models.base import SpeechModel
-from ser_core.models.registry import ARCHITECTURES, build, default_mel, whole_settings
+from ser_core.models.registry import ARCHITECTURES, build, default_mel, resolved_settings
 
 NUM_MELS, NUM_LABELS = 128, 8
 
@@ -63,7 +63,7 @@ def test_the_two_halves_are_the_whole(model: SpeechModel) -> None:
 
 
 def test_whole_settings_name_the_defaults_too() -> None:
-    whole = whole_settings("compact", {"width": 16})
+    whole = resolved_settings("compact", {"width": 16})
     assert whole == {"width": 16} | {"lstm_units": 96, "dropout": 0.3}
 
 

@@ -72,7 +72,7 @@ def test_a_trained_model_is_tested_kept_and_used(data: Path, whole: Path) -> Non
     assert training["manifest"]["corpora"] == {"hum": 32, "tone": 60}
     assert training["settings"]["epochs"] == EPOCHS
     assert set(training["versions"]) >= {"python", "torch", "ser"}
-    answers = pq.read_table(whole / "answers.parquet")
+    answers = pq.read_table(whole / "predictions.parquet")
     assert set(answers["speaker"].to_pylist()) == set(training["test_speakers"])
     assert json.loads((whole / "report.json").read_text())["test"]["overall"]["clips"] == len(answers)
     assert list((whole / "_training/logs").glob("events.out.tfevents.*"))

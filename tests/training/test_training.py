@@ -15,7 +15,6 @@ import torch
 from ser_core import storage
 from ser_core.distributed import ALONE
 from ser_core.errors import SerError, UsageError
-from ser_core.evaluation.calibration import at_temperature
 from ser_core.models.artifact import Artifact
 from ser_core.storage.location import Location
 from ser_core.training.data.clip_labels import ClipLabels
@@ -244,7 +243,7 @@ def test_folds_calibrate_each_other(manifests: list[str], tmp_path: Path, cache:
     assert not any(len(fold.calibration_N) for fold in job.folds)
     run(job)
     folders = [tmp_path / f"model/fold-{number}" for number in (1, 2, 3)]
-    before = [pq.read_table(folder / "answers.parquet") for folder in folders]
+    before = [pq.read_table(folder / "predictions.parquet") for folder in folders]
     assert {table["temperature"][0].as_py() for table in before} == {1.0}
     first = [json.loads((folder / "report.json").read_text()) for folder in folders]
     assert not any("other folds' models" in Artifact.load(str(folder)).card for folder in folders)
@@ -262,9 +261,10 @@ def test_folds_calibrate_each_other(manifests: list[str], tmp_path: Path, cache:
         assert artifact.config.temperature == report["temperature"] == temperature != 1.0
         assert report["model"] == artifact.identity
         assert "other folds' models" in artifact.card
-        after = pq.read_table(folder / "answers.parquet")
+        after = pq.read_table(folder / "predictions.parquet")
         found = np.stack([after[name].to_numpy() for name in names], axis=1)
-        np.testing.assert_allclose(found, at_temperature(raw[number], temperature), atol=1e-9)
+        np.testing.assert_array_equal(found, raw[number])
+        assert set(after["temperature"].to_pylist()) == {temperature}
         overall = report["test"]["overall"]
         assert overall["ece_uncalibrated"] == pytest.approx(first[number]["test"]["overall"]["ece"]["value"])
         assert artifact.config.training["figures"]["test"]["ece"] == overall["ece"]

@@ -8,7 +8,8 @@ from ser_core.audio.decode import iter_segments
 from ser_core.audio.settings import WindowSettings
 from ser_core.corpora.manifest import Manifest, read_manifests, rows_to_table, write_manifest
 from ser_core.errors import SourceError
-from ser_core.evaluation.predict_clips import answer_manifest
+from ser_core.evaluation.calibration import at_temperature
+from ser_core.evaluation.predictions import predict_manifest
 from ser_core.models.predictor import Predictor
 from ser_core.storage.location import put
 from tests.conftest import S3Server
@@ -49,22 +50,22 @@ def plain_answer(file: Path) -> np.ndarray:
         seconds_N = np.array(segment.end_seconds) - np.array(segment.window_index) * WINDOWS.hop_seconds
         probabilities_NC = predictor().predict(segment.pcm_NS)
         sums_GX += log_probability_sums(probabilities_NC, seconds_N, np.zeros(len(seconds_N), int), 1)
-    return answer(sums_GX)[0]
+    return at_temperature(answer(sums_GX), 1 / predictor().artifact.config.temperature)[0]
 
 
 @pytest.mark.parametrize("batch_size", [4, 64])
 def test_answers_are_those_of_scoring_whatever_the_batch(tmp_path: Path, batch_size: int) -> None:
     files = write_clips(tmp_path)
     done = []
-    answer_GC = answer_manifest(predictor(batch_size), manifest_of(list(map(str, files))), WINDOWS, done.append)
+    answer_GC = predict_manifest(predictor(batch_size), manifest_of(list(map(str, files))), WINDOWS, done.append)
     np.testing.assert_allclose(answer_GC, [plain_answer(file) for file in files], atol=1e-5)
     assert done == list(range(1, len(files) + 1))
 
 
 def test_a_large_file_is_read_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ser_core.evaluation.predict_clips._MAX_WHOLE_FILE_BYTES", 100_000)
+    monkeypatch.setattr("ser_core.evaluation.predictions._MAX_WHOLE_FILE_BYTES", 100_000)
     files = write_clips(tmp_path)
-    answer_GC = answer_manifest(predictor(), manifest_of(list(map(str, files))), WINDOWS)
+    answer_GC = predict_manifest(predictor(), manifest_of(list(map(str, files))), WINDOWS)
     np.testing.assert_allclose(answer_GC, [plain_answer(file) for file in files], atol=1e-5)
 
 
@@ -80,7 +81,7 @@ def test_a_clip_that_cannot_be_read_ends_it_with_its_name(tmp_path: Path, conten
         broken.write_bytes(contents)
     paths = [*map(str, files[:3]), str(broken), *map(str, files[3:])]
     with pytest.raises(SourceError, match=rf"broken\\x0a\.wav: {words} \(.*; repair it or take it out"):
-        answer_manifest(predictor(), manifest_of(paths), WINDOWS)
+        predict_manifest(predictor(), manifest_of(paths), WINDOWS)
 
 
 def test_clips_may_lie_in_a_bucket_and_beside_it(tmp_path: Path, moto_s3: S3Server) -> None:
@@ -95,10 +96,10 @@ def test_clips_may_lie_in_a_bucket_and_beside_it(tmp_path: Path, moto_s3: S3Serv
     clips = read_manifests([manifest_file])
     by_name = {
         Path(path).name: row_C
-        for path, row_C in zip(clips.paths, answer_manifest(predictor(), clips, WINDOWS), strict=True)
+        for path, row_C in zip(clips.paths, predict_manifest(predictor(), clips, WINDOWS), strict=True)
     }
     for file in files:
         np.testing.assert_allclose(by_name[file.name], plain_answer(file), atol=1e-5)
     missing = manifest_of([moto_s3.location.join("gone.wav").url])
     with pytest.raises(SourceError, match=r"s3://.*/gone\.wav: not_found"):
-        answer_manifest(predictor(), missing, WINDOWS)
+        predict_manifest(predictor(), missing, WINDOWS)

@@ -1,4 +1,4 @@
-"""The clips of a manifest -> their answers, by the very code of scoring.
+"""The clips of a manifest -> a model's predictions, by the code of scoring; and the table in which they are written.
 
 Shape letters: G clips, N windows that wait, S samples of a window, C labels.
 
@@ -6,17 +6,19 @@ Clips are fetched and decoded (in a child process, so that a clip may crash it) 
 are batched over clips; memory does not grow with the audio.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from ser_core.aggregation import answer, log_probability_sums
 from ser_core.audio import Decoder, WindowSettings
 from ser_core.corpora import Manifest
 from ser_core.errors import SourceError
+from ser_core.evaluation.calibration import at_temperature
 from ser_core.models import Predictor
 from ser_core.ordered import in_order
 from ser_core.source import FetchFailure, FileOpener, PlannedFile, Source, escape_path, fetch_all
@@ -35,13 +37,13 @@ _MAX_WHOLE_FILE_BYTES = 32 * 2**20
 _SOURCE = Source("list", Location("/"))
 
 
-def answer_manifest(
+def predict_manifest(
     predictor: Predictor,
     manifest: Manifest,
     windows: WindowSettings,
     on_clip: Callable[[int], None] | None = None,
 ) -> npt.NDArray[np.float64]:
-    """The answer (G, C) to each clip, all channels mixed.
+    """The prediction (G, C) for each clip at temperature 1, all channels mixed.
 
     Args:
         predictor: one with features on its device.
@@ -64,7 +66,40 @@ def answer_manifest(
                 sums.add(clip, segment)
                 if segment.is_last and on_clip is not None:
                     on_clip(clip + 1)
-    return sums.answers()
+    return at_temperature(sums.answers(), 1 / predictor.artifact.config.temperature)
+
+
+def predictions_table(
+    manifest: Manifest, probabilities_GC: npt.NDArray[np.float64], labels: Sequence[str], temperature: float
+) -> pa.Table:
+    """A row per clip: the columns of the manifest, then
+
+    - `temperature`: what the model divides its logits by, so that confidences mean what they say;
+    - `prediction`, `confidence`: the most likely label, and its probability at that temperature, as scoring has them;
+    - `p_<label>`: the probabilities at temperature 1, over all labels of the model whatever labels a corpus has.
+
+    Args:
+        manifest: the clips.
+        probabilities_GC: the predictions at temperature 1.
+        labels: of their columns.
+        temperature: the model's.
+    """
+    calibrated_GC = at_temperature(probabilities_GC, temperature)
+    columns = {
+        "temperature": np.full(len(manifest), temperature),
+        "prediction": np.array(labels, dtype=object)[calibrated_GC.argmax(axis=1)],
+        "confidence": calibrated_GC.max(axis=1),
+        **{f"p_{label}": probabilities_GC[:, index] for index, label in enumerate(labels)},
+    }
+    table = manifest.table
+    for name, values in columns.items():
+        table = table.append_column(name, pa.array(values))
+    return table
+
+
+def probabilities_in(table: pa.Table, labels: Sequence[str]) -> npt.NDArray[np.float64]:
+    """The predictions (G, C) at temperature 1 of what `predictions_table` made."""
+    return np.stack([table[f"p_{label}"].to_numpy() for label in labels], axis=1)
 
 
 def _contents(manifest: Manifest) -> Iterator[tuple[str, bytes | FileOpener]]:
