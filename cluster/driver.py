@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from cluster.limits import Limits, check_failure_rate
 from cluster.records import failure_records
-from cluster.scoring import Pipeline
+from cluster.resources import Resources
 from cluster.session import first_line
 from ser_core.errors import InterruptedRunError, OutputError, SerError, ServiceError
 from ser_core.records import PENDING_SCHEMA
@@ -36,6 +36,15 @@ class Tables(Protocol):
     def pending(self, plan_file: Path) -> Iterator[pa.Table]: ...
 
     def commit(self, predictions: pa.Table, files: pa.Table) -> None: ...
+
+
+class Pipeline(Protocol):
+    """What the driver asks of an engine."""
+
+    @property
+    def resources(self) -> Resources: ...
+
+    def run(self, pending: pa.Table, files_per_block: int) -> Iterator[pa.Table]: ...
 
 
 @dataclass

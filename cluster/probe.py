@@ -23,17 +23,19 @@ def try_device(
     precision: Precision,
     windows: WindowSettings,
     *,
+    on_ray: bool,
     made_with: ResolvedPrecision | None = None,
 ) -> ResolvedPrecision:
     """Run a batch of silence through the model on the device of the run.
 
-    A CPU is tried in this process. A GPU may be on another node, so it is tried in a Ray task.
+    It is tried in this process; a GPU of the cluster that this one is connected to in a Ray task.
 
     Args:
         artifact: the model.
         resources: device and batch size of the run.
         precision: as asked for.
         windows: how long a window is.
+        on_ray: whether the device is that of the connected cluster, which may be another machine's.
         made_with: the precision that OUTPUT was made with, which `auto` then means; None: there is no OUTPUT yet.
 
     Returns:
@@ -44,7 +46,7 @@ def try_device(
         ArtifactError: the model's answer is no number.
         SerError: the model does not run there with this batch size, or no GPU became free.
     """
-    if resources.device == "cpu":
+    if resources.device == "cpu" or not on_ray:
         return _try_here(artifact, resources, precision, windows, made_with)
     import ray
 

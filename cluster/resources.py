@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 
 from ser_core.errors import UsageError
-from ser_core.score_config import ScoreConfig
+from ser_core.score_config import ResolvedEngine, ScoreConfig
 from ser_core.settings import ResolvedDevice
 
 _LOADER_CPUS_BESIDE_CPU_PREDICTOR = 0.2
@@ -25,6 +25,8 @@ _GPU_BATCH_SIZE = 256
 _CPU_BLOCK_BYTES = 16 * 2**20
 _GPU_BLOCK_BYTES = 64 * 2**20
 _MAX_FILES_PER_BLOCK = 64
+#: Up to here a run in this process ends sooner than one that starts Ray.
+_MAX_LOCAL_FILES = 5_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,21 @@ class Resources:
             f"{self.num_loaders} loader(s) and {self.num_predictors} predictor(s) on {self.device}, "
             f"batches of {self.batch_size}"
         )
+
+
+def choose_engine(
+    config: ScoreConfig, address: str | None, resources: Resources, num_pending: int
+) -> tuple[ResolvedEngine, str]:
+    """Which engine scores, and why."""
+    if config.engine != "auto":
+        return config.engine, "it is asked for"
+    if address:
+        return "ray", f"the cluster at {address} is named"
+    if resources.gpus_per_predictor and resources.num_predictors > 1:
+        return "ray", f"there are {resources.num_predictors} GPUs"
+    if num_pending > _MAX_LOCAL_FILES:
+        return "ray", f"{num_pending} files are pending, more than {_MAX_LOCAL_FILES}"
+    return "local", f"no cluster is named and {num_pending} files are pending, no more than {_MAX_LOCAL_FILES}"
 
 
 def plan_resources(config: ScoreConfig, hardware: Hardware) -> Resources:

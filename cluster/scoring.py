@@ -1,16 +1,18 @@
-"""The scoring pipeline on Ray Data: pending files in, predicted records out."""
+"""The scoring pipeline, pending files in and predicted records out: on Ray Data, or in this process."""
 
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from cluster.attempts import AttemptNotes, SharedAttempts
+from cluster.local import LocalPipeline
 from cluster.resources import Resources
 from cluster.stages import Loader, LoadSettings, PredictSettings, PredictStage
 from ser_core.audio import WindowSettings
-from ser_core.score_config import ScoreConfig
+from ser_core.score_config import ResolvedEngine, ScoreConfig
 from ser_core.settings import ResolvedPrecision
 from ser_core.source import Source
 
@@ -24,7 +26,7 @@ _NO_PROGRESS_TIMEOUTS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pipeline:
+class RayPipeline:
     """Everything the stages need, the same for every pass over pending files."""
 
     load: LoadSettings
@@ -67,17 +69,17 @@ class Pipeline:
         yield from predicted.iter_batches(batch_format="pyarrow", batch_size=None, prefetch_batches=0)
 
 
-def make_pipeline(
+@contextmanager
+def open_pipeline(
+    engine: ResolvedEngine,
     config: ScoreConfig,
     resources: Resources,
     source: Source,
     windows: WindowSettings,
     artifact: "Artifact",
     precision: ResolvedPrecision,
-) -> Pipeline:
-    """The pipeline of a run; the model is put into Ray's object store, from which the nodes take it."""
-    import ray
-
+) -> Iterator[RayPipeline | LocalPipeline]:
+    """The pipeline of a run, on the Ray that is connected or in this process."""
     load = LoadSettings(
         source=source,
         channels=config.channels,
@@ -94,6 +96,13 @@ def make_pipeline(
         num_threads=resources.threads_per_predictor,
         window_samples=windows.window_samples,
     )
-    return Pipeline(
+    if engine == "local":
+        with closing(LocalPipeline(load=load, predict=predict, resources=resources, artifact=artifact)) as pipeline:
+            yield pipeline
+        return
+    import ray
+
+    # The nodes take the model from Ray's object store.
+    yield RayPipeline(
         load=load, predict=predict, resources=resources, artifact=ray.put(artifact), attempts=SharedAttempts()
     )

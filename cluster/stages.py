@@ -82,6 +82,14 @@ class Loader:
         )
         self._log_mel = _resolve(artifact).log_mel() if settings.features_on == "cpu" else None
 
+    def stop(self) -> None:
+        """End the decoding child for good, from any thread; what is being loaded ends in a service fault."""
+        self._decoder.stop()
+
+    def close(self) -> None:
+        """End the decoding child; from the thread that loads."""
+        self._decoder.close()
+
     def __call__(self, files: pa.Table) -> Iterator[pa.Table]:
         """PENDING_SCHEMA -> LOADED_SCHEMA, tables of about `block_bytes`."""
         records: list[dict[str, Any]] = []

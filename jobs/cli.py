@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from jobs.console import Console, OutputMode
 from jobs.corpus import Name as CorpusName
 from ser_core.errors import InterruptedRunError, SerError, UsageError
-from ser_core.score_config import FeaturesOn, ScoreConfig, load_score_config
+from ser_core.score_config import Engine, FeaturesOn, ScoreConfig, load_score_config
 from ser_core.settings import Channels, Device, Precision
 from ser_core.training import Split
 
@@ -59,6 +59,7 @@ def score(  # noqa: PLR0913, PLR0917 - one parameter an option
     device: Annotated[Device | None, typer.Option(help="Where the model runs.")] = None,
     precision: Annotated[Precision | None, typer.Option(help="Of the model's arithmetic.")] = None,
     features_on: Annotated[FeaturesOn | None, typer.Option(help="Where log-mels are made.")] = None,
+    engine: Annotated[Engine | None, typer.Option(help="On Ray, or in this process; auto: by what is pending.")] = None,
     cpus: Annotated[int | None, typer.Option(help="CPU cores to use.")] = None,
     gpus: Annotated[int | None, typer.Option(help="GPUs to use.")] = None,
     address: Annotated[str | None, typer.Option(help="A Ray cluster to join.")] = None,
@@ -86,6 +87,7 @@ def score(  # noqa: PLR0913, PLR0917 - one parameter an option
         "device": device,
         "precision": precision,
         "features_on": features_on,
+        "engine": engine,
         "cpus": cpus,
         "gpus": gpus,
         "address": address,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.limits import check_failure_rate
 from ser_core.errors import SerError
+from ser_core.score_config import ResolvedEngine
 from ser_core.source import PlanSummary, suffix_count
 from ser_core.tables import Totals
 
@@ -30,6 +31,8 @@ class Outcome:
     comparison: "Comparison | None" = None
     totals: Totals = field(default_factory=Totals)
     tally: "Tally | None" = None
+    #: Where the stages ran, and why; None: nothing was to be scored.
+    engine: tuple[ResolvedEngine, str] | None = None
     seconds: float = 0.0
 
     @property
@@ -106,6 +109,7 @@ def run_record(outcome: Outcome, artifact: "Artifact") -> dict[str, Any]:
         "comparison": asdict(outcome.comparison) if outcome.comparison else None,
         "this_run": asdict(outcome.totals),
         "files": asdict(outcome.tally) if outcome.tally else None,
+        "engine": {"name": outcome.engine[0], "because": outcome.engine[1]} if outcome.engine else None,
         "seconds": outcome.seconds,
         "windows_per_second": outcome.totals.num_windows / seconds,
         "audio_hours_per_second": outcome.totals.audio_seconds / 3600 / seconds,

@@ -23,7 +23,7 @@ from jobs.report import (
 )
 from ser_core.audio import WindowSettings
 from ser_core.errors import SerError, ServiceError, SupersededError
-from ser_core.score_config import ScoreConfig
+from ser_core.score_config import ResolvedEngine, ScoreConfig
 from ser_core.settings import ResolvedPrecision
 from ser_core.source import PlanSummary, Source, write_plan
 from ser_core.storage import Location
@@ -83,7 +83,8 @@ class _Job:
         self._artifact = Artifact.load(self._config.model)
         self._windows = _window_settings(self._config, self._artifact)
         self._output = Output(self._location, **lock_settings())
-        self._address = self._config.address or os.environ.get("RAY_ADDRESS")
+        is_local = self._config.engine == "local"
+        self._address = None if is_local else self._config.address or os.environ.get("RAY_ADDRESS")
         self._hardware = Hardware(cpus=1, gpus=0)
         self._is_connected = False
         self._begun: tuple[Run, Outcome] | None = None
@@ -130,7 +131,6 @@ class _Job:
         self._console.detail("comparing with what is there")
         outcome.comparison = run.remove_stale(plan_file, prune=self._config.prune)
         if outcome.num_pending:
-            self._console.detail(f"scoring {outcome.num_pending} files: {resources.describe()}")
             driver = self._driver(run, outcome, resources)
             with self._console.progress(outcome.num_pending) as progress, self._interrupts.calm(driver.stop):
                 driver.on_progress = progress.update
@@ -144,16 +144,21 @@ class _Job:
     def _driver(self, run: Run, outcome: Outcome, resources: "Resources") -> "Driver":
         from cluster.driver import Driver
         from cluster.limits import Limits
-        from cluster.scoring import make_pipeline
+        from cluster.scoring import open_pipeline
         from ser_core.tables import RowSettings
 
-        self._connect()
         config = self._config
+        engine, why = outcome.engine = self._engine(resources, outcome.num_pending)
+        self._console.say(f"engine {engine}: {why}")
+        if engine == "ray":
+            self._connect()
+        self._console.detail(f"scoring {outcome.num_pending} files: {resources.describe()}")
+        pipeline = open_pipeline(
+            engine, config, resources, self._source, self._windows, self._artifact, outcome.settings["precision"]
+        )
         return Driver(
             tables=run,
-            pipeline=make_pipeline(
-                config, resources, self._source, self._windows, self._artifact, outcome.settings["precision"]
-            ),
+            pipeline=self._stack.enter_context(pipeline),
             rows=RowSettings(
                 labels=self._artifact.config.labels,
                 model=self._artifact.identity,
@@ -179,7 +184,7 @@ class _Job:
         return plan_file, write_plan(self._source, plan_file, exclude=self._location)
 
     def _resources(self) -> "Resources":
-        """What the run will use. Ray is started only where only Ray can tell what there is, or has a GPU to try."""
+        """What the run will use. Ray is started only where only Ray can tell what there is, or will have the GPUs."""
         from cluster.resources import plan_resources
         from cluster.session import local_hardware
 
@@ -187,9 +192,14 @@ class _Job:
             return plan_resources(self._config, self._connect())
         self._hardware = local_hardware(self._config.cpus, self._config.gpus)
         resources = plan_resources(self._config, self._hardware)
-        if resources.device == "cuda":
+        if resources.device == "cuda" and self._engine(resources, 0)[0] == "ray":
             self._connect()
         return resources
+
+    def _engine(self, resources: "Resources", num_pending: int) -> "tuple[ResolvedEngine, str]":
+        from cluster.resources import choose_engine
+
+        return choose_engine(self._config, self._address, resources, num_pending)
 
     def _connect(self) -> Hardware:
         from cluster.session import connect
@@ -218,6 +228,7 @@ class _Job:
             resources,
             self._config.precision,
             self._windows,
+            on_ray=self._is_connected,
             made_with=made_with["precision"] if made_with else None,
         )
 

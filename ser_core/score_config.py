@@ -16,6 +16,9 @@ from ser_core.settings import (
 )
 
 FeaturesOn = Literal["cpu", "device"]
+Engine = Literal["auto", "ray", "local"]
+#: What `auto` turns into.
+ResolvedEngine = Literal["ray", "local"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,6 +41,8 @@ class ScoreConfig(Settings):
     #: auto: bf16 on a GPU or CPU that has it, else fp32.
     precision: Precision = "auto"
     features_on: FeaturesOn = "cpu"
+    #: Where the stages run: on Ray, or in this process; auto: here where no cluster is named and little is pending.
+    engine: Engine = "auto"
     #: Of this machine (or the cluster) to use; none: all.
     cpus: int | None = None
     gpus: int | None = None
@@ -65,6 +70,10 @@ class ScoreConfig(Settings):
         ):
             value = getattr(self, name)
             require(value is None or low <= value <= high, f"{name} must be {low:g} to {high:g}, not {value}")
+        require(
+            self.engine != "local" or self.address is None,
+            "engine local is this process alone; leave out address, or use engine ray",
+        )
 
 
 def load_score_config(file: Path | None, overrides: dict[str, Any]) -> ScoreConfig:

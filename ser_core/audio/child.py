@@ -91,9 +91,13 @@ class DecodeChild:
             self._wire.receive_into(pcm_NS.data.cast("B"))
         return replace(head.segment, pcm_NS=pcm_NS)
 
-    def kill(self) -> None:
-        """End the process, whatever it does."""
+    def interrupt(self) -> None:
+        """End the process, whatever it does; who waits for an answer of it gets a ChildError. From any thread."""
         self._process.kill()
+
+    def kill(self) -> None:
+        """End the process, whatever it does, and let go of what belongs to it."""
+        self.interrupt()
         self._process.wait()
         self._wire.close()
         if self._process.stdin is not None:

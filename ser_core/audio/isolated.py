@@ -21,7 +21,7 @@ DEFAULT_MEMORY_LIMIT_BYTES = 2 * 2**30
 class Decoder:
     """Decodes files in one child process, which is started when needed, and again after it died.
 
-    A context manager. One thread at a time.
+    A context manager. One thread at a time, but for `stop`.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class Decoder:
         self._timeout_seconds = timeout_seconds
         self._num_attempts = 1 + retries
         self._child: DecodeChild | None = None
+        self._is_stopped = False
         #: Whether the child is at work on a request.
         self._is_asked = False
 
@@ -61,6 +62,12 @@ class Decoder:
         child, self._child, self._is_asked = self._child, None, False
         if child is not None:
             child.kill()
+
+    def stop(self) -> None:
+        """End the child for good, from any thread: who decodes, or would, gets a ServiceError."""
+        self._is_stopped = True
+        if (child := self._child) is not None:
+            child.interrupt()
 
     def segments(self, source: Source, *, name: str = "") -> Iterator[Segment]:
         """The segments of one file; see `segments_of`."""
@@ -128,8 +135,11 @@ class Decoder:
                 yield answer
 
     def _ask(self, name: str, source: Source, num_skipped: int) -> None:
-        if self._child is None:
+        if self._child is None and not self._is_stopped:
             self._child = DecodeChild(self._setup)
+        if self._child is None or self._is_stopped:
+            self.close()
+            raise ServiceError("decoding was stopped")
         contents = source if isinstance(source, bytes) else b""
         asked_source = None if isinstance(source, bytes) else source
         request = Request(source=asked_source, num_bytes=len(contents), name=name, num_skipped=num_skipped)

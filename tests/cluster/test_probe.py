@@ -64,13 +64,13 @@ def assert_one_line(error: pytest.ExceptionInfo[SerError], *words: str) -> None:
 
 
 def test_a_cpu_answers_with_the_precision_of_the_run() -> None:
-    assert try_device(tiny_artifact(), CPU, "auto", WINDOWS) == resolve_device("cpu", "auto")[1]
-    assert try_device(tiny_artifact(), CPU, "auto", WINDOWS, made_with="fp32") == "fp32"
+    assert try_device(tiny_artifact(), CPU, "auto", WINDOWS, on_ray=True) == resolve_device("cpu", "auto")[1]
+    assert try_device(tiny_artifact(), CPU, "auto", WINDOWS, on_ray=True, made_with="fp32") == "fp32"
 
 
 def test_the_batch_that_is_tried_is_that_of_the_run() -> None:
     with pytest.raises(SerError) as error:
-        try_device(tiny_artifact(), with_batch_size(CPU, 2**40), "fp32", WINDOWS)
+        try_device(tiny_artifact(), with_batch_size(CPU, 2**40), "fp32", WINDOWS, on_ray=True)
     assert_one_line(error, "--device cpu", "batches of 1099511627776", "use a smaller --batch-size")
     assert "or --device cpu" not in str(error.value)
 
@@ -80,14 +80,14 @@ def test_a_model_that_gives_no_number_is_named() -> None:
     tensors = load(artifact.weights)
     tensors["model.classify.bias"][0] = float("nan")
     with pytest.raises(ArtifactError, match=r"tiny@.*no number"):
-        try_device(Artifact(artifact.config_json, save(tensors)), CPU, "fp32", WINDOWS)
+        try_device(Artifact(artifact.config_json, save(tensors)), CPU, "fp32", WINDOWS, on_ray=True)
 
 
 @pytest.mark.parametrize("precision", ["auto", "bf16"])
 def test_bf16_of_an_output_made_elsewhere_is_named(monkeypatch: pytest.MonkeyPatch, precision: Precision) -> None:
     monkeypatch.setattr("ser_core.models.predictor.has_bf16", lambda _device: False)
     with pytest.raises(UsageError) as error:
-        try_device(tiny_artifact(), CPU, precision, WINDOWS, made_with="bf16")
+        try_device(tiny_artifact(), CPU, precision, WINDOWS, on_ray=True, made_with="bf16")
     assert_one_line(error, "OUTPUT was made with --precision bf16", "this cpu does not have", "--restart")
 
 
@@ -97,13 +97,13 @@ def test_bf16_that_only_this_run_asks_for_is_named(
 ) -> None:
     monkeypatch.setattr("ser_core.models.predictor.has_bf16", lambda _device: False)
     with pytest.raises(UsageError, match=r"^--precision bf16: this cpu does not have it"):
-        try_device(tiny_artifact(), CPU, "bf16", WINDOWS, made_with=made_with)
+        try_device(tiny_artifact(), CPU, "bf16", WINDOWS, on_ray=True, made_with=made_with)
 
 
 @pytest.mark.skipif(HAS_GPU, reason="this machine has a GPU: nothing is refused")
 def test_a_gpu_that_only_ray_believes_in_is_refused(ray_with_a_gpu: None) -> None:
     with pytest.raises(UsageError) as error:
-        try_device(tiny_artifact(), GPU, "auto", WINDOWS, made_with="bf16")
+        try_device(tiny_artifact(), GPU, "auto", WINDOWS, on_ray=True, made_with="bf16")
     assert_one_line(error, "--device cuda: no usable GPU here")
 
 
@@ -119,7 +119,7 @@ def test_no_free_gpu_is_said_and_not_waited_for_in_silence(
     assert ray.get(holder.holds.remote())
     monkeypatch.setattr(probe, "_GPU_WAIT_SECONDS", 1.0)
     with pytest.raises(SerError) as error:
-        try_device(tiny_artifact(), GPU, "auto", WINDOWS)
+        try_device(tiny_artifact(), GPU, "auto", WINDOWS, on_ray=True)
     ray.kill(holder)
     assert_one_line(error, "no GPU became free in 1 s", "--device cpu")
 
@@ -127,13 +127,13 @@ def test_no_free_gpu_is_said_and_not_waited_for_in_silence(
 @pytest.mark.parametrize("kind", [DeadlyArtifact, ForeignArtifact])
 def test_what_ends_a_gpu_task_is_one_line(ray_with_a_gpu: None, kind: type[Artifact]) -> None:
     with pytest.raises(SerError) as error:
-        try_device(of_kind(kind), GPU, "auto", WINDOWS)
+        try_device(of_kind(kind), GPU, "auto", WINDOWS, on_ray=True)
     assert_one_line(error, "--device cuda", "use a smaller --batch-size, or --device cpu")
 
 
 @pytest.mark.skipif(not HAS_GPU, reason="no GPU here to run the model on")
 def test_a_gpu_answers_and_says_when_its_memory_is_too_small(ray_with_a_gpu: None) -> None:
-    assert try_device(tiny_artifact(), GPU, "fp32", WINDOWS) == "fp32"
+    assert try_device(tiny_artifact(), GPU, "fp32", WINDOWS, on_ray=True) == "fp32"
     with pytest.raises(SerError) as error:
-        try_device(tiny_artifact(), with_batch_size(GPU, 2**40), "fp32", WINDOWS)
+        try_device(tiny_artifact(), with_batch_size(GPU, 2**40), "fp32", WINDOWS, on_ray=True)
     assert_one_line(error, "--device cuda", "batches of 1099511627776", "use a smaller --batch-size, or --device cpu")

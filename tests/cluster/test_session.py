@@ -80,7 +80,8 @@ def test_its_own_ray_is_on_loopback_alone_and_goes_with_the_run_also_by_ctrl_c_i
     write_archive(tmp_path / "in", 480)
     output = tmp_path / "out"
     # A shell without job control: the run is in the shell's process group, which is what the terminal signals.
-    command = [*SER, "score", str(tmp_path / "in"), str(output), "--commit-seconds", "0.2", "--cpus", "1"]
+    command = [*SER, "score", str(tmp_path / "in"), str(output), "--engine", "ray"]
+    command += ["--commit-seconds", "0.2", "--cpus", "1"]
     process = launch(
         ["bash", "-c", 'trap true INT; "$@"; echo "code $?"', "bash", *command],
         stdout=subprocess.PIPE,

@@ -130,7 +130,7 @@ def test_a_signal_while_ray_starts_ends_all(
     source: Path, tmp_path: Path, short_folder: Path, number: signal.Signals, started: str
 ) -> None:
     output = tmp_path / "out"
-    process = start("score", source, output, TMPDIR=str(short_folder))
+    process = start("score", source, output, "--engine", "ray", TMPDIR=str(short_folder))
     wait_for(lambda: any(started in command for command in commands(process)), process)
     before = time.monotonic()
     # Ctrl-C reaches everything that the terminal runs; SIGTERM the process it is sent to.

@@ -31,6 +31,11 @@ def free_port() -> int:
         return port
 
 
+def num_descriptors() -> int:
+    """Open descriptors of this process."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def launch(command: Sequence[str], *, outlives_test: bool = False, **options: Any) -> "subprocess.Popen[Any]":
     """Start a command in a session of its own; unless it `outlives_test`, `kill_launched` ends it."""
     process = subprocess.Popen([*_DYING_WITH_PARENT, *command], start_new_session=True, **options)

@@ -1,0 +1,151 @@
+"""The pipeline in this process: what comes out, and that nothing of it is left when it ends."""
+
+import dataclasses
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pyarrow as pa
+import pytest
+
+from cluster.local import LocalPipeline
+from cluster.resources import Hardware, Resources, plan_resources
+from cluster.stages import LoadSettings, PredictSettings
+from ser_core.audio.settings import WindowSettings
+from ser_core.records import PENDING_SCHEMA, PREDICTED_SCHEMA
+from ser_core.score_config import ScoreConfig
+from ser_core.source.source import Source
+from ser_core.storage.local import version_of
+from tests.support.audio_factory import encode, noise
+from tests.support.models import tiny_artifact
+from tests.support.processes import num_descriptors
+
+WINDOWS = WindowSettings(window_seconds=1.0, hop_seconds=1.0)
+HOOK = "tests.support.decode_hooks:misbehave"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    """Threads, children and descriptors of before, and no other."""
+    threads, descriptors = set(threading.enumerate()), num_descriptors()
+    yield
+    assert {thread for thread in threading.enumerate() if thread.name == "ser-stage"} <= threads
+    assert not psutil.Process().children()
+    assert num_descriptors() <= descriptors
+
+
+def pipeline(folder: Path, *, num_loaders: int = 1, num_predictors: int = 2, batch_size: int = 4) -> LocalPipeline:
+    resources: Resources = dataclasses.replace(
+        plan_resources(ScoreConfig(), Hardware(cpus=2, gpus=0)),
+        num_loaders=num_loaders,
+        num_predictors=num_predictors,
+        batch_size=batch_size,
+    )
+    load = LoadSettings(
+        source=Source.parse(str(folder)),
+        channels="mix",
+        windows=WINDOWS,
+        features_on="cpu",
+        file_timeout_seconds=60.0,
+        block_bytes=resources.block_bytes,
+    )
+    predict = PredictSettings(
+        device="cpu",
+        precision="fp32",
+        features_on="cpu",
+        batch_size=batch_size,
+        num_threads=1,
+        window_samples=WINDOWS.window_samples,
+    )
+    return LocalPipeline(load=load, predict=predict, resources=resources, artifact=tiny_artifact())
+
+
+def archive(folder: Path, num_files: int, *names: str) -> pa.Table:
+    """PENDING_SCHEMA of clips of 1 to 3 s, and of more of these names."""
+    rows = []
+    for file_id, name in enumerate([*(f"{index:02}.wav" for index in range(num_files)), *names]):
+        (folder / name).write_bytes(encode(noise(1.0 + file_id % 3, seed=file_id)))
+        status = (folder / name).stat()
+        rows.append({"path": name, "size": status.st_size, "version": version_of(status), "file_id": file_id})
+    return pa.Table.from_pylist(rows, PENDING_SCHEMA)
+
+
+@pytest.mark.parametrize(("num_loaders", "num_predictors", "files_per_block"), [(1, 1, 1), (1, 2, 5), (3, 2, 4)])
+def test_every_file_comes_out_once_with_all_its_windows(
+    tmp_path: Path, num_loaders: int, num_predictors: int, files_per_block: int
+) -> None:
+    files = archive(tmp_path, 20)
+    with closing(pipeline(tmp_path, num_loaders=num_loaders, num_predictors=num_predictors)) as local:
+        tables = list(local.run(files, files_per_block))
+    assert all(table.schema == PREDICTED_SCHEMA for table in tables)
+    rows = sorted(pa.concat_tables(tables).to_pylist(), key=lambda row: row["path"])
+    assert [row["path"] for row in rows] == files["path"].to_pylist()
+    assert [len(row["window_index"]) for row in rows] == [1 + index % 3 for index in range(20)]
+
+
+def test_a_second_pass_follows_the_first(tmp_path: Path) -> None:
+    files = archive(tmp_path, 4)
+    with closing(pipeline(tmp_path)) as local:
+        for _ in range(2):
+            assert sum(table.num_rows for table in local.run(files, 2)) == 4
+
+
+def test_a_pass_that_is_left_midway_ends(tmp_path: Path) -> None:
+    files = archive(tmp_path, 30)
+    with closing(pipeline(tmp_path)) as local:
+        blocks = local.run(files, 1)
+        next(blocks)
+        blocks.close()
+        assert sum(table.num_rows for table in local.run(files, 8)) == 30
+
+
+def test_closing_ends_a_pass_whose_decoder_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SER_TEST_DECODE_HOOK", HOOK)
+    files = archive(tmp_path, 2, "hang.wav")
+    seen: list[str] = []
+    with closing(pipeline(tmp_path)) as local:
+
+        def read() -> None:
+            for table in local.run(files, 1):
+                seen.extend(table["path"].to_pylist())
+                both.set() if len(seen) == 2 else None
+
+        both = threading.Event()
+        reader = threading.Thread(target=read)
+        reader.start()
+        assert both.wait(30)
+    reader.join(10)
+    assert not reader.is_alive()
+    assert sorted(seen) == ["00.wav", "01.wav"]
+
+
+def test_what_a_stage_raises_comes_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = archive(tmp_path, 6)
+    with closing(pipeline(tmp_path)) as local:
+
+        def fail(_: pa.Table) -> pa.Table:
+            raise RuntimeError("out of memory")
+
+        monkeypatch.setattr(local, "_predict", fail)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            list(local.run(files, 1))
+
+
+def test_files_that_misbehave_are_rows_beside_their_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SER_TEST_DECODE_HOOK", HOOK)
+    files = archive(tmp_path, 3, "abort.wav", "eat.wav")
+    with closing(pipeline(tmp_path)) as local:
+        rows = pa.concat_tables(local.run(files, 2)).to_pylist()
+    reasons = {row["path"]: row["reason"] for row in rows}
+    expected = {"00.wav": None, "01.wav": None, "02.wav": None, "abort.wav": "crashed", "eat.wav": "memory"}
+    assert reasons == expected
+
+
+def test_a_fault_of_the_service_is_a_record_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SER_TEST_DECODE_HOOK", HOOK)
+    files = archive(tmp_path, 2, "fault.wav")
+    with closing(pipeline(tmp_path)) as local:
+        rows = pa.concat_tables(local.run(files, 1)).to_pylist()
+    assert [row["service_fault"] for row in rows if row["service_fault"]] == ["the disk is gone"]
