@@ -17,6 +17,7 @@ from cluster.records import failure_records
 from cluster.resources import Resources
 from cluster.session import first_line
 from ser_core.errors import InterruptedRunError, OutputError, SerError, ServiceError
+from ser_core.faults import Fault
 from ser_core.records import PENDING_SCHEMA
 from ser_core.tables import Assembler, RowSettings, Totals
 
@@ -107,7 +108,7 @@ class Driver:
                     raise SerError(f"the pipeline failed {_PASSES} times; run again to go on: {error}") from error
                 self.on_warning(f"trying the unfinished files again: {error}")
         lost = files.take(pa.array(assembler.missing_F()))
-        assembler.add(failure_records(lost, "crashed", f"its worker was lost {_PASSES} times"))
+        assembler.add(failure_records(lost, Fault("crashed", f"its worker was lost {_PASSES} times")))
 
     def _pass(self, files: pa.Table, files_per_block: int, assembler: Assembler) -> None:
         with _feed(self.pipeline.run(files, files_per_block)) as next_block:

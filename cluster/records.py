@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from ser_core.faults import Fault
 from ser_core.records import PREDICTED_SCHEMA
-from ser_core.source import FetchFailure
 from ser_core.vocabulary import MIXED_CHANNEL
 
 if TYPE_CHECKING:
@@ -23,20 +23,19 @@ def segment_record(row: dict[str, Any], segment: "Segment", payload: bytes) -> d
         "level_dbfs": segment.level_dbfs,
         "audio_seconds": segment.audio_seconds,
         "gaps": [{"start_seconds": start, "end_seconds": end} for start, end in segment.gaps],
-        "reason": segment.reason,
-        "detail": segment.detail,
         "payload": payload,
+        **_fault_columns(segment.fault),
     }
 
 
-def failure_record(row: dict[str, Any], failure: FetchFailure) -> dict[str, Any]:
+def failure_record(row: dict[str, Any], failure: Fault) -> dict[str, Any]:
     """The only record of a file that could not be loaded."""
-    return empty_record(row) | {"reason": failure.reason, "detail": failure.detail, "payload": b""}
+    return empty_record(row) | _fault_columns(failure) | {"payload": b""}
 
 
-def failure_records(files: pa.Table, reason: str, detail: str) -> pa.Table:
+def failure_records(files: pa.Table, fault: Fault) -> pa.Table:
     """Predicted records (PREDICTED_SCHEMA) that give every one of `files` (PENDING_SCHEMA) the same failure."""
-    failure = {"reason": reason, "detail": detail, "probabilities": []}
+    failure = _fault_columns(fault) | {"probabilities": []}
     return pa.Table.from_pylist([empty_record(row) | failure for row in files.to_pylist()], PREDICTED_SCHEMA)
 
 
@@ -63,3 +62,7 @@ def empty_record(row: dict[str, Any]) -> dict[str, Any]:
         "detail": None,
         "service_fault": None,
     }
+
+
+def _fault_columns(fault: Fault | None) -> dict[str, Any]:
+    return {"reason": fault.reason, "detail": fault.detail} if fault else {}

@@ -16,10 +16,11 @@ from cluster.attempts import MAX_ATTEMPTS, AttemptNotes
 from cluster.records import failure_record, fault_record, segment_record
 from ser_core.audio import WindowSettings
 from ser_core.errors import SerError
+from ser_core.faults import Fault
 from ser_core.records import LOADED_SCHEMA, PREDICTED_SCHEMA
 from ser_core.score_config import FeaturesOn
 from ser_core.settings import Channels, ResolvedDevice, ResolvedPrecision
-from ser_core.source import FetchFailure, FileOpener, Source, fetch_all
+from ser_core.source import FileOpener, Source, fetch_all
 
 if TYPE_CHECKING:
     import ray
@@ -136,14 +137,14 @@ class Loader:
 
     def _load_alone(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if self._attempts.begin_file(row["path"]) > MAX_ATTEMPTS:
-            yield failure_record(row, FetchFailure("crashed", "its worker died each time this file was tried"))
+            yield failure_record(row, Fault("crashed", "its worker died each time this file was tried"))
             return
         try:
             yield from self._load([row])
         except SerError:
             raise
         except Exception as error:
-            yield failure_record(row, FetchFailure("crashed", f"an unexpected error: {_in_words(error)}"))
+            yield failure_record(row, Fault("crashed", f"an unexpected error: {_in_words(error)}"))
         self._attempts.end_file(row["path"])
 
     def _load(self, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -152,7 +153,7 @@ class Loader:
 
         def sources() -> Iterator[tuple[str, bytes | FileOpener]]:
             for row, content in self._contents(rows):
-                if isinstance(content, FetchFailure):
+                if isinstance(content, Fault):
                     failures.append(failure_record(row, content))
                 else:
                     decoded.append(row)
@@ -165,9 +166,7 @@ class Loader:
                 yield segment_record(decoded[place], segment, self._payload(segment.pcm_NS))
         yield from failures
 
-    def _contents(
-        self, rows: list[dict[str, Any]]
-    ) -> Iterator[tuple[dict[str, Any], bytes | FetchFailure | FileOpener]]:
+    def _contents(self, rows: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], bytes | Fault | FileOpener]]:
         """Small files whole, fetched ahead; then the large ones, to be read piece by piece."""
         source = self._settings.source
         small = [row for row in rows if row["size"] <= _MAX_WHOLE_FILE_BYTES]

@@ -12,6 +12,7 @@ from jobs.console import Console
 from jobs.interrupts import held_interrupt
 from ser_core import aggregation as answers
 from ser_core.audio import Segment, WindowSettings, iter_segments
+from ser_core.faults import Fault
 from ser_core.models import Artifact, Predictor, resolve_device
 from ser_core.source import escape_path
 
@@ -41,7 +42,8 @@ def _predict_file(file: Path, predictor: Predictor) -> dict[str, Any]:
         hop_seconds=config.window_seconds,
     )
     sums_GX = np.zeros((1, len(config.labels) + 1))
-    num_windows, gaps, reason, detail = 0, False, None, None
+    num_windows, gaps = 0, False
+    fault: Fault | None = None
     for segment in _segments(file, windows):
         probabilities_NC = predictor.predict(segment.pcm_NS)
         seconds_N = np.array(segment.end_seconds) - np.array(segment.window_index) * windows.hop_seconds
@@ -49,7 +51,7 @@ def _predict_file(file: Path, predictor: Predictor) -> dict[str, Any]:
         sums_GX += answers.log_probability_sums(probabilities_NC, seconds_N, groups_N, 1)
         num_windows += len(seconds_N)
         gaps = gaps or bool(segment.gaps)
-        reason, detail = reason or segment.reason, detail or segment.detail
+        fault = fault or segment.fault
     answer: dict[str, Any] = {"path": escape_path(os.fsencode(file)), "status": "failed"}
     answer |= {"emotion": None, "confidence": None}
     if num_windows:
@@ -59,7 +61,7 @@ def _predict_file(file: Path, predictor: Predictor) -> dict[str, Any]:
             "emotion": config.labels[int(probabilities_C.argmax())],
             "confidence": round(float(probabilities_C.max()), 4),
         }
-    return answer | {"reason": reason, "detail": detail}
+    return answer | {"reason": fault and fault.reason, "detail": fault and fault.detail}
 
 
 def _segments(file: Path, windows: WindowSettings) -> Iterator[Segment]:

@@ -5,51 +5,66 @@ import os
 import stat
 from typing import BinaryIO
 
-from ser_core.vocabulary import Reason
+from ser_core.vocabulary import RETRYABLE_REASONS, Reason
 
-#: What may go away by itself; a disk that fails is like a network that does.
+#: Errors that may go away by themselves; a disk that fails is like a network that does.
 _REASONS_OF_ERRNO: dict[int, Reason] = dict.fromkeys((errno.EIO, errno.ETIMEDOUT, errno.ESTALE), "network")
 _REASONS_OF_ERRNO[errno.ENOMEM] = "memory"
 
 
-class AudioFaultError(Exception):
-    """Why a file, or the rest of it, gives no audio: one of `words.Reason`, and a sentence.
+class Fault(Exception):  # noqa: N818
+    """Why a file, or the rest of it, gives no audio: it is raised, and handed on as a value up to the files table.
 
-    Whatever opens or reads a file may raise it, as fetching does when the file changed or the network failed.
+    Two faults are equal if their reasons and details are; as a string it reads `reason (detail)`.
     """
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(reason, detail)
         self.reason: Reason = reason
+        #: A sentence for people, in one line.
         self.detail = detail
+
+    @classmethod
+    def of(cls, error: Exception) -> "Fault":
+        """What an error met while opening or reading a file means for it."""
+        if isinstance(error, Fault):
+            return error
+        if isinstance(error, FileNotFoundError):
+            return cls("not_found", "the file does not exist, or its link leads nowhere")
+        if isinstance(error, PermissionError):
+            return cls("permission", "no permission to read the file")
+        if isinstance(error, OSError) and error.strerror:
+            reason = _REASONS_OF_ERRNO.get(error.errno or 0, "unreadable")
+            return cls(reason, f"the file cannot be read ({error.strerror})")
+        return cls("unreadable", f"the file cannot be read ({type(error).__name__}: {error})")
+
+    @property
+    def retryable(self) -> bool:
+        """Whether it may go away by itself, so that the next run tries the file again."""
+        return self.reason in RETRYABLE_REASONS
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Fault) and self.args == other.args
+
+    def __hash__(self) -> int:
+        return hash(self.args)
+
+    def __str__(self) -> str:
+        return f"{self.reason} ({self.detail})"
 
 
 def open_file(path: str | os.PathLike[str]) -> BinaryIO:
     """Open a local file by its raw name, without waiting for a writer where it is a pipe.
 
     Raises:
-        AudioFaultError: `not_found`, `permission`, or `unreadable` for what is no regular file.
+        Fault: `not_found`, `permission`, or `unreadable` for what is no regular file.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise fault_of(error) from error
+        raise Fault.of(error) from error
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
         return os.fdopen(descriptor, "rb", buffering=2**18)
     os.close(descriptor)
-    raise AudioFaultError("unreadable", f"this is a {'folder' if stat.S_ISDIR(mode) else 'device or pipe'}, not a file")
-
-
-def fault_of(error: Exception) -> AudioFaultError:
-    """What an error met while opening or reading a file means for it."""
-    if isinstance(error, AudioFaultError):
-        return error
-    if isinstance(error, FileNotFoundError):
-        return AudioFaultError("not_found", "the file does not exist, or its link leads nowhere")
-    if isinstance(error, PermissionError):
-        return AudioFaultError("permission", "no permission to read the file")
-    if isinstance(error, OSError) and error.strerror:
-        reason = _REASONS_OF_ERRNO.get(error.errno or 0, "unreadable")
-        return AudioFaultError(reason, f"the file cannot be read ({error.strerror})")
-    return AudioFaultError("unreadable", f"the file cannot be read ({type(error).__name__}: {error})")
+    raise Fault("unreadable", f"this is a {'folder' if stat.S_ISDIR(mode) else 'device or pipe'}, not a file")

@@ -12,21 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from ser_core.audio.messages import OUT_OF_MEMORY_EXIT, Failure, Ready, Request, SegmentHead, Setup, Skipped, Wire
+from ser_core.audio.messages import OUT_OF_MEMORY_EXIT, Ready, Request, SegmentHead, Setup, Skipped, Wire
 from ser_core.audio.segments import Segment
 from ser_core.errors import ServiceError
-from ser_core.vocabulary import Reason
+from ser_core.faults import Fault
 
 _START_SECONDS = 60.0
-
-
-class ChildError(Exception):
-    """The child died, or had to be ended."""
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(reason, detail)
-        self.reason: Reason = reason
-        self.detail = detail
 
 
 class DecodeChild:
@@ -56,7 +47,7 @@ class DecodeChild:
             self.send(setup)
             if not isinstance(self.receive(_START_SECONDS), Ready):
                 raise ServiceError("the decoding process does not start")
-        except ChildError as error:
+        except Fault as error:
             self.kill()
             raise ServiceError(f"the decoding process does not start ({error.detail})") from error
 
@@ -64,26 +55,32 @@ class DecodeChild:
         """Hand the child a message and the bytes that belong to it.
 
         Raises:
-            ChildError: it is dead.
+            Fault: the child is dead.
         """
         try:
             self._wire.send(message, payload)
         except OSError as error:
             raise self._death() from error
 
-    def receive(self, timeout_seconds: float) -> Ready | Segment | Skipped | Failure:
+    def receive(self, timeout_seconds: float) -> Ready | Segment | Skipped:
         """The next answer, a segment with its windows.
 
         Raises:
-            ChildError: it died, or gave none in time.
+            Fault: the child died, or gave none in time; or the answer itself, if it is one.
+            ServiceError: the answer itself, if it is one.
         """
         try:
             if not self._wire.poll(timeout_seconds):
-                raise ChildError("timeout", f"decoding took more than {timeout_seconds:g} s for the next segment")
+                raise Fault("timeout", f"decoding took more than {timeout_seconds:g} s for the next segment")
             answer: Any = self._wire.receive()
-            return self._whole(answer) if isinstance(answer, SegmentHead) else answer
+            if isinstance(answer, SegmentHead):
+                answer = self._whole(answer)
         except (EOFError, OSError) as error:
             raise self._death() from error
+        if isinstance(answer, Exception):
+            raise answer
+        given: Ready | Segment | Skipped = answer
+        return given
 
     def _whole(self, head: SegmentHead) -> Segment:
         pcm_NS = np.empty((head.num_windows, self._setup.windows.window_samples), np.float32)
@@ -103,18 +100,18 @@ class DecodeChild:
         if self._process.stdin is not None:
             self._process.stdin.close()
 
-    def _death(self) -> ChildError:
+    def _death(self) -> Fault:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=10)
         exit_code = self._process.returncode
         if exit_code == OUT_OF_MEMORY_EXIT:
             limit_mib = self._setup.memory_limit_bytes // 2**20
-            return ChildError("memory", f"decoding took more than {limit_mib} MiB of memory")
+            return Fault("memory", f"decoding took more than {limit_mib} MiB of memory")
         if exit_code == -signal.SIGKILL:
-            return ChildError("memory", "decoding was killed, most likely because the machine ran out of memory")
+            return Fault("memory", "decoding was killed, most likely because the machine ran out of memory")
         if exit_code is not None and exit_code < 0:
-            return ChildError("crashed", f"decoding crashed ({signal.Signals(-exit_code).name})")
-        return ChildError("crashed", f"decoding ended its process (exit code {exit_code})")
+            return Fault("crashed", f"decoding crashed ({signal.Signals(-exit_code).name})")
+        return Fault("crashed", f"decoding ended its process (exit code {exit_code})")
 
 
 def _environment() -> dict[str, str]:

@@ -4,6 +4,8 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from ser_core.faults import Fault
+
 _W64_DATA_ID = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
 _AU_UNKNOWN = 2**32 - 1
 _MAX_CHUNKS = 1000
@@ -37,7 +39,7 @@ def data_bytes(file: BinaryIO, num_bytes: int, format: str) -> tuple[int, int] |
     return None
 
 
-def fault_of_ogg_end(file: BinaryIO, num_bytes: int) -> str | None:
+def fault_of_ogg_end(file: BinaryIO, num_bytes: int) -> Fault | None:
     """What is wrong with the end of an Ogg file: it breaks off inside a page, or is not of the stream it began with."""
     file.seek(0)
     first_page = file.read(_OGG_HEAD_BYTES)
@@ -46,9 +48,9 @@ def fault_of_ogg_end(file: BinaryIO, num_bytes: int) -> str | None:
     page = tail[max(0, tail.rfind(b"OggS")) :]
     segment_bytes = page[_OGG_HEAD_BYTES : _OGG_HEAD_BYTES + page[26]] if len(page) >= _OGG_HEAD_BYTES else b""
     if not segment_bytes or len(page) < _OGG_HEAD_BYTES + page[26] + sum(segment_bytes):
-        return "the file breaks off"
+        return Fault("truncated", "the file breaks off")
     if page[_OGG_SERIAL] != first_page[_OGG_SERIAL]:
-        return "the file goes on with another stream, which is not read"
+        return Fault("truncated", "the file goes on with another stream, which is not read")
     return None
 
 

@@ -19,7 +19,7 @@ from ser_core.audio.recording import Recording
 from ser_core.audio.segments import Cutter, Segment, closing_segment
 from ser_core.audio.settings import WindowSettings
 from ser_core.errors import SerError
-from ser_core.faults import AudioFaultError, fault_of, open_file
+from ser_core.faults import Fault, open_file
 from ser_core.settings import Channels
 from ser_core.vocabulary import MIXED_CHANNEL
 
@@ -52,8 +52,7 @@ def iter_segments(source: Source | BinaryIO, *, channels: Channels, windows: Win
     except (SerError, MemoryError):
         raise
     except Exception as error:
-        fault = fault_of(error)
-        yield closing_segment(fault.reason, fault.detail, window_samples=windows.window_samples)
+        yield closing_segment(Fault.of(error), window_samples=windows.window_samples)
 
 
 def _opened(source: Source | BinaryIO) -> contextlib.AbstractContextManager[BinaryIO]:
@@ -75,13 +74,13 @@ class _Cut:
         self._lanes = [_Lane(recording.sample_rate_hz, windows, number, len(numbers)) for number in numbers]
         self._indices = itertools.count()
         self._num_frames = 0
-        self._fault: AudioFaultError | None = None
+        self._fault: Fault | None = None
 
     def segments(self) -> Iterator[Segment]:
         """All segments of all channels.
 
         Raises:
-            AudioFaultError: before the first segment, when there is nothing to score.
+            Fault: before the first segment, when there is nothing to score.
         """
         for segment in self._full_segments():
             yield self._numbered(segment)
@@ -102,7 +101,7 @@ class _Cut:
         except (SerError, MemoryError):
             raise
         except Exception as error:
-            self._fault = fault_of(error)
+            self._fault = Fault.of(error)
 
     @property
     def _seconds(self) -> float:
@@ -115,9 +114,9 @@ class _Cut:
         fault = self._fault or self._recording.fault
         if is_short and (fault is None or fault.reason == "truncated"):
             detail = f"the header promises {promised:.1f} s but the audio ends at {self._seconds:.1f} s"
-            fault = AudioFaultError("truncated", detail)
+            fault = Fault("truncated", detail)
         elif fault is not None:
-            fault = AudioFaultError(fault.reason, f"{fault.detail}, at {self._seconds:.1f} s")
+            fault = Fault(fault.reason, f"{fault.detail}, at {self._seconds:.1f} s")
         self._fault = fault
         if self._seconds < self._windows.min_file_seconds and (fault is None or fault.reason == "truncated"):
             self._raise_too_little(f"; {fault.detail}" if fault else "")
@@ -126,10 +125,10 @@ class _Cut:
 
     def _raise_too_little(self, why: str) -> None:
         if self._num_frames == 0:
-            raise AudioFaultError("empty", "the file holds no audio" + why)
+            raise Fault("empty", "the file holds no audio" + why)
         least = self._windows.min_file_seconds
         held = f"the file holds {self._num_frames} frames of audio, {1000 * self._seconds:.1f} ms"
-        raise AudioFaultError("too_short", f"{held}; the least is {1000 * least:g} ms{why}")
+        raise Fault("too_short", f"{held}; the least is {1000 * least:g} ms{why}")
 
     def _numbered(self, segment: Segment) -> Segment:
         return replace(
@@ -147,8 +146,7 @@ class _Cut:
             segment,
             is_last=is_last,
             gaps=[*segment.gaps, gap],
-            reason=segment.reason or self._fault.reason,
-            detail=segment.detail or self._fault.detail,
+            fault=segment.fault or self._fault,
         )
 
 

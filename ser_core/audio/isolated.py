@@ -5,14 +5,15 @@ from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Self
 
-from ser_core.audio.child import ChildError, DecodeChild
+from ser_core.audio.child import DecodeChild
 from ser_core.audio.decode import Source
-from ser_core.audio.messages import Failure, Request, Setup
+from ser_core.audio.messages import Request, Setup
 from ser_core.audio.segments import Segment, closing_segment
 from ser_core.audio.settings import WindowSettings
 from ser_core.errors import ServiceError
+from ser_core.faults import Fault
 from ser_core.settings import Channels
-from ser_core.vocabulary import MIXED_CHANNEL, Reason
+from ser_core.vocabulary import MIXED_CHANNEL
 
 #: Some ten times what decoding needs.
 DEFAULT_MEMORY_LIMIT_BYTES = 2 * 2**30
@@ -111,11 +112,11 @@ class Decoder:
                 for segment in self._attempt(name, source, progress.num_segments):
                     progress.note(segment)
                     yield segment
-            except ChildError as error:
+            except Fault as error:
                 self.close()
                 if attempt + 1 == self._num_attempts:
-                    detail = f"{error.detail}, in each of {self._num_attempts} attempts"
-                    yield from progress.closing_segments(error.reason, detail, self._setup.windows.window_samples)
+                    fault = Fault(error.reason, f"{error.detail}, in each of {self._num_attempts} attempts")
+                    yield from progress.closing_segments(fault, self._setup.windows.window_samples)
             else:
                 return
 
@@ -124,10 +125,12 @@ class Decoder:
             self._ask(name, source, num_skipped)
         is_last = False
         while not is_last and self._child is not None:
-            answer = self._child.receive(self._timeout_seconds)
-            if isinstance(answer, Failure):
+            try:
+                answer = self._child.receive(self._timeout_seconds)
+            except ServiceError:
+                # The child is at the end of that request, and takes the next.
                 self._is_asked = False
-                raise ServiceError(answer.message) if answer.is_service else ChildError("crashed", answer.message)
+                raise
             if isinstance(answer, Segment):
                 # While the caller has the last one, the next file is asked for.
                 is_last = answer.is_last
@@ -151,7 +154,7 @@ class Decoder:
             return
         try:
             self._ask(*file, num_skipped=0)
-        except ChildError:
+        except Fault:
             # The file is asked for again when its turn comes.
             self.close()
 
@@ -170,18 +173,17 @@ class _Progress:
         self._latest = segment
         self._seconds[segment.channel] += segment.audio_seconds
 
-    def closing_segments(self, reason: Reason, detail: str, window_samples: int) -> Iterator[Segment]:
+    def closing_segments(self, fault: Fault, window_samples: int) -> Iterator[Segment]:
         """What ends a file whose decoding did not."""
         if self._latest is None:
-            yield closing_segment(reason, detail, window_samples=window_samples)
+            yield closing_segment(fault, window_samples=window_samples)
             return
         latest = self._latest
         channels = [MIXED_CHANNEL] if latest.channel == MIXED_CHANNEL else range(latest.num_channels)
         for index, channel in enumerate(channels):
             seconds = self._seconds[channel]
             yield closing_segment(
-                reason,
-                f"{detail}, after {seconds:.1f} s of audio",
+                Fault(fault.reason, f"{fault.detail}, after {seconds:.1f} s of audio"),
                 window_samples=window_samples,
                 channel=channel,
                 segment_index=self.num_segments + index,

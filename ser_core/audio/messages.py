@@ -1,7 +1,7 @@
 """What `decoding.Decoder` and its child process (`decode_worker`) say to each other.
 
 Parent: a `Setup`, then one `Request` after the other is answered. Child: `Ready`, then for each request segments
-(`SegmentHead`, or `Skipped`) up to the last, or a `Failure`.
+(`SegmentHead`, or `Skipped`) up to the last, or an exception: a `Fault`, or a `ServiceError`.
 """
 
 import os
@@ -60,14 +60,6 @@ class SegmentHead:
 
     segment: Segment
     num_windows: int
-
-
-@dataclass(frozen=True)
-class Failure:
-    """The file could not be decoded for a reason of its own (`is_service`: of the storage as a whole)."""
-
-    message: str
-    is_service: bool
 
 
 class Wire:

@@ -16,7 +16,7 @@ from ser_core.audio import containers, mp3
 from ser_core.audio.byte_view import ByteView
 from ser_core.audio.wav_header import KNOWN_CODECS, WavHeader, read_wav_header
 from ser_core.errors import SerError
-from ser_core.faults import AudioFaultError, fault_of
+from ser_core.faults import Fault
 
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
 #: Samples (of all channels) read at a time: 4 MiB as float32, 11 s of stereo at 48 kHz.
@@ -42,7 +42,7 @@ class Recording:
     """An open audio file; a context manager that closes it.
 
     Raises (when made):
-        AudioFaultError: the file holds nothing that can be decoded.
+        Fault: the file holds nothing that can be decoded.
         MemoryError: there is not enough memory to decode it.
         SerError: as the file itself raises it (storage failed as a whole).
     """
@@ -51,7 +51,7 @@ class Recording:
         self._file = file
         self._num_bytes = file.seek(0, os.SEEK_END)
         if self._num_bytes == 0:
-            raise AudioFaultError("empty", "the file has no bytes")
+            raise Fault("empty", "the file has no bytes")
         wav = read_wav_header(file, self._num_bytes)
         if wav is None or wav.is_honest:
             self._view = ByteView(file, self._num_bytes)
@@ -68,7 +68,7 @@ class Recording:
         #: Length by the header; None where it does not say. Nothing is allocated or planned by it.
         self.promised_seconds = self._promised_by_libsndfile() if wav is None or wav.is_honest else wav.promised_seconds
         #: Why the blocks ended before the audio did; None while they have not, or all is well.
-        self.fault: AudioFaultError | None = None
+        self.fault: Fault | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -90,8 +90,7 @@ class Recording:
             if self.fault is not None or not self._open_next_part():
                 break
         if self.fault is None and self._sound.format == "OGG":
-            words = containers.fault_of_ogg_end(self._file, self._num_bytes)
-            self.fault = AudioFaultError("truncated", words) if words else None
+            self.fault = containers.fault_of_ogg_end(self._file, self._num_bytes)
 
     def _blocks_of_part(self) -> Iterator[NDArray[np.float32]]:
         num_left = self._sound.frames
@@ -121,7 +120,7 @@ class Recording:
         if isinstance(self._view.error, SerError | MemoryError):
             raise self._view.error
         if self._view.error is not None:
-            raise fault_of(self._view.error) from self._view.error
+            raise Fault.of(self._view.error) from self._view.error
 
     def _open_sound(self) -> "_ForwardSoundFile":
         try:
@@ -130,7 +129,7 @@ class Recording:
             self._raise_read_error()
         if not MIN_RATE_HZ <= sound.samplerate <= MAX_RATE_HZ:
             message = f"a sample rate of {sound.samplerate} Hz is outside {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz"
-            raise AudioFaultError("unsupported", message)
+            raise Fault("unsupported", message)
         # Five times faster than letting libsndfile make floats, and the same numbers.
         self._is_int16 = sound.subtype == "PCM_16" and sound.format in _UNCOMPRESSED_FORMATS
         return sound
@@ -147,7 +146,7 @@ class Recording:
         except soundfile.LibsndfileError:
             return False
         if (self._sound.samplerate, self._sound.channels) != (self.sample_rate_hz, self.num_channels):
-            self.fault = AudioFaultError("unsupported", "the sample rate or the number of channels changes")
+            self.fault = Fault("unsupported", "the sample rate or the number of channels changes")
         return self.fault is None
 
     def _promised_by_libsndfile(self) -> float | None:
@@ -175,29 +174,29 @@ def _num_decoded(block_TC: NDArray[np.float32]) -> int:
 
 def _fault_of_opening(
     error: soundfile.LibsndfileError, first_bytes: bytes, wav: WavHeader | None
-) -> AudioFaultError | MemoryError:
+) -> Fault | MemoryError:
     words = _words(error)
     if "malloc" in words:
         return MemoryError(words)
     mp4 = "MP4 (M4A, AAC)" if first_bytes[4:8] == b"ftyp" else None
     if foreign := next((name for start, name in _FOREIGN_STARTS.items() if first_bytes.startswith(start)), mp4):
-        return AudioFaultError("unsupported", f"the file is {foreign}, which cannot be read here; convert it to FLAC")
+        return Fault("unsupported", f"the file is {foreign}, which cannot be read here; convert it to FLAC")
     if wav is not None and wav.codec is not None and wav.codec not in KNOWN_CODECS:
-        return AudioFaultError("unsupported", f"the WAV holds audio of codec 0x{wav.codec:04x}, which cannot be read")
+        return Fault("unsupported", f"the WAV holds audio of codec 0x{wav.codec:04x}, which cannot be read")
     if "unimplemented" in words or "not supported" in words:
-        return AudioFaultError("unsupported", f"the audio is of a kind that cannot be read ({words})")
+        return Fault("unsupported", f"the audio is of a kind that cannot be read ({words})")
     if first_bytes.startswith(_FAMILIAR_STARTS):
-        return AudioFaultError("unreadable", f"the header is broken or cut off ({words})")
-    return AudioFaultError("unreadable", "this is no audio file of a known format")
+        return Fault("unreadable", f"the header is broken or cut off ({words})")
+    return Fault("unreadable", "this is no audio file of a known format")
 
 
-def _fault_of_decoding(error: soundfile.LibsndfileError, *, is_at_end: bool) -> AudioFaultError:
+def _fault_of_decoding(error: soundfile.LibsndfileError, *, is_at_end: bool) -> Fault:
     words = _words(error)
     if "malloc" in words:
         raise MemoryError(words) from error
     if is_at_end:
-        return AudioFaultError("truncated", "the file breaks off")
-    return AudioFaultError("unreadable", f"the audio is damaged ({words})")
+        return Fault("truncated", "the file breaks off")
+    return Fault("unreadable", f"the audio is damaged ({words})")
 
 
 def _words(error: soundfile.LibsndfileError) -> str:

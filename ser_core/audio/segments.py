@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ser_core.audio.settings import WindowSettings
-from ser_core.vocabulary import MIXED_CHANNEL, Reason
+from ser_core.faults import Fault
+from ser_core.vocabulary import MIXED_CHANNEL
 
 MAX_SEGMENT_WINDOWS = 512
 MAX_SEGMENT_SECONDS = 240.0
@@ -24,7 +25,7 @@ class Segment:
     """Up to 512 consecutive windows of one channel, and what is known about the audio they cover.
 
     A file is whole when segments 0..n with `is_last` at n have come. A channel's segments add up: gaps are joined,
-    `audio_seconds` summed, and the first `reason` that is not None is the channel's.
+    `audio_seconds` summed, and the first `fault` that is not None is the channel's.
     """
 
     #: -1: the mix of all channels, or the file as a whole where it has no window at all.
@@ -43,8 +44,8 @@ class Segment:
     audio_seconds: float
     #: (start, end) of what should have got a prediction and did not; where the end is not known, it equals the start.
     gaps: list[tuple[float, float]]
-    reason: Reason | None
-    detail: str | None
+    #: Why audio is missing (`gaps`), or there is none; None where all is well.
+    fault: Fault | None
     #: Length of the file as its header has it; None where it does not say.
     promised_seconds: float | None = None
     #: Channels of the file that get segments.
@@ -52,8 +53,7 @@ class Segment:
 
 
 def closing_segment(
-    reason: Reason,
-    detail: str,
+    fault: Fault,
     *,
     window_samples: int,
     channel: int = MIXED_CHANNEL,
@@ -72,8 +72,7 @@ def closing_segment(
         level_dbfs=[],
         audio_seconds=0.0,
         gaps=[gap] if gap else [],
-        reason=reason,
-        detail=detail,
+        fault=fault,
     )
 
 
@@ -138,7 +137,10 @@ class Cutter:
         starts = window_index * hop
         ends = np.minimum(starts + window_samples, self._num_samples)
         is_bad = np.searchsorted(self._bad_samples, starts) < np.searchsorted(self._bad_samples, ends)
-        first_bad = self._bad_samples[np.searchsorted(self._bad_samples, starts[is_bad])[:1]] / rate_hz
+        fault = None
+        if is_bad.any():
+            first_bad = self._bad_samples[np.searchsorted(self._bad_samples, starts[is_bad][0])] / rate_hz
+            fault = Fault("not_finite", f"samples are NaN, infinite or absurdly large, first at {first_bad:.3f} s")
         self._next_window += num_windows
         self._bad_samples = self._bad_samples[np.searchsorted(self._bad_samples, self._next_window * hop) :]
         accounted = self._num_samples if is_end else min(self._num_samples, self._next_window * hop)
@@ -147,16 +149,13 @@ class Cutter:
             channel=self._channel,
             segment_index=0,
             is_last=False,
-            pcm_NS=pcm_NS[~is_bad] if is_bad.any() else pcm_NS,
+            pcm_NS=pcm_NS[~is_bad] if fault else pcm_NS,
             window_index=window_index[~is_bad].tolist(),
             end_seconds=(ends[~is_bad] / rate_hz).tolist(),
             level_dbfs=_levels_dbfs(pcm_NS, ends - starts)[~is_bad].tolist(),
             audio_seconds=num_added / rate_hz,
             gaps=_join(zip((starts[is_bad] / rate_hz).tolist(), (ends[is_bad] / rate_hz).tolist(), strict=True)),
-            reason="not_finite" if is_bad.any() else None,
-            detail=f"samples are NaN, infinite or absurdly large, first at {first_bad[0]:.3f} s"
-            if is_bad.any()
-            else None,
+            fault=fault,
         )
 
     def _take_windows(self, num_windows: int) -> NDArray[np.float32]:

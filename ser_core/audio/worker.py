@@ -22,7 +22,6 @@ from ser_core.audio.decode import Source, iter_segments
 from ser_core.audio.messages import (
     HOOK_VARIABLE,
     OUT_OF_MEMORY_EXIT,
-    Failure,
     Ready,
     Request,
     SegmentHead,
@@ -31,7 +30,8 @@ from ser_core.audio.messages import (
     Wire,
 )
 from ser_core.audio.segments import Segment
-from ser_core.errors import SerError
+from ser_core.errors import SerError, ServiceError
+from ser_core.faults import Fault
 
 _NO_WINDOWS = np.zeros((0, 0), np.float32)
 
@@ -67,9 +67,9 @@ def _answer(wire: Wire, setup: Setup, hook: Callable[[str], None]) -> None:
     except (EOFError, BrokenPipeError, ConnectionResetError, MemoryError):
         raise
     except SerError as error:
-        wire.send(Failure(str(error), is_service=True))
+        wire.send(ServiceError(str(error)))
     except Exception as error:
-        wire.send(Failure(f"{type(error).__name__}: {error}", is_service=False))
+        wire.send(Fault("crashed", f"{type(error).__name__}: {error}"))
 
 
 def _source(wire: Wire, request: Request) -> Source | BinaryIO:

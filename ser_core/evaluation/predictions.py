@@ -19,9 +19,10 @@ from ser_core.audio import Decoder, WindowSettings
 from ser_core.corpora import Manifest
 from ser_core.errors import SourceError
 from ser_core.evaluation.calibration import at_temperature
+from ser_core.faults import Fault
 from ser_core.models import Predictor
 from ser_core.ordered import in_order
-from ser_core.source import FetchFailure, FileOpener, PlannedFile, Source, escape_path, fetch_all
+from ser_core.source import FileOpener, PlannedFile, Source, escape_path, fetch_all
 from ser_core.storage import Location
 
 if TYPE_CHECKING:
@@ -61,8 +62,8 @@ def predict_manifest(
         segments = cast("Generator[tuple[int, Segment], None, None]", decoder.segments_of(_contents(manifest)))
         with closing(segments):
             for clip, segment in segments:
-                if segment.reason is not None:
-                    raise _unreadable(manifest.paths[clip], segment.reason, segment.detail)
+                if segment.fault is not None:
+                    raise _unreadable(manifest.paths[clip], segment.fault)
                 sums.add(clip, segment)
                 if segment.is_last and on_clip is not None:
                     on_clip(clip + 1)
@@ -109,8 +110,8 @@ def _contents(manifest: Manifest) -> Iterator[tuple[str, bytes | FileOpener]]:
     fetched = fetch_all(_SOURCE, (file for file in files if not _is_large(file)))
     for file, path in zip(files, manifest.paths, strict=True):
         content = FileOpener(_SOURCE, *file) if _is_large(file) else next(fetched)
-        if isinstance(content, FetchFailure):
-            raise _unreadable(path, content.reason, content.detail)
+        if isinstance(content, Fault):
+            raise _unreadable(path, content)
         yield path, content
 
 
@@ -118,8 +119,8 @@ def _is_large(file: PlannedFile) -> bool:
     return file.size > _MAX_WHOLE_FILE_BYTES
 
 
-def _unreadable(path: str, reason: str, detail: str | None) -> SourceError:
-    return SourceError(f"{Location(path)}: {reason} ({detail}); repair it or take it out of the manifest")
+def _unreadable(path: str, fault: Fault) -> SourceError:
+    return SourceError(f"{Location(path)}: {fault}; repair it or take it out of the manifest")
 
 
 class _Sums:

@@ -2,32 +2,15 @@
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 
-from ser_core.faults import AudioFaultError, fault_of
+from ser_core.faults import Fault
 from ser_core.ordered import in_order
 from ser_core.source.objects import get_version
-from ser_core.source.opener import FileOpener, open_local
+from ser_core.source.opener import open_local
 from ser_core.source.source import Source
-from ser_core.vocabulary import RETRYABLE_REASONS, Reason
-
-__all__ = ["FetchFailure", "FileOpener", "fetch_all"]
 
 #: More of them read files out of a machine's memory three times slower.
 _LOCAL_THREADS = 4
-
-
-@dataclass(frozen=True)
-class FetchFailure:
-    """Why a file could not be fetched, in a word and a sentence."""
-
-    reason: Reason
-    detail: str
-
-    @property
-    def retryable(self) -> bool:
-        """Whether it may go away by itself."""
-        return self.reason in RETRYABLE_REASONS
 
 
 def fetch_all(
@@ -36,7 +19,7 @@ def fetch_all(
     *,
     concurrency: int = 64,
     max_bytes: int = 256 * 2**20,
-) -> Iterator[bytes | FetchFailure]:
+) -> Iterator[bytes | Fault]:
     """Each file's bytes, or why there are none, in the order of the rows.
 
     Args:
@@ -52,7 +35,7 @@ def fetch_all(
         concurrency = min(concurrency, _LOCAL_THREADS)
     with ThreadPoolExecutor(_LOCAL_THREADS, thread_name_prefix="fetch") as threads:
 
-        def submit(row: tuple[str, int, str]) -> "Future[bytes | FetchFailure]":
+        def submit(row: tuple[str, int, str]) -> "Future[bytes | Fault]":
             path, _, version = row
             target = source.locate(path)
             if isinstance(target, bytes):
@@ -66,17 +49,16 @@ def fetch_all(
         )
 
 
-def _fetch_local(target: bytes, version: str) -> bytes | FetchFailure:
+def _fetch_local(target: bytes, version: str) -> bytes | Fault:
     try:
         with open_local(target, version) as file:
             return file.read()
-    except (AudioFaultError, OSError) as error:
-        fault = fault_of(error)
-        return FetchFailure(fault.reason, fault.detail)
+    except (Fault, OSError) as error:
+        return Fault.of(error)
 
 
-async def _fetch_object(target: str, version: str, *, is_listed: bool) -> bytes | FetchFailure:
+async def _fetch_object(target: str, version: str, *, is_listed: bool) -> bytes | Fault:
     try:
         return await get_version(target, version, is_listed=is_listed)
-    except AudioFaultError as fault:
-        return FetchFailure(fault.reason, fault.detail)
+    except Fault as fault:
+        return fault

@@ -2,15 +2,15 @@
 
 from contextlib import suppress
 
-from ser_core.faults import AudioFaultError
+from ser_core.faults import Fault
 from ser_core.storage import Location, faults_of, service_fault
 
 _CHANGED_CODES = frozenset({"PreconditionFailed", "412", "InvalidRange", "416"})
 
 
-def changed() -> AudioFaultError:
+def changed() -> Fault:
     """The fault of a file that is of another version than the plan's."""
-    return AudioFaultError("changed", "the file changed after it was listed")
+    return Fault("changed", "the file changed after it was listed")
 
 
 async def get_version(
@@ -25,7 +25,7 @@ async def get_version(
         is_listed: the plan came from listing the bucket, so that listing it must still be allowed.
 
     Raises:
-        AudioFaultError: about this object.
+        Fault: about this object.
         ServiceError: about the bucket, the credentials or the service.
     """
     from ser_core.storage import s3_requests
@@ -37,7 +37,7 @@ async def get_version(
         {"Range": f"bytes={start}-{end - 1}"} if end else {}
     )
     # Raised outside of `faults_of`, which would look for a fault of the service behind it.
-    fault: AudioFaultError | None = None
+    fault: Fault | None = None
     with faults_of(Location(f"s3://{bucket}")):
         try:
             data, etag = await s3_requests.get_object(bucket, key, **conditions)
@@ -52,7 +52,7 @@ async def get_version(
     return data
 
 
-async def _fault_of(error: Exception, bucket: str, *, is_listed: bool) -> AudioFaultError | None:
+async def _fault_of(error: Exception, bucket: str, *, is_listed: bool) -> Fault | None:
     """What an error means for its object; None when it is of the service. Raises what a look at the bucket finds."""
     from ser_core.storage import s3_client, s3_requests
 
@@ -60,7 +60,7 @@ async def _fault_of(error: Exception, bucket: str, *, is_listed: bool) -> AudioF
         # Any answer to another question, a refusal too, shows that the service is there.
         with suppress(PermissionError):
             await s3_requests.can_list(bucket)
-        return AudioFaultError("network", "requests for this object fail, although the service is there")
+        return Fault("network", "requests for this object fail, although the service is there")
     if service_fault(error):
         return None
     if isinstance(error, PermissionError) and s3_client.error_code(error) != "InvalidObjectState" and is_listed:
@@ -68,14 +68,14 @@ async def _fault_of(error: Exception, bucket: str, *, is_listed: bool) -> AudioF
     return _fault_of_answer(error, s3_client.error_code(error))
 
 
-def _fault_of_answer(error: Exception, code: str) -> AudioFaultError:
+def _fault_of_answer(error: Exception, code: str) -> Fault:
     if code in _CHANGED_CODES:
         return changed()
     if code == "InvalidObjectState":
         # Restoring it changes no etag, so only a reason that is tried again lets the next run find it.
-        return AudioFaultError("permission", "the object is archived (Glacier); restore it, then run again")
+        return Fault("permission", "the object is archived (Glacier); restore it, then run again")
     if isinstance(error, FileNotFoundError | UnicodeError):
-        return AudioFaultError("not_found", "there is no such object")
+        return Fault("not_found", "there is no such object")
     if isinstance(error, PermissionError):
-        return AudioFaultError("permission", "access to this object is denied")
-    return AudioFaultError("unreadable", f"the service refuses the object ({code or type(error).__name__})")
+        return Fault("permission", "access to this object is denied")
+    return Fault("unreadable", f"the service refuses the object ({code or type(error).__name__})")

@@ -20,7 +20,7 @@ class FileOpener:
     """A planned file, small and picklable, to be opened (by calling this) where it is decoded.
 
     It gives a seekable file with a bounded buffer: a local file, or ranged reads of an S3 object. Opening and reading
-    raise AudioFaultError (`not_found`, `permission`, `changed`, `network`, `unsupported`, `unreadable`), or
+    raise `Fault` (`not_found`, `permission`, `changed`, `network`, `unsupported`, `unreadable`), or
     ServiceError when storage failed as a whole.
     """
 
@@ -37,10 +37,10 @@ class FileOpener:
 
 
 def open_local(target: bytes, version: str) -> BinaryIO:
-    """A local file that raises AudioFaultError `changed` in the place of bytes of another version.
+    """A local file that raises the fault `changed` in the place of bytes of another version.
 
     Raises:
-        AudioFaultError: it cannot be opened, is no regular file, or is of another version already.
+        Fault: it cannot be opened, is no regular file, or is of another version already.
         ServiceError: the file system failed as a whole.
     """
     location = Location(os.fsdecode(target))

@@ -5,6 +5,7 @@ import io
 import pytest
 
 from ser_core.audio.containers import data_bytes, fault_of_ogg_end
+from ser_core.faults import Fault
 from tests.support.audio_factory import encode, noise
 
 
@@ -30,4 +31,8 @@ def test_an_ogg_ends_whole_cut_or_with_another_stream(subtype: str) -> None:
     contents = encode(noise(3), format="OGG", subtype=subtype)
     joined = contents + encode(noise(3, seed=1), format="OGG", subtype=subtype)
     faults = [fault_of_ogg_end(io.BytesIO(data), len(data)) for data in (contents, contents[:-9], joined)]
-    assert faults == [None, "the file breaks off", "the file goes on with another stream, which is not read"]
+    assert faults == [
+        None,
+        Fault("truncated", "the file breaks off"),
+        Fault("truncated", "the file goes on with another stream, which is not read"),
+    ]

@@ -17,7 +17,7 @@ from ser_core.audio.decode import iter_segments
 from ser_core.audio.segments import Segment
 from ser_core.audio.settings import WindowSettings
 from ser_core.errors import ServiceError
-from ser_core.faults import AudioFaultError
+from ser_core.faults import Fault
 from ser_core.settings import Channels
 from ser_core.vocabulary import REASONS
 from tests.support.audio_factory import ODD_FILES, RATE_HZ, encode, noise, speech, write_sparse_rf64
@@ -38,15 +38,14 @@ def assert_is_whole(segments: list[Segment]) -> None:
     assert [segment.segment_index for segment in segments] == list(range(len(segments)))
     assert [segment.is_last for segment in segments] == [False] * (len(segments) - 1) + [True]
     for segment in segments:
-        assert segment.reason is None or segment.reason in REASONS
-        assert (segment.reason is None) == (segment.detail is None)
-        assert bool(segment.gaps) <= bool(segment.reason)
+        assert segment.fault is None or segment.fault.reason in REASONS
+        assert bool(segment.gaps) <= bool(segment.fault)
         assert len(segment.pcm_NS) == len(segment.window_index) == len(segment.end_seconds) == len(segment.level_dbfs)
         assert segment.pcm_NS.dtype == np.float32
         assert np.isfinite(segment.pcm_NS).all()
         assert all(start <= end for start, end in segment.gaps)
     if not any(segment.window_index for segment in segments):
-        assert segments[-1].reason is not None
+        assert segments[-1].fault is not None
 
 
 @pytest.mark.parametrize("channels", ["mix", "each"])
@@ -55,8 +54,9 @@ def test_every_odd_file_is_scored_or_says_why_not(name: str, channels: Channels)
     contents, reason = ODD_FILES[name]
     segments = segments_of(contents(), channels=channels)
     assert_is_whole(segments)
-    assert next((segment.reason for segment in segments if segment.reason), None) == reason
-    assert all("\n" not in str(segment.detail) and len(str(segment.detail)) < 120 for segment in segments)
+    faults = [segment.fault for segment in segments if segment.fault]
+    assert next((fault.reason for fault in faults), None) == reason
+    assert all("\n" not in fault.detail and len(fault.detail) < 120 for fault in faults)
 
 
 def test_odd_files_of_others() -> None:
@@ -69,8 +69,8 @@ def test_odd_files_of_others() -> None:
         segments = segments_of(file)
         assert_is_whole(segments)
         if file.parent.name == "valid":
-            reasons = {segment.reason for segment in segments}
-            assert reasons <= {None, "too_short", "empty"}, f"{file.name}: {segments[-1].detail}"
+            reasons = {segment.fault.reason for segment in segments if segment.fault}
+            assert reasons <= {"too_short", "empty"}, f"{file.name}: {segments[-1].fault}"
 
 
 def test_a_path_an_open_file_a_call_and_contents_give_the_same(tmp_path: Path) -> None:
@@ -134,8 +134,7 @@ def test_what_a_cut_file_holds_is_scored_and_the_rest_is_a_gap() -> None:
     (cut,) = segments_of(whole[: 44 + round(3.2 * RATE_HZ) * 2])
     np.testing.assert_array_equal(cut.pcm_NS, windows_of(segments_of(whole))[:1])
     assert cut.gaps == [(3.2, 12.0)]
-    assert cut.reason == "truncated"
-    assert cut.detail == "the header promises 12.0 s but the audio ends at 3.2 s"
+    assert cut.fault == Fault("truncated", "the header promises 12.0 s but the audio ends at 3.2 s")
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 16_000, 48_000])
@@ -148,7 +147,7 @@ def test_samples_that_are_no_sound_cost_their_windows_alone(value: float, rate_h
     assert_is_whole(segments)
     assert segments[0].window_index == [0, 1, 3, 4]
     assert segments[0].gaps == [(6.0, 9.0)]
-    assert segments[0].reason == "not_finite"
+    assert segments[0].fault.reason == "not_finite"
     np.testing.assert_array_equal(segments[0].pcm_NS, clean[[0, 1, 3, 4]])
 
 
@@ -156,8 +155,8 @@ def test_a_bad_channel_spares_the_others() -> None:
     pcm_TC = noise(6, num_channels=2)
     pcm_TC[:, 1] = np.nan
     good, bad = segments_of(encode(pcm_TC, subtype="FLOAT"), channels="each")
-    assert (good.reason, len(good.pcm_NS)) == (None, 2)
-    assert (bad.reason, len(bad.pcm_NS), bad.gaps) == ("not_finite", 0, [(0.0, 6.0)])
+    assert (good.fault, len(good.pcm_NS)) == (None, 2)
+    assert (bad.fault.reason, len(bad.pcm_NS), bad.gaps) == ("not_finite", 0, [(0.0, 6.0)])
 
 
 class _BreakingFile(io.BytesIO):
@@ -176,10 +175,10 @@ class _BreakingFile(io.BytesIO):
 
 @pytest.mark.parametrize("format", ["WAV", "FLAC", "MP3"])
 def test_an_error_while_reading_ends_the_file_with_its_reason(format: str) -> None:
-    error = AudioFaultError("changed", "the file changed while it was read")
+    error = Fault("changed", "the file changed while it was read")
     segments = segments_of(_BreakingFile(encode(noise(400), format=format), error))
     assert_is_whole(segments)
-    assert segments[-1].reason == "changed"
+    assert segments[-1].fault.reason == "changed"
     assert segments[-1].gaps[0][1] == pytest.approx(400)
     assert len(windows_of(segments)) > 50
 

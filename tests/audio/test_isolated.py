@@ -21,7 +21,7 @@ from ser_core.audio.messages import HOOK_VARIABLE
 from ser_core.audio.segments import Segment
 from ser_core.audio.settings import WindowSettings
 from ser_core.errors import ServiceError
-from ser_core.faults import AudioFaultError
+from ser_core.faults import Fault
 from ser_core.settings import Channels
 from tests.support.audio_factory import ODD_FILES, RATE_HZ, encode, noise, write_sparse_rf64
 from tests.support.processes import first_line, launch
@@ -82,7 +82,7 @@ def open_noise(seconds: float) -> BinaryIO:
 def open_fault(reason: str) -> BinaryIO:
     if reason == "service":
         raise ServiceError("the credentials have expired")
-    raise AudioFaultError("changed", "the file changed after it was listed")
+    raise Fault("changed", "the file changed after it was listed")
 
 
 def test_a_call_opens_the_file_in_the_child() -> None:
@@ -90,7 +90,7 @@ def test_a_call_opens_the_file_in_the_child() -> None:
         (segment,) = decoder.segments(functools.partial(open_noise, 2.0))
         assert segment.audio_seconds == 2
         (segment,) = decoder.segments(functools.partial(open_fault, "changed"))
-        assert (segment.reason, segment.detail) == ("changed", "the file changed after it was listed")
+        assert segment.fault == Fault("changed", "the file changed after it was listed")
 
 
 def test_a_fault_of_the_storage_is_raised_here_and_the_child_lives_on() -> None:
@@ -99,7 +99,7 @@ def test_a_fault_of_the_storage_is_raised_here_and_the_child_lives_on() -> None:
             list(decoder.segments(functools.partial(open_fault, "service")))
         (child,) = children()
         (segment,) = decoder.segments(encode(noise(2)))
-        assert segment.reason is None
+        assert segment.fault is None
         assert children() == [child]
 
 
@@ -122,11 +122,11 @@ def test_a_deadly_file_fails_alone_and_in_bounded_time(verb: str, reason: str, w
         answers = list(decoder.segments_of([("good", good), (verb, good), ("good", good)]))
     assert time.monotonic() - started < 15
     (before,), (failed,), (after,) = ([segment for at, segment in answers if at == place] for place in range(3))
-    assert before.reason is None
-    assert after.reason is None
-    assert (failed.reason, len(failed.pcm_NS), failed.is_last) == (reason, 0, True)
-    assert words in str(failed.detail)
-    assert "each of 3 attempts" in str(failed.detail)
+    assert before.fault is None
+    assert after.fault is None
+    assert (failed.fault.reason, len(failed.pcm_NS), failed.is_last) == (reason, 0, True)
+    assert words in failed.fault.detail
+    assert "each of 3 attempts" in failed.fault.detail
     assert not children()
 
 
@@ -166,7 +166,7 @@ def test_a_file_that_kills_later_keeps_what_it_gave(channels: Channels, numbers:
         seconds = sum(segment.audio_seconds for segment in given)
         assert 0 < seconds <= 400
         assert [index for segment in given for index in segment.window_index] == list(range(round(seconds / 3)))
-        assert last.reason == "crashed"
+        assert last.fault.reason == "crashed"
         assert last.gaps == [(seconds, 600.0)]
 
 
@@ -186,7 +186,7 @@ def test_a_child_that_died_idle_is_replaced() -> None:
         child.kill()
         child.wait(10)
         (segment,) = decoder.segments(contents)
-        assert segment.reason is None
+        assert segment.fault is None
 
 
 def test_it_works_from_any_thread_and_outlives_it() -> None:
@@ -205,8 +205,8 @@ def test_it_works_from_any_thread_and_outlives_it() -> None:
 def test_a_normal_long_file_fits_the_memory_limit(tmp_path: Path) -> None:
     write_sparse_rf64(tmp_path / "long.wav", 20 * 60, num_channels=8)
     with make_decoder(channels="each", memory_mib=512) as decoder:
-        reasons = {segment.reason for segment in decoder.segments(str(tmp_path / "long.wav"))}
-    assert reasons == {None}
+        faults = {segment.fault for segment in decoder.segments(str(tmp_path / "long.wav"))}
+    assert faults == {None}
 
 
 def _top_memory_bytes(path: Path, seconds: float) -> int:

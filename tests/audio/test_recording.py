@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from ser_core.audio.recording import Recording
-from ser_core.faults import AudioFaultError, fault_of, open_file
+from ser_core.faults import Fault, open_file
 from tests.support.audio_factory import ODD_FILES, encode, noise
 
 
 def reason_of(path: Path) -> str:
-    with pytest.raises(AudioFaultError) as caught:
+    with pytest.raises(Fault) as caught:
         open_file(path)
     return caught.value.reason
 
@@ -49,12 +49,12 @@ def test_a_file_without_permission_says_so(tmp_path: Path) -> None:
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "memory", "Cannot allocate memory"),
         (OSError(errno.EINVAL, "Invalid argument"), "unreadable", "Invalid argument"),
         (ValueError("odd"), "unreadable", "ValueError: odd"),
-        (AudioFaultError("changed", "it changed"), "changed", "it changed"),
+        (Fault("changed", "it changed"), "changed", "it changed"),
     ],
 )
 def test_errors_become_reasons(error: Exception, reason: str, words: str) -> None:
-    assert fault_of(error).reason == reason
-    assert words in fault_of(error).detail
+    assert Fault.of(error).reason == reason
+    assert words in Fault.of(error).detail
 
 
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])

@@ -83,8 +83,8 @@ def test_bad_samples_cost_the_windows_that_hold_them_and_no_other() -> None:
     assert kept == [i for i in range(12) if i not in hit]
     gaps = [gap for segment in segments for gap in segment.gaps]
     assert gaps == [(0.0, 12.0)]
-    assert segments[0].reason == "not_finite"
-    assert "0.000 s" in str(segments[0].detail)
+    assert segments[0].fault.reason == "not_finite"
+    assert "0.000 s" in segments[0].fault.detail
 
 
 @pytest.mark.parametrize(

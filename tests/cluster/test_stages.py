@@ -16,6 +16,7 @@ from cluster.records import failure_records
 from cluster.stages import Loader, LoadSettings, PredictSettings, PredictStage
 from ser_core.audio.log_mel import LogMel
 from ser_core.audio.settings import WindowSettings
+from ser_core.faults import Fault
 from ser_core.models.artifact import Artifact
 from ser_core.models.predictor import Predictor
 from ser_core.records import LOADED_SCHEMA, PENDING_SCHEMA, PREDICTED_SCHEMA
@@ -331,7 +332,7 @@ def test_a_block_without_a_window_is_predicted(tmp_path: Path, features_on: Feat
 
 
 def test_failure_records_give_every_file_the_same_failure(tmp_path: Path) -> None:
-    records = failure_records(pending(tmp_path, "a.wav", "b.wav"), "crashed", "its worker was lost")
+    records = failure_records(pending(tmp_path, "a.wav", "b.wav"), Fault("crashed", "its worker was lost"))
     assert records.schema == PREDICTED_SCHEMA
     assert outcomes(records.to_pylist()) == {"a.wav": (0, "crashed"), "b.wav": (0, "crashed")}
     assert set(records["detail"].to_pylist()) == {"its worker was lost"}

@@ -14,7 +14,7 @@ from ser_core.storage.location import Location
 from tests.conftest import S3Server
 from tests.support.archive import expected_keys, keys, write_archive
 from tests.support.cli import Answer, assert_one_line, files, finish, predictions, ser, ser_here, start
-from tests.support.flaky_s3 import Fault, FlakyProxy
+from tests.support.flaky_s3 import FlakyProxy, S3Fault
 from tests.support.ray_cluster import RayCluster
 from tests.support.run_control import num_committed, wait_for
 
@@ -113,7 +113,7 @@ def test_credentials_that_expire_stop_the_run_which_goes_on_with_new_ones(
     with FlakyProxy(moto_s3.endpoint_url) as proxy:
         process = cluster.start("score", folder, output.url, *OFTEN, AWS_ENDPOINT_URL=proxy.endpoint_url)
         wait_until_under_way(process, output)
-        proxy.faults.append(Fault(lambda *_: True, (403, "ExpiredToken")))
+        proxy.faults.append(S3Fault(lambda *_: True, (403, "ExpiredToken")))
         assert_stopped(finish(process), output, len(seconds_of))
     answer = cluster.ser("score", folder, output.url)
     assert answer.code == 0, answer.err
@@ -134,7 +134,7 @@ def test_credentials_for_the_source_that_expire_fail_no_file(
         return method == "GET" and "/in/" in path and next(num_read) >= len(seconds_of) // 2
 
     with FlakyProxy(moto_s3.endpoint_url) as proxy:
-        proxy.faults.append(Fault(is_late, (403, "ExpiredToken")))
+        proxy.faults.append(S3Fault(is_late, (403, "ExpiredToken")))
         answer = ser("score", source.url, output.url, *OFTEN, AWS_ENDPOINT_URL=proxy.endpoint_url)
     assert_stopped(answer, output, len(seconds_of))
     answer = ser("score", source.url, output.url)

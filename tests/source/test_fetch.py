@@ -14,14 +14,15 @@ import pytest
 
 from ser_core import storage
 from ser_core.errors import ServiceError
+from ser_core.faults import Fault
 from ser_core.source import fetch
-from ser_core.source.fetch import FetchFailure, fetch_all
+from ser_core.source.fetch import fetch_all
 from ser_core.source.listing import Skipped
 from ser_core.source.source import Source
 from ser_core.storage import s3_client
 from ser_core.storage.location import Location
 from tests.conftest import S3Server
-from tests.support.flaky_s3 import Fault, FlakyProxy
+from tests.support.flaky_s3 import FlakyProxy, S3Fault
 
 PLACES = ["folder", "moto", pytest.param("ceph", marks=pytest.mark.heavy)]
 
@@ -62,9 +63,9 @@ def test_each_failure_has_its_reason_and_spoils_no_other(root: Location) -> None
     rows[3] = (rows[3][0], -1, "")
     rows.append(("never there.wav", -1, ""))
     results = list(fetch_all(source, rows))
-    reasons = [result.reason if isinstance(result, FetchFailure) else result for result in results]
+    reasons = [result.reason if isinstance(result, Fault) else result for result in results]
     assert reasons == [_body(0), "changed", "not_found", "changed", _body(4), _body(5), "not_found"]
-    assert [result.retryable for result in results if isinstance(result, FetchFailure)] == [True, False, True, False]
+    assert [result.retryable for result in results if isinstance(result, Fault)] == [True, False, True, False]
 
 
 def test_local_things_that_are_no_files(tmp_path: Path) -> None:
@@ -74,7 +75,7 @@ def test_local_things_that_are_no_files(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("folder\ndangling.wav\npipe.wav\n")
     source = Source.parse(str(tmp_path / "list.txt"), None)
     rows = [(path, -1, "") for path in ("folder", "dangling.wav", "pipe.wav")]
-    results = [result for result in fetch_all(source, rows) if isinstance(result, FetchFailure)]
+    results = [result for result in fetch_all(source, rows) if isinstance(result, Fault)]
     assert [result.reason for result in results] == ["unreadable", "not_found", "unreadable"]
     assert "folder" in results[0].detail
 
@@ -123,7 +124,7 @@ def test_a_file_that_changes_while_it_is_read(tmp_path: Path) -> None:
     finally:
         changing.set()
         writer.join(120)
-    assert isinstance(result, FetchFailure)
+    assert isinstance(result, Fault)
     assert result.reason == "changed"
 
 
@@ -132,7 +133,7 @@ def test_what_is_fetched_ahead_is_bounded(moto_s3: S3Server, monkeypatch: pytest
     begun = []
     fetch_object = fetch._fetch_object
 
-    def note(target: str, version: str, *, is_listed: bool) -> Coroutine[Any, Any, bytes | FetchFailure]:
+    def note(target: str, version: str, *, is_listed: bool) -> Coroutine[Any, Any, bytes | Fault]:
         begun.append(target)
         return fetch_object(target, version, is_listed=is_listed)
 
@@ -149,7 +150,7 @@ def test_what_is_fetched_ahead_is_bounded(moto_s3: S3Server, monkeypatch: pytest
 def test_many_in_flight_survive_throttling(moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     source, rows = _fill(moto_s3.location, 60)
     ways = [(503, "SlowDown"), "no_request", "half_a_body", "no_answer"]
-    faults = [Fault(lambda *_: True, way, times=20) for way in ways]  # type: ignore[arg-type]
+    faults = [S3Fault(lambda *_: True, way, times=20) for way in ways]  # type: ignore[arg-type]
     with FlakyProxy(moto_s3.endpoint_url, faults) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint_url)
         s3_client.forget()
@@ -158,7 +159,7 @@ def test_many_in_flight_survive_throttling(moto_s3: S3Server, monkeypatch: pytes
 
 def test_a_fault_of_the_service_stops_all(moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     source, rows = _fill(moto_s3.location, 30)
-    faults = [Fault(lambda _, path: "020.wav" in path, (400, "ExpiredToken"))]
+    faults = [S3Fault(lambda _, path: "020.wav" in path, (400, "ExpiredToken"))]
     with FlakyProxy(moto_s3.endpoint_url, faults) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint_url)
         s3_client.forget()

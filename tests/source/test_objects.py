@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import pytest
 
 from ser_core.errors import ServiceError
-from ser_core.faults import AudioFaultError
+from ser_core.faults import Fault
 from ser_core.source.objects import get_version
 from ser_core.storage import s3_client, s3_requests
 from tests.conftest import S3Server
-from tests.support.flaky_s3 import Fault, FlakyProxy
+from tests.support.flaky_s3 import FlakyProxy, S3Fault
 
 DATA = b"0123456789"
 SERVERS = ["moto", pytest.param("ceph", marks=pytest.mark.heavy)]
@@ -43,7 +43,7 @@ def _get(server: S3Server, key: str, version: str, *range_bytes: int, is_listed:
 
 
 def _reason(server: S3Server, key: str, version: str, *, is_listed: bool = False) -> str:
-    with pytest.raises(AudioFaultError) as caught:
+    with pytest.raises(Fault) as caught:
         _get(server, key, version, is_listed=is_listed)
     return caught.value.reason
 
@@ -89,19 +89,19 @@ def test_a_missing_object(server: S3Server) -> None:
 def test_faults_of_one_object(
     server: S3Server, proxy: FlakyProxy, status: int, code: str, reason: str, is_listed: bool
 ) -> None:
-    proxy.faults = [Fault(lambda _, path: "a.wav" in path, (status, code))]
+    proxy.faults = [S3Fault(lambda _, path: "a.wav" in path, (status, code))]
     assert _reason(server, "a.wav", "an-etag", is_listed=is_listed) == reason
 
 
 def test_an_archived_object_is_named_so(server: S3Server, proxy: FlakyProxy) -> None:
-    proxy.faults = [Fault(lambda _, path: "a.wav" in path, (403, "InvalidObjectState"))]
-    with pytest.raises(AudioFaultError, match="archived \\(Glacier\\)"):
+    proxy.faults = [S3Fault(lambda _, path: "a.wav" in path, (403, "InvalidObjectState"))]
+    with pytest.raises(Fault, match="archived \\(Glacier\\)"):
         _get(server, "a.wav", "an-etag")
 
 
 @pytest.mark.parametrize("way", ["half_a_body", "no_answer"])
 def test_an_object_whose_body_always_breaks(server: S3Server, proxy: FlakyProxy, way: str) -> None:
-    proxy.faults = [Fault(lambda _, path: "a.wav" in path, way)]  # type: ignore[arg-type]
+    proxy.faults = [S3Fault(lambda _, path: "a.wav" in path, way)]  # type: ignore[arg-type]
     assert _reason(server, "a.wav", hashlib.md5(DATA).hexdigest()) == "network"
 
 
@@ -109,19 +109,19 @@ def test_an_object_whose_body_always_breaks(server: S3Server, proxy: FlakyProxy,
     ("status", "code"), [(400, "ExpiredToken"), (403, "InvalidAccessKeyId"), (404, "NoSuchBucket"), (503, "SlowDown")]
 )
 def test_faults_of_the_service(server: S3Server, proxy: FlakyProxy, status: int, code: str) -> None:
-    proxy.faults = [Fault(lambda *_: True, (status, code))]
+    proxy.faults = [S3Fault(lambda *_: True, (status, code))]
     with pytest.raises(ServiceError, match=f"^{server.location}: "):
         _get(server, "a.wav", "an-etag")
 
 
 def test_a_bucket_that_could_be_listed_and_is_denied_now(server: S3Server, proxy: FlakyProxy) -> None:
-    proxy.faults = [Fault(lambda *_: True, (403, "AccessDenied"))]
+    proxy.faults = [S3Fault(lambda *_: True, (403, "AccessDenied"))]
     with pytest.raises(ServiceError, match="access is denied"):
         _get(server, "a.wav", "an-etag", is_listed=True)
     assert _reason(server, "a.wav", "an-etag") == "permission"
 
 
 def test_a_service_that_is_gone(server: S3Server, proxy: FlakyProxy) -> None:
-    proxy.faults = [Fault(lambda *_: True, "no_request")]
+    proxy.faults = [S3Fault(lambda *_: True, "no_request")]
     with pytest.raises(ServiceError, match="the service cannot be reached"):
         _get(server, "a.wav", "an-etag")

@@ -14,7 +14,7 @@ import pytest
 
 from ser_core import storage
 from ser_core.errors import ServiceError
-from ser_core.faults import AudioFaultError
+from ser_core.faults import Fault
 from ser_core.source import opener
 from ser_core.source.listing import Skipped
 from ser_core.source.opener import FileOpener
@@ -87,16 +87,16 @@ def test_a_change_before_opening_and_while_reading(root: Location, monkeypatch: 
     else:
         with (Path(root.path) / "a b.wav").open("r+b") as writer:
             writer.write(b"new")
-    with pytest.raises(AudioFaultError, match="changed"):
+    with pytest.raises(Fault, match="changed"):
         file.read(1_000_000)
-    with pytest.raises(AudioFaultError, match="changed"):
+    with pytest.raises(Fault, match="changed"):
         planned().read(10)
 
 
 def test_a_file_gone_before_opening(root: Location) -> None:
     planned = _opener(root)
     storage.delete(root.join("a b.wav"))
-    with pytest.raises(AudioFaultError) as caught:
+    with pytest.raises(Fault) as caught:
         planned().read(10)
     assert caught.value.reason == "not_found"
 
@@ -141,6 +141,6 @@ def test_too_many_open_files_are_no_fault_of_the_file(tmp_path: Path) -> None:
 def test_a_folder_and_a_pipe_do_not_open(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.wav")
     for name in ("pipe.wav", "."):
-        with pytest.raises(AudioFaultError) as caught:
+        with pytest.raises(Fault) as caught:
             FileOpener(Source("list", Location(str(tmp_path))), name, 1, "1-1")()
         assert caught.value.reason == "unreadable"

@@ -17,7 +17,7 @@ from ser_core.source.source import Source
 from ser_core.storage import s3_client, s3_requests
 from ser_core.storage.location import Location
 from tests.conftest import S3Server
-from tests.support.flaky_s3 import Fault, FlakyProxy
+from tests.support.flaky_s3 import FlakyProxy, S3Fault
 
 NAMES = ["a.wav", "b/c.FLAC", "b/d/e.mp3", "b/d/f.txt", "g h.wav", "[x].wav"]
 
@@ -151,7 +151,7 @@ def test_a_local_list_of_objects(moto_s3: S3Server, tmp_path: Path) -> None:
 
 def test_an_object_that_is_denied_is_a_row(moto_s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "list.txt").write_text(f"{moto_s3.location}/a.wav")
-    with FlakyProxy(moto_s3.endpoint_url, [Fault(lambda *_: True, (403, "AccessDenied"))]) as proxy:
+    with FlakyProxy(moto_s3.endpoint_url, [S3Fault(lambda *_: True, (403, "AccessDenied"))]) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint_url)
         s3_client.forget()
         assert [row["version"] for row in _rows(Source.parse(str(tmp_path / "list.txt"), None))] == [""]

@@ -13,7 +13,7 @@ from ser_core.storage import s3_client
 from ser_core.storage.faults import service_fault
 from ser_core.storage.location import Location
 from tests.conftest import S3Server
-from tests.support.flaky_s3 import Fault, FlakyProxy
+from tests.support.flaky_s3 import FlakyProxy, S3Fault
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def proxy(moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlakyP
     ],
 )
 def test_answers_about_the_service(moto_s3: S3Server, proxy: FlakyProxy, status: int, code: str, words: str) -> None:
-    proxy.faults = [Fault(lambda *_: True, (status, code))]
+    proxy.faults = [S3Fault(lambda *_: True, (status, code))]
     location = moto_s3.location.join("a")
     for act in (storage.read, storage.list_files, lambda where: storage.put(where, b"")):
         with pytest.raises(ServiceError, match=f"^{location}: {words}"):
@@ -49,7 +49,7 @@ def test_answers_about_the_service(moto_s3: S3Server, proxy: FlakyProxy, status:
 
 
 def test_denied_on_the_bucket_and_on_one_object(moto_s3: S3Server, proxy: FlakyProxy) -> None:
-    proxy.faults = [Fault(lambda *_: True, (403, "AccessDenied"))]
+    proxy.faults = [S3Fault(lambda *_: True, (403, "AccessDenied"))]
     location = moto_s3.location.join("a")
     with pytest.raises(ServiceError, match="access is denied"):
         storage.list_files(location)
@@ -64,7 +64,7 @@ def test_deltalake_is_told_by_its_status_where_the_code_says_nothing(
     moto_s3: S3Server, proxy: FlakyProxy, monkeypatch: pytest.MonkeyPatch, status: int, words: str
 ) -> None:
     monkeypatch.setenv("SER_S3_RETRY_SECONDS", "0.2")
-    proxy.faults = [Fault(lambda *_: True, (status, "NeverHeardOf"))]
+    proxy.faults = [S3Fault(lambda *_: True, (status, "NeverHeardOf"))]
     location = moto_s3.location.join("a")
     with pytest.raises(Exception) as caught:  # noqa: PT011 - deltalake raises many kinds
         deltalake.DeltaTable(location.url, storage_options=location.delta_options())

@@ -17,7 +17,7 @@ from ser_core.storage import location as storage
 from ser_core.storage import s3_client, s3_requests
 from ser_core.storage.location import Location
 from tests.conftest import S3Server
-from tests.support.flaky_s3 import Fault, FlakyProxy, Way
+from tests.support.flaky_s3 import FlakyProxy, S3Fault, Way
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_what_may_pass_is_tried_again(moto_s3: S3Server, proxy: FlakyProxy, way:
     answers = []
     for verb, request in requests.items():
         proxy.counts.clear()
-        proxy.faults = [Fault(lambda *_: True, way, times=2)]
+        proxy.faults = [S3Fault(lambda *_: True, way, times=2)]
         answers.append(request())
         assert proxy.counts[verb.strip()] == 3 - 2 * (way == "half_a_body" and verb in {"PUT", "HEAD", "DELETE"})
     assert answers == [None, b"0123456789" * 1000, [("a.wav", 10_000)], 10_000, None]
@@ -54,7 +54,7 @@ def test_what_does_not_pass_is_a_fault_after_the_limit(
     moto_s3: S3Server, proxy: FlakyProxy, way: Way | tuple[int, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SER_S3_RETRY_SECONDS", "1")
-    proxy.faults = [Fault(lambda *_: True, way)]
+    proxy.faults = [S3Fault(lambda *_: True, way)]
     started = time.monotonic()
     with pytest.raises(ServiceError, match=f"^{moto_s3.location}: the service"):
         storage.list_files(moto_s3.location)

@@ -7,7 +7,7 @@ import pytest
 from ser_core.storage import location as storage
 from ser_core.storage import s3_client, s3_requests
 from tests.conftest import S3Server
-from tests.support.flaky_s3 import Fault, FlakyProxy
+from tests.support.flaky_s3 import FlakyProxy, S3Fault
 
 SERVERS = ["moto", pytest.param("ceph", marks=pytest.mark.heavy)]
 
@@ -39,15 +39,15 @@ def test_pages_come_in_key_order(server: S3Server) -> None:
 
 
 def test_a_created_object_is_ours_although_the_answer_was_lost(server: S3Server, proxy: FlakyProxy) -> None:
-    proxy.faults = [Fault(lambda method, _: method == "PUT", "no_answer", times=1)]
+    proxy.faults = [S3Fault(lambda method, _: method == "PUT", "no_answer", times=1)]
     assert s3_requests.put_new(server.bucket, "lock", b"1")
     assert proxy.counts["PUT"] == 2
-    proxy.faults = [Fault(lambda method, _: method == "PUT", "no_answer", times=1)]
+    proxy.faults = [S3Fault(lambda method, _: method == "PUT", "no_answer", times=1)]
     assert not s3_requests.put_new(server.bucket, "lock", b"1")
 
 
 def test_a_conflict_of_two_creates_is_tried_again(server: S3Server, proxy: FlakyProxy) -> None:
-    proxy.faults = [Fault(lambda method, _: method == "PUT", (409, "ConditionalRequestConflict"), times=2)]
+    proxy.faults = [S3Fault(lambda method, _: method == "PUT", (409, "ConditionalRequestConflict"), times=2)]
     assert s3_requests.put_new(server.bucket, "lock", b"1")
 
 

@@ -13,7 +13,7 @@ Way = Literal["no_request", "no_answer", "half_a_body"]
 
 
 @dataclass
-class Fault:
+class S3Fault:
     """Spoils the next `times` requests that it is for."""
 
     #: Of the method and the path with its query.
@@ -28,7 +28,7 @@ class FlakyProxy:
     """Forwards to `target_url`, apart from what `faults` say; counts requests by method."""
 
     target_url: str
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[S3Fault] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
     def __enter__(self) -> Self:

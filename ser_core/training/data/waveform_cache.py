@@ -33,8 +33,9 @@ from filelock import FileLock
 from ser_core.audio import Decoder, WindowSettings
 from ser_core.corpora import Manifest
 from ser_core.errors import OutputError, SourceError
+from ser_core.faults import Fault
 from ser_core.ordered import in_order
-from ser_core.source import FetchFailure, PlannedFile, Source, escape_path, fetch_all
+from ser_core.source import PlannedFile, Source, escape_path, fetch_all
 from ser_core.storage import Location, faults_of
 
 _log = logging.getLogger(__name__)
@@ -160,10 +161,10 @@ def _build(files: list[PlannedFile], entry: Path, sample_rate_hz: int) -> None:
 def _write(files: list[PlannedFile], folder: Path, sample_rate_hz: int) -> None:
     _log.info("decoding %d clips into %s", len(files), folder.parent)
     offsets, steps = [0], []
-    failures: list[tuple[str, FetchFailure]] = []
+    failures: list[tuple[str, Fault]] = []
     with (folder / _SAMPLES).open("wb") as out:
         for file, clip in zip(files, _decode_all(files, sample_rate_hz), strict=True):
-            if isinstance(clip, FetchFailure):
+            if isinstance(clip, Fault):
                 failures.append((file.path, clip))
             elif not failures:
                 out.write(clip.pcm_T.data)
@@ -173,7 +174,7 @@ def _write(files: list[PlannedFile], folder: Path, sample_rate_hz: int) -> None:
     if failures:
         path, failure = failures[0]
         more = f"; {len(failures) - 1} more cannot be read either" if failures[1:] else ""
-        what = f"{Location(path)}: {failure.reason} ({failure.detail})"
+        what = f"{Location(path)}: {failure}"
         raise SourceError(f"{what}; mend that, or take the clip out of the manifest{more}")
     for name, values in ((_OFFSETS, np.array(offsets, np.int64)), (_STEPS, np.array(steps, np.float32))):
         with (folder / name).open("wb") as out:
@@ -186,7 +187,7 @@ def _sync(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _decode_all(files: list[PlannedFile], sample_rate_hz: int) -> Iterator[_Clip | FetchFailure]:
+def _decode_all(files: list[PlannedFile], sample_rate_hz: int) -> Iterator[_Clip | Fault]:
     """Every clip, or why there is none, in order; a process for each core decodes, so that a clip may crash it."""
     num_decoders = min(joblib.cpu_count(), 1 + len(files) // _CLIPS_A_PROCESS)
     windows = WindowSettings(
@@ -207,20 +208,17 @@ def _decode_all(files: list[PlannedFile], sample_rate_hz: int) -> Iterator[_Clip
         )
 
 
-def _decode(
-    idle: "queue.SimpleQueue[Decoder]", data: bytes | FetchFailure, windows: WindowSettings
-) -> _Clip | FetchFailure:
-    if isinstance(data, FetchFailure):
+def _decode(idle: "queue.SimpleQueue[Decoder]", data: bytes | Fault, windows: WindowSettings) -> _Clip | Fault:
+    if isinstance(data, Fault):
         return data
     decoder = idle.get()
-    failure: FetchFailure | None = None
+    failure: Fault | None = None
     pieces = [np.zeros(0, np.float32)]
     try:
         # To the end, whatever comes: a child that is not heard out is ended.
         for segment in decoder.segments(data):
-            if segment.reason is not None:
-                failure = failure or FetchFailure(segment.reason, segment.detail or "")
-            elif failure is None and segment.window_index:
+            failure = failure or segment.fault
+            if failure is None and segment.window_index:
                 num_samples = round(segment.end_seconds[-1] * windows.sample_rate_hz)
                 num_samples -= segment.window_index[0] * windows.hop_samples
                 pieces.append(segment.pcm_NS.reshape(-1)[:num_samples])
