@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import math
+import os
 from pathlib import Path
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
@@ -86,3 +88,19 @@ WINDOW_SECONDS_RANGE = (0.1, 600.0)
 
 
 HOP_SECONDS_RANGE = (0.01, 600.0)
+
+
+def seconds_from_environment(name: str, default: float, minimum: float = 0.0) -> float:
+    """A number of seconds from an environment variable; the default where it is not set or empty.
+
+    Raises:
+        UsageError: it holds no finite number, or one below the minimum.
+    """
+    text = os.environ.get(name) or str(default)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    is_usable = math.isfinite(seconds) and seconds >= minimum
+    require(is_usable, f"{name} must be a number of seconds, {minimum:g} or more, not {text!r}")
+    return seconds

@@ -184,7 +184,7 @@ def _empty_bucket(
     monkeypatch: pytest.MonkeyPatch, environment_of_clients: dict[str, str], endpoint_url: str, keys: tuple[str, str]
 ) -> Iterator[str]:
     """Lead every client of this test and its subprocesses to a server, and make a bucket there."""
-    from ser_core.storage import s3_client
+    from ser_core.storage import s3
 
     for name in _aws_environment():
         monkeypatch.delenv(name)
@@ -192,13 +192,13 @@ def _empty_bucket(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     if environment_of_clients != environment:
-        s3_client.forget()
+        s3.forget()
         environment_of_clients.update(environment)
     bucket = f"ser-{uuid.uuid4().hex}"
-    s3_client.filesystem().call_s3("create_bucket", Bucket=bucket)
+    s3.filesystem().call_s3("create_bucket", Bucket=bucket)
     yield bucket
     if _aws_environment() != environment:
-        s3_client.forget()
+        s3.forget()
         environment_of_clients.clear()
 
 

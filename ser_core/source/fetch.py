@@ -5,8 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from ser_core.faults import Fault
 from ser_core.ordered import in_order
-from ser_core.source.objects import get_version
-from ser_core.source.opener import open_local
+from ser_core.source.opener import get_version, open_local
 from ser_core.source.source import Source
 
 #: More of them read files out of a machine's memory three times slower.
@@ -40,9 +39,9 @@ def fetch_all(
             target = source.locate(path)
             if isinstance(target, bytes):
                 return threads.submit(_fetch_local, target, version)
-            from ser_core.storage import s3_requests
+            from ser_core.storage import start_request
 
-            return s3_requests.submit(_fetch_object(target, version, is_listed=source.kind == "folder"))
+            return start_request(_fetch_object(target, version, is_listed=source.kind == "folder"))
 
         yield from in_order(
             rows, submit, max_in_flight=concurrency, weigh=lambda row: max(row[1], 0), max_weight=max_bytes

@@ -1,6 +1,7 @@
 """Lists a folder or a bucket prefix: (path, size, version) of every wanted file, sorted by the bytes of `path`."""
 
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -11,7 +12,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ser_core.errors import SourceError
-from ser_core.source.paths import escape_path, unescape_path
 from ser_core.storage import Location, faults_of, service_fault, version_of
 
 #: Rows of a table, and names of one folder held as Python objects.
@@ -20,6 +20,8 @@ SLICE_ROWS = 50_000
 _MAX_SUFFIX_LENGTH = 16
 _MAX_SUFFIXES = 1000
 _OTHER = "(other)"
+_FOREIGN_BYTE = re.compile("[\udc80-\udcff]")
+_ESCAPE = re.compile(rb"\\(?:\\|x([0-9a-f]{2}))")
 
 
 class PlannedFile(NamedTuple):
@@ -56,6 +58,22 @@ class Choice:
     exclude: Location | None = None
 
 
+def escape_path(raw: bytes) -> str:
+    """The text of a raw name. Texts sort as their bytes do, and a longer path's prefix stays its prefix."""
+    text = raw.decode("utf-8", "surrogateescape").replace("\\", "\\\\")
+    if text.isascii():
+        return text
+    return _FOREIGN_BYTE.sub(lambda match: f"\\x{ord(match[0]) - 0xDC00:02x}", text)
+
+
+def unescape_path(path: str) -> bytes:
+    """The raw name that `escape_path` made this text of."""
+    raw = path.encode()
+    if b"\\" not in raw:
+        return raw
+    return _ESCAPE.sub(lambda match: bytes([int(match[1], 16)]) if match[1] else b"\\", raw)
+
+
 def suffix_of(path: str) -> str:
     """What follows the last dot of a file's name, in lower case, "" if there is none."""
     stem, dot, suffix = path.rsplit("/", 1)[-1].rpartition(".")
@@ -84,13 +102,13 @@ def list_objects(location: Location, choice: Choice, skipped: Skipped) -> Iterat
         SourceError: the service does not list in key order, as S3's directory buckets do.
         ServiceError: no such bucket, access denied, unreachable.
     """
-    from ser_core.storage import s3_requests
+    from ser_core.storage import list_pages
 
     prefix = location.key + "/" if location.key else ""
     excluded = f"{choice.exclude.key}/" if choice.exclude and choice.exclude.bucket == location.bucket else None
     previous = ""
     with faults_of(location):
-        for item in (item for page in s3_requests.list_pages(location.bucket, prefix) for item in page):
+        for item in (item for page in list_pages(f"{location.path}/") for item in page):
             key = item["Key"]
             if (key.endswith("/") and item["Size"] == 0) or key == prefix or (excluded and key.startswith(excluded)):
                 continue

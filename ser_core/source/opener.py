@@ -1,12 +1,15 @@
-"""Opens one planned file for reading piece by piece, in any process, and watches that it stays the planned version."""
+"""Opens one planned file for reading piece by piece, in any process, and watches that it stays the planned version.
+
+What is wrong with one S3 object is told from what is wrong with S3.
+"""
 
 import io
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from ser_core.faults import open_file
-from ser_core.source.objects import changed, get_version
-from ser_core.storage import Location, faults_of, version_of
+from ser_core.faults import Fault, open_file
+from ser_core.storage import Location, faults_of, service_fault, version_of
 
 if TYPE_CHECKING:
     from ser_core.source.source import Source
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
 #: Of an object, fetched at a time: few round trips a minute of audio, and little beside what decoding takes.
 _BUFFER_BYTES = 8 * 2**20
 _LOCAL_BUFFER_BYTES = 2**18
+_CHANGED_CODES = frozenset({"PreconditionFailed", "412", "InvalidRange", "416"})
 
 
 class FileOpener:
@@ -60,7 +64,7 @@ class _LocalFile(io.RawIOBase):
 
     def _check(self) -> None:
         if version_of(os.fstat(self._file.fileno())) != self._version:
-            raise changed()
+            raise _changed()
 
     def readable(self) -> bool:
         return True
@@ -107,12 +111,12 @@ class _ObjectFile(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        from ser_core.storage import s3_requests
+        from ser_core.storage import start_request
 
         end = min(self._position + len(buffer), self._size)
         if end <= self._position:
             return 0
-        data = s3_requests.submit(get_version(self._target, self._version, (self._position, end))).result()
+        data = start_request(get_version(self._target, self._version, (self._position, end))).result()
         buffer[: len(data)] = data
         self._position += len(data)
         return len(data)
@@ -123,3 +127,75 @@ class _ObjectFile(io.RawIOBase):
 
     def tell(self) -> int:
         return self._position
+
+
+async def get_version(
+    target: str, version: str, range_bytes: tuple[int, int] | None = None, *, is_listed: bool = False
+) -> bytes:
+    """An object's bytes, all of them of the planned etag.
+
+    Args:
+        target: "bucket/key".
+        version: its etag in the plan; "" for one that was not found then.
+        range_bytes: first byte and the one after the last; None: the whole object.
+        is_listed: the plan came from listing the bucket, so that listing it must still be allowed.
+
+    Raises:
+        Fault: about this object.
+        ServiceError: about the bucket, the credentials or the service.
+    """
+    from ser_core.storage import get_object
+
+    bucket = target.partition("/")[0]
+    # An object that was not found is looked at by a request whose refusal says why, as a HEAD's does not.
+    start, end = (0, 1) if not version else range_bytes or (0, 0)
+    conditions = ({"IfMatch": f'"{version}"'} if version else {}) | (
+        {"Range": f"bytes={start}-{end - 1}"} if end else {}
+    )
+    # Raised outside of `faults_of`, which would look for a fault of the service behind it.
+    fault: Fault | None = None
+    with faults_of(Location(f"s3://{bucket}")):
+        try:
+            data, etag = await get_object(target, **conditions)
+        except Exception as error:
+            fault = await _fault_of(error, bucket, is_listed=is_listed)
+            if fault is None:
+                raise
+    if fault is None and etag != version:
+        fault = _changed()
+    if fault is not None:
+        raise fault
+    return data
+
+
+async def _fault_of(error: Exception, bucket: str, *, is_listed: bool) -> Fault | None:
+    """What an error means for its object; None when it is of the service. Raises what a look at the bucket finds."""
+    from ser_core.storage import error_code, is_transient, probe_bucket
+
+    if is_transient(error):
+        # Any answer to another question, a refusal too, shows that the service is there.
+        with suppress(PermissionError):
+            await probe_bucket(bucket)
+        return Fault("network", "requests for this object fail, although the service is there")
+    if service_fault(error):
+        return None
+    if isinstance(error, PermissionError) and error_code(error) != "InvalidObjectState" and is_listed:
+        await probe_bucket(bucket)
+    return _fault_of_answer(error, error_code(error))
+
+
+def _fault_of_answer(error: Exception, code: str) -> Fault:
+    if code in _CHANGED_CODES:
+        return _changed()
+    if code == "InvalidObjectState":
+        # Restoring it changes no etag, so only a reason that is tried again lets the next run find it.
+        return Fault("permission", "the object is archived (Glacier); restore it, then run again")
+    if isinstance(error, FileNotFoundError | UnicodeError):
+        return Fault("not_found", "there is no such object")
+    if isinstance(error, PermissionError):
+        return Fault("permission", "access to this object is denied")
+    return Fault("unreadable", f"the service refuses the object ({code or type(error).__name__})")
+
+
+def _changed() -> Fault:
+    return Fault("changed", "the file changed after it was listed")

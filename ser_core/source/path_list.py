@@ -8,8 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ser_core.errors import SourceError
-from ser_core.source.listing import SLICE_ROWS, iter_sorted
-from ser_core.source.paths import escape_path
+from ser_core.source.listing import SLICE_ROWS, escape_path, iter_sorted
 from ser_core.storage import Location, faults_of, read
 
 LIST_SUFFIXES = frozenset({"txt", "csv", "parquet"})

@@ -21,13 +21,14 @@ from ser_core.source.listing import (
     Choice,
     PlannedFile,
     Skipped,
+    escape_path,
     list_objects,
     look_at,
     suffix_of,
+    unescape_path,
     walk_files,
 )
 from ser_core.source.path_list import LIST_SUFFIXES, read_path_list
-from ser_core.source.paths import escape_path, unescape_path
 from ser_core.storage import Location, faults_of
 
 _S3_SCHEME = b"s3://"
@@ -118,21 +119,20 @@ class Source:
         """A row of the plan for a path, of a file that is missing or out of reach too."""
         target = self.locate(path)
         if isinstance(target, str):
-            from ser_core.storage import s3_requests
+            from ser_core.storage import start_request
 
-            return s3_requests.submit(_look_at_object(path, target))
+            return start_request(_look_at_object(path, target))
         done: Future[PlannedFile] = Future()
         done.set_result(look_at(path, target) or PlannedFile(path, -1, ""))
         return done
 
 
 async def _look_at_object(path: str, target: str) -> PlannedFile:
-    from ser_core.storage import s3_requests
+    from ser_core.storage import head_object
 
-    bucket, _, key = target.partition("/")
-    with faults_of(Location(f"s3://{bucket}")):
+    with faults_of(Location(f"s3://{target.partition('/')[0]}")):
         try:
-            size, version = await s3_requests.head_object(bucket, key)
+            size, version = await head_object(target)
         except (FileNotFoundError, PermissionError):
             return PlannedFile(path, -1, "")
     return PlannedFile(path, size, version)
@@ -156,14 +156,13 @@ def _kind_of_local(location: Location) -> Literal["folder", "file"] | None:
 
 
 def _kind_of_s3(location: Location) -> Literal["folder", "file"] | None:
-    from ser_core.storage import s3_requests
+    from ser_core.storage import list_pages
 
     with faults_of(location):
-        first = next(s3_requests.list_pages(location.bucket, location.key, page_size=1))
+        first = next(list_pages(location.path, page_size=1))
         if location.key and first and first[0]["Key"] == location.key:
             return "file"
-        inside = f"{location.key}/" if location.key else ""
-        return "folder" if not inside or next(s3_requests.list_pages(location.bucket, inside, page_size=1)) else None
+        return "folder" if not location.key or next(list_pages(f"{location.path}/", page_size=1)) else None
 
 
 def _has_magic(text: str) -> bool:

@@ -1,21 +1,26 @@
-from . import s3_client as s3_client
-from . import s3_requests as s3_requests
 from .download import Checksum as Checksum
 from .download import Download as Download
+from .download import unpack as unpack
+from .faults import service_fault as service_fault
 from .local import version_of as version_of
 from .location import Location as Location
 from .location import delete as delete
 from .location import exists as exists
 from .location import faults_of as faults_of
 from .location import list_files as list_files
+from .location import one_line_faults as one_line_faults
 from .location import put as put
 from .location import put_new as put_new
 from .location import read as read
-from .location import service_fault as service_fault
+from .location import write as write
 from .lock import Lock as Lock
-from .model_folder import one_line_faults as one_line_faults
-from .model_folder import write as write
-from .unpack import unpack as unpack
+from .s3 import error_code as error_code
+from .s3 import get_object as get_object
+from .s3 import head_object as head_object
+from .s3 import is_transient as is_transient
+from .s3 import list_pages as list_pages
+from .s3 import probe_bucket as probe_bucket
+from .s3 import start_request as start_request
 
 __all__ = [
     "Checksum",
@@ -23,16 +28,21 @@ __all__ = [
     "Location",
     "Lock",
     "delete",
+    "error_code",
     "exists",
     "faults_of",
+    "get_object",
+    "head_object",
+    "is_transient",
     "list_files",
+    "list_pages",
     "one_line_faults",
+    "probe_bucket",
     "put",
     "put_new",
     "read",
-    "s3_client",
-    "s3_requests",
     "service_fault",
+    "start_request",
     "unpack",
     "version_of",
     "write",

@@ -87,10 +87,10 @@ def delete(path: str) -> None:
     Path(path).unlink(missing_ok=True)
 
 
-def walk(folder: str, prefix: str = "") -> Iterator[tuple[str, int]]:
+def walk(path: str, prefix: str = "") -> Iterator[tuple[str, int]]:
     """Relative path and size in bytes of every file below a folder; links to folders are not entered."""
     try:
-        with os.scandir(folder) as found:
+        with os.scandir(path) as found:
             entries = list(found)
     except FileNotFoundError:
         return

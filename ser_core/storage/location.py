@@ -4,33 +4,17 @@ Every function raises ServiceError when storage failed as a whole, FileNotFoundE
 about the one file, and shows no credentials.
 """
 
-import functools
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Self
+from typing import Literal, Protocol, Self
 
-from ser_core.errors import SerError, ServiceError, UsageError
-from ser_core.storage import local as local_files
+from ser_core.errors import OutputError, SerError, ServiceError, UsageError
+from ser_core.storage import local
 from ser_core.storage.faults import service_fault
-
-__all__ = [
-    "Location",
-    "delete",
-    "exists",
-    "faults_of",
-    "list_files",
-    "put",
-    "put_new",
-    "read",
-    "service_fault",
-]
-
-if TYPE_CHECKING:
-    from fsspec import AbstractFileSystem
 
 _S3_SCHEME = "s3://"
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
@@ -79,7 +63,7 @@ class Location:
 
     @property
     def path(self) -> str:
-        """The path that `filesystem()` takes: a local path, or bucket/key."""
+        """A local path, or bucket/key."""
         return self.url.removeprefix(_S3_SCHEME)
 
     @property
@@ -93,29 +77,14 @@ class Location:
     def join(self, *parts: str) -> "Location":
         return Location("/".join([self.url.rstrip("/"), *parts]))
 
-    def filesystem(self) -> "AbstractFileSystem":
-        """fsspec's local filesystem, or s3fs; cached per process and renewed with the credentials: do not keep it."""
-        if self.is_s3:
-            from ser_core.storage import s3_client
-
-            return s3_client.filesystem()
-        return _local_filesystem()
-
     def delta_options(self) -> dict[str, str]:
         """`storage_options` for deltalake, with credentials of now; empty for a local path."""
         if not self.is_s3:
             return {}
-        from ser_core.storage import s3_client
+        from ser_core.storage import s3
 
         with faults_of(self):
-            return s3_client.delta_options(self.bucket)
-
-
-@functools.cache
-def _local_filesystem() -> "AbstractFileSystem":
-    import fsspec
-
-    return fsspec.filesystem("file")
+            return s3.delta_options(self.bucket)
 
 
 @contextmanager
@@ -132,54 +101,54 @@ def faults_of(location: Location) -> Iterator[None]:
         raise ServiceError(fault) from error
 
 
-def put(location: Location, data: bytes) -> None:
-    """Write a whole file in the place of what is there; a reader sees the old bytes or the new, never a part."""
-    with faults_of(location):
-        if location.is_s3:
-            from ser_core.storage import s3_requests
+class _Files(Protocol):
+    """What local.py and s3.py offer alike, by `Location.path`."""
 
-            s3_requests.put(location.bucket, location.key, data)
-        else:
-            local_files.put(location.path, data)
+    def read(self, path: str, /) -> bytes: ...
+    def put(self, path: str, data: bytes, /) -> None: ...
+    def put_new(self, path: str, data: bytes, /) -> bool: ...
+    def exists(self, path: str, /) -> bool: ...
+    def delete(self, path: str, /) -> None: ...
+    def walk(self, path: str, /) -> Iterator[tuple[str, int]]: ...
 
 
-def put_new(location: Location, data: bytes) -> bool:
-    """Write a whole file unless there is one: of any number of racing writers exactly one gets True."""
-    with faults_of(location):
-        if location.is_s3:
-            from ser_core.storage import s3_requests
+def _files_of(location: Location) -> _Files:
+    if not location.is_s3:
+        return local
+    # Local work imports no S3 client.
+    from ser_core.storage import s3
 
-            return s3_requests.put_new(location.bucket, location.key, data)
-        return local_files.put_new(location.path, data)
+    return s3
 
 
 def read(location: Location) -> bytes:
     """A whole file's bytes; FileNotFoundError when there is none."""
     with faults_of(location):
-        if location.is_s3:
-            from ser_core.storage import s3_requests
+        return _files_of(location).read(location.path)
 
-            return s3_requests.submit(s3_requests.get_object(location.bucket, location.key)).result()[0]
-        return local_files.read(location.path)
+
+def put(location: Location, data: bytes) -> None:
+    """Write a whole file in the place of what is there; a reader sees the old bytes or the new, never a part."""
+    with faults_of(location):
+        _files_of(location).put(location.path, data)
+
+
+def put_new(location: Location, data: bytes) -> bool:
+    """Write a whole file unless there is one: of any number of racing writers exactly one gets True."""
+    with faults_of(location):
+        return _files_of(location).put_new(location.path, data)
 
 
 def exists(location: Location) -> bool:
     """Whether there is a file (or a local folder) of exactly this name; a prefix alone is no object."""
     with faults_of(location):
-        if location.is_s3:
-            from ser_core.storage import s3_requests
-
-            return s3_requests.exists(location.bucket, location.key)
-        return local_files.exists(location.path)
+        return _files_of(location).exists(location.path)
 
 
 def delete(location: Location) -> None:
     """Delete one file; no error when there is none."""
     with faults_of(location):
-        if location.is_s3:
-            location.filesystem().call_s3("delete_object", Bucket=location.bucket, Key=location.key)
-        else:
-            local_files.delete(location.path)
+        _files_of(location).delete(location.path)
 
 
 def list_files(location: Location, limit: int | None = None) -> list[tuple[str, int]]:
@@ -188,17 +157,28 @@ def list_files(location: Location, limit: int | None = None) -> list[tuple[str, 
     Links to folders are not entered. A missing folder holds nothing.
     """
     with faults_of(location):
-        return list(islice(_iter_files(location), limit))
+        return list(islice(_files_of(location).walk(location.path), limit))
 
 
-def _iter_files(location: Location) -> Iterator[tuple[str, int]]:
-    if not location.is_s3:
-        yield from local_files.walk(location.path)
-        return
-    from ser_core.storage import s3_requests
+@contextmanager
+def one_line_faults(where: Location, what: Literal["read", "written"]) -> Iterator[None]:
+    """Turns errors of the operating system into OutputError or ServiceError; FileNotFoundError stays what it is."""
+    try:
+        with faults_of(where):
+            yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        reason = error.strerror or "access is denied"
+        raise OutputError(f"{where}: cannot be {what} ({reason}); name another MODEL_DIR") from error
 
-    prefix = f"{location.key}/" if location.key else ""
-    for page in s3_requests.list_pages(location.bucket, prefix):
-        for item in page:
-            if item["Key"] != prefix:
-                yield item["Key"][len(prefix) :], item["Size"]
+
+def write(where: Location, data: bytes) -> None:
+    """Write a file of MODEL_DIR whole, in the place of what is there.
+
+    Raises:
+        OutputError: it cannot be written.
+        ServiceError: the disk is full, or the bucket failed as a whole.
+    """
+    with one_line_faults(where, "written"):
+        put(where, data)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from deltalake import DeltaTable
 
+from ser_core.storage import s3
 from ser_core.storage.location import Location
 from tests.conftest import S3Server
 from tests.support.archive import expected_keys, keys, write_archive
@@ -126,7 +127,7 @@ def test_credentials_for_the_source_that_expire_fail_no_file(
 ) -> None:
     folder, seconds_of = archive
     source, output = moto_s3.location.join("in"), Location(str(tmp_path / "out"))
-    source.filesystem().put(f"{folder}/", f"{source.path}/", recursive=True)
+    s3.filesystem().put(f"{folder}/", f"{source.path}/", recursive=True)
     num_read = itertools.count()
 
     def is_late(method: str, path: str) -> bool:
@@ -158,7 +159,7 @@ def test_credentials_that_are_revoked_stop_the_run_which_goes_on_when_they_are_b
 ) -> None:
     folder, seconds_of = archive
     source, output = ceph_s3.location.join("in"), ceph_s3.location.join("out")
-    source.filesystem().put(f"{folder}/", f"{source.path}/", recursive=True)
+    s3.filesystem().put(f"{folder}/", f"{source.path}/", recursive=True)
     process = start("score", source.url, output.url, *OFTEN)
     wait_until_under_way(process, output)
     administer(ceph_s3, revoke)

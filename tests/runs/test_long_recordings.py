@@ -10,6 +10,7 @@ import psutil
 import pyarrow.compute as pc
 import pytest
 
+from ser_core.storage import s3
 from tests.conftest import S3Server
 from tests.support.archive import WINDOW_SECONDS
 from tests.support.audio_factory import RATE_HZ, encode, speech, write_sparse_rf64
@@ -93,7 +94,7 @@ def test_a_long_object_is_read_in_ranges(ceph_s3: S3Server, tmp_path: Path) -> N
     for minutes in (5, 40):
         write_sparse_rf64(tmp_path / "long.wav", 60.0 * minutes)
         source = ceph_s3.location.join(str(minutes))
-        source.filesystem().put_file(str(tmp_path / "long.wav"), source.join("long.wav").path)
+        s3.filesystem().put_file(str(tmp_path / "long.wav"), source.join("long.wav").path)
         output = ceph_s3.location.join(f"out{minutes}")
         peaks[minutes] = peak_of_scoring(source.url, output.url)
         assert predictions(output.url, output.delta_options()).num_rows == 60 * minutes // WINDOW_SECONDS

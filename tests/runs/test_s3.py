@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from ser_core.storage.location import Location, list_files, read
+from ser_core.storage.location import Location, list_files, put, read
 from tests.conftest import S3Server
 from tests.support.archive import assert_same_answers, expected_keys, keys, num_windows, write_archive, write_clip
 from tests.support.cli import assert_one_line, finish, predictions, ser, ser_here, start
@@ -19,10 +19,9 @@ from tests.support.run_control import kill_at_five_moments, num_committed, wait_
 
 
 def upload(folder: Path, to: Location) -> None:
-    filesystem = to.filesystem()
     for file in sorted(folder.rglob("*")):
         if file.is_file():
-            filesystem.pipe_file(to.join(str(file.relative_to(folder))).path, file.read_bytes())
+            put(to.join(str(file.relative_to(folder))), file.read_bytes())
 
 
 def rows(output: Location) -> pa.Table:
@@ -53,7 +52,7 @@ def test_a_bucket_is_scored_into_a_bucket_and_again(
     seconds_of = dict(seconds_of)
     source, output = moto_s3.location.join("in"), moto_s3.location.join("out")
     upload(folder, source)
-    source.filesystem().pipe_file(source.path + "/a/", b"")
+    put(Location(f"{source}/a/"), b"")
     command = ("score", source.url, output.url, "--output-mode", "json", "--cpus", "1")
     answer = cluster.ser(*command, "--verbose")
     assert answer.code == 0, answer.err

@@ -19,7 +19,7 @@ from ser_core.source import fetch
 from ser_core.source.fetch import fetch_all
 from ser_core.source.listing import Skipped
 from ser_core.source.source import Source
-from ser_core.storage import s3_client
+from ser_core.storage import s3
 from ser_core.storage.location import Location
 from tests.conftest import S3Server
 from tests.support.flaky_s3 import FlakyProxy, S3Fault
@@ -153,7 +153,7 @@ def test_many_in_flight_survive_throttling(moto_s3: S3Server, monkeypatch: pytes
     faults = [S3Fault(lambda *_: True, way, times=20) for way in ways]  # type: ignore[arg-type]
     with FlakyProxy(moto_s3.endpoint_url, faults) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint_url)
-        s3_client.forget()
+        s3.forget()
         assert list(fetch_all(source, rows)) == [_body(number) for number in range(60)]
 
 
@@ -162,7 +162,7 @@ def test_a_fault_of_the_service_stops_all(moto_s3: S3Server, monkeypatch: pytest
     faults = [S3Fault(lambda _, path: "020.wav" in path, (400, "ExpiredToken"))]
     with FlakyProxy(moto_s3.endpoint_url, faults) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint_url)
-        s3_client.forget()
+        s3.forget()
         results = fetch_all(source, rows, concurrency=4)
         assert [next(results) for _ in range(20)] == [_body(number) for number in range(20)]
         with pytest.raises(ServiceError, match=f"^{moto_s3.location}: the credentials have expired; renew them$"):
@@ -223,6 +223,6 @@ def test_a_gateway_that_stays_away_is_a_fault(gateway: S3Server, monkeypatch: py
 def test_a_credential_that_becomes_wrong_is_a_fault(ceph_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     source, rows = _fill(ceph_s3.location, 5)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret")
-    s3_client.forget()
+    s3.forget()
     with pytest.raises(ServiceError, match=f"^{ceph_s3.location}: the secret key is wrong; check the credentials$"):
         list(fetch_all(source, rows))

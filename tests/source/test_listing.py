@@ -14,9 +14,8 @@ import pytest
 from ser_core import storage
 from ser_core.errors import ServiceError, SourceError
 from ser_core.source import listing
-from ser_core.source.listing import Choice, PlannedFile, Skipped, list_objects, suffix_of, walk_files
-from ser_core.source.paths import escape_path
-from ser_core.storage import s3_requests
+from ser_core.source.listing import Choice, PlannedFile, Skipped, escape_path, list_objects, suffix_of, walk_files
+from ser_core.storage import s3
 from ser_core.storage.location import Location
 from tests.conftest import S3Server
 
@@ -66,7 +65,7 @@ def test_a_bucket_is_sorted_as_a_folder(request: pytest.FixtureRequest, server: 
     names = sorted(name.decode() for name in _random_names(60) if b"\xff" not in name and b"\n" not in name)
     names = [name for name in names if not any(other.startswith(name + "/") for other in names)]
     for name in names:
-        s3_requests.put(found.bucket, f"in/{name}", b"12")
+        s3.put(f"{found.bucket}/in/{name}", b"12")
     from_bucket = [row.path for row in list_objects(found.location.join("in"), WAVS, Skipped())]
     assert from_bucket == _walk(_make(tmp_path, *names))[0]
     assert from_bucket == [name.replace("\\", "\\\\") for name in names]
@@ -136,7 +135,7 @@ def test_the_output_is_left_out(tmp_path: Path) -> None:
 
 def test_the_output_in_a_bucket_is_left_out(moto_s3: S3Server) -> None:
     for key in ("in/a.wav", "in/out/p.wav", "in/out2/b.wav", "in/out.wav"):
-        s3_requests.put(moto_s3.bucket, key, b"1")
+        s3.put(f"{moto_s3.bucket}/{key}", b"1")
     source = moto_s3.location.join("in")
     for exclude, paths in (
         (source.join("out"), ["a.wav", "out.wav", "out2/b.wav"]),
@@ -152,7 +151,7 @@ def test_odd_keys_of_a_bucket(request: pytest.FixtureRequest, server: str) -> No
     sized = {"in/": 0, "in/folder/": 0, "in//a.wav": 1, "in/b//c.wav": 1, "in/empty.wav": 0, "in/%41+ é'\".wav": 1}
     sized |= {"in/.h/d.wav": 1, "in/t.txt": 1, "inside.wav": 1, "in/back\\slash.wav": 1, "in/dot/./e.wav": 1}
     for key, size in sized.items():
-        found.location.filesystem().call_s3("put_object", Bucket=found.bucket, Key=key, Body=bytes(size))
+        s3.filesystem().call_s3("put_object", Bucket=found.bucket, Key=key, Body=bytes(size))
     skipped = Skipped()
     rows = list(list_objects(found.location.join("in"), WAVS, skipped))
     assert [row.path for row in rows] == ["%41+ é'\".wav", "/a.wav", "b//c.wav", "back\\\\slash.wav", "empty.wav"]
@@ -164,9 +163,9 @@ def test_odd_keys_of_a_bucket(request: pytest.FixtureRequest, server: str) -> No
 
 def test_keys_out_of_order_are_refused(moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     for key in ("a.wav", "b.wav"):
-        s3_requests.put(moto_s3.bucket, key, b"1")
-    in_order = s3_requests.list_pages
-    monkeypatch.setattr(s3_requests, "list_pages", lambda *args: (page[::-1] for page in in_order(*args)))
+        s3.put(f"{moto_s3.bucket}/{key}", b"1")
+    in_order = s3.list_pages
+    monkeypatch.setattr(storage, "list_pages", lambda *args: (page[::-1] for page in in_order(*args)))
     with pytest.raises(SourceError, match="not listed in order"):
         list(list_objects(moto_s3.location, WAVS, Skipped()))
 

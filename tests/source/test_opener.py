@@ -19,7 +19,7 @@ from ser_core.source import opener
 from ser_core.source.listing import Skipped
 from ser_core.source.opener import FileOpener
 from ser_core.source.source import Source
-from ser_core.storage import s3_client, s3_requests
+from ser_core.storage import s3
 from ser_core.storage.location import Location
 from tests.conftest import S3Server
 from tests.support.flaky_s3 import FlakyProxy
@@ -102,12 +102,12 @@ def test_a_file_gone_before_opening(root: Location) -> None:
 
 
 def test_an_object_is_fetched_in_few_pieces(moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    s3_requests.put(moto_s3.bucket, "a.wav", DATA)
+    s3.put(f"{moto_s3.bucket}/a.wav", DATA)
     monkeypatch.setattr(opener, "_BUFFER_BYTES", 1_000_000)
     planned = _opener(moto_s3.location)
     with FlakyProxy(moto_s3.endpoint_url) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint_url)
-        s3_client.forget()
+        s3.forget()
         with planned() as file:
             while file.read(4096):
                 pass
@@ -115,13 +115,13 @@ def test_an_object_is_fetched_in_few_pieces(moto_s3: S3Server, monkeypatch: pyte
 
 
 def test_a_service_that_goes_away_while_reading(moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    s3_requests.put(moto_s3.bucket, "a.wav", DATA)
+    s3.put(f"{moto_s3.bucket}/a.wav", DATA)
     monkeypatch.setattr(opener, "_BUFFER_BYTES", 100_000)
     file = _opener(moto_s3.location)()
     assert file.read(10) == DATA[:10]
     monkeypatch.setenv("SER_S3_RETRY_SECONDS", "0.5")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    s3_client.forget()
+    s3.forget()
     with pytest.raises(ServiceError, match="cannot be reached"):
         file.read(200_000)
 

@@ -14,7 +14,7 @@ from ser_core.records import PLAN_SCHEMA
 from ser_core.source import source
 from ser_core.source.listing import Skipped
 from ser_core.source.source import Source
-from ser_core.storage import s3_client, s3_requests
+from ser_core.storage import s3
 from ser_core.storage.location import Location
 from tests.conftest import S3Server
 from tests.support.flaky_s3 import FlakyProxy, S3Fault
@@ -138,14 +138,14 @@ def test_a_list_beside_the_files(root: Location, tmp_path: Path) -> None:
 
 def test_a_local_list_of_objects(moto_s3: S3Server, tmp_path: Path) -> None:
     for number in range(150):
-        s3_requests.put(moto_s3.bucket, f"{number:03}+ %.wav", b"12")
+        s3.put(f"{moto_s3.bucket}/{number:03}+ %.wav", b"12")
     urls = [f"{moto_s3.location}/{number:03}+ %.wav" for number in range(151)]
     (tmp_path / "list.csv").write_text("path\n" + "\n".join(urls))
     rows = _rows(Source.parse(str(tmp_path / "list.csv"), None))
     assert [row["path"] for row in rows] == urls
     assert [row["size"] for row in rows] == [2] * 150 + [-1]
     assert {row["version"] for row in rows[:-1]} == {
-        s3_requests.submit(s3_requests.head_object(moto_s3.bucket, "000+ %.wav")).result()[1]
+        s3.start_request(s3.head_object(f"{moto_s3.bucket}/000+ %.wav")).result()[1]
     }
 
 
@@ -153,7 +153,7 @@ def test_an_object_that_is_denied_is_a_row(moto_s3: S3Server, tmp_path: Path, mo
     (tmp_path / "list.txt").write_text(f"{moto_s3.location}/a.wav")
     with FlakyProxy(moto_s3.endpoint_url, [S3Fault(lambda *_: True, (403, "AccessDenied"))]) as proxy:
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint_url)
-        s3_client.forget()
+        s3.forget()
         assert [row["version"] for row in _rows(Source.parse(str(tmp_path / "list.txt"), None))] == [""]
 
 
@@ -201,9 +201,9 @@ def test_no_source_is_one_clear_line(moto_s3: S3Server) -> None:
 
 @pytest.mark.heavy
 def test_wrong_credentials_are_one_clear_line(ceph_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    s3_requests.put(ceph_s3.bucket, "a.wav", b"1")
+    s3.put(f"{ceph_s3.bucket}/a.wav", b"1")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret")
-    s3_client.forget()
+    s3.forget()
     for text in (ceph_s3.location.url, ceph_s3.location.url + "/a.wav"):
         with pytest.raises(ServiceError, match=f"^{text}: the secret key is wrong; check the credentials$"):
             Source.parse(text, None)

@@ -9,7 +9,7 @@ import pytest
 
 from ser_core.errors import ServiceError
 from ser_core.storage import location as storage
-from ser_core.storage import s3_client
+from ser_core.storage import s3
 from ser_core.storage.faults import service_fault
 from ser_core.storage.location import Location
 from tests.conftest import S3Server
@@ -20,7 +20,7 @@ from tests.support.flaky_s3 import FlakyProxy, S3Fault
 def proxy(moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlakyProxy]:
     with FlakyProxy(moto_s3.endpoint_url) as flaky:
         monkeypatch.setenv("AWS_ENDPOINT_URL", flaky.endpoint_url)
-        s3_client.forget()
+        s3.forget()
         yield flaky
 
 
@@ -106,11 +106,11 @@ def test_a_real_server_refuses(ceph_s3: S3Server, monkeypatch: pytest.MonkeyPatc
         ("AWS_ACCESS_KEY_ID", "wrong-key", "the access key is not known there"),
     ):
         monkeypatch.setenv(name, value)
-        s3_client.forget()
+        s3.forget()
         message = _errors_with(ceph_s3.location)
         assert words in message
         assert "wrong-" not in message
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    s3_client.forget()
+    s3.forget()
     assert "access is denied" in _errors_with(ceph_s3.location)

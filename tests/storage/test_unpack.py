@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ser_core.errors import OutputError, SourceError
-from ser_core.storage.unpack import unpack
+from ser_core.storage.download import unpack
 
 
 def pack(archive: Path, files: dict[str, bytes], modes: dict[str, int] | None = None) -> Path:

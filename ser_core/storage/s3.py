@@ -1,4 +1,6 @@
-"""S3: one filesystem per process and set of credentials, which waits for a service that is away.
+"""S3: objects by their path, which is "bucket/key" with the key exactly as it is.
+
+One client per process and set of credentials serves all of them, and waits for a service that is away.
 
 Credentials are resolved by botocore's chain (environment, profile, container or instance role) and handed to s3fs and
 deltalake alike; without any, access is anonymous. Endpoint, region and profile are read from the usual AWS environment
@@ -6,12 +8,15 @@ and config files.
 """
 
 import asyncio
+import errno
 import functools
 import os
 import random
 import threading
 import time
-from collections.abc import Awaitable, Callable
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -20,9 +25,9 @@ import botocore.session
 import s3fs
 from botocore.credentials import Credentials, ReadOnlyCredentials
 from botocore.exceptions import ClientError, ConnectionError, HTTPClientError, ResponseStreamingError, SSLError
-from fsspec.asyn import sync_wrapper
+from fsspec.asyn import get_loop, sync_wrapper
 
-from ser_core.errors import UsageError
+from ser_core.settings import seconds_from_environment
 
 T = TypeVar("T")
 
@@ -34,6 +39,8 @@ _LONGEST_WAIT_SECONDS = 10.0
 _READ_TIMEOUT_SECONDS = 20.0
 _CONNECT_TIMEOUT_SECONDS = 5.0
 _MAX_CONNECTIONS = 128
+#: One PUT takes no more; only a larger body is sent in parts.
+_MAX_PUT_BYTES = 5 * 2**30
 _LOST_CONNECTION_ERRORS = (
     ConnectionError,
     HTTPClientError,
@@ -54,14 +61,10 @@ _resolving = threading.Lock()
 
 def retry_seconds() -> float:
     """The retry limit, from the environment variable SER_S3_RETRY_SECONDS or the default."""
-    text = os.environ.get("SER_S3_RETRY_SECONDS", "")
-    try:
-        return float(text) if text else DEFAULT_RETRY_SECONDS
-    except ValueError as error:
-        raise UsageError(f"SER_S3_RETRY_SECONDS must be a number of seconds, not '{text}'") from error
+    return seconds_from_environment("SER_S3_RETRY_SECONDS", DEFAULT_RETRY_SECONDS)
 
 
-def client_error(error: BaseException) -> ClientError | None:
+def _client_error(error: BaseException) -> ClientError | None:
     """The service's own answer behind an error that s3fs may have translated."""
     for candidate in (error, error.__cause__):
         if isinstance(candidate, ClientError):
@@ -71,13 +74,13 @@ def client_error(error: BaseException) -> ClientError | None:
 
 def error_code(error: BaseException) -> str:
     """The S3 error code ("NoSuchKey", or the status as text where the answer has no body), "" when there is none."""
-    answer = client_error(error)
+    answer = _client_error(error)
     return str(answer.response.get("Error", {}).get("Code", "")) if answer else ""
 
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same request may succeed later: lost connections, throttling, server errors."""
-    answer = client_error(error)
+    answer = _client_error(error)
     if answer is None:
         return isinstance(error, _LOST_CONNECTION_ERRORS) and not isinstance(error, SSLError)
     status = int(answer.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
@@ -196,3 +199,101 @@ def _bucket_region(bucket: str) -> str | None:
     """AWS sends s3fs on to the bucket's own region; deltalake must be told it."""
     region: str | None = filesystem().call_s3("head_bucket", Bucket=bucket).get("BucketRegion")
     return region
+
+
+def start_request(operation: Coroutine[Any, Any, T]) -> "Future[T]":
+    """Start one of the coroutines below on fsspec's own event loop."""
+    return asyncio.run_coroutine_threadsafe(operation, get_loop())
+
+
+async def probe_bucket(bucket: str) -> None:
+    """Ask the bucket for one name, once: raises what is wrong with the service now."""
+    await filesystem().call_once("list_objects_v2", Bucket=bucket, MaxKeys=1)
+
+
+async def head_object(path: str) -> tuple[int, str]:
+    """One object's size in bytes and etag."""
+    answer = await filesystem()._call_s3("head_object", **_names(path))
+    return answer["ContentLength"], answer["ETag"].strip('"')
+
+
+async def get_object(path: str, **conditions: str) -> tuple[bytes, str]:
+    """One object's bytes and etag; a body whose connection is lost is read again.
+
+    `conditions` are GetObject's own, as IfMatch and Range.
+    """
+
+    async def attempt() -> tuple[bytes, str]:
+        answer = await filesystem().call_once("get_object", **_names(path), **conditions)
+        async with answer["Body"] as body:
+            return await body.read(), answer["ETag"].strip('"')
+
+    try:
+        return await patiently(attempt)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(errno.ENOENT, "no such object", f"s3://{path}") from error.__cause__
+
+
+def read(path: str) -> bytes:
+    """A whole object's bytes."""
+    return start_request(get_object(path)).result()[0]
+
+
+def put(path: str, data: bytes) -> None:
+    """Write an object in one PUT, as long as one takes it."""
+    filesystem().pipe_file(path, data, chunksize=_MAX_PUT_BYTES)
+
+
+def put_new(path: str, data: bytes) -> bool:
+    """Write an object unless there is one; whether it did."""
+    writer = uuid.uuid4().hex
+    try:
+        filesystem().call_s3("put_object", **_names(path), Body=data, IfNoneMatch="*", Metadata={"writer": writer})
+    except Exception as error:
+        if error_code(error) not in {"PreconditionFailed", "412"}:
+            raise
+    else:
+        return True
+    # A PUT whose answer was lost is repeated, and then refused because of itself: the object tells whose it is.
+    try:
+        metadata: dict[str, str] = filesystem().call_s3("head_object", **_names(path))["Metadata"]
+    except FileNotFoundError:
+        return False
+    return metadata.get("writer") == writer
+
+
+def exists(path: str) -> bool:
+    """Whether there is an object of exactly this key. A HEAD would be refused without saying why: this asks a list."""
+    first = next(list_pages(path, page_size=1))
+    return bool(first) and first[0]["Key"] == _names(path)["Key"]
+
+
+def delete(path: str) -> None:
+    """Delete one object; no error when there is none."""
+    filesystem().call_s3("delete_object", **_names(path))
+
+
+def walk(path: str) -> Iterator[tuple[str, int]]:
+    """Relative key and size in bytes of every object below a prefix."""
+    prefix = f"{key}/" if (key := _names(path)["Key"]) else ""
+    for page in list_pages(f"{path}/"):
+        yield from ((item["Key"][len(prefix) :], item["Size"]) for item in page if item["Key"] != prefix)
+
+
+def list_pages(path: str, page_size: int = 1000) -> Iterator[list[dict[str, Any]]]:
+    """The objects whose keys begin so, in key order, a page at a time: Key, Size and ETag of each."""
+    names = _names(path)
+    position: dict[str, str] = {}
+    while True:
+        page = filesystem().call_s3(
+            "list_objects_v2", Bucket=names["Bucket"], Prefix=names["Key"], MaxKeys=page_size, **position
+        )
+        yield page.get("Contents", [])
+        if not page.get("IsTruncated"):
+            return
+        position = {"ContinuationToken": page["NextContinuationToken"]}
+
+
+def _names(path: str) -> dict[str, str]:
+    bucket, _, key = path.partition("/")
+    return {"Bucket": bucket, "Key": key}

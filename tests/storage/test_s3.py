@@ -14,7 +14,7 @@ import pytest
 
 from ser_core.errors import ServiceError, UsageError
 from ser_core.storage import location as storage
-from ser_core.storage import s3_client, s3_requests
+from ser_core.storage import s3
 from ser_core.storage.location import Location
 from tests.conftest import S3Server
 from tests.support.flaky_s3 import FlakyProxy, S3Fault, Way
@@ -24,7 +24,7 @@ from tests.support.flaky_s3 import FlakyProxy, S3Fault, Way
 def proxy(moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlakyProxy]:
     with FlakyProxy(moto_s3.endpoint_url) as flaky:
         monkeypatch.setenv("AWS_ENDPOINT_URL", flaky.endpoint_url)
-        s3_client.forget()
+        s3.forget()
         yield flaky
 
 
@@ -37,7 +37,7 @@ def test_what_may_pass_is_tried_again(moto_s3: S3Server, proxy: FlakyProxy, way:
         "PUT": lambda: storage.put(file, b"0123456789" * 1000),
         "GET": lambda: storage.read(file),
         "GET ": lambda: storage.list_files(moto_s3.location),
-        "HEAD": lambda: s3_requests.submit(s3_requests.head_object(file.bucket, file.key)).result()[0],
+        "HEAD": lambda: s3.start_request(s3.head_object(f"{file.bucket}/{file.key}")).result()[0],
         "DELETE": lambda: storage.delete(file),
     }
     answers = []
@@ -65,7 +65,7 @@ def test_what_does_not_pass_is_a_fault_after_the_limit(
 def test_an_endpoint_that_is_not_there(moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SER_S3_RETRY_SECONDS", "0.5")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    s3_client.forget()
+    s3.forget()
     for act in (storage.read, storage.exists, storage.list_files, storage.delete):
         with pytest.raises(ServiceError, match="cannot be reached; check the network and AWS_ENDPOINT_URL"):
             act(moto_s3.location.join("a"))
@@ -73,7 +73,7 @@ def test_an_endpoint_that_is_not_there(moto_s3: S3Server, monkeypatch: pytest.Mo
 
 def test_an_endpoint_that_is_no_url(moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "127.0.0.1:9000")
-    s3_client.forget()
+    s3.forget()
     with pytest.raises(ServiceError, match="AWS_ENDPOINT_URL must start with http:// or https://"):
         storage.list_files(moto_s3.location)
 
@@ -84,19 +84,20 @@ def test_what_cannot_pass_is_not_tried_again(moto_s3: S3Server, proxy: FlakyProx
     assert proxy.counts == {"GET": 1}
 
 
-def test_the_retry_limit_must_be_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SER_S3_RETRY_SECONDS", "long")
-    with pytest.raises(UsageError, match="SER_S3_RETRY_SECONDS must be a number of seconds, not 'long'"):
-        s3_client.retry_seconds()
+@pytest.mark.parametrize("text", ["long", "5s", "nan", "inf", "-1"])
+def test_the_retry_limit_must_be_a_number(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SER_S3_RETRY_SECONDS", text)
+    with pytest.raises(UsageError, match=f"SER_S3_RETRY_SECONDS must be a number of seconds, 0 or more, not '{text}'"):
+        s3.retry_seconds()
 
 
 def test_access_is_anonymous_without_credentials(moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    s3_client.forget()
+    s3.forget()
     started = time.monotonic()
     for _ in range(1000):
-        assert s3_client.filesystem().anon
+        assert s3.filesystem().anon
     assert time.monotonic() - started < 1
     assert moto_s3.location.delta_options()["aws_skip_signature"] == "true"
 
@@ -120,7 +121,7 @@ def _write_profile(folder: Path, monkeypatch: pytest.MonkeyPatch, endpoint_url: 
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
     monkeypatch.setenv("AWS_PROFILE", "audio")
-    s3_client.forget()
+    s3.forget()
 
 
 def test_a_profile_serves_both_clients_and_is_renewed(
@@ -131,7 +132,7 @@ def test_a_profile_serves_both_clients_and_is_renewed(
     assert first["aws_endpoint"] == moto_s3.endpoint_url
     assert first["aws_region"] == "eu-test-1"
     assert first["aws_session_token"] == "very-token"
-    keys = {s3_client.filesystem().key for _ in range(3)} | {first["aws_access_key_id"]}
+    keys = {s3.filesystem().key for _ in range(3)} | {first["aws_access_key_id"]}
     assert len(keys) == 4
     storage.put(moto_s3.location.join("a"), b"1")
     assert storage.read(moto_s3.location.join("a")) == b"1"
@@ -141,14 +142,14 @@ def test_no_text_shows_credentials(moto_s3: S3Server, tmp_path: Path, monkeypatc
     _write_profile(tmp_path, monkeypatch, moto_s3.endpoint_url)
     with pytest.raises(ServiceError) as caught:
         storage.list_files(Location("s3://no-such-bucket/a"))
-    shown = f"{caught.value} {caught.value!r} {moto_s3.location!r} {s3_client.filesystem()!r}"
+    shown = f"{caught.value} {caught.value!r} {moto_s3.location!r} {s3.filesystem()!r}"
     assert "very-" not in shown
     assert "key-" not in shown
 
 
 def test_a_profile_that_is_not_there(moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nobody")
-    s3_client.forget()
+    s3.forget()
     with pytest.raises(ServiceError, match="the AWS profile named in AWS_PROFILE is not in the AWS config"):
         storage.list_files(moto_s3.location)
 

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from ser_core import storage
 from ser_core.errors import ServiceError
 from ser_core.faults import Fault
-from ser_core.source.objects import get_version
-from ser_core.storage import s3_client, s3_requests
+from ser_core.source.opener import get_version
+from ser_core.storage import s3
 from tests.conftest import S3Server
 from tests.support.flaky_s3 import FlakyProxy, S3Fault
 
@@ -19,8 +20,8 @@ SERVERS = ["moto", pytest.param("ceph", marks=pytest.mark.heavy)]
 @pytest.fixture(params=SERVERS)
 def server(request: pytest.FixtureRequest) -> S3Server:
     found: S3Server = request.getfixturevalue(f"{request.param}_s3")
-    s3_requests.put(found.bucket, "a.wav", DATA)
-    s3_requests.put(found.bucket, "empty.wav", b"")
+    s3.put(f"{found.bucket}/a.wav", DATA)
+    s3.put(f"{found.bucket}/empty.wav", b"")
     return found
 
 
@@ -29,17 +30,17 @@ def proxy(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlakyPr
     monkeypatch.setenv("SER_S3_RETRY_SECONDS", "0.5")
     with FlakyProxy(server.endpoint_url) as flaky:
         monkeypatch.setenv("AWS_ENDPOINT_URL", flaky.endpoint_url)
-        s3_client.forget()
+        s3.forget()
         yield flaky
 
 
 def _version(server: S3Server, key: str) -> str:
-    return s3_requests.submit(s3_requests.head_object(server.bucket, key)).result()[1]
+    return s3.start_request(s3.head_object(f"{server.bucket}/{key}")).result()[1]
 
 
 def _get(server: S3Server, key: str, version: str, *range_bytes: int, is_listed: bool = False) -> bytes:
     part = (range_bytes[0], range_bytes[1]) if range_bytes else None
-    return s3_requests.submit(get_version(f"{server.bucket}/{key}", version, part, is_listed=is_listed)).result()
+    return s3.start_request(get_version(f"{server.bucket}/{key}", version, part, is_listed=is_listed)).result()
 
 
 def _reason(server: S3Server, key: str, version: str, *, is_listed: bool = False) -> str:
@@ -57,7 +58,7 @@ def test_the_planned_version_whole_and_in_part(server: S3Server) -> None:
 
 def test_another_version_is_changed(server: S3Server) -> None:
     version = _version(server, "a.wav")
-    s3_requests.put(server.bucket, "a.wav", b"other")
+    s3.put(f"{server.bucket}/a.wav", b"other")
     assert _reason(server, "a.wav", version) == "changed"
     # Not there when it was listed, and there now.
     assert _reason(server, "a.wav", "") == "changed"
@@ -65,8 +66,8 @@ def test_another_version_is_changed(server: S3Server) -> None:
 
 
 def test_a_server_that_ignores_the_condition_is_seen_through(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_condition = s3_requests.get_object
-    monkeypatch.setattr(s3_requests, "get_object", lambda bucket, key, **_: with_condition(bucket, key))
+    with_condition = s3.get_object
+    monkeypatch.setattr(storage, "get_object", lambda path, **_: with_condition(path))
     assert _reason(server, "a.wav", "another-etag") == "changed"
 
 
