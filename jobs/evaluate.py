@@ -2,15 +2,12 @@
 
 import io
 import json
-import platform
 import time
 import uuid
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from jobs.console import Console
-from ser_core.audio import WindowSettings
 from ser_core.errors import OutputError, SerError, UsageError
 from ser_core.settings import Device, Precision, ResolvedDevice, ResolvedPrecision
 
@@ -24,7 +21,6 @@ JSON_FILE, PAGE_FILE, PREDICTIONS_FILE = "evaluation.json", "evaluation.html", "
 _CPU_BATCH_SIZE, _GPU_BATCH_SIZE = 16, 256
 _MAX_BATCH_SIZE = 65_536
 _SAY_EVERY_SECONDS = 10.0
-_PACKAGES = ("ser", "torch", "numpy", "scikit-learn")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +62,7 @@ def run_evaluate(request: Request, console: Console) -> int:
         evaluate_predictions,
         predictions_table,
     )
-    from ser_core.models import Artifact, Predictor
+    from ser_core.models import Artifact, Predictor, package_versions
     from ser_core.storage import Location
 
     settings = BootstrapSettings(resamples=request.resamples, seed=request.seed)
@@ -86,7 +82,7 @@ def run_evaluate(request: Request, console: Console) -> int:
         heard=ModelSpeakers.of_training(config.training),
         settings=settings,
         title=f"{config.name} on {', '.join(sorted(set(manifest.corpora)))}",
-        about=_about(request, artifact, manifest) | running | {"versions": _versions()},
+        about=_about(request, artifact, manifest) | running | {"versions": package_versions()},
     )
     _write(folder, evaluation, predictions_table(manifest, probabilities_GC, config.labels, config.temperature))
     _tell(evaluation, folder, console)
@@ -114,13 +110,6 @@ def _running(request: Request) -> "Running":
     return Running(device=device, precision=precision, batch_size=batch_size)
 
 
-def _windows(artifact: "Artifact") -> WindowSettings:
-    """As scoring cuts by default."""
-    seconds = artifact.config.window_seconds
-    rate_hz = artifact.config.mel.sample_rate_hz
-    return WindowSettings(sample_rate_hz=rate_hz, window_seconds=seconds, hop_seconds=seconds)
-
-
 def _predict(predictor: "Predictor", manifest: "Manifest", console: Console) -> "Floats":
     import torch
 
@@ -128,7 +117,7 @@ def _predict(predictor: "Predictor", manifest: "Manifest", console: Console) -> 
 
     progress = _Progress(console, len(manifest))
     try:
-        return predict_manifest(predictor, manifest, _windows(predictor.artifact), progress.update)
+        return predict_manifest(predictor, manifest, predictor.artifact.windows(), progress.update)
     except torch.OutOfMemoryError as error:
         batch_size = predictor.batch_size
         raise SerError(
@@ -166,10 +155,6 @@ def _about(request: Request, artifact: "Artifact", manifest: "Manifest") -> dict
         "manifest_sha256": manifest.content_hash(),
         "window_seconds": config.window_seconds,
     }
-
-
-def _versions() -> dict[str, str]:
-    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
 
 
 def _write(folder: "Location", evaluation: "Evaluation", predictions: Any) -> None:

@@ -36,11 +36,7 @@ def run_predict(files: list[str], model: str, console: Console) -> int:
 
 def _predict_file(file: Path, predictor: Predictor) -> dict[str, Any]:
     config = predictor.artifact.config
-    windows = WindowSettings(
-        sample_rate_hz=config.mel.sample_rate_hz,
-        window_seconds=config.window_seconds,
-        hop_seconds=config.window_seconds,
-    )
+    windows = predictor.artifact.windows()
     sums_GX = np.zeros((1, len(config.labels) + 1))
     num_windows, gaps = 0, False
     fault: Fault | None = None

@@ -1,9 +1,7 @@
 """What a scoring run tells: the end lines, the JSON object, run.json, the exit code."""
 
-import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from cluster.limits import check_failure_rate
@@ -16,8 +14,6 @@ if TYPE_CHECKING:
     from ser_core.models import Artifact
     from ser_core.storage import Location
     from ser_core.tables import Comparison, Tally
-
-_PACKAGES = ("ser", "ray", "torch", "librosa", "pyarrow", "deltalake", "soundfile", "soxr")
 
 
 @dataclass(kw_only=True)
@@ -100,6 +96,8 @@ def result_text(outcome: Outcome, output: "Location") -> str:
 
 def run_record(outcome: Outcome, artifact: "Artifact") -> dict[str, Any]:
     """What run.json holds beside its state and number."""
+    from ser_core.models import package_versions
+
     seconds = max(outcome.seconds, 1e-9)
     return {
         "settings": outcome.settings,
@@ -113,7 +111,7 @@ def run_record(outcome: Outcome, artifact: "Artifact") -> dict[str, Any]:
         "seconds": outcome.seconds,
         "windows_per_second": outcome.totals.num_windows / seconds,
         "audio_hours_per_second": outcome.totals.audio_seconds / 3600 / seconds,
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES},
+        "versions": package_versions(),
     }
 
 

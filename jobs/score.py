@@ -21,7 +21,6 @@ from jobs.report import (
     result_text,
     run_record,
 )
-from ser_core.audio import WindowSettings
 from ser_core.errors import SerError, ServiceError, SupersededError
 from ser_core.score_config import ResolvedEngine, ScoreConfig
 from ser_core.settings import ResolvedPrecision
@@ -32,7 +31,6 @@ from ser_core.tables import Output, Run
 if TYPE_CHECKING:
     from cluster.driver import Driver
     from cluster.resources import Resources
-    from ser_core.models import Artifact
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +79,7 @@ class _Job:
         self._source = Source.parse(request.source, self._config.glob)
         self._location = Location.parse(request.output)
         self._artifact = Artifact.load(self._config.model)
-        self._windows = _window_settings(self._config, self._artifact)
+        self._windows = self._artifact.windows(self._config.window_seconds, self._config.hop_seconds)
         self._output = Output(self._location, **lock_settings())
         is_local = self._config.engine == "local"
         self._address = None if is_local else self._config.address or os.environ.get("RAY_ADDRESS")
@@ -248,15 +246,6 @@ class _Job:
         config = self._artifact.config
         if config.licence is not None:
             self._console.say(f"model {self._artifact.identity}: weights under {config.licence}; see 'ser models'")
-
-
-def _window_settings(config: ScoreConfig, artifact: "Artifact") -> WindowSettings:
-    window_seconds = artifact.config.window_seconds if config.window_seconds is None else config.window_seconds
-    return WindowSettings(
-        sample_rate_hz=artifact.config.mel.sample_rate_hz,
-        window_seconds=window_seconds,
-        hop_seconds=window_seconds if config.hop_seconds is None else config.hop_seconds,
-    )
 
 
 def lock_settings() -> LockSettings:

@@ -2,18 +2,19 @@ from .artifact import CARD_FILE as CARD_FILE
 from .artifact import WEIGHTS_FILE as WEIGHTS_FILE
 from .artifact import Artifact as Artifact
 from .artifact import bundled_names as bundled_names
+from .artifact import package_versions as package_versions
 from .artifact import read_config as read_config
 from .artifact_config import CONFIG_FILE as CONFIG_FILE
 from .artifact_config import ArtifactConfig as ArtifactConfig
 from .base import SpeechModel as SpeechModel
+from .layers import Regression as Regression
 from .predictor import Predictor as Predictor
 from .predictor import has_bf16 as has_bf16
 from .predictor import resolve_device as resolve_device
+from .pretrained import fetch_weights as fetch_weights
 from .registry import build as build
 from .registry import default_mel as default_mel
 from .registry import resolved_settings as resolved_settings
-from .regression import Regression as Regression
-from .weights import fetch_weights as fetch_weights
 
 __all__ = [
     "CARD_FILE",
@@ -29,6 +30,7 @@ __all__ = [
     "default_mel",
     "fetch_weights",
     "has_bf16",
+    "package_versions",
     "read_config",
     "resolve_device",
     "resolved_settings",

@@ -7,8 +7,10 @@ scoring needs no librosa. torch is imported only where tensors are looked at: li
 import dataclasses
 import functools
 import hashlib
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -18,13 +20,18 @@ from ser_core.models.artifact_config import CONFIG_FILE, ArtifactConfig
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ser_core.audio import LogMel
+    from ser_core.audio import LogMel, WindowSettings
     from ser_core.models.base import SpeechModel
     from ser_core.storage import Location
 
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "MODEL_CARD.md"
 
+#: Packages whose version may change a prediction.
+_PACKAGES = (
+    "ser", "deltalake", "librosa", "numpy", "pyarrow", "ray", "safetensors", "scikit-learn", "soundfile", "soxr",
+    "torch",
+)  # fmt: skip
 _BUNDLED = Path(__file__).parent.parent / "bundled"
 _MODEL_PREFIX = "model."
 _FILTERBANK = "mel.filterbank_FK"
@@ -104,6 +111,25 @@ class Artifact:
             CONFIG_FILE: self.config_json,
         }
 
+    def windows(self, window_seconds: float | None = None, hop_seconds: float | None = None) -> "WindowSettings":
+        """How files are cut for this model.
+
+        Args:
+            window_seconds: length of a window; None: as long as those it was trained on.
+            hop_seconds: from one window's start to the next one's; None: windows do not overlap.
+
+        Raises:
+            UsageError: one of the two is out of range.
+        """
+        from ser_core.audio import WindowSettings
+
+        seconds = self.config.window_seconds if window_seconds is None else window_seconds
+        return WindowSettings(
+            sample_rate_hz=self.config.mel.sample_rate_hz,
+            window_seconds=seconds,
+            hop_seconds=seconds if hop_seconds is None else hop_seconds,
+        )
+
     def log_mel(self) -> "LogMel":
         """The features this model was trained on, on the CPU."""
         from ser_core.audio import LogMel
@@ -161,6 +187,11 @@ def read_config(name_or_folder: str) -> ArtifactConfig:
     folder = _folder(name_or_folder)
     with _one_line_faults(name_or_folder):
         return ArtifactConfig.from_json(_read(folder, CONFIG_FILE))
+
+
+def package_versions() -> dict[str, str]:
+    """The versions of Python and of the packages that predictions hang on, as models and runs record them."""
+    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
 
 
 def _folder(name_or_folder: str) -> "Location":

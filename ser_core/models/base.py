@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ser_core.errors import UsageError
-from ser_core.models.regression import Regression
+from ser_core.models.layers import Regression
 
 
 class SpeechModel(nn.Module, abc.ABC):

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from ser_core.errors import UsageError
 from ser_core.models.base import SpeechModel
-from ser_core.models.batch_norm import BatchNorm
-from ser_core.models.pooling import attentive_statistics
+from ser_core.models.layers import BatchNorm, attentive_statistics
 from ser_core.settings import Settings
 
 #: Of each convolution: channels as a multiple of `width`, stride over (mel bands, frames).

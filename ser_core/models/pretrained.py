@@ -1,11 +1,46 @@
-"""Published weights in a file of safetensors or torch -> tensors by name."""
+"""Trained weights to start from: a file, or a URL that is downloaded once -> tensors by name."""
 
+import hashlib
+import re
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import torch
 from torch import Tensor
 
-from ser_core.errors import UsageError
+from ser_core.errors import SourceError, UsageError
+from ser_core.storage import Checksum, Download
+
+#: As torchvision names its files: the first digits of the sha256 stand before the suffix (vgg16-397923af.pth).
+_HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
+
+
+def fetch_weights(file_or_url: str, folder: Path) -> Path:
+    """The local file of `--weights FILE|URL`; a URL is downloaded into `folder` unless it is there already.
+
+    It is taken when its length is the one the server told, and, where the name holds a hash, the sha256 begins with
+    it.
+
+    Raises:
+        UsageError: no such file; or the URL cannot be had, or gave something of another length or hash.
+        ServiceError: the disk is full, or the like.
+    """
+    if not file_or_url.startswith(("http://", "https://")):
+        if not Path(file_or_url).is_file():
+            raise UsageError(f"--weights {file_or_url}: no such file; give a file or an http(s) URL")
+        return Path(file_or_url)
+    path = urlsplit(file_or_url).path
+    if not Path(path).name:
+        raise UsageError(f"--weights {file_or_url}: names no file; give the URL of one")
+    # Names such as model.safetensors are everybody's.
+    final = folder / f"{hashlib.sha256(file_or_url.encode()).hexdigest()[:12]}-{Path(path).name}"
+    hash_in_name = _HASH_IN_NAME.search(path)
+    checksum = Checksum("sha256", hash_in_name[1]) if hash_in_name else None
+    try:
+        Download(url=file_or_url, checksum=checksum).fetch(final)
+    except SourceError as error:
+        raise UsageError(f"--weights {error}") from error
+    return final
 
 
 def read_checkpoint(file: Path) -> dict[str, Tensor]:

@@ -33,10 +33,7 @@ class Vgg16Bilstm(SpeechModel):
 
     def __init__(self, settings: Vgg16BilstmSettings, num_mels: int, num_labels: int) -> None:
         super().__init__()
-        # torchvision takes a second to import: only models of this architecture pay for it.
-        from torchvision.models import vgg16
-
-        self.features: nn.Module = vgg16(weights=None).features
+        self.features = _vgg16_features()
         self.lstm = nn.LSTM(
             _CHANNELS * (num_mels // _REDUCTION), settings.lstm_units, batch_first=True, bidirectional=True
         )
@@ -71,6 +68,20 @@ class Vgg16Bilstm(SpeechModel):
             raise UsageError(
                 f"--weights {file}: these are not VGG16's weights; give a torchvision vgg16 file"
             ) from error
+
+
+def _vgg16_features() -> nn.Sequential:
+    """VGG16's convolutions, new; torchvision's `vgg16` would make its 120 M parameters of classifier, too."""
+    # torchvision takes a second to import: only models of this architecture pay for it.
+    from torchvision.models.vgg import cfgs, make_layers
+
+    features: nn.Sequential = make_layers(cfgs["D"])
+    for parameter in features.parameters():
+        if parameter.ndim > 1:
+            nn.init.kaiming_normal_(parameter, mode="fan_out", nonlinearity="relu")
+        else:
+            nn.init.zeros_(parameter)
+    return features
 
 
 def _imagenet_state() -> dict[str, Tensor]:

@@ -12,10 +12,8 @@ from torch.nn.functional import avg_pool1d, dropout, layer_norm, max_pool1d
 
 from ser_core.errors import UsageError
 from ser_core.models.base import SpeechModel
-from ser_core.models.pooling import attentive_statistics, weighted_statistics
+from ser_core.models.layers import Regression, Standardise, attentive_statistics, weighted_statistics
 from ser_core.models.pretrained import read_checkpoint
-from ser_core.models.regression import Regression
-from ser_core.models.standardise import Standardise
 from ser_core.models.whisper_encoder import WhisperEncoder, positions
 from ser_core.models.whisper_settings import WhisperBilstmSettings
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from ser_core import storage
 from ser_core.corpora import Manifest
 from ser_core.evaluation import ModelSpeakers, evaluate_predictions, probabilities_in
+from ser_core.models import package_versions
 from ser_core.storage import write
 from ser_core.training.job import Job
 from ser_core.training.report import (
@@ -27,7 +28,6 @@ from ser_core.training.report import (
     name_of,
     recalibrate_fold,
     to_json,
-    versions,
 )
 
 Floats = npt.NDArray[np.float64]
@@ -64,7 +64,7 @@ def write_pooled(job: Job) -> None:
         # Of a model that is trained on everybody: nothing is better known about it.
         "temperature": fitted_temperature(job, tested, uncalibrated_GC),
         "over_folds": {name: _spread([one[name]["value"] for one in by_fold]) for name in FIGURES},
-        "training": {"settings": job.config.recipe(), "manifest": manifest_facts(job), "versions": versions()},
+        "training": {"settings": job.config.recipe(), "manifest": manifest_facts(job), "versions": package_versions()},
         "test": evaluation.to_dict(),
     }  # fmt: skip
     write(job.folder.join(REPORT_FILE), to_json(report))

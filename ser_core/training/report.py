@@ -6,8 +6,6 @@ Shape letters: N clips of a set, C labels.
 import dataclasses
 import io
 import json
-import platform
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +31,6 @@ from ser_core.training.loop import Trained
 from ser_core.training.model_card import card_of
 
 REPORT_FILE, PREDICTIONS_FILE = "report.json", "predictions.parquet"
-_PACKAGES = ("ser", "torch", "numpy", "librosa", "soxr", "soundfile", "safetensors")
 FIGURES = ("accuracy", "macro_f1", "uar", "ece")
 Floats = npt.NDArray[np.float64]
 
@@ -169,7 +166,7 @@ def _artifact_config(
             "seed": config.seed,
             "history": [dataclasses.asdict(record) for record in trained.history],
             "figures": {"best_epoch": best} | _test_figures(evaluation),
-            "versions": versions(),
+            "versions": models.package_versions(),
         },
     )
 
@@ -229,11 +226,6 @@ def fitted_temperature(job: Job, clips: Manifest, answer_NC: Floats) -> float:
     """
     sets = label_sets(job, clips)
     return round(fit_temperature(sets.masked(answer_NC), sets.label_G, clips.corpora.astype(str)), 4)
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that decide a training's outcome."""
-    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
 
 
 def to_json(values: dict[str, Any]) -> bytes:

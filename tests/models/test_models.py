@@ -23,10 +23,10 @@ def test_takes_windows_of_any_length(model: SpeechModel, num_frames: int) -> Non
 
 
 def test_answers_do_not_depend_on_the_batch(model: SpeechModel) -> None:
-    mel_BFT = torch.randn(9, NUM_MELS, 64)
+    mel_BFT = torch.randn(5, NUM_MELS, 64)
     with torch.inference_mode():
         whole = model(mel_BFT).softmax(1)
-        for size in (1, 7):
+        for size in (1, 3):
             parts = torch.cat([model(part).softmax(1) for part in mel_BFT.split(size)])
             torch.testing.assert_close(parts, whole, rtol=0, atol=1e-5)
 

@@ -34,8 +34,8 @@ def mel_windows(num_windows: int) -> np.ndarray:
 
 @pytest.mark.parametrize("artifact", [tiny_artifact(), tiny_artifact(architecture="whisper-bilstm"), *BUNDLED])
 def test_answers_do_not_depend_on_the_batch_size(artifact: Artifact) -> None:
-    pcm = pcm_windows(24)
-    answers = [Predictor(artifact, batch_size=size, features_on="device").predict(pcm) for size in (1, 7, 64)]
+    pcm = pcm_windows(9)
+    answers = [Predictor(artifact, batch_size=size, features_on="device").predict(pcm) for size in (1, 4, 16)]
     for answer in answers[1:]:
         assert (answer.argmax(1) == answers[0].argmax(1)).all()
         np.testing.assert_allclose(answer, answers[0], atol=1e-5)
@@ -43,9 +43,9 @@ def test_answers_do_not_depend_on_the_batch_size(artifact: Artifact) -> None:
 
 @pytest.mark.parametrize("artifact", [tiny_artifact(), *BUNDLED])
 def test_answers_do_not_depend_on_neighbours_or_order(artifact: Artifact) -> None:
-    pcm = pcm_windows(20)
-    predictor = Predictor(artifact, batch_size=8, features_on="device")
-    order = np.random.default_rng(0).permutation(20)
+    pcm = pcm_windows(10)
+    predictor = Predictor(artifact, batch_size=4, features_on="device")
+    order = np.random.default_rng(0).permutation(10)
     whole = predictor.predict(pcm)
     np.testing.assert_allclose(predictor.predict(pcm[order]), whole[order], atol=1e-6)
     np.testing.assert_allclose(predictor.predict(pcm[3:4]), whole[3:4], atol=1e-6)

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save_file
 
 from ser_core.errors import UsageError
+from ser_core.models.pretrained import fetch_weights
 from ser_core.models.vgg16_bilstm import Vgg16Bilstm, Vgg16BilstmSettings
-from ser_core.models.weights import fetch_weights
 from tests.support.http_server import FlakyServer, serving
 
 CONTENT = bytes(range(256)) * 4_000
@@ -55,11 +55,20 @@ def test_the_hash_in_a_name_is_checked(server: FlakyServer, tmp_path: Path) -> N
     assert not list(tmp_path.glob("[!.]*vgg-deadbeef*"))
 
 
-def test_vgg16_starts_from_a_checkpoint(tmp_path: Path) -> None:
+def published_features() -> dict[str, torch.Tensor]:
+    """Tensors with the names and shapes of torchvision's VGG16, but for its classifier."""
     from torchvision.models import vgg16
 
-    torch.manual_seed(3)
-    features = {f"features.{name}": value for name, value in vgg16(weights=None).features.state_dict().items()}
+    with torch.device("meta"):
+        shapes = {name: value.shape for name, value in vgg16(weights=None, init_weights=False).state_dict().items()}
+    generator = torch.Generator().manual_seed(3)
+    return {
+        name: torch.randn(shape, generator=generator) for name, shape in shapes.items() if name.startswith("features.")
+    }
+
+
+def test_vgg16_starts_from_a_checkpoint(tmp_path: Path) -> None:
+    features = published_features()
     torch.save(features | {"classifier.0.bias": torch.zeros(4)}, tmp_path / "vgg.pth")
     save_file(features, tmp_path / "vgg.safetensors")
     for name in ("vgg.pth", "vgg.safetensors"):
@@ -69,10 +78,10 @@ def test_vgg16_starts_from_a_checkpoint(tmp_path: Path) -> None:
 
 
 def test_the_imagenet_weights_are_torchvisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from torchvision.models import VGG16_Weights, vgg16
+    from torchvision.models import VGG16_Weights
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    features = {f"features.{name}": value for name, value in vgg16(weights=None).features.state_dict().items()}
+    features = published_features()
     # Where torch keeps what it has downloaded.
     file = tmp_path / "hub" / "checkpoints" / Path(VGG16_Weights.IMAGENET1K_V1.url).name
     file.parent.mkdir(parents=True)
