@@ -1,40 +1,121 @@
-"""What a scoring run tells: the end lines, the JSON object, run.json, the exit code."""
+"""What a scoring run says of itself: the end lines, the JSON object, run.json, the exit code."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cluster.limits import check_failure_rate
 from ser_core.errors import SerError
-from ser_core.score_config import ResolvedEngine
+from ser_core.score_config import ResolvedEngine, ScoreConfig
 from ser_core.source import PlanSummary, suffix_count
-from ser_core.tables import Totals
+from ser_core.tables import Comparison, Fingerprint, Tally, Totals
 
 if TYPE_CHECKING:
     from ser_core.models import Artifact
     from ser_core.storage import Location
-    from ser_core.tables import Comparison, Tally
 
 
 @dataclass(kw_only=True)
 class Outcome:
     """What is known of a run so far; the later fields come as it goes."""
 
-    run_number: int
-    settings: dict[str, Any]
-    config: dict[str, Any]
-    plan: PlanSummary | None = None
-    comparison: "Comparison | None" = None
+    fingerprint: Fingerprint
+    config: ScoreConfig
+    plan: PlanSummary
+    comparison: Comparison | None = None
     totals: Totals = field(default_factory=Totals)
-    tally: "Tally | None" = None
+    tally: Tally | None = None
     #: Where the stages ran, and why; None: nothing was to be scored.
     engine: tuple[ResolvedEngine, str] | None = None
     seconds: float = 0.0
 
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A finished run, as its JSON object and its end lines tell it."""
+
+    files: int
+    scored: int
+    partial: int
+    failed: int
+    skipped: int
+    gone: int
+    windows: int
+    audio_seconds: float
+    seconds: float
+    output: str
+
+    @classmethod
+    def of(cls, outcome: Outcome, output: "Location") -> "Result":
+        assert outcome.comparison is not None
+        assert outcome.tally is not None
+        return cls(
+            files=outcome.plan.num_files,
+            **asdict(outcome.tally),
+            skipped=outcome.comparison.num_unchanged,
+            gone=outcome.comparison.num_gone,
+            windows=outcome.totals.num_windows,
+            audio_seconds=round(outcome.totals.audio_seconds, 3),
+            seconds=round(outcome.seconds, 3),
+            output=str(output),
+        )
+
     @property
-    def num_pending(self) -> int:
-        assert self.comparison is not None
-        return self.comparison.num_new + self.comparison.num_changed + self.comparison.num_retried
+    def exit_code(self) -> int:
+        """0: every file of the plan is scored; 3: some are partial or failed."""
+        return 3 if self.partial or self.failed else 0
+
+    def text(self, plan: PlanSummary, output: "Location") -> str:
+        """The end lines."""
+        lines = [
+            f"{self.files} files: {self.scored} scored, {self.partial} partial, {self.failed} failed"
+            + (f"; {self.skipped} unchanged, not scored again" if self.skipped else "")
+            + (f"; {self.gone} gone from the source" if self.gone else ""),
+            f"{self.windows} windows, {self.audio_seconds / 3600:.2f} hours of audio in {self.seconds:.1f} s",
+            *_left_out(plan),
+            f"predictions: {output.join('predictions')}",
+            f"files:       {output.join('files')}",
+        ]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """What `--dry-run` tells, as its JSON object and its lines."""
+
+    files: int
+    bytes: int
+    new: int
+    changed: int
+    retried: int
+    unchanged: int
+    gone: int
+    settings: dict[str, Any]
+    resources: str
+
+    @classmethod
+    def of(cls, plan: PlanSummary, comparison: Comparison, fingerprint: Fingerprint, resources: str) -> "Preview":
+        return cls(
+            files=plan.num_files,
+            bytes=plan.num_bytes,
+            new=comparison.num_new,
+            changed=comparison.num_changed,
+            retried=comparison.num_retried,
+            unchanged=comparison.num_unchanged,
+            gone=comparison.num_gone,
+            settings=fingerprint.to_dict(),
+            resources=resources,
+        )
+
+    def text(self) -> str:
+        """The lines."""
+        lines = [
+            f"{self.files} files, {self.bytes / 1e6:.1f} MB: {self.new} new, {self.changed} changed, "
+            f"{self.retried} to try again, {self.unchanged} unchanged, {self.gone} gone",
+            *(f"{name}: {value}" for name, value in self.settings.items() if value is not None),
+            f"resources: {self.resources}",
+            "nothing was written (--dry-run)",
+        ]
+        return "\n".join(lines)
 
 
 def check_tally(outcome: Outcome) -> None:
@@ -44,69 +125,25 @@ def check_tally(outcome: Outcome) -> None:
         SerError: a file of the plan has no row, which only a bug can cause.
         FailureRateError: more of the plan failed than the settings allow.
     """
-    assert outcome.plan is not None
     assert outcome.tally is not None
-    tally, num_files = outcome.tally, outcome.plan.num_files
-    if tally.scored + tally.partial + tally.failed != num_files:
-        raise SerError(
-            f"of {num_files} files in the plan only {tally.scored + tally.partial + tally.failed} have a row"
-        )
-    check_failure_rate(tally.failed, num_files, outcome.config["max_failure_rate"])
-
-
-def exit_code(outcome: Outcome) -> int:
-    """0: every file of the plan is scored; 3: some are partial or failed."""
-    assert outcome.tally is not None
-    return 3 if outcome.tally.partial or outcome.tally.failed else 0
-
-
-def result_data(outcome: Outcome, output: "Location") -> dict[str, Any]:
-    """The JSON object of a finished run."""
-    assert outcome.plan is not None
-    assert outcome.comparison is not None
-    assert outcome.tally is not None
-    return {
-        "files": outcome.plan.num_files,
-        "scored": outcome.tally.scored,
-        "partial": outcome.tally.partial,
-        "failed": outcome.tally.failed,
-        "skipped": outcome.comparison.num_unchanged,
-        "gone": outcome.comparison.num_gone,
-        "windows": outcome.totals.num_windows,
-        "audio_seconds": round(outcome.totals.audio_seconds, 3),
-        "seconds": round(outcome.seconds, 3),
-        "output": str(output),
-    }
-
-
-def result_text(outcome: Outcome, output: "Location") -> str:
-    """The end lines of a finished run."""
-    data = result_data(outcome, output)
-    lines = [
-        f"{data['files']} files: {data['scored']} scored, {data['partial']} partial, {data['failed']} failed"
-        + (f"; {data['skipped']} unchanged, not scored again" if data["skipped"] else "")
-        + (f"; {data['gone']} gone from the source" if data["gone"] else ""),
-        f"{data['windows']} windows, {data['audio_seconds'] / 3600:.2f} hours of audio in {data['seconds']:.1f} s",
-        *_left_out(outcome.plan),
-        f"predictions: {output.join('predictions')}",
-        f"files:       {output.join('files')}",
-    ]
-    return "\n".join(lines)
+    num_files, num_rows = outcome.plan.num_files, outcome.tally.num_files
+    if num_rows != num_files:
+        raise SerError(f"of {num_files} files in the plan only {num_rows} have a row")
+    check_failure_rate(outcome.tally.failed, num_files, outcome.config.max_failure_rate)
 
 
 def run_record(outcome: Outcome, artifact: "Artifact") -> dict[str, Any]:
-    """What run.json holds beside its state and number."""
+    """What run.json holds beside the run's state, number and fingerprint."""
     from ser_core.models import package_versions
 
     seconds = max(outcome.seconds, 1e-9)
     return {
-        "settings": outcome.settings,
-        "config": outcome.config,
+        "config": outcome.config.to_dict(),
         "model": {"identity": artifact.identity, "licence": artifact.config.licence},
-        "plan": asdict(outcome.plan) if outcome.plan else None,
-        "comparison": asdict(outcome.comparison) if outcome.comparison else None,
+        "plan": asdict(outcome.plan),
+        "comparison": outcome.comparison and asdict(outcome.comparison),
         "this_run": asdict(outcome.totals),
-        "files": asdict(outcome.tally) if outcome.tally else None,
+        "files": outcome.tally and asdict(outcome.tally),
         "engine": {"name": outcome.engine[0], "because": outcome.engine[1]} if outcome.engine else None,
         "seconds": outcome.seconds,
         "windows_per_second": outcome.totals.num_windows / seconds,
@@ -115,35 +152,8 @@ def run_record(outcome: Outcome, artifact: "Artifact") -> dict[str, Any]:
     }
 
 
-def dry_run_data(
-    plan: PlanSummary, comparison: "Comparison", settings: Mapping[str, Any], resources: str
-) -> dict[str, Any]:
-    """The JSON object of --dry-run."""
-    counts = {name.removeprefix("num_"): count for name, count in asdict(comparison).items()}
-    return {
-        "files": plan.num_files,
-        "bytes": plan.num_bytes,
-        **counts,
-        "settings": dict(settings),
-        "resources": resources,
-    }
-
-
-def dry_run_text(data: Mapping[str, Any]) -> str:
-    """The lines of --dry-run."""
-    return "\n".join(
-        [
-            f"{data['files']} files, {data['bytes'] / 1e6:.1f} MB: {data['new']} new, {data['changed']} changed, "
-            f"{data['retried']} to try again, {data['unchanged']} unchanged, {data['gone']} gone",
-            *(f"{name}: {value}" for name, value in data["settings"].items() if value is not None),
-            f"resources: {data['resources']}",
-            "nothing was written (--dry-run)",
-        ]
-    )
-
-
-def _left_out(plan: PlanSummary | None) -> list[str]:
-    if plan is None or not (plan.other_suffixes or plan.num_hidden):
-        return []
+def _left_out(plan: PlanSummary) -> list[str]:
     kinds = [suffix_count(suffix, count) for suffix, count in sorted(plan.other_suffixes.items())]
-    return ["left out: " + ", ".join(kinds + ([f"{plan.num_hidden} hidden"] if plan.num_hidden else []))]
+    if plan.num_hidden:
+        kinds.append(f"{plan.num_hidden} hidden")
+    return ["left out: " + ", ".join(kinds)] if kinds else []

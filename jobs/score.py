@@ -4,29 +4,19 @@ import os
 import tempfile
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from cluster.resources import Hardware
 from jobs.console import Console
 from jobs.interrupts import Interrupts, end_while_ray_starts
-from jobs.report import (
-    Outcome,
-    check_tally,
-    dry_run_data,
-    dry_run_text,
-    exit_code,
-    result_data,
-    result_text,
-    run_record,
-)
+from jobs.report import Outcome, Preview, Result, check_tally, run_record
 from ser_core.errors import SerError, ServiceError, SupersededError
 from ser_core.score_config import ResolvedEngine, ScoreConfig
-from ser_core.settings import ResolvedPrecision
 from ser_core.source import PlanSummary, Source, write_plan
 from ser_core.storage import Location
-from ser_core.tables import Output, Run
+from ser_core.tables import Fingerprint, Output, Run
 
 if TYPE_CHECKING:
     from cluster.driver import Driver
@@ -89,29 +79,31 @@ class _Job:
 
     def preview(self) -> int:
         """--dry-run: what would be done; nothing is written."""
+        output = self._output.open()
         resources = self._resources()
-        settings = self._settings(self._try_device(resources))
-        self._output.check_settings(settings)
-        plan_file, summary = self._plan()
-        data = dry_run_data(summary, self._output.compare(plan_file), settings, resources.describe())
-        self._console.result(dry_run_text(data), data)
+        fingerprint = self._fingerprint(resources, output.fingerprint)
+        output.check(fingerprint)
+        plan_file, plan = self._plan()
+        preview = Preview.of(plan, output.compare(plan_file), fingerprint, resources.describe())
+        self._console.result(preview.text(), asdict(preview))
         return 0
 
     def score(self) -> int:
         """Do it; returns the exit code."""
         self._say_licence()
-        self._output.check_writable()
         self._stack.enter_context(self._output.lock(self._console.say))
+        output = self._output.open()
         resources = self._resources()
-        settings = self._settings(self._try_device(resources))
-        if not self._request.restart:
-            self._output.check_settings(settings)
-        self._console.detail("listing the source")
+        if self._request.restart:
+            fingerprint = self._fingerprint(resources, None)
+        else:
+            fingerprint = self._fingerprint(resources, output.fingerprint)
+            output.check(fingerprint)
         plan_file, plan = self._plan()
         if self._request.restart:
-            self._output.restart()
-        run = self._output.begin(settings, self._artifact.config.labels, on_event=self._console.say)
-        outcome = Outcome(run_number=run.number, settings=settings, config=self._config.to_dict(), plan=plan)
+            output.restart()
+        run = output.begin(fingerprint, self._artifact.config.labels, on_event=self._console.say)
+        outcome = Outcome(fingerprint=fingerprint, config=self._config, plan=plan)
         self._begun = run, outcome
         try:
             self._score(run, outcome, resources, plan_file)
@@ -122,37 +114,39 @@ class _Job:
             if isinstance(error, ServiceError):
                 raise ServiceError(f"{error}; the same command goes on from here") from error
             raise
-        self._console.result(result_text(outcome, self._location), result_data(outcome, self._location))
-        return exit_code(outcome)
+        result = Result.of(outcome, self._location)
+        self._console.result(result.text(plan, self._location), asdict(result))
+        return result.exit_code
 
     def _score(self, run: Run, outcome: Outcome, resources: "Resources", plan_file: Path) -> None:
         self._console.detail("comparing with what is there")
         outcome.comparison = run.remove_stale(plan_file, prune=self._config.prune)
-        if outcome.num_pending:
-            driver = self._driver(run, outcome, resources)
-            with self._console.progress(outcome.num_pending) as progress, self._interrupts.calm(driver.stop):
+        num_pending = outcome.comparison.num_pending
+        if num_pending:
+            driver = self._driver(run, outcome, resources, num_pending)
+            with self._console.progress(num_pending) as progress, self._interrupts.calm(driver.stop):
                 driver.on_progress = progress.update
-                driver.score(plan_file, outcome.num_pending)
+                driver.score(plan_file, num_pending)
         self._console.detail("finishing")
         outcome.tally = run.tally(plan_file)
         check_tally(outcome)
         outcome.seconds = time.monotonic() - self._began
         run.finish(run_record(outcome, self._artifact))
 
-    def _driver(self, run: Run, outcome: Outcome, resources: "Resources") -> "Driver":
+    def _driver(self, run: Run, outcome: Outcome, resources: "Resources", num_pending: int) -> "Driver":
         from cluster.driver import Driver
         from cluster.limits import Limits
         from cluster.scoring import open_pipeline
         from ser_core.tables import RowSettings
 
         config = self._config
-        engine, why = outcome.engine = self._engine(resources, outcome.num_pending)
+        engine, why = outcome.engine = self._engine(resources, num_pending)
         self._console.say(f"engine {engine}: {why}")
         if engine == "ray":
             self._connect()
-        self._console.detail(f"scoring {outcome.num_pending} files: {resources.describe()}")
+        self._console.detail(f"scoring {num_pending} files: {resources.describe()}")
         pipeline = open_pipeline(
-            engine, config, resources, self._source, self._windows, self._artifact, outcome.settings["precision"]
+            engine, config, resources, self._source, self._windows, self._artifact, outcome.fingerprint.precision
         )
         return Driver(
             tables=run,
@@ -177,6 +171,7 @@ class _Job:
             self._console.detail(f"run.json could not be brought up to date: {error}")
 
     def _plan(self) -> tuple[Path, PlanSummary]:
+        self._console.detail("listing the source")
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="ser-")))
         plan_file = folder / "plan.parquet"
         return plan_file, write_plan(self._source, plan_file, exclude=self._location)
@@ -216,31 +211,30 @@ class _Job:
             self._stop(*self._begun)
         self._stack.close()
 
-    def _try_device(self, resources: "Resources") -> ResolvedPrecision:
-        """Prove that the model runs; `auto` precision stays what it was when the output was made."""
+    def _fingerprint(self, resources: "Resources", made_with: Fingerprint | None) -> Fingerprint:
+        """What must stay the same for rows to live in one output.
+
+        Proves that the model runs; `auto` precision stays what it was when the output was made.
+        """
         from cluster.probe import try_device
 
-        made_with = None if self._request.restart else self._output.settings()
-        return try_device(
+        precision = try_device(
             self._artifact,
             resources,
             self._config.precision,
             self._windows,
             on_ray=self._is_connected,
-            made_with=made_with["precision"] if made_with else None,
+            made_with=made_with.precision if made_with else None,
         )
-
-    def _settings(self, precision: ResolvedPrecision) -> dict[str, Any]:
-        """What must stay the same for rows to live in one table."""
-        return {
-            "source": self._source.describe(),
-            "glob": self._config.glob,
-            "model": self._artifact.identity,
-            "channels": self._config.channels,
-            "window_seconds": self._windows.window_seconds,
-            "hop_seconds": self._windows.hop_seconds,
-            "precision": precision,
-        }
+        return Fingerprint(
+            source=self._source.describe(),
+            glob=self._config.glob,
+            model=self._artifact.identity,
+            channels=self._config.channels,
+            window_seconds=self._windows.window_seconds,
+            hop_seconds=self._windows.hop_seconds,
+            precision=precision,
+        )
 
     def _say_licence(self) -> None:
         config = self._artifact.config

@@ -61,6 +61,11 @@ class Comparison:
     num_unchanged: int = 0
     num_gone: int = 0
 
+    @property
+    def num_pending(self) -> int:
+        """How many are to be scored."""
+        return self.num_new + self.num_changed + self.num_retried
+
     def plus(self, part: Slice) -> Self:
         """Counted on by one slice."""
         new, changed, retried, unchanged = (int(n) for n in np.bincount(part.state, minlength=4))
@@ -80,6 +85,11 @@ class Tally:
     scored: int = 0
     partial: int = 0
     failed: int = 0
+
+    @property
+    def num_files(self) -> int:
+        """How many have a row."""
+        return self.scored + self.partial + self.failed
 
     def plus(self, part: Slice) -> Self:
         """Counted on by one slice."""

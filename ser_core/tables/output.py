@@ -1,6 +1,7 @@
 """The output folder: two Delta tables, `run.json` and `_ser/`. Only this module and what it calls know its layout.
 
-Layout and guarantees: docs/architecture.md. `Output` is the folder, `Run` (run.py) the right to write to it.
+`Output` is the place, `OpenOutput` what was found there, `Run` (run.py) the right to write to it.
+Layout and guarantees: docs/architecture.md.
 """
 
 import json
@@ -9,26 +10,24 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from ser_core import storage
 from ser_core.errors import OutputError
 from ser_core.storage import Location, Lock
 from ser_core.tables.comparison import Comparison, Tally, sweep
+from ser_core.tables.fingerprint import FORMAT, Fingerprint, describe, read_description, read_format
 from ser_core.tables.run import Run
 from ser_core.tables.table_pair import TablePair
 
 __all__ = ["Comparison", "Output", "Run", "Tally"]
 
-#: Raised when the layout changes: an older program refuses newer tables, a newer one reads older ones.
-FORMAT = 1
 #: What deltalake refuses in a table's place, or reads as another place than everybody else does.
 _UNUSABLE = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]|%[0-9A-Fa-f]{2}")
 _UNUSABLE_ON_S3 = re.compile(r"[#?]|/\.{0,2}(?:/|$)")
 
 
 class Output:
-    """An output folder; making one touches nothing.
+    """The place of an output; making one touches nothing.
 
     Every method raises ServiceError when storage failed as a whole.
     """
@@ -46,7 +45,19 @@ class Output:
         self._lock = Lock(
             location.join("_ser", "lock.json"), host=host, beat_seconds=beat_seconds, watch_seconds=watch_seconds
         )
-        self._marker = location.join("_ser", "output.json")
+        self._marker = _marker(location)
+
+    @contextmanager
+    def lock(self, on_takeover: Callable[[str], None]) -> Iterator[None]:
+        """Prove that files can be made here, then keep other runs away politely; the tables stay exact without it.
+
+        Raises:
+            OutputError: not ours, no permission, or the storage ignores the condition of a conditional write.
+            OutputBusyError: another run is alive, naming its host, pid and start.
+        """
+        self.check_writable()
+        with self._lock.held(on_takeover):
+            yield
 
     def check_writable(self) -> None:
         """Prove that files can be made here, and that one that exists is not made again.
@@ -57,7 +68,7 @@ class Output:
         self._require_ours()
         probe = self.location.join("_ser", f"probe-{uuid.uuid4().hex}")
         try:
-            storage.put_new(self._marker, _to_json({"program": "ser", "format": FORMAT}))
+            _mark(self.location)
             answers = [storage.put_new(probe, b"probe") for _ in range(2)]
             storage.delete(probe)
         except OSError as error:
@@ -68,139 +79,110 @@ class Output:
                 "use one that honours it"
             )
 
-    def settings(self) -> dict[str, Any] | None:
-        """What the tables were made with; None if there are none yet.
+    def open(self) -> "OpenOutput":
+        """Look at the folder and at both tables, which may not be there yet; writes nothing.
 
         Raises:
-            OutputError: the folder holds something else, or was made by a newer program.
+            OutputError: the folder holds something else, is damaged, or was made by a newer program.
         """
         self._require_ours()
-        pair = TablePair(self.location)
-        return self._read_settings(pair.predictions.description) if pair.exists() else None
-
-    def check_settings(self, settings: dict[str, Any]) -> None:
-        """Refuse settings that `begin` would refuse; writes nothing.
-
-        Raises:
-            OutputError: the tables were made with other settings (naming both values), or the folder is not ours.
-        """
-        self._require_ours()
-        pair = TablePair(self.location)
-        if pair.exists():
-            self._require_equal(_as_read(settings), pair)
-
-    def compare(self, plan_file: Path) -> Comparison:
-        """Count the plan's files by what the tables know of them; writes nothing."""
-        pair = TablePair(self.location)
-        is_made = pair.exists() and self._read_settings(pair.predictions.description) is not None
-        parts = pair.files.parts() if is_made else []
-        counts = Comparison()
-        for part in sweep(plan_file, pair.files.store, parts):
-            counts = counts.plus(part)
-        return counts
-
-    def restart(self) -> None:
-        """Let go of all rows, so that the next `begin` may take other settings; the files go when it does.
-
-        The log stays: a run of before that wakes must find it longer than it left it.
-        """
-        self._require_ours()
-        pair = TablePair(self.location)
-        if pair.exists():
-            pair.fence()
-            pair.describe(_describe(None))
-            storage.delete(self.location.join("run.json"))
-
-    @contextmanager
-    def lock(self, on_takeover: Callable[[str], None]) -> Iterator[None]:
-        """Keep other runs away politely; the tables stay exact without it.
-
-        Raises:
-            OutputBusyError: another run is alive, naming its host, pid and start.
-        """
-        self._require_ours()
-        with self._lock.held(on_takeover):
-            yield
-
-    def begin(self, settings: dict[str, Any], labels: tuple[str, ...], *, on_event: Callable[[str], None]) -> Run:
-        """Make the tables or take them over, fence older runs off and mend what they left.
-
-        Raises:
-            OutputError: the tables were made with other settings (naming both values), or the folder is not ours.
-            SupersededError: another run began at the same moment.
-        """
-        settings = _as_read(settings)
-        self._require_ours()
-        storage.put_new(self._marker, _to_json({"program": "ser", "format": FORMAT}))
-        pair = TablePair(self.location)
-        pair.create(labels, _describe(settings))
-        self._require_equal(settings, pair)
-        pair.fence()
-        if not self._require_equal(settings, pair):
-            pair.remake(labels, _describe(settings))
-        mended = pair.recover()
-        if mended:
-            on_event(mended)
-        pair.delete_orphans()
-        run = Run(self.location, pair, settings, labels)
-        run.start()
-        return run
+        return OpenOutput(self.location)
 
     def _require_ours(self) -> None:
         try:
             is_marked = storage.exists(self._marker)
             files = [] if is_marked else storage.list_files(self.location, limit=100)
+            if is_marked:
+                read_format(storage.read(self._marker), self._marker)
         except OSError as error:
             raise OutputError(f"{self.location} cannot be read as a folder: {error.strerror or error}") from error
-        if is_marked:
-            self._check_format(json.loads(storage.read(self._marker)))
-        elif any(not path.startswith("_ser/") for path, _ in files):
+        if any(not path.startswith("_ser/") for path, _ in files):
             raise OutputError(f"{self.location} is not empty and was not made by ser; use another output")
 
-    def _require_equal(self, settings: dict[str, Any], pair: TablePair) -> bool:
-        """False if the tables have no settings yet (after `restart`)."""
-        made = self._read_settings(pair.predictions.description)
-        if made is None:
-            return False
-        keys = [key for key in sorted(made | settings) if made.get(key) != settings.get(key)]
-        if keys:
-            both = "; ".join(f"{key} was {_show(made.get(key))}, now {_show(settings.get(key))}" for key in keys)
-            raise OutputError(f"{self.location} was made with other settings: {both}; use --restart or another output")
-        return True
 
-    def _read_settings(self, description: str) -> dict[str, Any] | None:
-        described = json.loads(description)
-        self._check_format(described)
-        settings: dict[str, Any] | None = described["settings"]
-        return settings
+class OpenOutput:
+    """An output as it was found: both tables, looked at once, and what they were made with."""
 
-    def _check_format(self, described: dict[str, Any]) -> None:
-        if described["format"] > FORMAT:
+    def __init__(self, location: Location) -> None:
+        self.location = location
+        self._pair = TablePair(location)
+        self._is_made = self._pair.exists()
+        self.fingerprint = self._read_fingerprint() if self._is_made else None
+
+    def check(self, fingerprint: Fingerprint) -> None:
+        """Refuse settings that `begin` would refuse; reads and writes nothing.
+
+        Raises:
+            OutputError: the tables were made with other settings; it names both values.
+        """
+        changes = [] if self.fingerprint is None else self.fingerprint.changes_to(fingerprint)
+        if changes:
             raise OutputError(
-                f"{self.location} was made by a newer ser (format {described['format']}, this one knows {FORMAT}); "
-                "upgrade ser or use another output"
+                f"{self.location} was made with other settings: {'; '.join(changes)}; use --restart or another output"
             )
+
+    def compare(self, plan_file: Path) -> Comparison:
+        """Count the plan's files by what the tables know of them now; writes nothing."""
+        has_rows = self._pair.exists() and self._read_fingerprint() is not None
+        parts = self._pair.files.parts() if has_rows else []
+        counts = Comparison()
+        for part in sweep(plan_file, self._pair.files.store, parts):
+            counts = counts.plus(part)
+        return counts
+
+    def restart(self) -> None:
+        """Let go of all rows, so that `begin` may take other settings; the files go when it does.
+
+        The log stays: a run of before that wakes must find it longer than it left it.
+        """
+        if self._is_made:
+            self._pair.fence()
+            self._pair.describe(describe(None))
+            storage.delete(self.location.join("run.json"))
+            self.fingerprint = None
+
+    def begin(self, fingerprint: Fingerprint, labels: tuple[str, ...], *, on_event: Callable[[str], None]) -> Run:
+        """Make the tables or take them over, fence older runs off and mend what they left.
+
+        What was found when the output was opened does not count here: it may be long ago.
+
+        Raises:
+            OutputError: the tables were made with other settings; it names both values.
+            SupersededError: another run began at the same moment.
+        """
+        _mark(self.location)
+        self._pair.create(labels, describe(fingerprint))
+        self._check_now(fingerprint)
+        self._pair.fence()
+        self._check_now(fingerprint)
+        if self.fingerprint is None:
+            self._pair.remake(labels, describe(fingerprint))
+        mended = self._pair.recover()
+        if mended:
+            on_event(mended)
+        self._pair.delete_orphans()
+        run = Run(self.location, self._pair, fingerprint, labels)
+        run.start()
+        return run
+
+    def _check_now(self, fingerprint: Fingerprint) -> None:
+        self.fingerprint = self._read_fingerprint()
+        self.check(fingerprint)
+
+    def _read_fingerprint(self) -> Fingerprint | None:
+        return read_description(self._pair.predictions.description, self.location)
+
+
+def _marker(location: Location) -> Location:
+    return location.join("_ser", "output.json")
+
+
+def _mark(location: Location) -> None:
+    """Say in the folder whose it is."""
+    storage.put_new(_marker(location), json.dumps({"program": "ser", "format": FORMAT}, indent=2).encode())
 
 
 def _require_usable(location: Location) -> None:
     unusable = _UNUSABLE.search(location.url) or (location.is_s3 and _UNUSABLE_ON_S3.search(location.path))
     if unusable:
         raise OutputError(f"OUTPUT {location}: no Delta table can have {unusable[0]!a} in its path; use another")
-
-
-def _describe(settings: dict[str, Any] | None) -> str:
-    return json.dumps({"format": FORMAT, "settings": settings})
-
-
-def _to_json(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, indent=2, ensure_ascii=False).encode()
-
-
-def _as_read(settings: dict[str, Any]) -> dict[str, Any]:
-    """As JSON gives them back: lists for tuples."""
-    read: dict[str, Any] = json.loads(_to_json(settings))
-    return read
-
-
-def _show(value: object) -> str:
-    return "nothing" if value is None else json.dumps(value, ensure_ascii=False)

@@ -12,6 +12,7 @@ from ser_core import storage
 from ser_core.storage import Location
 from ser_core.tables.comparison import CHANGED, NEW, RETRIED, Comparison, Slice, Tally, sweep
 from ser_core.tables.delta_log import Change, DeltaLog
+from ser_core.tables.fingerprint import Fingerprint
 from ser_core.tables.parts import Part
 from ser_core.tables.schema import file_schema, prediction_schema
 from ser_core.tables.table_pair import TablePair
@@ -26,12 +27,12 @@ _FILE_ORDER = [(name, "ascending") for name in _FILE_KEY]
 
 
 class Run:
-    """Made by `Output.begin`. Every method raises SupersededError once a newer run has begun."""
+    """Made by `OpenOutput.begin`. Every method raises SupersededError once a newer run has begun."""
 
-    def __init__(self, output: Location, pair: TablePair, settings: dict[str, Any], labels: tuple[str, ...]) -> None:
+    def __init__(self, output: Location, pair: TablePair, fingerprint: Fingerprint, labels: tuple[str, ...]) -> None:
         self._output = output
         self._pair = pair
-        self._settings = settings
+        self._fingerprint = fingerprint
         self._prediction_schema = prediction_schema(labels)
         self._file_schema = file_schema(labels)
 
@@ -146,7 +147,7 @@ class Run:
 
     def _write_record(self, state: str, report: dict[str, Any]) -> None:
         self._pair.look()
-        record = {"state": state, "run": self.number, "settings": self._settings, **report}
+        record = {"state": state, "run": self.number, "settings": self._fingerprint.to_dict(), **report}
         data = json.dumps(record, indent=2, ensure_ascii=False).encode()
         if state != "running":
             storage.put(self._output.join("_ser", "runs", f"{self.number}.json"), data)

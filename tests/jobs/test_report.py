@@ -1,37 +1,36 @@
 import json
-from dataclasses import replace
-from typing import Any
+from dataclasses import asdict, replace
 
 import pytest
 
-from jobs.report import (
-    Outcome,
-    check_tally,
-    dry_run_data,
-    dry_run_text,
-    exit_code,
-    result_data,
-    result_text,
-    run_record,
-)
+from jobs.report import Outcome, Preview, Result, check_tally, run_record
 from ser_core.errors import FailureRateError, SerError
 from ser_core.models.artifact import Artifact
+from ser_core.score_config import ScoreConfig
 from ser_core.source.plan import PlanSummary
 from ser_core.storage.location import Location
+from ser_core.tables.fingerprint import Fingerprint
 from ser_core.tables.output import Comparison, Tally
 from ser_core.tables.rows import Totals
 
 OUTPUT = Location("s3://bucket/emotions")
 PLAN = PlanSummary(num_files=10, num_bytes=2_500_000, other_suffixes={"txt": 3, "": 1}, num_hidden=2)
 COMPARISON = Comparison(num_new=3, num_changed=2, num_retried=1, num_unchanged=4, num_gone=5)
-SETTINGS: dict[str, Any] = {"source": "/archive", "glob": None, "window_seconds": 3.0}
+FINGERPRINT = Fingerprint(
+    source="/archive",
+    glob=None,
+    model="compact@0123",
+    channels="mix",
+    window_seconds=3.0,
+    hop_seconds=1.5,
+    precision="fp32",
+)
 
 
 def ended(scored: int = 7, partial: int = 2, failed: int = 1) -> Outcome:
     return Outcome(
-        run_number=3,
-        settings=SETTINGS,
-        config={"max_failure_rate": 0.1},
+        fingerprint=FINGERPRINT,
+        config=ScoreConfig(max_failure_rate=0.1),
         plan=PLAN,
         comparison=COMPARISON,
         totals=Totals(num_files=6, num_failed=1, num_windows=1200, audio_seconds=3600.0004),
@@ -45,12 +44,12 @@ def ended(scored: int = 7, partial: int = 2, failed: int = 1) -> Outcome:
     [((10, 0, 0), 0), ((9, 1, 0), 3), ((9, 0, 1), 3), ((0, 0, 10), 3)],
 )
 def test_the_exit_code_speaks_of_every_file_of_the_plan(tally: tuple[int, int, int], code: int) -> None:
-    assert exit_code(ended(*tally)) == code
+    assert Result.of(ended(*tally), OUTPUT).exit_code == code
 
 
 def test_gone_files_do_not_count_for_the_exit_code() -> None:
     assert COMPARISON.num_gone
-    assert exit_code(ended(10, 0, 0)) == 0
+    assert Result.of(ended(10, 0, 0), OUTPUT).exit_code == 0
 
 
 def test_the_failure_rate_is_judged_over_the_plan() -> None:
@@ -65,7 +64,7 @@ def test_a_planned_file_without_a_row_is_no_silent_success() -> None:
 
 
 def test_the_json_object_has_these_fields_and_no_others() -> None:
-    data = result_data(ended(), OUTPUT)
+    data = asdict(Result.of(ended(), OUTPUT))
     assert data == {
         "files": 10,
         "scored": 7,
@@ -83,11 +82,11 @@ def test_the_json_object_has_these_fields_and_no_others() -> None:
 
 
 def test_what_is_pending_is_new_changed_or_tried_again() -> None:
-    assert ended().num_pending == 6
+    assert COMPARISON.num_pending == 6
 
 
 def test_the_end_lines_tell_a_person_the_same() -> None:
-    assert result_text(ended(), OUTPUT).splitlines() == [
+    assert Result.of(ended(), OUTPUT).text(PLAN, OUTPUT).splitlines() == [
         "10 files: 7 scored, 2 partial, 1 failed; 4 unchanged, not scored again; 5 gone from the source",
         "1200 windows, 1.00 hours of audio in 12.0 s",
         "left out: 1 without suffix, 3 .txt, 2 hidden",
@@ -98,9 +97,9 @@ def test_the_end_lines_tell_a_person_the_same() -> None:
 
 def test_the_end_lines_of_a_first_run_leave_out_what_is_nought() -> None:
     outcome = ended(10, 0, 0)
-    outcome.plan = replace(PLAN, other_suffixes={}, num_hidden=0)
     outcome.comparison = Comparison(num_new=10)
-    lines = result_text(outcome, OUTPUT).splitlines()
+    plan = replace(PLAN, other_suffixes={}, num_hidden=0)
+    lines = Result.of(outcome, OUTPUT).text(plan, OUTPUT).splitlines()
     assert lines[0] == "10 files: 10 scored, 0 partial, 0 failed"
     assert not any("left out" in line for line in lines)
 
@@ -108,8 +107,7 @@ def test_the_end_lines_of_a_first_run_leave_out_what_is_nought() -> None:
 def test_the_record_of_a_run_counts_and_names_the_licence_and_the_versions() -> None:
     artifact = Artifact.load("compact")
     record = json.loads(json.dumps(run_record(ended(), artifact)))
-    assert record["settings"] == SETTINGS
-    assert record["config"] == {"max_failure_rate": 0.1}
+    assert record["config"] == ScoreConfig(max_failure_rate=0.1).to_dict()
     assert record["model"] == {"identity": artifact.identity, "licence": artifact.config.licence}
     assert record["plan"] == {
         "num_files": 10, "num_bytes": 2_500_000, "other_suffixes": {"txt": 3, "": 1}, "num_hidden": 2,
@@ -122,16 +120,17 @@ def test_the_record_of_a_run_counts_and_names_the_licence_and_the_versions() -> 
     assert {"python", "ser", "ray", "torch", "deltalake"} <= record["versions"].keys()
 
 
-def test_a_run_that_stopped_before_it_knew_anything_has_a_record_too() -> None:
-    record = run_record(Outcome(run_number=1, settings=SETTINGS, config={}), Artifact.load("compact"))
-    assert (record["plan"], record["comparison"], record["files"]) == (None, None, None)
+def test_a_run_that_stopped_before_it_scored_anything_has_a_record_too() -> None:
+    outcome = Outcome(fingerprint=FINGERPRINT, config=ScoreConfig(), plan=PLAN)
+    record = run_record(outcome, Artifact.load("compact"))
+    assert (record["comparison"], record["files"]) == (None, None)
     assert record["windows_per_second"] == 0
     json.dumps(record)
 
 
 def test_a_dry_run_tells_files_bytes_settings_and_resources() -> None:
-    data = dry_run_data(PLAN, COMPARISON, SETTINGS, "1 loader(s)")
-    assert json.loads(json.dumps(data)) == {
+    preview = Preview.of(PLAN, COMPARISON, FINGERPRINT, "1 loader(s)")
+    assert json.loads(json.dumps(asdict(preview))) == {
         "files": 10,
         "bytes": 2_500_000,
         "new": 3,
@@ -139,13 +138,17 @@ def test_a_dry_run_tells_files_bytes_settings_and_resources() -> None:
         "retried": 1,
         "unchanged": 4,
         "gone": 5,
-        "settings": SETTINGS,
+        "settings": FINGERPRINT.to_dict(),
         "resources": "1 loader(s)",
     }
-    assert dry_run_text(data).splitlines() == [
+    assert preview.text().splitlines() == [
         "10 files, 2.5 MB: 3 new, 2 changed, 1 to try again, 4 unchanged, 5 gone",
         "source: /archive",
+        "model: compact@0123",
+        "channels: mix",
         "window_seconds: 3.0",
+        "hop_seconds: 1.5",
+        "precision: fp32",
         "resources: 1 loader(s)",
         "nothing was written (--dry-run)",
     ]

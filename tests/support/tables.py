@@ -15,11 +15,20 @@ from deltalake.exceptions import TableNotFoundError
 
 from ser_core.records import PLAN_SCHEMA
 from ser_core.storage.location import Location, list_files, read
+from ser_core.tables.fingerprint import Fingerprint
 from ser_core.tables.output import Output, Run
 from ser_core.tables.schema import file_schema, prediction_schema
 
 LABELS = ("angry", "happy", "sad")
-SETTINGS: dict[str, Any] = {"model": "compact@0123", "window_seconds": 3.0}
+SETTINGS = Fingerprint(
+    source="/archive",
+    glob=None,
+    model="compact@0123",
+    channels="mix",
+    window_seconds=3.0,
+    hop_seconds=3.0,
+    precision="fp32",
+)
 
 
 @dataclass(frozen=True)
@@ -105,11 +114,15 @@ def score(
     world: World,
     *,
     labels: tuple[str, ...] = LABELS,
-    settings: dict[str, Any] = SETTINGS,
+    settings: Fingerprint = SETTINGS,
+    restart: bool = False,
     files_per_commit: int = 3,
 ) -> Iterator[Run]:
     """A whole run as the job makes it; yields after each step, so that another may come in between."""
-    run = output.begin(settings, labels, on_event=lambda line: None)
+    opened = output.open()
+    if restart:
+        opened.restart()
+    run = opened.begin(settings, labels, on_event=say_nothing)
     yield run
     run.remove_stale(plan_file, prune=True)
     yield run

@@ -25,8 +25,8 @@ def test_what_is_below_an_unread_folder_is_not_gone(
     score_all(output, write_plan(tmp_path / "old.parquet", OLD), OLD)
     plan = write_plan(tmp_path / "now.parquet", NOW)
     expected = Comparison(num_new=3, num_unchanged=2, num_gone=2)
-    assert output.compare(plan) == expected
-    run = output.begin(SETTINGS, LABELS, on_event=lambda line: None)
+    assert output.open().compare(plan) == expected
+    run = output.open().begin(SETTINGS, LABELS, on_event=lambda line: None)
     assert run.remove_stale(plan, prune=True) == expected
     run.commit(*rows_of({path: NOW[path] for path in ("b/", "b/c/", "d/")}, run.number))
     run.finish({})
@@ -38,7 +38,7 @@ def test_an_object_that_ends_in_a_slash_is_no_folder(tmp_path: Path) -> None:
     output = Output(Location(str(tmp_path / "out")))
     world = {"a/": Audio("1"), "a/b.wav": Audio("1")}
     score_all(output, write_plan(tmp_path / "old.parquet", world), world)
-    assert output.compare(write_plan(tmp_path / "now.parquet", {"a/": Audio("1")})).num_gone == 1
+    assert output.open().compare(write_plan(tmp_path / "now.parquet", {"a/": Audio("1")})).num_gone == 1
 
 
 @pytest.mark.parametrize("rows_per_slice", [1, 500])

@@ -30,14 +30,14 @@ pytestmark = pytest.mark.usefixtures("quick_disk")
 
 def test_log_of_many_commits_is_mended_through_a_checkpoint(output: Output, plan: Callable[[World], Path]) -> None:
     world = {f"{index:03d}": Audio("1") for index in range(110)}
-    begun = output.begin(SETTINGS, LABELS, on_event=say_nothing)
+    begun = output.open().begin(SETTINGS, LABELS, on_event=say_nothing)
     for path, audio in world.items():
         begun.commit(*rows_of({path: audio}, begun.number))
     pair = begun._pair
     assert any("checkpoint" in path for path, _ in storage.list_files(output.location.join("files")))
     pair.predictions.transact(pair.predictions.change_back_to(50), replace(pair.stamp, commit=pair.stamp.commit + 1))
     lines: list[str] = []
-    again = output.begin(SETTINGS, LABELS, on_event=lines.append)
+    again = output.open().begin(SETTINGS, LABELS, on_event=lines.append)
     assert len(lines) == 1
     assert "half done" in lines[0]
     again.finish({})

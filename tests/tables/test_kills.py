@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from tests.support.tables import (
     LABELS,
     NOW,
     OLD,
+    SETTINGS,
     check_complete,
     check_snapshot,
     score,
@@ -33,7 +35,7 @@ from tests.support.tables import (
 from tests.support.tables_faults import READS, WRITES, InjectedError, Interposer, Killed
 
 OTHER_LABELS = ("calm", "sad")
-OTHER_SETTINGS = {"model": "other@4567", "window_seconds": 2.0}
+OTHER_SETTINGS = replace(SETTINGS, model="other@4567", window_seconds=2.0)
 EVERY_POINT = 1_000_000
 SAMPLES = [pytest.param(8, id="sample"), pytest.param(EVERY_POINT, id="every point", marks=pytest.mark.heavy)]
 COMMITS = {"after create_write_transaction", "after set_table_description"}
@@ -60,8 +62,7 @@ class Scene:
         """What the test breaks off and repeats: a run to the end."""
         if start != "restart":
             return score_all(output, self.plan, NOW)
-        output.restart()
-        return score_all(output, self.plan, NOW, labels=OTHER_LABELS, settings=OTHER_SETTINGS)
+        return score_all(output, self.plan, NOW, labels=OTHER_LABELS, settings=OTHER_SETTINGS, restart=True)
 
     def score_watched(self, output: Output, start: str, at_point: Callable[[int, str], None]) -> int:
         """Score with every version of the logs checked as soon as it exists; the number of points passed."""

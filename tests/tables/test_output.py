@@ -1,11 +1,14 @@
 """The output folder: where it may be, what it refuses, what it counts, what it says of its runs."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable
 
 from ser_core import storage
 from ser_core.errors import OutputError
@@ -30,20 +33,20 @@ pytestmark = pytest.mark.usefixtures("quick_disk")
 
 def test_runs_in_any_place(any_place: Location, plan: Callable[[World], Path]) -> None:
     output = Output(any_place)
-    assert output.settings() is None
+    assert output.open().fingerprint is None
     output.check_writable()
-    assert output.settings() is None
+    assert output.open().fingerprint is None
     with output.lock(say_nothing):
         score_all(output, plan(OLD), OLD)
         check_complete(any_place, OLD)
         score_all(output, plan(NOW), NOW)
     check_complete(any_place, NOW)
-    assert output.settings() == SETTINGS
+    assert output.open().fingerprint == SETTINGS
     output.check_writable()
 
 
 def test_making_an_output_touches_nothing(output: Output) -> None:
-    assert output.settings() is None
+    assert output.open().fingerprint is None
     assert not Path(output.location.path).exists()
 
 
@@ -66,11 +69,11 @@ def test_prefix_that_deltalake_reads_differently_is_refused(name: str) -> None:
 
 
 def test_counts_what_the_tables_know(output: Output, plan: Callable[[World], Path]) -> None:
-    assert output.compare(plan(OLD)) == Comparison(num_new=len(OLD))
+    assert output.open().compare(plan(OLD)) == Comparison(num_new=len(OLD))
     score_all(output, plan(OLD), OLD)
     expected = Comparison(num_new=2, num_changed=2, num_retried=2, num_unchanged=3, num_gone=1)
-    assert output.compare(plan(NOW)) == expected
-    now = output.begin(SETTINGS, LABELS, on_event=say_nothing)
+    assert output.open().compare(plan(NOW)) == expected
+    now = output.open().begin(SETTINGS, LABELS, on_event=say_nothing)
     assert now.remove_stale(plan(NOW), prune=False) == expected
     pending = pa.concat_tables(now.pending(plan(NOW)))["path"].to_pylist()
     assert pending == [path for path in sorted(NOW) if NOW[path] != OLD.get(path)]
@@ -82,11 +85,11 @@ def test_slices_of_any_size_compare_alike(
     output: Output, plan: Callable[[World], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     score_all(output, plan(OLD), OLD)
-    expected = output.compare(plan(NOW))
+    expected = output.open().compare(plan(NOW))
     for rows in (1, 2, 3, 7):
         monkeypatch.setattr(comparison, "ROWS_PER_SLICE", rows)
-        assert output.compare(plan(NOW)) == expected
-    assert output.compare(plan({})) == Comparison(num_gone=len(OLD))
+        assert output.open().compare(plan(NOW)) == expected
+    assert output.open().compare(plan({})) == Comparison(num_gone=len(OLD))
 
 
 @pytest.mark.parametrize("paths", [["b", "a"], ["a", "a"]])
@@ -95,29 +98,28 @@ def test_unsorted_plan_is_refused(output: Output, tmp_path: Path, paths: list[st
     table = pq.read_table(file)
     pq.write_table(table.set_column(0, table.schema.field("path"), pa.array(paths)), file)
     with pytest.raises(ValueError, match="sorted"):
-        output.compare(file)
+        output.open().compare(file)
 
 
 def test_other_settings_are_refused_naming_both(output: Output, plan: Callable[[World], Path]) -> None:
     score_all(output, plan(OLD), OLD)
     with pytest.raises(OutputError, match=r"window_seconds was 3\.0, now 2\.0; use --restart or another output"):
-        output.begin({**SETTINGS, "window_seconds": 2.0}, LABELS, on_event=say_nothing)
-    with pytest.raises(OutputError, match="channels was nothing, now"):
-        output.begin({**SETTINGS, "channels": "each"}, LABELS, on_event=say_nothing)
+        output.open().begin(replace(SETTINGS, window_seconds=2.0), LABELS, on_event=say_nothing)
+    with pytest.raises(OutputError, match=r"glob was nothing, now \"\*\.wav\""):
+        output.open().begin(replace(SETTINGS, glob="*.wav"), LABELS, on_event=say_nothing)
     with pytest.raises(OutputError, match=r"window_seconds was 3\.0, now 2\.0; use --restart or another output"):
-        output.check_settings({**SETTINGS, "window_seconds": 2.0})
+        output.open().check(replace(SETTINGS, window_seconds=2.0))
     check_complete(output.location, OLD)
 
 
 def test_settings_are_checked_without_a_trace(output: Output, plan: Callable[[World], Path]) -> None:
-    settings = {**SETTINGS, "labels": LABELS}
-    output.check_settings(settings)
+    output.open().check(SETTINGS)
     assert not Path(output.location.path).exists()
-    score_all(output, plan(OLD), OLD, settings=settings)
-    output.check_settings(settings)
+    score_all(output, plan(OLD), OLD)
+    output.open().check(SETTINGS)
     check_complete(output.location, OLD)
-    output.restart()
-    output.check_settings(SETTINGS)
+    output.open().restart()
+    output.open().check(SETTINGS)
 
 
 def test_restart_deletes_only_what_this_program_wrote(output: Output, plan: Callable[[World], Path]) -> None:
@@ -125,14 +127,14 @@ def test_restart_deletes_only_what_this_program_wrote(output: Output, plan: Call
     notes = [output.location.join("notes.txt"), output.location.join("predictions", "emotion=sad", "my.parquet")]
     for note in notes:
         storage.put(note, b"mine")
-    output.restart()
-    assert output.settings() is None
+    output.open().restart()
+    assert output.open().fingerprint is None
     assert not storage.exists(output.location.join("run.json"))
-    assert output.compare(plan(OLD)) == Comparison(num_new=len(OLD))
+    assert output.open().compare(plan(OLD)) == Comparison(num_new=len(OLD))
     labels = ("calm", "sad")
-    other = {"model": "other"}
+    other = replace(SETTINGS, model="other")
     score_all(output, plan(NOW), NOW, labels=labels, settings=other)
-    assert output.settings() == other
+    assert output.open().fingerprint == other
     for note in notes:
         assert storage.read(note) == b"mine"
         storage.delete(note)
@@ -141,7 +143,7 @@ def test_restart_deletes_only_what_this_program_wrote(output: Output, plan: Call
 
 def test_foreign_folder_is_refused(output: Output, plan: Callable[[World], Path]) -> None:
     storage.put(output.location.join("thesis.docx"), b"x")
-    for act in (output.settings, output.check_writable, output.restart, lambda: score_all(output, plan(OLD), OLD)):
+    for act in (output.open, output.check_writable, lambda: score_all(output, plan(OLD), OLD)):
         with pytest.raises(OutputError, match="not made by ser"):
             act()
     with pytest.raises(OutputError, match="not made by ser"), output.lock(say_nothing):
@@ -151,7 +153,7 @@ def test_foreign_folder_is_refused(output: Output, plan: Callable[[World], Path]
 
 def test_file_in_the_place_of_the_output_is_refused(output: Output) -> None:
     storage.put(output.location, b"x")
-    for act in (output.settings, output.check_writable):
+    for act in (output.open, output.check_writable):
         with pytest.raises(OutputError, match="cannot be read as a folder: Not a directory"):
             act()
 
@@ -160,9 +162,10 @@ def test_newer_format_is_refused(
     output: Output, plan: Callable[[World], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
+        patch.setattr("ser_core.tables.fingerprint.FORMAT", 2)
         patch.setattr("ser_core.tables.output.FORMAT", 2)
         score_all(output, plan(OLD), OLD)
-    for act in (output.settings, output.restart, lambda: score_all(output, plan(OLD), OLD)):
+    for act in (output.open, output.check_writable, lambda: score_all(output, plan(OLD), OLD)):
         with pytest.raises(OutputError, match=r"newer ser \(format 2, this one knows 1\); upgrade"):
             act()
 
@@ -175,3 +178,22 @@ def test_storage_that_ignores_conditions_is_refused(output: Output, monkeypatch:
     monkeypatch.setattr(storage, "put_new", put_anyway)
     with pytest.raises(OutputError, match="If-None-Match"):
         output.check_writable()
+
+
+def test_a_start_loads_each_log_once(
+    output: Output, plan: Callable[[World], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score_all(output, plan(OLD), OLD)
+    loaded: list[str] = []
+    load = DeltaTable.__init__
+
+    def note(self: DeltaTable, url: str, *args: Any, **options: Any) -> None:
+        loaded.append(url)
+        load(self, url, *args, **options)
+
+    monkeypatch.setattr(DeltaTable, "__init__", note)
+    opened = output.open()
+    opened.check(SETTINGS)
+    opened.compare(plan(NOW))
+    opened.begin(SETTINGS, LABELS, on_event=say_nothing)
+    assert sorted(loaded) == [output.location.join(name).url for name in ("files", "predictions")]

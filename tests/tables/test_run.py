@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("quick_disk")
 
 def test_a_file_counts_once_by_its_worst_channel(output: Output, plan: Callable[[World], Path]) -> None:
     world = {"a": Audio("1", channels=(0, 1, 2)), "b": Audio("1", channels=(0, 1))}
-    begun = output.begin(SETTINGS, LABELS, on_event=say_nothing)
+    begun = output.open().begin(SETTINGS, LABELS, on_event=say_nothing)
     predictions, files = rows_of(world, 1)
     status = pa.array(["scored", "partial", "scored", "partial", "scored"])
     begun.commit(predictions, files.set_column(files.column_names.index("status"), "status", status))
@@ -68,7 +68,7 @@ def test_compaction_joins_small_parts_and_leaves_full_ones(
 
 @pytest.mark.parametrize("spoil", ["a prediction missing", "one twice", "a file twice", "no file", "other version"])
 def test_torn_files_are_refused(output: Output, spoil: str) -> None:
-    begun = output.begin(SETTINGS, LABELS, on_event=say_nothing)
+    begun = output.open().begin(SETTINGS, LABELS, on_event=say_nothing)
     predictions, files = rows_of({"a": Audio("1", windows=3), "b": Audio("1")}, 1)
     if spoil == "a prediction missing":
         predictions = predictions.slice(1)
@@ -89,12 +89,12 @@ def test_records_say_how_the_run_went(output: Output, plan: Callable[[World], Pa
     def record() -> dict[str, Any]:
         return dict(json.loads(storage.read(output.location.join("run.json"))))
 
-    begun = output.begin(SETTINGS, LABELS, on_event=say_nothing)
-    assert record() == {"state": "running", "run": 1, "settings": SETTINGS}
+    begun = output.open().begin(SETTINGS, LABELS, on_event=say_nothing)
+    assert record() == {"state": "running", "run": 1, "settings": SETTINGS.to_dict()}
     begun.stop({"files": 0})
-    assert record() == {"state": "stopped", "run": 1, "settings": SETTINGS, "files": 0}
+    assert record() == {"state": "stopped", "run": 1, "settings": SETTINGS.to_dict(), "files": 0}
     score_all(output, plan(OLD), OLD)
-    assert record() == {"state": "complete", "run": 2, "settings": SETTINGS, "files": len(OLD)}
+    assert record() == {"state": "complete", "run": 2, "settings": SETTINGS.to_dict(), "files": len(OLD)}
     history = [storage.read(output.location.join("_ser", "runs", f"{number}.json")) for number in (1, 2)]
     assert [json.loads(text)["state"] for text in history] == ["stopped", "complete"]
 
@@ -119,7 +119,7 @@ def test_full_disk_stops_the_run_and_fails_nothing(
 def test_signal_right_after_a_commit_ends_the_run(
     output: Output, plan: Callable[[World], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun = output.begin(SETTINGS, LABELS, on_event=say_nothing)
+    begun = output.open().begin(SETTINGS, LABELS, on_event=say_nothing)
     write = DeltaTable.create_write_transaction
 
     def be_interrupted(*args: Any, **kwargs: Any) -> None:

@@ -49,7 +49,7 @@ def test_two_runs_that_take_the_same_number(output: Output, plan: Callable[[Worl
 
 
 def test_another_program_in_between_stops_the_run(output: Output, plan: Callable[[World], Path]) -> None:
-    begun = output.begin(SETTINGS, LABELS, on_event=say_nothing)
+    begun = output.open().begin(SETTINGS, LABELS, on_event=say_nothing)
     begun.commit(*rows_of(OLD, 1))
     DeltaTable(output.location.join("predictions").url).alter.set_table_name("renamed")
     with pytest.raises(OutputError, match="another program"):
