@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import ser_core
-from jobs.submit import follow
+from cluster.submit import follow
 from ser_core.errors import SerError
 from tests.support.archive import expected_keys, keys, write_archive
 from tests.support.cli import assert_one_line, finish, predictions, ser, ser_here, start
