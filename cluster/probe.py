@@ -1,6 +1,7 @@
-"""Try the device before any work: load the model where it will run and predict one batch."""
+"""Try the device before any work: load the model where it will run and predict one batch; decide on the precision."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -8,13 +9,16 @@ from cluster.resources import Resources
 from cluster.session import first_line
 from ser_core.audio import WindowSettings
 from ser_core.errors import SerError, UsageError
-from ser_core.settings import Precision, ResolvedDevice, ResolvedPrecision
+from ser_core.settings import Precision, ResolvedPrecision
 
 if TYPE_CHECKING:
     from ser_core.models import Artifact
 
 #: A worker has the model loaded in a fraction of it; the rest is for other work on the GPUs to end.
-_GPU_WAIT_SECONDS = 120.0
+_NODE_WAIT_SECONDS = 120.0
+#: How long GPUs of other nodes are waited for when one has answered.
+_OTHER_GPUS_WAIT_SECONDS = 10.0
+_MAX_NAMES = 3
 
 
 def try_device(
@@ -25,86 +29,133 @@ def try_device(
     *,
     on_ray: bool,
     made_with: ResolvedPrecision | None = None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> ResolvedPrecision:
     """Run a batch of silence through the model on the device of the run.
 
-    It is tried in this process; a GPU of the cluster that this one is connected to in a Ray task.
+    A CPU, and a GPU of this machine, is tried in this process; GPUs of a cluster are tried on each of its nodes that
+    has one free. Whether there is bf16 is asked of every node of the cluster that may work.
 
     Args:
         artifact: the model.
         resources: device and batch size of the run.
         precision: as asked for.
         windows: how long a window is.
-        on_ray: whether the device is that of the connected cluster, which may be another machine's.
+        on_ray: whether the device is that of the connected cluster, which may be of other machines.
         made_with: the precision that OUTPUT was made with, which `auto` then means; None: there is no OUTPUT yet.
+        report: called with a line that says what `auto` is on a cluster, and why.
 
     Returns:
-        What `precision` means there.
+        What `precision` means there, the same for all.
 
     Raises:
         UsageError: the device, or the precision, is not to be had.
         ArtifactError: the model's answer is no number.
         SerError: the model does not run there with this batch size, or no GPU became free.
     """
-    if resources.device == "cpu" or not on_ray:
-        return _try_here(artifact, resources, precision, windows, made_with)
-    import ray
+    wanted = made_with if precision == "auto" and made_with is not None else precision
+    trial = (artifact, resources, wanted, windows)
+    if not on_ray:
+        lacking = [] if _try_here(*trial) else [f"this {resources.device}"]
+    elif resources.device == "cpu":
+        lacking = nodes_lacking(_has_bf16, ("cpu",), resources)
+        _try_here(*trial)
+    else:
+        lacking = nodes_lacking(_try_here, trial, resources)
+    if wanted == "bf16" and lacking:
+        raise _no_bf16(_listed(lacking), is_of_output=wanted == made_with)
+    if wanted != "auto":
+        return wanted
+    if on_ray:
+        why = f"fp32: {_listed(lacking)} does not have bf16" if lacking else "bf16: every node has it"
+        report(f"precision auto is {why}")
+    return "fp32" if lacking else "bf16"
 
-    task = ray.remote(num_cpus=resources.cpus_per_predictor, num_gpus=resources.gpus_per_predictor, max_retries=0)(
-        _try_here
-    )
-    answer = task.remote(artifact, resources, precision, windows, made_with)
+
+def nodes_lacking(ask: Callable[..., bool], arguments: Sequence[Any], resources: Resources) -> list[str]:
+    """The nodes of the connected cluster that may work, by address, where `ask(*arguments)` is False.
+
+    Raises:
+        SerError: no node answered in time, or what `ask` raised.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    is_gpu = resources.gpus_per_predictor > 0
+    # A CPU is shared with other work, a GPU is not.
+    task = ray.remote(num_cpus=0, num_gpus=resources.gpus_per_predictor, max_retries=0)(ask)
+    # Once in the object store, however many nodes there are.
+    references = [ray.put(argument) for argument in arguments]
+    answers = {
+        task.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote(*references): f"the {resources.device} of {node['NodeManagerAddress']}"
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        if node["Alive"] and node["Resources"].get("GPU" if is_gpu else "CPU", 0) > 0
+    }  # fmt: skip
+    if not answers:
+        # Nodes come when there is work for them.
+        return [] if ask(*arguments) else [f"this {resources.device}"]
     try:
-        resolved: ResolvedPrecision = ray.get(answer, timeout=_GPU_WAIT_SECONDS)
-    except ray.exceptions.GetTimeoutError as error:
-        ray.cancel(answer, force=True)
-        raise SerError(
-            f"--device {resources.device}: no GPU became free in {_GPU_WAIT_SECONDS:.0f} s; "
-            "wait for the other work on it to end, or use --device cpu"
-        ) from error
+        done, waiting = ray.wait(list(answers), timeout=_NODE_WAIT_SECONDS)
+        if waiting and done:
+            rest = _OTHER_GPUS_WAIT_SECONDS if is_gpu else _NODE_WAIT_SECONDS
+            done, waiting = ray.wait(list(answers), num_returns=len(answers), timeout=rest)
+        for answer in waiting:
+            ray.cancel(answer, force=True)
+        if not done:
+            raise SerError(_no_answer(resources))
+        return [answers[answer] for answer in done if not ray.get(answer)]
     except ray.exceptions.RayError as error:
         cause = getattr(error, "cause", None)
         raise (cause if isinstance(cause, SerError) else _does_not_run(resources, error)) from error
-    return resolved
 
 
-def _try_here(
-    artifact: "Artifact",
-    resources: Resources,
-    precision: Precision,
-    windows: WindowSettings,
-    made_with: ResolvedPrecision | None,
-) -> ResolvedPrecision:
-    from ser_core.models import Predictor
+def _has_bf16(device: str) -> bool:
+    from ser_core.models import has_bf16
 
-    device, resolved = _resolve(resources.device, precision, made_with)
+    return has_bf16(device)
+
+
+def _try_here(artifact: "Artifact", resources: Resources, precision: Precision, windows: WindowSettings) -> bool:
+    """Predict a batch on this machine, in bf16 where it is wanted and to be had; whether it is to be had."""
+    from ser_core.models import Predictor, has_bf16, resolve_device
+
+    device, _ = resolve_device(resources.device, "fp32")
+    has = has_bf16(device)
+    tried: ResolvedPrecision = "bf16" if has and precision != "fp32" else "fp32"
     try:
         predictor = Predictor(
-            artifact, device=device, precision=resolved, batch_size=resources.batch_size, features_on="device"
+            artifact, device=device, precision=tried, batch_size=resources.batch_size, features_on="device"
         )
         # One window is enough: every batch is padded to its full size.
         predictor.predict(np.zeros((1, windows.window_samples), dtype=np.float32))
     except (RuntimeError, MemoryError) as error:
         raise _does_not_run(resources, error) from error
-    return resolved
+    return has
 
 
-def _resolve(
-    asked_device: ResolvedDevice, asked_precision: Precision, made_with: ResolvedPrecision | None
-) -> tuple[ResolvedDevice, ResolvedPrecision]:
-    from ser_core.models import resolve_device
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return ", ".join(names[:_MAX_NAMES]) + more
 
-    device, _ = resolve_device(asked_device, "fp32")
-    wanted = made_with if asked_precision == "auto" and made_with is not None else asked_precision
-    try:
-        return resolve_device(device, wanted)
-    except UsageError as error:
-        if wanted != made_with:
-            raise
-        raise UsageError(
-            f"OUTPUT was made with --precision {wanted}, which this {device} does not have; go on where it was made, "
-            "or use --precision fp32 with --restart or another OUTPUT"
-        ) from error
+
+def _no_bf16(where: str, *, is_of_output: bool) -> UsageError:
+    if not is_of_output:
+        return UsageError(f"--precision bf16: {where} does not have it; use --precision fp32, or auto")
+    return UsageError(
+        f"OUTPUT was made with --precision bf16, which {where} does not have; go on where it was made, "
+        "or use --precision fp32 with --restart or another OUTPUT"
+    )
+
+
+def _no_answer(resources: Resources) -> str:
+    if resources.device == "cpu":
+        return f"no node of the cluster answered in {_NODE_WAIT_SECONDS:.0f} s; see 'ray status'"
+    return (
+        f"--device {resources.device}: no GPU became free in {_NODE_WAIT_SECONDS:.0f} s; "
+        "wait for the other work on it to end, or use --device cpu"
+    )
 
 
 def _does_not_run(resources: Resources, error: BaseException) -> SerError:

@@ -225,6 +225,7 @@ class _Job:
             self._windows,
             on_ray=self._is_connected,
             made_with=made_with.precision if made_with else None,
+            report=self._console.say,
         )
         return Fingerprint(
             source=self._source.describe(),

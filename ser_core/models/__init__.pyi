@@ -8,9 +8,9 @@ from .artifact_config import CONFIG_FILE as CONFIG_FILE
 from .artifact_config import ArtifactConfig as ArtifactConfig
 from .base import SpeechModel as SpeechModel
 from .layers import Regression as Regression
+from .precision import has_bf16 as has_bf16
+from .precision import resolve_device as resolve_device
 from .predictor import Predictor as Predictor
-from .predictor import has_bf16 as has_bf16
-from .predictor import resolve_device as resolve_device
 from .pretrained import fetch_weights as fetch_weights
 from .registry import build as build
 from .registry import default_mel as default_mel

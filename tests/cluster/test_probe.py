@@ -1,19 +1,20 @@
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import ray
 import torch
+from ray.cluster_utils import Cluster
 from safetensors.torch import load, save
 
 from cluster import probe
-from cluster.probe import try_device
+from cluster.probe import nodes_lacking, try_device
 from cluster.resources import Hardware, Resources, plan_resources
 from ser_core.audio.settings import WindowSettings
 from ser_core.errors import ArtifactError, SerError, UsageError
 from ser_core.models.artifact import Artifact
-from ser_core.models.predictor import resolve_device
+from ser_core.models.precision import has_bf16, resolve_device
 from ser_core.score_config import ScoreConfig
 from ser_core.settings import Precision, ResolvedPrecision
 from tests.support.models import tiny_artifact
@@ -40,10 +41,13 @@ class ForeignArtifact(Artifact):
 
 @pytest.fixture(scope="module")
 def ray_with_a_gpu() -> Iterator[None]:
-    """Ray places GPU tasks here, whether there is a GPU or not."""
-    ray.init("local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False)
+    """Two nodes on this machine; Ray places GPU tasks on the first, whether there is a GPU or not."""
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "num_gpus": 1, "include_dashboard": False})
+    cluster.add_node(num_cpus=1)
+    ray.init(cluster.address, log_to_driver=False)
     yield
     ray.shutdown()
+    cluster.shutdown()
 
 
 def of_kind(kind: type[Artifact]) -> Artifact:
@@ -64,13 +68,46 @@ def assert_one_line(error: pytest.ExceptionInfo[SerError], *words: str) -> None:
 
 
 def test_a_cpu_answers_with_the_precision_of_the_run() -> None:
-    assert try_device(tiny_artifact(), CPU, "auto", WINDOWS, on_ray=True) == resolve_device("cpu", "auto")[1]
-    assert try_device(tiny_artifact(), CPU, "auto", WINDOWS, on_ray=True, made_with="fp32") == "fp32"
+    assert try_device(tiny_artifact(), CPU, "auto", WINDOWS, on_ray=False) == resolve_device("cpu", "auto")[1]
+    assert try_device(tiny_artifact(), CPU, "auto", WINDOWS, on_ray=False, made_with="fp32") == "fp32"
+
+
+def lacks_on(*numbers: int) -> Callable[[str], bool]:
+    """Whether a node has bf16, where the nodes of these numbers do not."""
+    lacking = {ray.nodes()[number]["NodeID"] for number in numbers}
+    return lambda _: ray.get_runtime_context().get_node_id() not in lacking
+
+
+@pytest.mark.parametrize(("numbers", "precision"), [((), "bf16"), ((0,), "fp32"), ((1,), "fp32"), ((0, 1), "fp32")])
+def test_on_a_cluster_all_its_nodes_decide_and_it_is_said(
+    ray_with_a_gpu: None, monkeypatch: pytest.MonkeyPatch, numbers: tuple[int, ...], precision: ResolvedPrecision
+) -> None:
+    """This machine's own CPU has no say."""
+    monkeypatch.setattr(probe, "_has_bf16", lacks_on(*numbers))
+    said: list[str] = []
+    assert try_device(tiny_artifact(), CPU, "auto", WINDOWS, on_ray=True, report=said.append) == precision
+    [line] = said
+    assert line.startswith(f"precision auto is {precision}: ")
+    assert line.count("the cpu of ") == len(numbers)
+
+
+def test_bf16_that_a_node_of_the_cluster_does_not_have_is_refused(
+    ray_with_a_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "_has_bf16", lacks_on(1))
+    with pytest.raises(UsageError) as error:
+        try_device(tiny_artifact(), CPU, "bf16", WINDOWS, on_ray=True)
+    assert_one_line(error, "--precision bf16", ray.nodes()[1]["NodeManagerAddress"], "--precision fp32")
+    assert try_device(tiny_artifact(), CPU, "fp32", WINDOWS, on_ray=True) == "fp32"
+
+
+def test_every_node_is_asked_what_it_really_has(ray_with_a_gpu: None) -> None:
+    assert len(nodes_lacking(probe._has_bf16, ["cpu"], CPU)) == (0 if has_bf16("cpu") else 2)
 
 
 def test_the_batch_that_is_tried_is_that_of_the_run() -> None:
     with pytest.raises(SerError) as error:
-        try_device(tiny_artifact(), with_batch_size(CPU, 2**40), "fp32", WINDOWS, on_ray=True)
+        try_device(tiny_artifact(), with_batch_size(CPU, 2**40), "fp32", WINDOWS, on_ray=False)
     assert_one_line(error, "--device cpu", "batches of 1099511627776", "use a smaller --batch-size")
     assert "or --device cpu" not in str(error.value)
 
@@ -80,14 +117,14 @@ def test_a_model_that_gives_no_number_is_named() -> None:
     tensors = load(artifact.weights)
     tensors["model.classify.bias"][0] = float("nan")
     with pytest.raises(ArtifactError, match=r"tiny@.*no number"):
-        try_device(Artifact(artifact.config_json, save(tensors)), CPU, "fp32", WINDOWS, on_ray=True)
+        try_device(Artifact(artifact.config_json, save(tensors)), CPU, "fp32", WINDOWS, on_ray=False)
 
 
 @pytest.mark.parametrize("precision", ["auto", "bf16"])
 def test_bf16_of_an_output_made_elsewhere_is_named(monkeypatch: pytest.MonkeyPatch, precision: Precision) -> None:
-    monkeypatch.setattr("ser_core.models.predictor.has_bf16", lambda _device: False)
+    monkeypatch.setattr("ser_core.models.has_bf16", lambda _device: False)
     with pytest.raises(UsageError) as error:
-        try_device(tiny_artifact(), CPU, precision, WINDOWS, on_ray=True, made_with="bf16")
+        try_device(tiny_artifact(), CPU, precision, WINDOWS, on_ray=False, made_with="bf16")
     assert_one_line(error, "OUTPUT was made with --precision bf16", "this cpu does not have", "--restart")
 
 
@@ -95,9 +132,9 @@ def test_bf16_of_an_output_made_elsewhere_is_named(monkeypatch: pytest.MonkeyPat
 def test_bf16_that_only_this_run_asks_for_is_named(
     monkeypatch: pytest.MonkeyPatch, made_with: ResolvedPrecision | None
 ) -> None:
-    monkeypatch.setattr("ser_core.models.predictor.has_bf16", lambda _device: False)
+    monkeypatch.setattr("ser_core.models.has_bf16", lambda _device: False)
     with pytest.raises(UsageError, match=r"^--precision bf16: this cpu does not have it"):
-        try_device(tiny_artifact(), CPU, "bf16", WINDOWS, on_ray=True, made_with=made_with)
+        try_device(tiny_artifact(), CPU, "bf16", WINDOWS, on_ray=False, made_with=made_with)
 
 
 @pytest.mark.skipif(HAS_GPU, reason="this machine has a GPU: nothing is refused")
@@ -117,7 +154,7 @@ def test_no_free_gpu_is_said_and_not_waited_for_in_silence(
 
     holder = Holder.remote()  # type: ignore[attr-defined]
     assert ray.get(holder.holds.remote())
-    monkeypatch.setattr(probe, "_GPU_WAIT_SECONDS", 1.0)
+    monkeypatch.setattr(probe, "_NODE_WAIT_SECONDS", 1.0)
     with pytest.raises(SerError) as error:
         try_device(tiny_artifact(), GPU, "auto", WINDOWS, on_ray=True)
     ray.kill(holder)

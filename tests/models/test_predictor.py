@@ -10,7 +10,8 @@ from safetensors.torch import load, save
 
 from ser_core.errors import ArtifactError, UsageError
 from ser_core.models.artifact import Artifact, bundled_names
-from ser_core.models.predictor import Predictor, _hold_in_bf16, has_bf16, resolve_device
+from ser_core.models.precision import has_bf16, resolve_device
+from ser_core.models.predictor import Predictor, _hold_in_bf16
 from ser_core.models.registry import ARCHITECTURES, build
 from ser_core.settings import Device, Precision
 from tests.support.models import LABELS, tiny_artifact
@@ -191,7 +192,7 @@ def test_auto_is_resolved_by_what_the_machine_has(
     resolved: tuple[str, str],
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: has_gpu)
-    monkeypatch.setattr("ser_core.models.predictor.has_bf16", lambda _device: has_bf16)
+    monkeypatch.setattr("ser_core.models.precision.has_bf16", lambda _device: has_bf16)
     assert resolve_device(*asked) == resolved
 
 
@@ -199,6 +200,6 @@ def test_what_the_machine_does_not_have_is_named(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UsageError, match="--device cuda: no usable GPU"):
         resolve_device("cuda", "auto")
-    monkeypatch.setattr("ser_core.models.predictor.has_bf16", lambda _device: False)
+    monkeypatch.setattr("ser_core.models.precision.has_bf16", lambda _device: False)
     with pytest.raises(UsageError, match="--precision bf16"):
         resolve_device("cpu", "bf16")
