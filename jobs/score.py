@@ -6,7 +6,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 from cluster.resources import Hardware
 from jobs.console import Console
@@ -46,14 +46,6 @@ def run_score(request: Request, console: Console) -> int:
             return error.exit_code
 
 
-class LockSettings(TypedDict):
-    """What `Output` is told about its lock."""
-
-    host: str | None
-    beat_seconds: float
-    watch_seconds: float
-
-
 class _Job:
     """One run of `ser score`; the methods are its steps, in order."""
 
@@ -70,7 +62,7 @@ class _Job:
         self._location = Location.parse(request.output)
         self._artifact = Artifact.load(self._config.model)
         self._windows = self._artifact.windows(self._config.window_seconds, self._config.hop_seconds)
-        self._output = Output(self._location, **lock_settings())
+        self._output = Output(self._location)
         is_local = self._config.engine == "local"
         self._address = None if is_local else self._config.address or os.environ.get("RAY_ADDRESS")
         self._hardware = Hardware(cpus=1, gpus=0)
@@ -241,9 +233,3 @@ class _Job:
         config = self._artifact.config
         if config.licence is not None:
             self._console.say(f"model {self._artifact.identity}: weights under {config.licence}; see 'ser models'")
-
-
-def lock_settings() -> LockSettings:
-    """A test plays another host, and need not wait, by these variables."""
-    beat_seconds = float(os.environ.get("SER_LOCK_BEAT_SECONDS", "5"))
-    return LockSettings(host=os.environ.get("SER_LOCK_HOST"), beat_seconds=beat_seconds, watch_seconds=3 * beat_seconds)

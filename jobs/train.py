@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.console import Console
 from jobs.interrupts import Interrupts, end_while_ray_starts
-from jobs.score import lock_settings
 from ser_core.errors import SerError
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ class _Command:
                 return 0
         self._decode(job)
         self._folder.check_writable()
-        self._stack.enter_context(self._folder.lock(**lock_settings()).held(self._console.say))
+        self._stack.enter_context(self._folder.lock().held(self._console.say))
         if self._request.restart:
             self._folder.restart()
             self._folder.check(settings)

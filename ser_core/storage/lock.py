@@ -13,16 +13,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from typing import Self
 
 import psutil
 
 from ser_core.errors import OutputBusyError, OutputError, SerError
+from ser_core.settings import seconds_from_environment
 from ser_core.storage import location as storage
 from ser_core.storage.location import Location
 
 #: Process start times are derived from the boot time, which a correction of the clock shifts a little.
 _START_TOLERANCE_SECONDS = 1.0
+_BEAT_SECONDS = 5.0
+_SHORTEST_BEAT_SECONDS = 0.1
+_BEATS_WATCHED = 3
 _LOOKS_PER_BEAT = 4
+#: A lock file that says more was not written by this program.
+_LARGEST_PID = 2**31 - 1
+_LATEST_START = 1e11
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,20 @@ class Holder:
         start = datetime.fromtimestamp(self.process_start, UTC).isoformat(" ", "seconds")
         return f"host {self.host}, pid {self.pid}, started {start}"
 
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        """Read what `to_json` wrote; ValueError or TypeError where it is anything else."""
+        holder = cls(**json.loads(data))
+        kinds = {"host": str, "pid": int, "process_start": float, "token": str, "beat": int}
+        if any(type(value) is not kinds[name] for name, value in asdict(holder).items()):
+            raise TypeError
+        if not (0 < holder.pid <= _LARGEST_PID and 0 <= holder.process_start <= _LATEST_START):
+            raise ValueError
+        return holder
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self), indent=2).encode()
+
     def is_alive(self) -> bool:
         """Whether the process still runs; of use on its own host alone."""
         try:
@@ -52,11 +74,32 @@ class Holder:
 class Lock:
     """The lock of one output; making one touches nothing."""
 
-    def __init__(self, file: Location, *, host: str | None, beat_seconds: float, watch_seconds: float) -> None:
-        """`host`: None for this machine's name. A lock of another host is watched for `watch_seconds`."""
+    def __init__(
+        self,
+        file: Location,
+        *,
+        host: str | None = None,
+        beat_seconds: float | None = None,
+        watch_seconds: float | None = None,
+    ) -> None:
+        """Settle who the holder would be.
+
+        Args:
+            file: where the lock lies.
+            host: the holder's; None: this machine's name.
+            beat_seconds: between two signs of life; None: the environment variable SER_LOCK_BEAT_SECONDS, or 5.
+            watch_seconds: how long a lock of another host is watched for a sign of life; None: three beats.
+
+        Raises:
+            UsageError: SER_LOCK_BEAT_SECONDS holds no number of seconds.
+        """
         self._file = file
-        self._beat_seconds = beat_seconds
-        self._watch_seconds = watch_seconds
+        self._beat_seconds = (
+            seconds_from_environment("SER_LOCK_BEAT_SECONDS", _BEAT_SECONDS, minimum=_SHORTEST_BEAT_SECONDS)
+            if beat_seconds is None
+            else beat_seconds
+        )
+        self._watch_seconds = _BEATS_WATCHED * self._beat_seconds if watch_seconds is None else watch_seconds
         process_start = psutil.Process().create_time()
         self._me = Holder(host or socket.gethostname(), os.getpid(), process_start, uuid.uuid4().hex)
 
@@ -82,11 +125,11 @@ class Lock:
                     storage.delete(self._file)
 
     def _acquire(self, on_takeover: Callable[[str], None]) -> None:
-        while not storage.put_new(self._file, _to_json(self._me)):
+        while not storage.put_new(self._file, self._me.to_json()):
             holder = self._read()
             why_dead = self._why_dead(holder) if holder else None
             if why_dead:
-                storage.put(self._file, _to_json(self._me))
+                storage.put(self._file, self._me.to_json())
                 on_takeover(f"took over the lock of a dead run ({holder}): {why_dead}")
                 return
 
@@ -113,7 +156,7 @@ class Lock:
                 if not self._is_mine():
                     return
                 self._me = replace(self._me, beat=self._me.beat + 1)
-                storage.put(self._file, _to_json(self._me))
+                storage.put(self._file, self._me.to_json())
 
     def _is_mine(self) -> bool:
         holder = self._read()
@@ -121,12 +164,11 @@ class Lock:
 
     def _read(self) -> Holder | None:
         try:
-            return Holder(**json.loads(storage.read(self._file)))
+            return Holder.from_json(storage.read(self._file))
         except FileNotFoundError:
             return None
+        except OSError as error:
+            reason = error.strerror or "access is denied"
+            raise OutputError(f"{self._file}: cannot be read ({reason}); delete it if no run is alive") from error
         except (ValueError, TypeError) as error:
             raise OutputError(f"{self._file} is no lock of this program; delete it if no run is alive") from error
-
-
-def _to_json(holder: Holder) -> bytes:
-    return json.dumps(asdict(holder), indent=2).encode()

@@ -32,19 +32,15 @@ class Output:
     Every method raises ServiceError when storage failed as a whole.
     """
 
-    def __init__(
-        self, location: Location, *, host: str | None = None, beat_seconds: float = 5.0, watch_seconds: float = 15.0
-    ) -> None:
-        """`host`, `beat_seconds` and `watch_seconds` are the lock's (lock.py).
+    def __init__(self, location: Location, *, make_lock: Callable[[Location], Lock] = Lock) -> None:
+        """`make_lock` makes the lock of a file.
 
         Raises:
             OutputError: no table can be where the location is.
         """
         _require_usable(location)
         self.location = location
-        self._lock = Lock(
-            location.join("_ser", "lock.json"), host=host, beat_seconds=beat_seconds, watch_seconds=watch_seconds
-        )
+        self._lock = make_lock(location.join("_ser", "lock.json"))
         self._marker = _marker(location)
 
     @contextmanager

@@ -32,10 +32,9 @@ class TrainingFolder:
         """Where TensorBoard finds the curves."""
         return self.folder.join(_OWN, "logs")
 
-    def lock(self, *, host: str | None, beat_seconds: float, watch_seconds: float) -> Lock:
+    def lock(self) -> Lock:
         """Spares a second training in the same folder its work."""
-        file = self.folder.join(_OWN, "lock.json")
-        return Lock(file, host=host, beat_seconds=beat_seconds, watch_seconds=watch_seconds)
+        return Lock(self.folder.join(_OWN, "lock.json"))
 
     def check_writable(self) -> None:
         """Raises OutputError when nothing can be written here."""

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.support.archive import write_archive
-from tests.support.cli import SER, assert_one_line, clean_environment, finish, ser, start
+from tests.support.cli import SER, as_host, assert_one_line, clean_environment, finish, ser, start
 from tests.support.processes import assert_none_left, launch, session_of, stop
 from tests.support.run_control import num_committed, wait_for
 
@@ -107,11 +107,11 @@ def test_a_run_that_slept_for_long_and_was_taken_over_ends_with_its_line_and_cod
     output = tmp_path / "out"
     command = ["score", tmp_path / "in", output, "--commit-seconds", "0.2"]
     quick = {"SER_LOCK_BEAT_SECONDS": "0.3"}
-    holder = start(*command, SER_LOCK_HOST="here", **quick)
+    holder = start(*command, before=as_host("here"), **quick)
     wait_for(lambda: num_committed(output) > 0, holder)
     stop(holder)
     asleep_since = time.monotonic()
-    other = ser(*command, SER_LOCK_HOST="elsewhere", **quick)
+    other = ser(*command, before=as_host("elsewhere"), **quick)
     assert other.code == 0, other.err
     # Longer than Ray waits for a sign of life from what it started.
     time.sleep(max(0.0, asleep_since + 60 - time.monotonic()))

@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,7 +12,8 @@ import pytest
 from ser_core.storage.location import Location, delete, exists, read
 from tests.conftest import S3Server
 from tests.support.archive import expected_keys, keys, write_archive
-from tests.support.cli import assert_one_line, finish, predictions, ser_here
+from tests.support.as_host import lock_as
+from tests.support.cli import as_host, assert_one_line, finish, predictions, ser_here
 from tests.support.processes import kill_all, stop
 from tests.support.ray_cluster import RayCluster
 from tests.support.run_control import num_committed, wait_for
@@ -27,9 +29,9 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, f
     return folder, write_archive(folder, 80)
 
 
-def begin(cluster: RayCluster, source: Path, output: Location, **extra: str) -> subprocess.Popen[str]:
+def begin(cluster: RayCluster, source: Path, output: Location, before: Sequence[str] = ()) -> subprocess.Popen[str]:
     """A run that has committed some files and has more to do."""
-    process = cluster.start("score", source, output.url, *SMALL, **QUICK, **extra)
+    process = cluster.start("score", source, output.url, *SMALL, before=before, **QUICK)
     wait_for(lambda: num_committed(output.url, output.delta_options()) > 0, process)
     return process
 
@@ -40,9 +42,9 @@ def rows(output: Location) -> pa.Table:
 
 def assert_taken_over(cluster: RayCluster, source: Path, output: Location, expected: dict[str, float]) -> None:
     """A holder is stopped, taken over from another host, and continued: it commits nothing and says why."""
-    holder = begin(cluster, source, output, SER_LOCK_HOST="here")
+    holder = begin(cluster, source, output, before=as_host("here"))
     stop(holder)
-    other = cluster.ser("score", source, output.url, *SMALL, SER_LOCK_HOST="elsewhere", **QUICK)
+    other = cluster.ser("score", source, output.url, *SMALL, before=as_host("elsewhere"), **QUICK)
     assert other.code == 0, other.err
     assert "here" in other.err
     before = rows(output)
@@ -54,7 +56,7 @@ def assert_taken_over(cluster: RayCluster, source: Path, output: Location, expec
 
 
 def test_a_second_run_is_turned_away_and_a_killed_ones_lock_taken_over(
-    cluster: RayCluster, archive: tuple[Path, dict[str, float]], tmp_path: Path
+    cluster: RayCluster, archive: tuple[Path, dict[str, float]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, seconds_of = archive
     output = Location(str(tmp_path / "out"))
@@ -63,7 +65,8 @@ def test_a_second_run_is_turned_away_and_a_killed_ones_lock_taken_over(
     wait_for(lambda: exists(lock), process)
     same_host = ser_here("score", source, output.url, **QUICK)
     assert_one_line(same_host, 1, str(process.pid), json.loads(read(lock))["host"])
-    other_host = ser_here("score", source, output.url, SER_LOCK_HOST="elsewhere", **QUICK)
+    lock_as("elsewhere", monkeypatch)
+    other_host = ser_here("score", source, output.url, **QUICK)
     assert_one_line(other_host, 1, str(process.pid))
     kill_all(process)
     answer = cluster.ser("score", source, output.url, *SMALL, **QUICK)

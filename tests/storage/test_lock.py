@@ -1,6 +1,7 @@
 """The politeness lock, held by real processes."""
 
 import json
+import math
 import os
 import signal
 import socket
@@ -10,11 +11,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from ser_core.errors import OutputBusyError, OutputError, ServiceError
+from ser_core.errors import OutputBusyError, OutputError, ServiceError, UsageError
 from ser_core.storage import location as storage
 from ser_core.storage.location import Location
 from ser_core.storage.lock import Lock
@@ -148,7 +150,32 @@ def test_failing_beat_does_not_stop_the_run(file: Location, monkeypatch: pytest.
     assert not storage.exists(file)
 
 
-def test_foreign_lock_file_is_told(file: Location) -> None:
-    storage.put(file, b"[]")
-    with pytest.raises(OutputError, match="delete it"):
+@pytest.mark.parametrize(
+    "other",
+    [
+        b"", b"[]", b"\xff", b"{}", {"host": 1}, {"pid": "1"}, {"pid": -1}, {"pid": 10**30}, {"beat": None},
+        {"process_start": "now"}, {"process_start": 1e99}, {"process_start": math.nan}, {"token": 5}, {"more": 1},
+    ],
+)  # fmt: skip
+def test_foreign_lock_file_is_told(file: Location, other: bytes | dict[str, Any]) -> None:
+    ours = {"host": socket.gethostname(), "pid": 1, "process_start": 1.0, "token": "a", "beat": 0}
+    storage.put(file, other if isinstance(other, bytes) else json.dumps(ours | other).encode())
+    with pytest.raises(OutputError, match=f"^{file} is no lock of this program; delete it"):
         _lock(file).held(print).__enter__()
+
+
+def test_a_folder_in_the_place_of_the_lock_is_told(file: Location) -> None:
+    Path(file.path).mkdir(parents=True)
+    with pytest.raises(OutputError, match=r"cannot be read \(Is a directory\)"):
+        _lock(file).held(print).__enter__()
+
+
+@pytest.mark.parametrize("text", ["5s", "0", "nan", "-1"])
+def test_a_beat_that_is_no_number_of_seconds_is_one_line(
+    file: Location, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SER_LOCK_BEAT_SECONDS", text)
+    with pytest.raises(
+        UsageError, match=f"^SER_LOCK_BEAT_SECONDS must be a number of seconds, 0.1 or more, not '{text}'"
+    ):
+        Lock(file)

@@ -50,6 +50,11 @@ def as_plain_user() -> list[str]:
     return _SETPRIV if os.geteuid() == 0 and shutil.which(_SETPRIV[0]) else []
 
 
+def as_host(host: str) -> list[str]:
+    """In front of a command: it runs as if on another machine, as far as locks can tell."""
+    return [sys.executable, "-m", "tests.support.as_host", host]
+
+
 def with_quick_model(arguments: Sequence[str | Path]) -> list[str]:
     """The words of a command; where a model is needed and none is named, the quickest that is bundled.
 

@@ -6,16 +6,18 @@ commit and goes on when told to. Its last line is "ended", or the error that sto
 
 import sys
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from ser_core.errors import SerError
 from ser_core.storage.location import Location
+from ser_core.storage.lock import Lock
 from ser_core.tables.output import Output
 from tests.support.tables import NOW, score
 
 
 def main(url: str, plan: str, host: str, *options: str) -> None:
-    output = Output(Location(url), host=host, beat_seconds=0.05, watch_seconds=0.5)
+    output = Output(Location(url), make_lock=partial(Lock, host=host, beat_seconds=0.05, watch_seconds=0.5))
     with ExitStack() as held:
         if "lock" in options:
             held.enter_context(output.lock(on_takeover=print))

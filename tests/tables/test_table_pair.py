@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from deltalake import DeltaTable
 
 from ser_core.errors import OutputError, SupersededError
 from ser_core.storage.location import Location
+from ser_core.storage.lock import Lock
 from ser_core.tables.delta_log import Change, DeltaLog, Stamp
 from ser_core.tables.output import Output
 from ser_core.tables.table_pair import TablePair
@@ -68,7 +70,7 @@ def test_stopped_holder_that_goes_on_commits_nothing(any_place: Location, plan: 
     older = _child(any_place, file, "host-a", "lock", "wait")
     assert first_line(older) == "ready\n"
     stop(older)
-    newer = Output(any_place, host="host-b", beat_seconds=0.05, watch_seconds=0.5)
+    newer = Output(any_place, make_lock=partial(Lock, host="host-b", beat_seconds=0.05, watch_seconds=0.5))
     lines: list[str] = []
     with newer.lock(lines.append):
         score_all(newer, file, NOW)
