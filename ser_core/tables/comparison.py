@@ -19,15 +19,11 @@ from ser_core.vocabulary import STATUSES
 ROWS_PER_SLICE = 500_000
 #: What a planned file is to the tables.
 NEW, CHANGED, RETRIED, UNCHANGED = range(4)
-_COLUMNS = ["path", "file_version", "retryable"]
-_KNOWN_SCHEMA = pa.schema(
-    [
-        pa.field("path", pa.string()),
-        pa.field("file_version", pa.string()),
-        pa.field("retryable", pa.bool_()),
-        pa.field("status", pa.int8()),
-    ]
+#: What is read of the files table.
+_READ_SCHEMA = pa.schema(
+    [pa.field("path", pa.string()), pa.field("file_version", pa.string()), pa.field("retryable", pa.bool_())]
 )
+_KNOWN_SCHEMA = _READ_SCHEMA.append(pa.field("status", pa.int8()))
 
 
 @dataclass(frozen=True)
@@ -130,7 +126,7 @@ def _known(store: PartStore, parts: list[Part], after: str | None, last: str | N
         if (after is None or part.last_path > after) and (last is None or part.first_path <= last)
     ]
     tables = [_KNOWN_SCHEMA.empty_table()]
-    for part, rows in zip(overlapping, store.read_all(overlapping, _COLUMNS), strict=True):
+    for part, rows in zip(overlapping, store.read_all(overlapping, _READ_SCHEMA), strict=True):
         inside = rows
         if after is not None:
             inside = inside.filter(pc.greater(inside["path"], after))

@@ -24,6 +24,8 @@ from ser_core.tables.parts import Part, PartStore
 
 #: By itself Delta keeps 30 days of log; recovery looks back to the last commit, however old.
 CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
+#: The application transactions: a stamp's, and the run that added the last column.
+_OWNER, _COMMIT, _COLUMNS = "ser/owner", "ser/commit", "ser/columns"
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,17 @@ class DeltaLog:
     def stamp(self) -> Stamp:
         """Owner and commit of the state looked at; 0 where nobody has written yet."""
         return _stamp(self._loaded)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of a part: those of the table but for the partition column, which is in the folder's name."""
+        schema = pa.schema(self._loaded.schema())
+        return schema.remove(schema.get_field_index(self.partition_column))
+
+    @property
+    def columns_since(self) -> int:
+        """The run that gave the table its last column: parts of earlier runs lack it, those of later ones do not."""
+        return self._loaded.transaction_version(_COLUMNS) or 0
 
     @property
     def description(self) -> str:
@@ -145,6 +158,22 @@ class DeltaLog:
             stamp,
         )
 
+    def add_columns(self, schema: pa.Schema, stamp: Stamp) -> list[str]:
+        """Give the table what it lacks of these columns, on top of the state last looked at; their names.
+
+        Raises:
+            OutrunError: someone else committed in between.
+        """
+        known = pa.schema(self._loaded.schema()).names
+        fields = [field for field in Schema.from_arrow(schema).fields if field.name not in known]
+        if fields:
+            self._commit(
+                lambda table, properties: table.alter.add_columns(fields, commit_properties=properties),
+                stamp,
+                Transaction(_COLUMNS, stamp.owner),
+            )
+        return [field.name for field in fields]
+
     def change_back_to(self, commit: int) -> Change:
         """What turns the state looked at into the last one that carried this commit number."""
         version = self._loaded.version()
@@ -173,11 +202,13 @@ class DeltaLog:
             stamp,
         )
 
-    def _commit(self, write: Callable[[DeltaTable, CommitProperties], None], stamp: Stamp) -> None:
+    def _commit(
+        self, write: Callable[[DeltaTable, CommitProperties], None], stamp: Stamp, *others: Transaction
+    ) -> None:
         before = self._loaded.version()
         token = uuid.uuid4().hex
         try:
-            write(self._loaded, _properties(stamp, token))
+            write(self._loaded, _properties(stamp, token, *others))
         except InterruptedRunError:
             # A signal's, and no answer: the run must end, and the next one mends what is half done.
             raise
@@ -228,12 +259,12 @@ class DeltaLog:
 
 
 def _stamp(handle: DeltaTable) -> Stamp:
-    return Stamp(handle.transaction_version("ser/owner") or 0, handle.transaction_version("ser/commit") or 0)
+    return Stamp(handle.transaction_version(_OWNER) or 0, handle.transaction_version(_COMMIT) or 0)
 
 
-def _properties(stamp: Stamp, token: str) -> CommitProperties:
+def _properties(stamp: Stamp, token: str, *others: Transaction) -> CommitProperties:
     return CommitProperties(
         custom_metadata={"ser": token},
         max_commit_retries=0,
-        app_transactions=[Transaction("ser/owner", stamp.owner), Transaction("ser/commit", stamp.commit)],
+        app_transactions=[Transaction(_OWNER, stamp.owner), Transaction(_COMMIT, stamp.commit), *others],
     )

@@ -153,9 +153,8 @@ class OpenOutput:
         self._check_now(fingerprint)
         if self.fingerprint is None:
             self._pair.remake(labels, describe(fingerprint))
-        mended = self._pair.recover()
-        if mended:
-            on_event(mended)
+        for line in (*self._pair.recover(), *self._pair.add_columns(labels)):
+            on_event(line)
         self._pair.delete_orphans()
         run = Run(self.location, self._pair, fingerprint, labels)
         run.start()

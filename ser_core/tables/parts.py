@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from ser_core import storage
 from ser_core.errors import OutputError
 from ser_core.storage import Location
+from ser_core.tables.schema import filled
 
 ROWS_PER_GROUP = 131_072
 #: On S3 a read is mostly waiting.
@@ -22,7 +23,7 @@ _READS_IN_FLIGHT = 8
 #: The key of both tables as far as they have it: what the rows of a part are sorted by.
 KEY_COLUMNS = ("path", "channel", "window_index")
 #: What this program's parts are called, relative to their table; nothing else is ever deleted as an orphan part.
-PART_PATTERN = re.compile(r"[a-z]+=[^/]+/part-\d+-\d+-[0-9a-f]{32}\.parquet")
+PART_PATTERN = re.compile(r"[a-z]+=[^/]+/part-(\d+)-\d+-[0-9a-f]{32}\.parquet")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,12 @@ class Part:
     partition: str
     first_path: str
     last_path: str
+
+    @property
+    def run_number(self) -> int:
+        """The run that wrote it."""
+        name = PART_PATTERN.fullmatch(self.path)
+        return int(name[1]) if name else 0
 
     @property
     def stats(self) -> str:
@@ -74,8 +81,8 @@ class PartStore:
         while self._uncommitted:
             storage.delete(self.table.join(self._uncommitted.pop()))
 
-    def read(self, part: Part, columns: list[str] | None = None) -> pa.Table:
-        """The rows of a part, or some columns of them; the partition column is never among them.
+    def read(self, part: Part, schema: pa.Schema) -> pa.Table:
+        """These columns of a part, null where it was written before there was such a column.
 
         Raises:
             OutputError: the part is gone.
@@ -88,16 +95,16 @@ class PartStore:
                 f"{file} is gone: a newer run replaced it, and this one stops; if no other run is alive, the output "
                 "is damaged: use --restart"
             ) from error
-        return pq.ParquetFile(pa.BufferReader(data)).read(columns=columns)
+        return filled(pq.ParquetFile(pa.BufferReader(data)).read(columns=schema.names), schema)
 
-    def read_all(self, parts: list[Part], columns: list[str] | None = None) -> Iterator[pa.Table]:
-        """The rows of several parts, in their order.
+    def read_all(self, parts: list[Part], schema: pa.Schema) -> Iterator[pa.Table]:
+        """These columns of several parts, in their order.
 
         Raises:
             OutputError: a part is gone.
         """
         with ThreadPoolExecutor(_READS_IN_FLIGHT if self.table.is_s3 else 1) as pool:
-            yield from pool.map(lambda part: self.read(part, columns), parts)
+            yield from pool.map(lambda part: self.read(part, schema), parts)
 
     def _split(self, rows: pa.Table) -> Iterator[tuple[str, pa.Table]]:
         values = rows[self.partition_column]

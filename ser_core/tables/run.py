@@ -14,7 +14,7 @@ from ser_core.tables.comparison import CHANGED, NEW, RETRIED, Comparison, Slice,
 from ser_core.tables.delta_log import Change, DeltaLog
 from ser_core.tables.fingerprint import Fingerprint
 from ser_core.tables.parts import Part
-from ser_core.tables.schema import file_schema, prediction_schema
+from ser_core.tables.schema import file_schema, filled, prediction_schema
 from ser_core.tables.table_pair import TablePair
 
 #: Stale paths are held until there are this many: each removal rewrites the parts that hold them.
@@ -76,10 +76,7 @@ class Run:
         predictions, files = predictions.cast(self._prediction_schema), files.cast(self._file_schema)
         _require_whole(predictions, files)
         with self._pair.staging():
-            self._pair.commit(
-                Change(adds=tuple(self._pair.predictions.store.write(predictions, self._label))),
-                Change(adds=tuple(self._pair.files.store.write(files, self._label))),
-            )
+            self._pair.commit(self._added(self._pair.predictions, predictions), self._added(self._pair.files, files))
 
     def tally(self, plan_file: Path) -> Tally:
         """Count the plan's files that have rows, by their worst channel."""
@@ -110,6 +107,11 @@ class Run:
         self._pair.look()
         return sweep(plan_file, self._pair.files.store, self._pair.files.parts())
 
+    def _added(self, log: DeltaLog, rows: pa.Table) -> Change:
+        # The table may have columns of a later version.
+        schema = log.schema.append(rows.schema.field(log.partition_column))
+        return Change(adds=tuple(log.store.write(filled(rows, schema), self._label)))
+
     def _remove(self, paths: pa.Array) -> None:
         """Drop all rows of these paths from both tables."""
         with self._pair.staging():
@@ -123,7 +125,7 @@ class Run:
             )
             if not len(of_part):
                 continue
-            rows = log.store.read(part)
+            rows = log.store.read(part, log.schema)
             kept = rows.filter(pc.invert(pc.is_in(rows["path"], of_part)))
             if kept.num_rows < rows.num_rows:
                 removes.append(part)
@@ -139,8 +141,8 @@ class Run:
 
     def _joined(self, log: DeltaLog) -> Change:
         adds, removes = [], []
-        for group in _groups(log.parts()):
-            rows = pa.concat_tables(log.store.read_all(group))
+        for group in _groups(log.parts(), log.columns_since):
+            rows = pa.concat_tables(log.store.read_all(group, log.schema))
             adds.append(log.store.write_one(rows, group[0].partition, self._label))
             removes += group
         return Change(tuple(adds), tuple(removes), moves_rows=True)
@@ -154,19 +156,27 @@ class Run:
         storage.put(self._output.join("run.json"), data)
 
 
-def _groups(parts: list[Part]) -> Iterator[list[Part]]:
-    """Small parts of one partition, in the order of their paths, as many as make a full one."""
-    small = [part for part in parts if part.num_rows < ROWS_PER_PART // 2]
+def _groups(parts: list[Part], columns_since: int) -> Iterator[list[Part]]:
+    """Parts of one partition to be written as one, in the order of their paths.
+
+    They are small, as many as make a full one, or lack a column: while the folders hold parts with and without it,
+    readers of plain Parquet go by the first one that they meet.
+    """
+
+    def lacks_columns(part: Part) -> bool:
+        return part.run_number < columns_since
+
+    chosen = [part for part in parts if part.num_rows < ROWS_PER_PART // 2 or lacks_columns(part)]
     group: list[Part] = []
     num_rows = 0
-    for part in sorted(small, key=lambda part: (part.partition, part.first_path)):
+    for part in sorted(chosen, key=lambda part: (part.partition, part.first_path)):
         if group and (part.partition != group[0].partition or num_rows + part.num_rows > ROWS_PER_PART):
-            if len(group) > 1:
+            if len(group) > 1 or lacks_columns(group[0]):
                 yield group
             group, num_rows = [], 0
         group.append(part)
         num_rows += part.num_rows
-    if len(group) > 1:
+    if len(group) > 1 or any(map(lacks_columns, group)):
         yield group
 
 

@@ -60,8 +60,8 @@ class TablePair:
                 log.transact(Change(), Stamp(owner, log.stamp.commit))
             self.stamp = Stamp(owner, self.files.stamp.commit)
 
-    def recover(self) -> str | None:
-        """Take back a commit that reached predictions alone; a line that says so, or None.
+    def recover(self) -> list[str]:
+        """Take back a commit that reached predictions alone; a line that says so, or none.
 
         To be called right after `fence`. The parts of the state before are still there: nothing is deleted
         while the tables differ.
@@ -69,11 +69,21 @@ class TablePair:
         with self._faults():
             ahead = self.predictions.stamp.commit - self.stamp.commit
             if ahead == 0:
-                return None
+                return []
             if ahead != 1:
                 raise OutputError(f"{self.output}: the two tables are {ahead} commits apart; use --restart")
             self.predictions.transact(self.predictions.change_back_to(self.stamp.commit), self.stamp)
-            return f"took back commit {self.stamp.commit + 1}, which the run before left half done"
+            return [f"took back commit {self.stamp.commit + 1}, which the run before left half done"]
+
+    def add_columns(self, labels: tuple[str, ...]) -> list[str]:
+        """Give both tables the columns that they lack; a line for each table that got one. After `recover`."""
+        with self._faults():
+            lines = []
+            for log, schema in ((self.predictions, prediction_schema(labels)), (self.files, file_schema(labels))):
+                if names := log.add_columns(schema, self.stamp):
+                    what = "column" if len(names) == 1 else "columns"
+                    lines.append(f"{log.location.name}: new {what} {', '.join(names)}, null in the rows of before")
+            return lines
 
     def describe(self, description: str) -> None:
         """Change what predictions says of itself."""

@@ -1,23 +1,26 @@
 """A world of small files whose rows are known, a driver that scores it, and what must be true of any output."""
 
 import zlib
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
 
 from ser_core.records import PLAN_SCHEMA
 from ser_core.storage.location import Location, list_files, read
+from ser_core.tables import schema
 from ser_core.tables.fingerprint import Fingerprint
 from ser_core.tables.output import Output, Run
-from ser_core.tables.schema import file_schema, prediction_schema
+from ser_core.tables.schema import file_schema, filled, prediction_schema
 
 LABELS = ("angry", "happy", "sad")
 SETTINGS = Fingerprint(
@@ -64,6 +67,19 @@ NOW: World = {
     "i/new.wav": Audio("1"),
     "j/new and long.wav": Audio("1", windows=400),
 }
+
+
+#: A program of before that has columns less, one of each table.
+NEW_COLUMNS = ("level_dbfs", "audio_seconds")
+
+
+@contextmanager
+def earlier_version() -> Iterator[None]:
+    """Write tables as a program that has neither `level_dbfs` of predictions nor `audio_seconds` of files."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, missing in (("PREDICTION_COLUMNS", "level_dbfs"), ("FILE_COLUMNS", "audio_seconds")):
+            patch.setattr(schema, name, [column for column in getattr(schema, name) if column.name != missing])
+        yield
 
 
 def say_nothing(line: str) -> None:
@@ -117,12 +133,13 @@ def score(
     settings: Fingerprint = SETTINGS,
     restart: bool = False,
     files_per_commit: int = 3,
+    on_event: Callable[[str], None] = say_nothing,
 ) -> Iterator[Run]:
     """A whole run as the job makes it; yields after each step, so that another may come in between."""
     opened = output.open()
     if restart:
         opened.restart()
-    run = opened.begin(settings, labels, on_event=say_nothing)
+    run = opened.begin(settings, labels, on_event=on_event)
     yield run
     run.remove_stale(plan_file, prune=True)
     yield run
@@ -144,13 +161,13 @@ def score_all(output: Output, plan_file: Path, world: World, **options: Any) -> 
 def read_table(location: Location, column: str, version: int | None = None) -> pa.Table:
     """The rows a Delta reader sees, at a version or now."""
     table = DeltaTable(location.url, version=version, storage_options=location.delta_options())
-    schema = pa.schema(table.schema())
+    columns = pa.schema(table.schema())
     actions = pa.table(table.get_add_actions(flatten=True))
-    parts = [schema.empty_table()]
+    parts = [columns.empty_table()]
     for path, value in zip(actions["path"].to_pylist(), actions[f"partition.{column}"].to_pylist(), strict=True):
         rows = pq.ParquetFile(pa.BufferReader(read(location.join(path)))).read()
         values = pa.array([value] * rows.num_rows, pa.string())
-        parts.append(rows.append_column(column, values).select(schema.names).cast(schema))
+        parts.append(filled(rows.append_column(column, values), columns))
     return pa.concat_tables(parts)
 
 
@@ -205,19 +222,30 @@ def _check_files(rows: pa.Table, known: list[tuple[str, Audio]]) -> None:
         assert sorted(channels) in allowed, f"{path}: {channels}"
 
 
-def check_complete(output: Location, world: World, labels: tuple[str, ...] = LABELS) -> None:
-    """Exactly the world's rows in the tables, and in the plain folders exactly the parts that hold them."""
+def check_complete(
+    output: Location, world: World, labels: tuple[str, ...] = LABELS, *, null_in_first_run: tuple[str, ...] = ()
+) -> None:
+    """Exactly the world's rows in the tables, and in the plain folders exactly the parts that hold them.
+
+    Args:
+        output: the two tables' place.
+        world: whose rows are there.
+        labels: of the tables.
+        null_in_first_run: columns, of either table, that were added after the first run.
+    """
     check_snapshot(output, world)
+    key = [("path", "ascending"), ("channel", "ascending"), ("window_index", "ascending")]
+    predictions = read_table(output.join("predictions"), "emotion").sort_by(key)
+    files = read_table(output.join("files"), "status").sort_by(key[:2])
     expected_predictions, expected_files = rows_of(world, 0, labels)
-    predictions = read_table(output.join("predictions"), "emotion")
-    files = read_table(output.join("files"), "status")
-    order = [("path", "ascending"), ("channel", "ascending"), ("window_index", "ascending")]
-    assert (
-        predictions.drop_columns("model")
-        .sort_by(order)
-        .equals(expected_predictions.drop_columns("model").sort_by(order))
-    )
-    assert files.drop_columns("run").sort_by(order[:2]).equals(expected_files.drop_columns("run").sort_by(order[:2]))
+    for rows, expected, run, first in (
+        (predictions, expected_predictions.sort_by(key), "model", "run 1"),
+        (files, expected_files.sort_by(key[:2]), "run", 1),
+    ):
+        for name in {*null_in_first_run} & {*rows.column_names}:
+            values = pc.if_else(pc.equal(rows[run], first), None, expected[name])
+            expected = expected.set_column(expected.column_names.index(name), expected.field(name), values)  # noqa: PLW2901
+        assert rows.drop_columns(run).equals(expected.select(rows.drop_columns(run).column_names))
     runs_of_files = dict(zip(files["path"].to_pylist(), files["run"].to_pylist(), strict=True))
     for path, model in zip(predictions["path"].to_pylist(), predictions["model"].to_pylist(), strict=True):
         assert model == f"run {runs_of_files[path]}", f"{path}: the tables disagree on the run"

@@ -21,6 +21,7 @@ WRITES = (
     (DeltaTable, "create"),
     (DeltaTable, "create_write_transaction"),
     (TableAlterer, "set_table_description"),
+    (TableAlterer, "add_columns"),
 )
 READS = (
     (storage, "read"),

@@ -23,11 +23,13 @@ from ser_core.tables.output import Output, Run
 from ser_core.tables.table_pair import TablePair
 from tests.support.tables import (
     LABELS,
+    NEW_COLUMNS,
     NOW,
     OLD,
     SETTINGS,
     check_complete,
     check_snapshot,
+    earlier_version,
     score,
     score_all,
     write_plan,
@@ -38,24 +40,28 @@ OTHER_LABELS = ("calm", "sad")
 OTHER_SETTINGS = replace(SETTINGS, model="other@4567", window_seconds=2.0)
 EVERY_POINT = 1_000_000
 SAMPLES = [pytest.param(8, id="sample"), pytest.param(EVERY_POINT, id="every point", marks=pytest.mark.heavy)]
-COMMITS = {"after create_write_transaction", "after set_table_description"}
+COMMITS = {"after create_write_transaction", "after set_table_description", "after add_columns"}
 
 
 class Scene:
-    """An output that was complete for OLD, and the plan of NOW."""
+    """Outputs that were complete for OLD, one by a program with columns less, and the plan of NOW."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.plan = write_plan(folder / "now.parquet", NOW)
         self.prepared = folder / "prepared"
-        score_all(Output(Location.parse(str(self.prepared))), write_plan(folder / "old.parquet", OLD), OLD)
+        self.earlier = folder / "earlier"
+        old_plan = write_plan(folder / "old.parquet", OLD)
+        score_all(Output(Location.parse(str(self.prepared))), old_plan, OLD)
+        with earlier_version():
+            score_all(Output(Location.parse(str(self.earlier))), old_plan, OLD)
 
     def output(self, start: str) -> Output:
         """The place of the test: with nothing ("first run") or a copy of the prepared output in it."""
         copy = self.folder / "output"
         shutil.rmtree(copy, ignore_errors=True)
         if start != "first run":
-            shutil.copytree(self.prepared, copy)
+            shutil.copytree(self.earlier if start == "new columns" else self.prepared, copy)
         return Output(Location.parse(str(copy)))
 
     def score(self, output: Output, start: str) -> Run:
@@ -80,7 +86,9 @@ class Scene:
         return interposer.num_points
 
     def check(self, output: Output, start: str) -> None:
-        check_complete(output.location, NOW, OTHER_LABELS if start == "restart" else LABELS)
+        labels = OTHER_LABELS if start == "restart" else LABELS
+        null_in_first_run = NEW_COLUMNS if start == "new columns" else ()
+        check_complete(output.location, NOW, labels, null_in_first_run=null_in_first_run)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +121,7 @@ def _sample(dice: random.Random, num_points: int, size: int) -> list[int]:
 
 @pytest.mark.parametrize("size", SAMPLES)
 @pytest.mark.parametrize("error", [Killed, InjectedError])
-@pytest.mark.parametrize("start", ["first run", "increment", "restart"])
+@pytest.mark.parametrize("start", ["first run", "increment", "new columns", "restart"])
 def test_broken_off_then_run_again(
     scene: Scene, start: str, error: type[BaseException], size: int, dice: random.Random
 ) -> None:
@@ -208,7 +216,7 @@ def _points_to_sleep_at(scene: Scene, start: str) -> list[int]:
 
 
 @pytest.mark.parametrize("size", SAMPLES)
-@pytest.mark.parametrize("start", ["first run", "increment", "restart"])
+@pytest.mark.parametrize("start", ["first run", "increment", "new columns", "restart"])
 def test_older_run_wakes_after_a_newer_one_ended(scene: Scene, start: str, size: int, dice: random.Random) -> None:
     points = _points_to_sleep_at(scene, start)
     for index in _sample(dice, len(points), size):

@@ -83,15 +83,16 @@ def store(tmp_path: Path) -> PartStore:
 
 
 ROWS = pa.table({"path": ["c", "a", "b"], "channel": [0, 0, 1], "status": ["failed", "scored", "scored"]})
+SCHEMA = pa.schema([("path", pa.string()), ("channel", pa.int64())])
 
 
 def test_a_part_holds_the_rows_of_one_value_sorted_and_without_it(store: PartStore) -> None:
     failed, scored = store.write(ROWS, "1-2")
     assert (failed.partition, scored.partition) == ("failed", "scored")
-    assert store.read(scored).to_pydict() == {"path": ["a", "b"], "channel": [0, 1]}
+    assert store.read(scored, SCHEMA).to_pydict() == {"path": ["a", "b"], "channel": [0, 1]}
     assert json.loads(scored.stats) == {"numRecords": 2, "minValues": {"path": "a"}, "maxValues": {"path": "b"}}
     assert scored.num_bytes == Path(store.table.join(scored.path).path).stat().st_size
-    both = pa.concat_tables(store.read_all([failed, scored], ["path"]))
+    both = pa.concat_tables(store.read_all([failed, scored], SCHEMA.remove(1)))
     assert both.to_pydict() == {"path": ["c", "a", "b"]}
 
 
@@ -120,4 +121,4 @@ def test_a_part_that_is_gone_says_what_to_do(store: PartStore) -> None:
     [part, _] = store.write(ROWS, "1-1")
     store.discard()
     with pytest.raises(OutputError, match=r"is gone: a newer run replaced it.*use --restart"):
-        store.read(part)
+        store.read(part, SCHEMA)
