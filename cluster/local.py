@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _BLOCKS_AHEAD = 2
 #: Longest wait for threads to end; a read of storage that is away may take longer.
 _LONGEST_CLOSE_SECONDS = 5.0
+#: How long windows wait for others to fill their batch.
+_FILL_SECONDS = 0.5
 
 
 class LocalPipeline:
@@ -165,16 +167,24 @@ class _Channel:
             self._changed.notify_all()
 
     def take(self, weight: int) -> list[pa.Table]:
-        """Wait for a table; with it, those that wait already, up to this weight. Nothing at the end."""
+        """Wait for a table, and for a moment for more of them, up to this weight in all. Nothing at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._is_closed or self._tables or not self._num_writers)
+            self._changed.wait_for(lambda: self._tables or self._is_over)
+            self._changed.wait_for(lambda: self._is_full(weight) or self._is_over, _FILL_SECONDS)
             taken: list[pa.Table] = []
-            while not self._is_closed and self._tables and (not taken or self._tables[0][1] <= weight):
+            while self._tables and not self._is_closed and (not taken or self._tables[0][1] <= weight):
                 table, of_table = self._tables.popleft()
                 taken.append(table)
                 weight -= of_table
             self._changed.notify_all()
             return taken
+
+    @property
+    def _is_over(self) -> bool:
+        return self._is_closed or not self._num_writers
+
+    def _is_full(self, weight: int) -> bool:
+        return len(self._tables) >= self._size or sum(of_table for _, of_table in self._tables) >= weight
 
     def close(self) -> None:
         """Nothing more goes in or out; who waits is woken."""

@@ -87,19 +87,6 @@ class Interrupts:
         raise InterruptedRunError("stopped; run the same command to go on")
 
 
-@contextmanager
-def held_interrupt() -> Iterator[None]:
-    """Ctrl-C takes effect at its end, for code of others that calls ours and loses the exception; main thread only."""
-    is_held = threading.Event()
-    previous = signal.signal(signal.SIGINT, lambda *_: is_held.set())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
-        if is_held.is_set():
-            raise KeyboardInterrupt
-
-
 def end_while_ray_starts(console: Console, close: Callable[[], None]) -> NoReturn:
     """Say so, `close` what is open as far as a few seconds allow, and end the process; for `Interrupts.ends_by`."""
     from cluster.session import leave

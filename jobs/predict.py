@@ -1,74 +1,80 @@
-"""`ser predict`: a few files, one line each, in this process."""
+"""`ser predict`: a few files, one line each, by the pipeline in this process."""
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pyarrow as pa
 
+from cluster.driver import Driver
+from cluster.limits import Limits
+from cluster.resources import plan_resources
+from cluster.scoring import open_pipeline
+from cluster.session import local_hardware
 from jobs.console import Console
-from jobs.interrupts import held_interrupt
-from ser_core import aggregation as answers
-from ser_core.audio import Segment, WindowSettings, iter_segments
-from ser_core.faults import Fault
-from ser_core.models import Artifact, Predictor, resolve_device
-from ser_core.source import escape_path
+from ser_core.models import Artifact, resolve_device
+from ser_core.records import PLAN_SCHEMA
+from ser_core.score_config import ScoreConfig
+from ser_core.source import Source, escape_path
+from ser_core.storage import Location
+from ser_core.tables import RowSettings
 
-_BATCH_SIZE = 16
 #: What would break a line or move a terminal's cursor.
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def run_predict(files: list[str], model: str, console: Console) -> int:
     """Print path, emotion and confidence of each file; 3 if one of them could not be scored whole."""
+    config = ScoreConfig(model=model)
     artifact = Artifact.load(model)
-    device, precision = resolve_device("auto", "auto")
-    predictor = Predictor(artifact, device=device, precision=precision, batch_size=_BATCH_SIZE, features_on="device")
-    whole = True
-    for file in files:
-        answer = _predict_file(Path(file), predictor)
-        whole = whole and answer["status"] == "scored"
-        console.result(_line(answer), answer)
-    return 0 if whole else 3
+    windows = artifact.windows()
+    resources = plan_resources(config, local_hardware(None, None))
+    # One after the other, each on all cores: the first line comes soonest.
+    resources = replace(resources, num_loaders=1, num_predictors=1, threads_per_predictor=resources.num_predictors)
+    _, precision = resolve_device(resources.device, "auto")
+    source = Source("list", Location(str(Path.cwd())), name="FILE")
+    lines = _Lines([escape_path(os.fsencode(file)) for file in files], source, console)
+    with open_pipeline("local", config, resources, source, windows, artifact, precision) as pipeline:
+        driver = Driver(
+            tables=lines,
+            pipeline=pipeline,
+            rows=RowSettings(
+                labels=artifact.config.labels, model=artifact.identity, hop_seconds=windows.hop_seconds, run_number=0
+            ),
+            limits=Limits(commit_seconds=0.0, max_failure_rate=1.0),
+            on_warning=console.say,
+        )
+        driver.score(Path(), len(files))
+    return 0 if lines.are_whole else 3
 
 
-def _predict_file(file: Path, predictor: Predictor) -> dict[str, Any]:
-    config = predictor.artifact.config
-    windows = predictor.artifact.windows()
-    sums_GX = np.zeros((1, len(config.labels) + 1))
-    num_windows, gaps = 0, False
-    fault: Fault | None = None
-    for segment in _segments(file, windows):
-        probabilities_NC = predictor.predict(segment.pcm_NS)
-        seconds_N = np.array(segment.end_seconds) - np.array(segment.window_index) * windows.hop_seconds
-        groups_N = np.zeros(len(seconds_N), dtype=np.int64)
-        sums_GX += answers.log_probability_sums(probabilities_NC, seconds_N, groups_N, 1)
-        num_windows += len(seconds_N)
-        gaps = gaps or bool(segment.gaps)
-        fault = fault or segment.fault
-    answer: dict[str, Any] = {"path": escape_path(os.fsencode(file)), "status": "failed"}
-    answer |= {"emotion": None, "confidence": None}
-    if num_windows:
-        probabilities_C = answers.answer(sums_GX)[0]
-        answer |= {
-            "status": "partial" if gaps else "scored",
-            "emotion": config.labels[int(probabilities_C.argmax())],
-            "confidence": round(float(probabilities_C.max()), 4),
-        }
-    return answer | {"reason": fault and fault.reason, "detail": fault and fault.detail}
+class _Lines:
+    """Takes the place of tables: what is committed is printed, in the order that the files were named."""
 
+    def __init__(self, paths: Sequence[str], source: Source, console: Console) -> None:
+        self.are_whole = True
+        self._paths = list(paths)
+        self._source = source
+        self._console = console
+        self._rows: dict[str, dict[str, Any]] = {}
 
-def _segments(file: Path, windows: WindowSettings) -> Iterator[Segment]:
-    segments = iter_segments(file, channels="mix", windows=windows)
-    while True:
-        # libsndfile loses what is raised while it reads, and would take the file for shorter than it is.
-        with held_interrupt():
-            segment = next(segments, None)
-        if segment is None:
-            return
-        yield segment
+    def pending(self, plan_file: Path) -> Iterator[pa.Table]:
+        """All files; there is no plan."""
+        looked_at = [self._source.look(path).result() for path in dict.fromkeys(self._paths)]
+        yield pa.Table.from_pylist([file._asdict() for file in looked_at], PLAN_SCHEMA)
+
+    def commit(self, predictions: pa.Table, files: pa.Table) -> None:
+        self._rows |= {row["path"]: row for row in files.to_pylist()}
+        while self._paths and self._paths[0] in self._rows:
+            row = self._rows[self._paths.pop(0)]
+            self.are_whole = self.are_whole and row["status"] == "scored"
+            answer = {name: row[name] for name in ("path", "status", "emotion", "confidence", "reason", "detail")}
+            if answer["confidence"] is not None:
+                answer["confidence"] = round(answer["confidence"], 4)
+            self._console.result(_line(answer), answer)
 
 
 def _line(answer: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""`ser predict`: one line a file, whatever the file is called."""
+"""`ser predict`: one line a file, whatever the file is called and whatever is in it."""
 
 import json
 import os
@@ -8,45 +8,58 @@ from pathlib import Path
 
 import pytest
 
-from jobs import predict
-from ser_core.audio.byte_view import ByteView
-from ser_core.audio.settings import WindowSettings
 from tests.support.audio_factory import write_sparse_rf64
-from tests.support.cli import ROOT, finish, ser, start
+from tests.support.cli import ROOT, finish, ser_here, start
 from tests.support.processes import first_line
 
-STRICT = {"PYTHONIOENCODING": "utf-8:strict"}
+HOOK = "tests.support.decode_hooks:misbehave"
+
+
+def copies(folder: Path, *names: str) -> list[Path]:
+    """The same clip under these names."""
+    return [Path(shutil.copy(ROOT / "examples" / "calm.wav", folder / name)) for name in names]
 
 
 @pytest.fixture
 def odd_names(tmp_path: Path) -> list[Path]:
     names = [b"caf\xe9.wav", b"a\tb\nc\x1b[2J.wav", "\u00e9t\u00e9.wav".encode()]
-    files = [tmp_path / os.fsdecode(name) for name in names]
-    for file in files:
-        shutil.copy(ROOT / "examples" / "calm.wav", file)
-    return files
+    return copies(tmp_path, *map(os.fsdecode, names))
 
 
-def test_a_file_of_any_name_is_one_line(odd_names: list[Path], tmp_path: Path) -> None:
+def test_a_file_of_any_name_is_one_line_in_the_order_that_was_given(odd_names: list[Path], tmp_path: Path) -> None:
     (tmp_path / "x\ny.wav").write_text("no sound")
-    answer = ser("predict", *odd_names, tmp_path / "x\ny.wav", **STRICT)
+    answer = ser_here("predict", tmp_path / "x\ny.wav", *odd_names, odd_names[0])
     assert answer.code == 3, answer.err
-    *scored, failed = [line.removeprefix(f"{tmp_path}/").split("\t") for line in answer.out.splitlines()]
-    assert [line[0] for line in scored] == ["caf\\xe9.wav", "a\\x09b\\x0ac\\x1b[2J.wav", "\u00e9t\u00e9.wav"]
+    answer.out.encode("utf-8", "strict")
+    failed, *scored = [line.removeprefix(f"{tmp_path}/").split("\t") for line in answer.out.splitlines()]
+    names = ["caf\\xe9.wav", "a\\x09b\\x0ac\\x1b[2J.wav", "\u00e9t\u00e9.wav", "caf\\xe9.wav"]
+    assert [line[0] for line in scored] == names
     assert all(0 < float(confidence) <= 1 for _, _, confidence in scored)
     assert failed[:2] == ["x\\x0ay.wav", "failed"]
 
 
 def test_json_has_the_path_as_the_tables_have_it(odd_names: list[Path], tmp_path: Path) -> None:
-    answer = ser("predict", *odd_names, "--output-mode", "json", **STRICT)
+    answer = ser_here("predict", *odd_names, "--output-mode", "json")
     assert answer.code == 0, answer.err
-    paths = [json.loads(line)["path"].removeprefix(f"{tmp_path}/") for line in answer.out.splitlines()]
+    answers = [json.loads(line) for line in answer.out.splitlines()]
+    paths = [answer["path"].removeprefix(f"{tmp_path}/") for answer in answers]
     assert paths == ["caf\\xe9.wav", "a\tb\nc\x1b[2J.wav", "\u00e9t\u00e9.wav"]
+    assert set(answers[0]) == {"path", "status", "emotion", "confidence", "reason", "detail"}
+
+
+def test_what_kills_its_decoder_or_is_not_there_is_a_line_like_any_other(tmp_path: Path) -> None:
+    files = copies(tmp_path, "abort.wav", "calm.wav")
+    answer = ser_here("predict", *files, tmp_path / "none.wav", SER_TEST_DECODE_HOOK=HOOK)
+    assert answer.code == 3, answer.err
+    lines = [line.split("\t")[1:] for line in answer.out.splitlines()]
+    assert [line[0] for line in lines] == ["failed", "neutral", "failed"]
+    assert lines[0][1].startswith("crashed: ")
+    assert lines[2][1].startswith("not_found: ")
 
 
 def test_an_interrupt_ends_it_with_one_line(tmp_path: Path) -> None:
-    first, long = tmp_path / "calm.wav", tmp_path / "long.wav"
-    shutil.copy(ROOT / "examples" / "calm.wav", first)
+    [first] = copies(tmp_path, "calm.wav")
+    long = tmp_path / "long.wav"
     write_sparse_rf64(long, 100 * 3600.0)
     process = start("predict", first, long)
     assert first_line(process).startswith(str(first))
@@ -54,17 +67,3 @@ def test_an_interrupt_ends_it_with_one_line(tmp_path: Path) -> None:
     answer = finish(process, timeout=60)
     assert answer.code == 130
     assert answer.err == "ser: interrupted\n"
-
-
-def test_an_interrupt_is_not_lost_in_libsndfile(monkeypatch: pytest.MonkeyPatch) -> None:
-    read = ByteView.read
-
-    def interrupted(view: ByteView, size: int) -> bytes:
-        signal.raise_signal(signal.SIGINT)
-        return read(view, size)
-
-    monkeypatch.setattr(ByteView, "read", interrupted)
-    segments = predict._segments(ROOT / "examples" / "calm.wav", WindowSettings(sample_rate_hz=16_000))
-    with pytest.raises(KeyboardInterrupt):
-        next(segments)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
