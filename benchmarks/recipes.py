@@ -89,7 +89,7 @@ class Search:
         folder = Location.parse(str(self._options.out / protocol / name.replace(" ", "-")))
         job = Job(config=config, manifest=self._manifest, folder=folder, run="")
         training = TrainingFolder(folder)
-        identity = job.identity()
+        identity = job.check(1).identity
         training.check(identity)
         self._jobs[name, protocol] = dataclasses.replace(job, run=training.begin(identity))
         return self._jobs[name, protocol]
@@ -102,14 +102,14 @@ class Search:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         began = time.monotonic()
 
-        def tell(event: Event) -> None:
+        def callback(event: Event) -> None:
             if isinstance(event, EpochDone):
                 record = event.record
                 print(f"{name}, {protocol}, fold {event.fold + 1}: {record} {event.seconds:.1f} s", flush=True)
 
-        worker = Worker(team=ALONE, device=device, num_threads=self._options.loaders)
-        run_job(job, worker, tell, self._options.folds and [fold - 1 for fold in self._options.folds])
-        if not all(is_done(job, number) for number in range(len(job.folds))):
+        worker = Worker(group=ALONE, device=device, num_threads=self._options.loaders)
+        run_job(job, worker, callback, self._options.folds and [fold - 1 for fold in self._options.folds])
+        if not all(is_done(job.fold(number)) for number in range(job.num_folds)):
             return
         if job.config.split.folds is not None:
             write_pooled(job)

@@ -60,18 +60,17 @@ class _Command:
         from ser_core.training import is_complete, write_pooled
 
         job, settings = self._checked_job()
-        if not self._request.restart:
-            self._folder.check(settings)
-            if (run := self._folder.run()) is not None and is_complete(_named(job, run)):
-                self._console.say("already trained, with these settings and clips; --restart trains anew")
-                self._report(_named(job, run))
-                return 0
+        self._folder.check(None if self._request.restart else settings)
+        run = None if self._request.restart else self._folder.run()
+        if run is not None and is_complete(_named(job, run)):
+            self._console.say("already trained, with these settings and clips; --restart trains anew")
+            self._report(_named(job, run))
+            return 0
         self._decode(job)
         self._folder.check_writable()
         self._stack.enter_context(self._folder.lock().held(self._console.say))
         if self._request.restart:
             self._folder.restart()
-            self._folder.check(settings)
         job = _named(job, self._folder.begin(settings))
         self._train(job)
         if job.config.split.folds is not None:
@@ -92,12 +91,12 @@ class _Command:
         num_workers = self._config.workers or 1
         if not self._address:
             num_workers = plan_training(self._config, local_hardware(None, None)).num_workers
-        facts = job.check(num_workers)
+        checked = job.check(num_workers)
         self._console.detail(
             f"{len(manifest)} clips, {len(set(manifest.speakers))} speakers, {len(job.labels)} emotions; "
-            f"{facts['parameters']:,} parameters, {facts['learning']:,} of which learn"
+            f"{checked.num_parameters:,} parameters, {checked.num_learning:,} of which learn"
         )
-        return job, job.identity()
+        return job, checked.identity
 
     def _decode(self, job: "Job") -> None:
         """Find out here whether all clips can be decoded, where this machine trains."""
@@ -116,11 +115,8 @@ class _Command:
         job.check_workers(resources.num_workers)
         self._console.say(f"training on {len(job.manifest)} clips: {resources.describe()}")
         stop = threading.Event()
-        with (
-            TrainingLog(self._folder.logs) as log,
-            train_progress(self._console) as progress,
-            self._interrupts.calm(stop),
-        ):
+        log = TrainingLog(self._folder.logs)
+        with train_progress(self._console) as progress, self._interrupts.calm(stop):
 
             def callback(event: "Event") -> None:
                 log.follow(event)
@@ -150,7 +146,7 @@ class _Command:
             "model": report.get("model"),
             "folder": str(job.folder),
             "report": str(where),
-            "folds": len(job.folds),
+            "folds": job.num_folds,
             "test": overall,
             "over_folds": report.get("over_folds"),
             "seconds": round(time.monotonic() - self._began, 3),

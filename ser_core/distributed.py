@@ -3,11 +3,16 @@
 Alone, nothing is sent. Together they are torch's default process group, which must take CPU tensors.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed
+
+from ser_core.errors import SerError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,23 +41,47 @@ class ProcessGroup:
             distributed.all_reduce(value)
         return value
 
+    def broadcast(self, compute: Callable[[], T]) -> T:
+        """What `compute` gives on rank 0, the only worker that calls it, on every worker.
+
+        Raises:
+            SerError: `compute` raised one, which every worker then raises: none waits for what rank 0 no longer does.
+        """
+        if self.size == 1:
+            return compute()
+        sent: list[Any] = [None, None]
+        if self.is_rank_0:
+            try:
+                sent[0] = compute()
+            except SerError as error:
+                sent[1] = error
+        distributed.broadcast_object_list(sent, 0, device=torch.device("cpu"))
+        if sent[1] is not None:
+            raise sent[1]
+        return sent[0]  # type: ignore[no-any-return]
+
+    def together(self, work: Callable[[], None]) -> None:
+        """Do `work` on every worker; returns when all have done it.
+
+        Raises:
+            SerError: `work` raised one on some worker; every worker then raises that of the lowest rank.
+        """
+        if self.size == 1:
+            work()
+            return
+        own: SerError | None = None
+        try:
+            work()
+        except SerError as error:
+            own = error
+        errors: list[SerError | None] = [None] * self.size
+        distributed.all_gather_object(errors, own)
+        if first := next(filter(None, errors), None):
+            raise first
+
     def barrier(self) -> None:
         """Wait until all workers have come here."""
         self.all_reduce(torch.zeros(1))
-
-    def broadcast(self, data: bytes | None) -> bytes | None:
-        """The bytes of rank 0; what the others give is not looked at."""
-        if self.size == 1:
-            return data
-        size = torch.tensor([-1 if data is None or not self.is_rank_0 else len(data)])
-        distributed.broadcast(size, 0)
-        if size.item() < 0:
-            return None
-        content = torch.frombuffer(bytearray(data or b"-"), dtype=torch.uint8)
-        if not self.is_rank_0:
-            content = torch.empty(int(size.item()), dtype=torch.uint8)
-        distributed.broadcast(content, 0)
-        return content.numpy().tobytes()
 
 
 ALONE = ProcessGroup()

@@ -8,16 +8,17 @@ from .events import FoldBegan as FoldBegan
 from .events import FoldDone as FoldDone
 from .events import Preparing as Preparing
 from .events import StepDone as StepDone
+from .events import TrainingLog as TrainingLog
 from .folder import TrainingFolder as TrainingFolder
-from .folds import write_pooled as write_pooled
 from .job import Job as Job
 from .report import PREDICTIONS_FILE as PREDICTIONS_FILE
 from .report import REPORT_FILE as REPORT_FILE
 from .report import is_complete as is_complete
+from .report import is_done as is_done
+from .report import write_pooled as write_pooled
 from .run import Worker as Worker
 from .run import open_waveforms as open_waveforms
 from .run import run_job as run_job
-from .tensorboard import TrainingLog as TrainingLog
 
 __all__ = [
     "PREDICTIONS_FILE",
@@ -36,6 +37,7 @@ __all__ = [
     "TrainingLog",
     "Worker",
     "is_complete",
+    "is_done",
     "load_train_config",
     "open_waveforms",
     "run_job",

@@ -1,6 +1,7 @@
 """MODEL_DIR as a training finds it: empty, its own to go on with, done, or somebody else's."""
 
 import json
+import re
 import uuid
 from typing import Any
 
@@ -14,8 +15,9 @@ from ser_core.training.report import PREDICTIONS_FILE, REPORT_FILE
 FORMAT_NUMBER = 2
 _OWN = "_training"
 _SETTINGS = "settings.json"
-#: Told of what makes a model; what is not its own is left alone.
-_RESULTS = (REPORT_FILE, CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, PREDICTIONS_FILE)
+_RESULTS = (REPORT_FILE, CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, PREDICTIONS_FILE, "answers.parquet")
+#: Names of files that a training writes beside its results.
+_STATE = re.compile(rf"{_OWN}/(checkpoint-.*\.safetensors|probe|logs/(fold-\d+/)?events\.out\.tfevents\..*)")
 _MAX_NAMED = 4
 _MAX_LOOKED_AT = 50
 
@@ -42,11 +44,11 @@ class TrainingFolder:
         write(probe, b"")
         storage.delete(probe)
 
-    def check(self, settings: dict[str, Any]) -> None:
-        """Whether a training with these settings may go on here, or begin.
+    def check(self, settings: dict[str, Any] | None) -> None:
+        """Whether a training with these settings may begin here, or go on; None: whether one may begin anew.
 
         Raises:
-            OutputError: it holds something else, or a training with other settings; says what differs.
+            OutputError: the folder holds something else, or a training with other settings; says what differs.
         """
         found = self._read()
         if found is None:
@@ -57,7 +59,10 @@ class TrainingFolder:
                     f"{self.folder}: holds {foreign[0]}, which no training of this program has made; "
                     "name another MODEL_DIR"
                 )
-            return
+        elif settings is not None:
+            self._check_same(found, settings)
+
+    def _check_same(self, found: dict[str, Any], settings: dict[str, Any]) -> None:
         if found["format_number"] < FORMAT_NUMBER:
             raise OutputError(
                 f"{self.folder}: was begun by an older ser, whose training cannot go on here; use the model as it is, "
@@ -85,15 +90,24 @@ class TrainingFolder:
         return run
 
     def restart(self) -> None:
-        """Delete what a training left, and nothing else; that it is none any more comes first."""
-        if self._read() is None:
+        """Delete what a training wrote here, and nothing else.
+
+        The settings go last: whenever it is broken off, the folder is still a training's, and lacks its report.
+        """
+        found = self._read()
+        if found is None:
             return
-        for name in _RESULTS:
+        match found["settings"]:
+            case {"settings": {"licence_file": str(licence_file)}}:
+                results = {*_RESULTS, licence_file}
+            case _:
+                results = {*_RESULTS}
+        own = [
+            name for name, _ in storage.list_files(self.folder) if _STATE.fullmatch(name) or _result(name) in results
+        ]
+        for name in sorted(own, key=lambda name: _result(name) != REPORT_FILE):
             storage.delete(self.folder.join(name))
-        own = [name for name, _ in storage.list_files(self.folder) if _is_own(name)]
-        # The settings last: until then it is a training's folder.
-        for name in sorted(own, key=lambda name: name == f"{_OWN}/{_SETTINGS}"):
-            storage.delete(self.folder.join(name))
+        storage.delete(self._settings_file)
 
     def remove_checkpoints(self) -> None:
         """Of a training that is done, and of its dead relatives."""
@@ -107,17 +121,19 @@ class TrainingFolder:
                 found = json.loads(storage.read(self._settings_file))
         except FileNotFoundError:
             return None
-        except ValueError as error:
-            raise OutputError(f"{self._settings_file}: is broken; name another MODEL_DIR") from error
-        if found.get("format_number", 0) > FORMAT_NUMBER:
-            raise OutputError(f"{self.folder}: was begun by a newer ser; upgrade ser, or name another MODEL_DIR")
-        return dict(found)
+        except ValueError:
+            found = None
+        match found:
+            case {"format_number": int(number)} if number > FORMAT_NUMBER:
+                raise OutputError(f"{self.folder}: was begun by a newer ser; upgrade ser, or name another MODEL_DIR")
+            case {"format_number": int(), "run": str(), "settings": dict()}:
+                return dict(found)
+        raise OutputError(f"{self._settings_file}: is broken; name another MODEL_DIR")
 
 
-def _is_own(name: str) -> bool:
-    folder, _, rest = name.partition("/")
-    is_fold = folder.startswith("fold-") and rest in _RESULTS
-    return is_fold or (folder == _OWN and rest != "lock.json")
+def _result(name: str) -> str:
+    """The name of a file of MODEL_DIR or of a fold's folder in it; nothing of what lies elsewhere."""
+    return re.sub(r"fold-\d+/", "", name, count=1) if re.fullmatch(r"(fold-\d+/)?[^/]*", name) else ""
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

@@ -1,27 +1,62 @@
-"""A model that learns: one step after the other, alone or as one of several workers.
+"""A model that learns: its loss, its steps, alone or as one of several workers, and its state as one file.
 
-Shape letters: B windows of this worker's part of a step, C labels.
+Shape letters: B windows of this worker's part of a step, K classifiers, C labels.
 """
 
 import itertools
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor, nn
+from torch.nn.functional import log_softmax
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
 from ser_core.distributed import ProcessGroup
+from ser_core.errors import ArtifactError
 from ser_core.models import SpeechModel
-from ser_core.training.checkpoint import State
-from ser_core.training.config import TrainConfig
+from ser_core.training.config import Distillation, TrainConfig
 from ser_core.training.data import Batch
-from ser_core.training.loss import loss_of_windows
 
 _MIN_RISING_STEPS = 1.5
 _EMA, _MODEL, _OPTIMIZER = "ema.", "model.", "optimizer."
+_FACTS = "facts"
+_LENGTH_BYTES = 8
+
+
+@dataclass(frozen=True)
+class State:
+    """Tensors by name, and what JSON can hold."""
+
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose names begin so, without it."""
+        return {name.removeprefix(prefix): value for name, value in self.tensors.items() if name.startswith(prefix)}
+
+    def to_bytes(self) -> bytes:
+        """A safetensors file; the facts are in its metadata."""
+        tensors = {name: value.detach().cpu().contiguous().clone() for name, value in self.tensors.items()}
+        return save(tensors, {_FACTS: json.dumps(self.facts)})
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str) -> "State":
+        """Raises ArtifactError, naming `where`, when it is no such file."""
+        try:
+            tensors = load(data)
+            header_bytes = int.from_bytes(data[:_LENGTH_BYTES], "little")
+            header = json.loads(data[_LENGTH_BYTES : _LENGTH_BYTES + header_bytes])
+            return cls(tensors, json.loads(header["__metadata__"][_FACTS]))
+        except (SafetensorError, ValueError, KeyError) as error:
+            raise ArtifactError(f"{where}: is no checkpoint of this program; begin anew with --restart") from error
 
 
 class Learner:
@@ -181,3 +216,37 @@ def _learning(model: nn.Module) -> dict[str, Tensor]:
 def _copy(values: dict[str, Tensor], into: dict[str, Tensor]) -> None:
     for name, value in into.items():
         value.copy_(values[name])
+
+
+def loss_of_windows(logits: Tensor, batch: Batch, distillation: Distillation) -> Tensor:
+    """Of each window (B,), the cross-entropy of its target, and of what the teachers said where there are any.
+
+    Args:
+        logits: (B, C), or of several classifiers (B, K, C): each is judged by itself, and their mean is the loss.
+        batch: what was heard.
+        distillation: how the teachers count.
+    """
+    answers = logits.unbind(dim=1) if logits.dim() == 3 else (logits,)
+    return torch.stack([_loss(logits_BC, batch, distillation) for logits_BC in answers]).mean(dim=0)
+
+
+def _loss(logits_BC: Tensor, batch: Batch, distillation: Distillation) -> Tensor:
+    loss_B = cross_entropy(logits_BC, batch.target_BC, batch.absent_BC)
+    if batch.teacher_BC is None:
+        return loss_B
+    temperature, weight = distillation.temperature, distillation.weight
+    # Gradients shrink by the square of the temperature (Hinton et al. 2015, arXiv 1503.02531, section 2).
+    taught_B = temperature**2 * divergence(logits_BC / temperature, batch.teacher_BC)
+    return (1 - weight) * loss_B + weight * taught_B
+
+
+def cross_entropy(logits_BC: Tensor, target_BC: Tensor, absent_BC: Tensor) -> Tensor:
+    """Of each window (B,), over the labels that are not absent."""
+    log_BC = log_softmax(logits_BC.masked_fill(absent_BC, float("-inf")), dim=1)
+    return -(target_BC * log_BC.masked_fill(absent_BC, 0.0)).sum(dim=1)
+
+
+def divergence(logits_BC: Tensor, target_BC: Tensor) -> Tensor:
+    """Of each window (B,), Kullback and Leibler's, of the answer from the target (probabilities)."""
+    gap_BC = target_BC.clamp(min=1e-12).log() - log_softmax(logits_BC, dim=1)
+    return (target_BC * gap_BC).sum(dim=1)

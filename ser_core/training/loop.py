@@ -16,16 +16,13 @@ import torch
 from torch import Tensor
 
 from ser_core.aggregation import answer, log_probability_sums
-from ser_core.corpora import Manifest
-from ser_core.distributed import ProcessGroup
-from ser_core.errors import SerError, UsageError
+from ser_core.errors import SerError
 from ser_core.evaluation import LabelSets, accuracy, uar
-from ser_core.training.checkpoint import State
 from ser_core.training.config import TrainConfig
-from ser_core.training.data import Fold, Numbers, TrainingData, plan_epoch, split_steps
+from ser_core.training.data import Numbers, TrainingData, plan_epoch, split_steps
 from ser_core.training.events import Callback, EpochDone, EpochRecord, StepDone
-from ser_core.training.learner import Learner
-from ser_core.vocabulary import LABELS
+from ser_core.training.job import Fold
+from ser_core.training.learner import Learner, State
 
 _EVALUATION_BATCH = 64
 _REPORT_EVERY_SECONDS = 1.0
@@ -45,21 +42,14 @@ class Trained:
 class Training:
     """One fold's training."""
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        manifest: Manifest,
-        fold: Fold,
-        data: TrainingData,
-        learner: Learner,
-        group: ProcessGroup,
-    ) -> None:
+    def __init__(self, fold: Fold, data: TrainingData, learner: Learner) -> None:
         """`learner` is new; `data` is prepared for the fold."""
-        self._config, self._fold, self._data, self._learner, self._group = config, fold, data, learner, group
+        self._fold, self._data, self._learner = fold, data, learner
+        self._config, self._group = fold.job.config, data.group
         self._history: list[EpochRecord] = []
         self._best: dict[str, Tensor] = {}
-        self._validation = manifest.take(fold.validation_N)
-        self._corpus_labels = manifest.labels_by_corpus()
+        self._validation = fold.job.manifest.take(fold.sets.validation_N)
+        self._corpus_labels = fold.job.manifest.labels_by_corpus()
 
     def load_state(self, state: State) -> None:
         """Go on from what `save` got."""
@@ -67,17 +57,16 @@ class Training:
         self._history = [EpochRecord(**values) for values in state.facts["history"]]
         self._best = state.part(_BEST)
 
-    def run(self, callback: Callback, save: Callable[[State], None], number: int = 0, num_threads: int = 0) -> Trained:
+    def run(self, callback: Callback, save: Callable[[State], None], num_threads: int = 0) -> Trained:
         """Train to the end; all workers must call it.
 
         Args:
             callback: rank 0 calls it with how it goes.
             save: rank 0 calls it with the state after every epoch.
-            number: of the fold.
             num_threads: that load ahead.
 
         Raises:
-            SerError: the loss is no number any more.
+            SerError: the loss is no number any more, or rank 0 could not save.
         """
         while not self._is_over():
             began = time.monotonic()
@@ -85,9 +74,12 @@ class Training:
             self._history.append(record)
             if record == self._best_record():
                 self._best = self._learner.ema_weights()
-            if self._group.is_rank_0:
+
+            def finish_epoch(began: float = began, record: EpochRecord = record) -> None:
                 save(self._state())
-                callback(EpochDone(number, record, time.monotonic() - began))
+                callback(EpochDone(self._fold.number, record, time.monotonic() - began))
+
+            self._group.broadcast(finish_epoch)
         return Trained(self._best, self._best_record(), tuple(self._history))
 
     @property
@@ -104,7 +96,7 @@ class Training:
         return len(self._history) - self._best_record().number >= patience
 
     def _best_record(self) -> EpochRecord:
-        return max(self._history, key=lambda record: record.merit)
+        return max(self._history, key=lambda record: record.score)
 
     def _state(self) -> State:
         state = self._learner.state()
@@ -112,7 +104,7 @@ class Training:
         return State(state.tensors | {_BEST + name: value for name, value in self._best.items()}, facts)
 
     def _epoch(self, index: int, callback: Callback, num_threads: int) -> EpochRecord:
-        config, training_N = self._config, self._fold.training_N
+        config, training_N = self._config, self._fold.sets.training_N
         plan = plan_epoch(
             config.seed, index, self._data.clips.stratum_G[training_N], config.sampling, config.batch_size,
             config.augmentation,
@@ -134,14 +126,14 @@ class Training:
         loss = float(total[0] / total[1])
         if not np.isfinite(loss):
             raise SerError(f"epoch {index + 1}: the loss is no number any more; use a smaller learning_rate")
-        judged = self._judge() if len(self._validation) else {}
-        return EpochRecord(number=index + 1, loss=loss, learning_rate=self._learner.learning_rate, **judged)
+        metrics = self._validate() if len(self._validation) else {}
+        return EpochRecord(number=index + 1, loss=loss, learning_rate=self._learner.learning_rate, **metrics)
 
-    def _judge(self) -> dict[str, float]:
-        """The averaged weights, by the validation clips."""
-        answer_GC = self.answer_clips(self._learner.ema_weights(), self._fold.validation_N)
+    def _validate(self) -> dict[str, float]:
+        """Metrics of the EMA weights on the validation clips."""
+        probabilities_GC = self.predict_clips(self._learner.ema_weights(), self._fold.sets.validation_N)
         sets = LabelSets(self._validation, self._data.labels, self._corpus_labels)
-        masked_GC = sets.masked(answer_GC)
+        masked_GC = sets.masked(probabilities_GC)
         predicted_G = masked_GC.argmax(axis=1)
         right_G = np.maximum(masked_GC[np.arange(len(predicted_G)), sets.label_G], np.finfo(np.float64).tiny)
         return {
@@ -150,8 +142,8 @@ class Training:
             "validation_uar": uar(sets.label_G, predicted_G),
         }
 
-    def answer_clips(self, weights: dict[str, Tensor], clip_N: Numbers) -> Floats:
-        """The answers (N, C) of the model with these weights, at temperature 1; all workers must call it."""
+    def predict_clips(self, weights: dict[str, Tensor], clip_N: Numbers) -> Floats:
+        """The predictions (N, C) of the model with these weights, at temperature 1; all workers must call it."""
         sums_NX = np.zeros((len(clip_N), len(self._data.labels) + 1))
         mine = self._group.shard_of(len(clip_N))
         with self._learner.with_weights(weights):
@@ -172,17 +164,3 @@ class Training:
 def num_steps(config: TrainConfig, num_clips: int) -> int:
     """Of a whole training."""
     return config.epochs * len(split_steps(num_clips, config.batch_size))
-
-
-def check_fold(fold: Fold, manifest: Manifest, config: TrainConfig, num_workers: int) -> None:
-    """Whether a fold can be trained on at all.
-
-    Raises:
-        SerError: it has fewer clips in a step than there are workers, or a single emotion.
-    """
-    smallest = min(len(step) for step in split_steps(len(fold.training_N), config.batch_size))
-    if smallest < num_workers:
-        raise UsageError(f"steps of {smallest} clips are too few for {num_workers} workers; use a larger batch_size")
-    labels = np.unique(manifest.label_N[fold.training_N])
-    if len(labels) < 2:
-        raise UsageError(f"all clips to learn from are '{LABELS[labels[0]]}'; a model needs two emotions")

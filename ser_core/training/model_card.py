@@ -1,42 +1,40 @@
 """The card of a trained model: what it is, what it was trained on, how good it was found to be, what it is not for."""
 
-from typing import Any
-
+from ser_core.evaluation import Evaluation, GroupMetrics, Interval
 from ser_core.models import ArtifactConfig
+from ser_core.training.job import Fold
 
-_SETS = ("training", "validation", "calibration", "test")
 _PURPOSE = {
     "training": "the weights were fitted to them",
     "validation": "they said which epoch is kept",
     "calibration": "the temperature was fitted to them",
     "test": "measured below; nothing was chosen by them",
 }
-_BY_FOLDS = ", fitted to what the other folds' models answered to those whom they had not heard"
+_BY_FOLDS = ", fitted to what the other folds' models predicted for those whom they were not trained on"
 _NOT_FOR = """## Not good for
 
-- Decisions about people. It hears how an emotion is acted, not what anyone feels.
-- Speech, languages, microphones, lines and noise that it was not trained on: figures hold for clips like the tested
+- Decisions about people. It recognises how an emotion is acted, not what anyone feels.
+- Speech, languages, microphones, lines and noise that it was not trained on: metrics hold for clips like the tested
   ones alone, and confidences are too high elsewhere.
-- Silence, music and songs get an answer too; it means nothing.
+- Silence, music and songs get a prediction too; it means nothing.
 """
 
 
 def card_of(
-    config: ArtifactConfig, split: dict[str, Any], evaluation: dict[str, Any] | None, *, calibrated_by_folds: bool
+    config: ArtifactConfig, fold: Fold, evaluation: Evaluation | None, best_epoch: int, *, calibrated_by_folds: bool
 ) -> str:
-    """Markdown, of a model's config, its fold (`Fold.to_dict`) and its test (`Evaluation.to_dict`).
+    """Markdown.
 
     Args:
         config: the model's.
-        split: the fold.
-        evaluation: None where nothing was tested.
-        calibrated_by_folds: whether the temperature was fitted to the other folds' answers.
+        fold: what it was trained in.
+        evaluation: of the test; None where nothing was tested.
+        best_epoch: whose weights it has, from 1 on.
+        calibrated_by_folds: whether the temperature was fitted to the other folds' predictions.
     """
-    training = config.training
-    settings, manifest = training["settings"], training["manifest"]
-    corpora = ", ".join(f"{name} ({clips} clips)" for name, clips in manifest["corpora"].items())
+    job = fold.job
+    corpora = ", ".join(f"{name} ({clips} clips)" for name, clips in job.clips_by_corpus.items())
     licence = f"\nWeights under {config.licence}.\n" if config.licence else ""
-    best = training["figures"]["best_epoch"]["number"]
     return f"""# {config.name}
 
 Which of {len(config.labels)} emotions a voice acts, in windows of {config.window_seconds:g} s:
@@ -46,49 +44,50 @@ calibrated probabilities out.
 {licence}
 ## Trained on
 
-{corpora}; manifest {manifest["sha256"][:12]}, seed {training["seed"]}, split by {split["split"]}.
+{corpora}; manifest {job.manifest.content_hash()[:12]}, seed {job.config.seed}, split by {fold.sets.split}.
 Made by `ser train`; every setting and version is in `config.json`.
 
-{_sets_table(split)}
+{_sets_table(fold)}
 
-{_overlap(split)}The best epoch of {settings["epochs"]} was number {best}.
+{_overlap(fold)}The best epoch of {job.config.epochs} was number {best_epoch}.
 The temperature is {config.temperature:g}{_BY_FOLDS if calibrated_by_folds else ""}.
 
 ## Measured
 
-{_figures(evaluation)}
+{_metrics(evaluation)}
 {_NOT_FOR}"""
 
 
-def _sets_table(split: dict[str, Any]) -> str:
+def _sets_table(fold: Fold) -> str:
     lines = ["| set | clips | speakers | what for |", "|---|---|---|---|"]
-    for name in _SETS:
-        facts = split["sets"][name]
-        lines.append(f"| {name} | {facts['num_clips']} | {len(facts['speakers'])} | {_PURPOSE[name]} |")
+    for name, purpose in _PURPOSE.items():
+        clips = fold.job.manifest.take(getattr(fold.sets, f"{name}_N"))
+        lines.append(f"| {name} | {len(clips)} | {len(set(clips.speakers))} | {purpose} |")
     return "\n".join(lines)
 
 
-def _overlap(split: dict[str, Any]) -> str:
-    if split["speakers_overlap"]:
+def _overlap(fold: Fold) -> str:
+    if fold.sets.speakers_overlap:
         return "Some speakers are in both training and test: for new speakers it is worse than measured.\n"
     return "No speaker is in two of these sets.\n"
 
 
-def _figures(evaluation: dict[str, Any] | None) -> str:
+def _metrics(evaluation: Evaluation | None) -> str:
     if evaluation is None:
         return "Nothing: all clips were trained on.\n"
-    rows = {"all": evaluation["overall"]} | evaluation["by"]["corpus"]
     lines = ["| clips of | clips | speakers | accuracy | UAR | macro F1 | ECE |", "|---|---|---|---|---|---|---|"]
-    for name, figures in rows.items():
-        cells = [_interval(figures[figure]) for figure in ("accuracy", "uar", "macro_f1")]
-        ece = f"{figures['ece']['value']:.3f}"
-        lines.append(f"| {name} | {figures['clips']} | {figures['speakers']} | {' | '.join(cells)} | {ece} |")
-    notes = "".join(f"- {note}\n" for note in evaluation["notes"])
+    lines += [_row(name, metrics) for name, metrics in ({"all": evaluation.overall} | evaluation.by["corpus"]).items()]
+    notes = "".join(f"- {note}\n" for note in evaluation.notes)
     what = "In brackets: 95 % intervals over speakers. UAR: unweighted average recall. ECE: expected calibration error."
     return "\n".join(lines) + f"\n\n{what}\n\n{notes}"
 
 
-def _interval(figure: dict[str, float | None]) -> str:
-    if figure["low"] is None or figure["high"] is None:
-        return f"{figure['value']:.1%}"
-    return f"{figure['value']:.1%} [{figure['low']:.1%}, {figure['high']:.1%}]"
+def _row(name: str, metrics: GroupMetrics) -> str:
+    cells = " | ".join(_interval(one) for one in (metrics.accuracy, metrics.uar, metrics.macro_f1))
+    return f"| {name} | {metrics.num_clips} | {metrics.num_speakers} | {cells} | {metrics.ece.value:.3f} |"
+
+
+def _interval(metric: Interval) -> str:
+    if metric.low is None or metric.high is None:
+        return f"{metric.value:.1%}"
+    return f"{metric.value:.1%} [{metric.low:.1%}, {metric.high:.1%}]"

@@ -36,18 +36,17 @@ def fit_regression(regression: Regression, data: TrainingData, training_N: Numbe
     windows = [data.windows.learned[clip] for clip in training_N]
     owner_W = np.repeat(np.arange(len(training_N)), [len(part) for part in windows])
     features_WP = _of_windows(data, np.concatenate(windows))
-    found: bytes | None = None
-    if data.group.is_rank_0:
+
+    def fit_on_rank_0() -> torch.Tensor:
         label_N = clips.label_G[training_N]
         weight_N = sampling_weights(clips.stratum_G[training_N], config.sampling)
         weight_N = weight_N * class_weights(label_N, len(data.labels), config.class_weighting)[label_N]
         weight_W = (weight_N / np.bincount(owner_W))[owner_W]
         fitted_CX = fit(features_WP, label_N[owner_W], weight_W, len(data.labels), config.regression_c)
-        found = fitted_CX.astype(np.float32).tobytes()
-    found = data.group.broadcast(found)
-    assert found is not None
-    fitted = torch.frombuffer(bytearray(found), dtype=torch.float32).view(len(data.labels), -1)
-    regression.set(fitted[:, :-1], fitted[:, -1])
+        return torch.from_numpy(fitted_CX.astype(np.float32))
+
+    fitted_CX = data.group.broadcast(fit_on_rank_0)
+    regression.set(fitted_CX[:, :-1], fitted_CX[:, -1])
 
 
 def _of_windows(data: TrainingData, window_W: Numbers) -> Floats:

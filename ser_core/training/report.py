@@ -1,6 +1,7 @@
-"""What a training leaves: a model with its card, answers to the test clips, a report.
+"""What a training leaves: of each fold a model, predictions for its test clips and a report; of all folds together,
+pooled predictions and a report.
 
-Shape letters: N clips of a set, C labels.
+Shape letters: N clips of a set, G test clips of all folds, C labels.
 """
 
 import dataclasses
@@ -18,34 +19,56 @@ from ser_core import models, storage
 from ser_core.audio import LogMel
 from ser_core.corpora import CORPORA, Manifest
 from ser_core.evaluation import (
+    Evaluation,
     LabelSets,
     ModelSpeakers,
     evaluate_predictions,
     fit_temperature,
     predictions_table,
+    probabilities_in,
 )
-from ser_core.models import Artifact, ArtifactConfig, SpeechModel
+from ser_core.models import Artifact, ArtifactConfig, SpeechModel, package_versions
 from ser_core.storage import Location, one_line_faults, write
-from ser_core.training.job import Job
+from ser_core.training.job import Fold, Job
 from ser_core.training.loop import Trained
 from ser_core.training.model_card import card_of
 
 REPORT_FILE, PREDICTIONS_FILE = "report.json", "predictions.parquet"
-FIGURES = ("accuracy", "macro_f1", "uar", "ece")
+_METRICS = ("accuracy", "macro_f1", "uar", "ece")
 Floats = npt.NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FoldAnswers:
-    """What the kept weights answer, at temperature 1."""
+class FoldPredictions:
+    """What a fold's model predicts, at temperature 1."""
 
     calibration_NC: Floats
     test_NC: Floats
 
 
-def is_done(job: Job, number: int) -> bool:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FoldResult:
+    """How good a fold's model was found to be."""
+
+    fold: Fold
+    temperature: float
+    #: Predictions for the test clips, at temperature 1.
+    probabilities_NC: Floats
+    #: None where nothing is tested.
+    evaluation: Evaluation | None
+    #: Whether the temperature was fitted to the other folds' predictions.
+    calibrated_by_folds: bool = False
+
+    def predictions(self) -> pa.Table:
+        """What `predictions_table` says of the test clips, and which fold it is."""
+        test = self.fold.test
+        table = predictions_table(test, self.probabilities_NC, self.fold.job.labels, self.temperature)
+        return table.append_column("fold", pa.array(np.full(len(test), self.fold.number + 1)))
+
+
+def is_done(fold: Fold) -> bool:
     """Whether this run has written a fold's model and report."""
-    return _is_of(job, job.fold_folder(number).join(REPORT_FILE))
+    return _is_of(fold.job, fold.folder.join(REPORT_FILE))
 
 
 def is_complete(job: Job) -> bool:
@@ -60,151 +83,146 @@ def _is_of(job: Job, report: Location) -> bool:
         return False
 
 
-def write_fold(
-    job: Job, number: int, model: SpeechModel, log_mel: LogMel, trained: Trained, answers: FoldAnswers
-) -> None:
-    """Write a fold's model, then its answers, then its report, which says that all is there."""
-    fold = job.folds[number]
+def write_fold(fold: Fold, model: SpeechModel, log_mel: LogMel, trained: Trained, predictions: FoldPredictions) -> None:
+    """Write a fold's model, then its predictions, then its report, which says that all is there."""
+    job = fold.job
     temperature = job.config.temperature or 1.0
-    if len(fold.calibration_N):
-        temperature = fitted_temperature(job, job.manifest.take(fold.calibration_N), answers.calibration_NC)
-    evaluation = _evaluation(job, number, answers.test_NC, temperature)
-    config = _artifact_config(job, number, log_mel, trained, temperature, evaluation)
+    if len(fold.sets.calibration_N):
+        calibration = job.manifest.take(fold.sets.calibration_N)
+        temperature = fitted_temperature(job, calibration, predictions.calibration_NC)
+    result = _evaluate(fold, predictions.test_NC, temperature, ModelSpeakers.of_training(dict(fold.speakers)))
+    config = _artifact_config(result, log_mel, trained)
     artifact = Artifact.of_model(config, model, log_mel, licence_text=job.licence_text)
-    _save_fold(job, number, artifact, answers.test_NC, evaluation, calibrated_by_folds=False)
+    _save(result, artifact, trained.best.number)
 
 
-def recalibrate_fold(job: Job, number: int, answer_NC: Floats, temperature: float) -> None:
-    """Give a fold's model the temperature that the other folds say, and write all of it anew.
+def write_pooled(job: Job) -> None:
+    """Pool the folds' predictions, every clip predicted by the model that was not trained on it, and report on them.
 
-    Args:
-        job: whose fold is done.
-        number: of the fold.
-        answer_NC: the model's answers to the test clips, at temperature 1.
-        temperature: the new one.
+    Before, where the settings say so, each fold's model is calibrated by the others' predictions. A kill in the midst
+    of it does no harm: what is read of a fold are predictions at temperature 1.
     """
-    artifact = Artifact.load(job.fold_folder(number).url)
-    evaluation = _evaluation(job, number, answer_NC, temperature)
-    figures = artifact.config.training["figures"] | _test_figures(evaluation)
-    training = artifact.config.training | {"figures": figures}
-    config = dataclasses.replace(artifact.config, temperature=temperature, training=training)
-    artifact = dataclasses.replace(artifact, config_json=config.to_json())
-    _save_fold(job, number, artifact, answer_NC, evaluation, calibrated_by_folds=True)
+    folds = [job.fold(number) for number in range(job.num_folds)]
+    predictions = [_read_predictions(fold) for fold in folds]
+    finish = _calibrated if job.calibrates_by_folds else _as_written
+    results = [finish(fold, predictions) for fold in folds]
+    table = pa.concat_tables([result.predictions() for result in results])
+    _write_parquet(job.folder.join(PREDICTIONS_FILE), table)
+    tested, probabilities_GC = Manifest(table.select(job.manifest.table.column_names)), np.concatenate(predictions)
+    overlap = any(fold.sets.speakers_overlap for fold in folds)
+    seen = ModelSpeakers(training=tuple(sorted(set(job.manifest.speakers))) if overlap else ())
+    evaluation = evaluate_predictions(
+        tested, probabilities_GC, table["temperature"].to_numpy(), labels=label_sets(job, tested), heard=seen,
+        title=f"{job.name}: {len(folds)} folds by {job.config.split.split}, pooled",
+    )  # fmt: skip
+    overall = [result.evaluation.overall for result in results if result.evaluation is not None]
+    report = {
+        "run": job.run,
+        "folds": [{"split": one.fold.sets.to_dict(job.manifest), "temperature": one.temperature, **metrics.to_dict()}
+                  for one, metrics in zip(results, overall, strict=True)],
+        # Of a model that is trained on everybody: nothing is better known about it.
+        "temperature": fitted_temperature(job, tested, probabilities_GC),
+        "over_folds": {name: _spread([getattr(metrics, name).value for metrics in overall]) for name in _METRICS},
+        "training": {"settings": job.config.recipe(), "manifest": _manifest_facts(job), "versions": package_versions()},
+        "test": evaluation.to_dict(),
+    }  # fmt: skip
+    _write_json(job.folder.join(REPORT_FILE), report)
 
 
-def _evaluation(job: Job, number: int, answer_NC: Floats, temperature: float) -> dict[str, Any] | None:
-    """Of the test clips, where there are any."""
-    fold = job.folds[number]
-    test = job.manifest.take(fold.test_N)
-    if not len(test):
-        return None
-    heard = ModelSpeakers.of_training(_speakers(job, number))
-    title = f"{name_of(job)}: unseen clips, split by {fold.split}"
-    return evaluate_predictions(
-        test, answer_NC, temperature, labels=label_sets(job, test), heard=heard, title=title
-    ).to_dict()
+def _as_written(fold: Fold, predictions: list[Floats]) -> FoldResult:
+    """A fold's result, its model being what it is."""
+    config = models.read_config(fold.folder.url)
+    return _evaluate(fold, predictions[fold.number], config.temperature, ModelSpeakers.of_training(config.training))
 
 
-def _save_fold(
-    job: Job, number: int, artifact: Artifact, answer_NC: Floats, evaluation: dict[str, Any] | None, *,
-    calibrated_by_folds: bool,
-) -> None:  # fmt: skip
-    fold, folder, config = job.folds[number], job.fold_folder(number), artifact.config
-    split = fold.to_dict(job.manifest)
-    artifact = dataclasses.replace(
-        artifact, card=card_of(config, split, evaluation, calibrated_by_folds=calibrated_by_folds)
-    )
+def _calibrated(fold: Fold, predictions: list[Floats]) -> FoldResult:
+    """A fold's result, its model now having the temperature that fits the other folds' predictions.
+
+    These are for clips that the other folds' models were not trained on.
+    """
+    job, others = fold.job, [number for number in range(len(predictions)) if number != fold.number]
+    clips = job.manifest.take(np.concatenate([job.sets[other].test_N for other in others]))
+    temperature = fitted_temperature(job, clips, np.concatenate([predictions[other] for other in others]))
+    artifact = Artifact.load(fold.folder.url)
+    training = artifact.config.training
+    result = _evaluate(fold, predictions[fold.number], temperature, ModelSpeakers.of_training(training))
+    result = dataclasses.replace(result, calibrated_by_folds=True)
+    config = dataclasses.replace(artifact.config, temperature=temperature, training=training | _test_facts(result))
+    _save(result, dataclasses.replace(artifact, config_json=config.to_json()), training["best_epoch"])
+    return result
+
+
+def _evaluate(fold: Fold, probabilities_NC: Floats, temperature: float, seen: ModelSpeakers | None) -> FoldResult:
+    test, evaluation = fold.test, None
+    if len(test):
+        title = f"{fold.job.name}: unseen clips, split by {fold.sets.split}"
+        evaluation = evaluate_predictions(
+            test, probabilities_NC, temperature, labels=label_sets(fold.job, test), heard=seen, title=title
+        )
+    return FoldResult(fold=fold, temperature=temperature, probabilities_NC=probabilities_NC, evaluation=evaluation)
+
+
+def _save(result: FoldResult, artifact: Artifact, best_epoch: int) -> None:
+    fold, folder, evaluation = result.fold, result.fold.folder, result.evaluation
+    card = card_of(artifact.config, fold, evaluation, best_epoch, calibrated_by_folds=result.calibrated_by_folds)
+    artifact = dataclasses.replace(artifact, card=card)
     with one_line_faults(folder, "written"):
         artifact.save(folder.url)
     if evaluation is not None:
-        write(folder.join(PREDICTIONS_FILE), _answers_file(job, number, answer_NC, config.temperature))
+        _write_parquet(folder.join(PREDICTIONS_FILE), result.predictions())
     report = {
-        "run": job.run,
+        "run": fold.job.run,
         "model": artifact.identity,
-        "split": split,
-        "training": config.training,
-        "temperature": config.temperature,
-        "test": evaluation,
+        "split": fold.sets.to_dict(fold.job.manifest),
+        "training": artifact.config.training,
+        "temperature": result.temperature,
+        "test": None if evaluation is None else evaluation.to_dict(),
     }
-    write(folder.join(REPORT_FILE), to_json(report))
+    _write_json(folder.join(REPORT_FILE), report)
 
 
-def _answers_file(job: Job, number: int, answer_NC: Floats, temperature: float) -> bytes:
-    """Parquet, as `predictions_table` has it, and which fold it is."""
-    test = job.manifest.take(job.folds[number].test_N)
-    table = predictions_table(test, answer_NC, job.labels, temperature)
-    table = table.append_column("fold", pa.array(np.full(len(test), number + 1)))
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    return buffer.getvalue()
-
-
-def _artifact_config(
-    job: Job, number: int, log_mel: LogMel, trained: Trained, temperature: float, evaluation: dict[str, Any] | None
-) -> ArtifactConfig:
-    config, fold = job.config, job.folds[number]
-    best = dataclasses.asdict(trained.best)
+def _artifact_config(result: FoldResult, log_mel: LogMel, trained: Trained) -> ArtifactConfig:
+    fold, job, config = result.fold, result.fold.job, result.fold.job.config
     return ArtifactConfig(
-        name=name_of(job),
+        name=job.name,
         architecture=config.architecture,
         architecture_settings=models.resolved_settings(config.architecture, config.architecture_settings),
         mel=log_mel.settings,
         window_seconds=config.window_seconds,
         labels=job.labels,
-        temperature=temperature,
+        temperature=result.temperature,
         weights_dtype=config.weights_dtype,
         licence=config.licence or _licence(job),
         licence_file=Path(config.licence_file).name if config.licence_file else None,
         training={
             "settings": config.recipe(),
-            "weights_sha256": job.weights_hash(),
-            "teachers_sha256": [artifact.content_hash for artifact in job.teachers(number)],
-            "manifest": manifest_facts(job),
-            "split": fold.split,
-            "speakers_overlap": fold.speakers_overlap,
-            **_speakers(job, number),
+            "weights_sha256": job.weights_hash,
+            "teachers_sha256": [artifact.content_hash for artifact in fold.teachers],
+            "manifest": _manifest_facts(job),
+            "split": fold.sets.split,
+            "speakers_overlap": fold.sets.speakers_overlap,
+            **fold.speakers,
             "seed": config.seed,
             "history": [dataclasses.asdict(record) for record in trained.history],
-            "figures": {"best_epoch": best} | _test_figures(evaluation),
-            "versions": models.package_versions(),
+            "best_epoch": trained.best.number,
+            **_test_facts(result),
+            "versions": package_versions(),
         },
     )
 
 
-def _test_figures(evaluation: dict[str, Any] | None) -> dict[str, Any]:
-    if evaluation is None:
-        return {}
-    return {"test": {name: evaluation["overall"][name] for name in ("clips", "speakers", *FIGURES)}}
+def _test_facts(result: FoldResult) -> dict[str, Any]:
+    return {} if result.evaluation is None else {"test": result.evaluation.overall.to_dict()}
 
 
-def name_of(job: Job) -> str:
-    """Of the model."""
-    return job.config.name or job.folder.name
-
-
-def _speakers(job: Job, number: int) -> dict[str, list[str]]:
-    fold = job.folds[number]
-    sets = {
-        "speakers": fold.training_N,
-        "validation_speakers": fold.validation_N,
-        "calibration_speakers": fold.calibration_N,
-        "test_speakers": fold.test_N,
-    }
-    found = {name: set(job.manifest.speakers[rows_N]) for name, rows_N in sets.items()}
-    found["speakers"] |= job.speakers_known_from(number) - found["validation_speakers"] - found["calibration_speakers"]
-    return {name: sorted(speakers) for name, speakers in found.items()}
-
-
-def manifest_facts(job: Job) -> dict[str, Any]:
+def _manifest_facts(job: Job) -> dict[str, Any]:
     """What a model and a report say of the clips."""
-    corpora, counts = np.unique(job.manifest.corpora.astype(str), return_counts=True)
-    clips = dict(zip(corpora.tolist(), counts.tolist(), strict=True))
-    return {"sha256": job.manifest.content_hash(), "clips": len(job.manifest), "corpora": clips}
+    return {"sha256": job.manifest.content_hash(), "clips": len(job.manifest), "corpora": job.clips_by_corpus}
 
 
 def _licence(job: Job) -> str | None:
     """Of the corpora, where all are known."""
-    names = sorted(set(job.manifest.corpora))
+    names = sorted(job.clips_by_corpus)
     if not all(name in CORPORA for name in names):
         return None
     licences = [f"{CORPORA[name].licence} ({name})" for name in names]
@@ -216,18 +234,34 @@ def label_sets(job: Job, clips: Manifest) -> LabelSets:
     return LabelSets(clips, job.labels, job.manifest.labels_by_corpus())
 
 
-def fitted_temperature(job: Job, clips: Manifest, answer_NC: Floats) -> float:
-    """From answers that are confined to what each clip can be, as they are judged; every corpus counts the same.
+def fitted_temperature(job: Job, clips: Manifest, probabilities_NC: Floats) -> float:
+    """Fit a temperature to predictions confined to the labels of each clip's corpus; every corpus counts the same.
 
     Args:
         job: whose labels they are.
         clips: of its manifest.
-        answer_NC: what was answered to them, at temperature 1.
+        probabilities_NC: what was predicted for them, at temperature 1.
     """
     sets = label_sets(job, clips)
-    return round(fit_temperature(sets.masked(answer_NC), sets.label_G, clips.corpora.astype(str)), 4)
+    return round(fit_temperature(sets.masked(probabilities_NC), sets.label_G, clips.corpora.astype(str)), 4)
 
 
-def to_json(values: dict[str, Any]) -> bytes:
-    """As reports are written."""
-    return json.dumps(values, indent=2, ensure_ascii=False).encode() + b"\n"
+def _spread(values: list[float]) -> dict[str, float]:
+    """Over folds: mean, and standard deviation (of a sample)."""
+    return {"mean": float(np.mean(values)), "standard_deviation": float(np.std(values, ddof=1))}
+
+
+def _read_predictions(fold: Fold) -> Floats:
+    """A fold's predictions for its test clips, at temperature 1."""
+    table = pq.read_table(io.BytesIO(storage.read(fold.folder.join(PREDICTIONS_FILE))))
+    return probabilities_in(table, fold.job.labels)
+
+
+def _write_parquet(where: Location, table: pa.Table) -> None:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    write(where, buffer.getvalue())
+
+
+def _write_json(where: Location, values: dict[str, Any]) -> None:
+    write(where, json.dumps(values, indent=2, ensure_ascii=False).encode() + b"\n")

@@ -2,18 +2,17 @@
 
 Shape letters: N clips of a set, C labels.
 
-    MODEL_DIR/              the model, predictions.parquet (test clips) and report.json; with folds, the latter two,
-    MODEL_DIR/fold-<n>/     and here each fold's
+    MODEL_DIR/              the model, predictions.parquet (of the test clips) and report.json; with folds only the
+                            latter two, pooled
+    MODEL_DIR/fold-<n>/     the same of each fold
     MODEL_DIR/_training/    settings.json, and a fold's checkpoint until its model is there
 """
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -23,10 +22,8 @@ from ser_core.distributed import ProcessGroup
 from ser_core.errors import UsageError
 from ser_core.models import has_bf16
 from ser_core.storage import write
-from ser_core.training.checkpoint import State
 from ser_core.training.data import (
     ClipLabels,
-    Fold,
     FrontEnd,
     Numbers,
     Teachers,
@@ -35,16 +32,15 @@ from ser_core.training.data import (
     WaveformCache,
 )
 from ser_core.training.events import Callback, FoldBegan, FoldDone
-from ser_core.training.job import Job
-from ser_core.training.learner import Learner
+from ser_core.training.job import Fold, Job
+from ser_core.training.learner import Learner, State
 from ser_core.training.loop import Trained, Training, num_steps
 from ser_core.training.regression import fit_regression
-from ser_core.training.report import FoldAnswers, is_done, write_fold
+from ser_core.training.report import FoldPredictions, is_done, write_fold
 
 #: Number of windows that the constants of the features are fitted to, and how many are looked at together.
 _MAX_FITTED_WINDOWS = 4_096
 _FIT_BATCH = 64
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +49,7 @@ class Worker:
 
     group: ProcessGroup
     device: torch.device
-    #: That load batches ahead.
+    #: Number of threads that load batches ahead.
     num_threads: int = 0
     #: Rank 0 calls it before every write: it raises SerError when MODEL_DIR is another's by now.
     check_owner: Callable[[], None] = lambda: None
@@ -79,124 +75,112 @@ def run_job(job: Job, worker: Worker, callback: Callback, folds: Iterable[int] |
         folds: by number from 0 on, these alone; None: all.
 
     Raises:
-        SerError: one line that says what went wrong.
+        SerError: one line that says what went wrong; whichever worker found it, all raise it.
     """
     if job.config.precision == "bf16" and not has_bf16(worker.device.type):
         raise UsageError(
             f"precision: bf16: this {worker.device.type} can only emulate it, many times slower; set precision: fp32"
         )
-    waveforms = open_waveforms(job)
-    config = job.config
-    windows = TrainingWindows.of(waveforms, job.windows, config.windows_per_clip, config.augmentation.overhang)
-    for number in range(len(job.folds)) if folds is None else folds:
-        leader_says = worker.group.broadcast(b"done" if worker.group.is_rank_0 and is_done(job, number) else b"to do")
-        if leader_says != b"done":
-            _FoldRun(job, number, waveforms, windows, worker, callback).run()
+    found: list[WaveformCache] = []
+    worker.group.together(lambda: found.append(open_waveforms(job)))
+    windows = TrainingWindows.of(found[0], job.windows, job.config.windows_per_clip, job.config.augmentation.overhang)
+    for number in range(job.num_folds) if folds is None else folds:
+        fold = job.fold(number)
+        if not worker.group.broadcast(lambda fold=fold: is_done(fold)):  # type: ignore[misc]
+            _FoldRun(fold, found[0], windows, worker, callback).run()
 
 
 class _FoldRun:
     """One fold of a job."""
 
     def __init__(
-        self,
-        job: Job,
-        number: int,
-        waveforms: WaveformCache,
-        windows: TrainingWindows,
-        worker: Worker,
-        callback: Callback,
+        self, fold: Fold, waveforms: WaveformCache, windows: TrainingWindows, worker: Worker, callback: Callback
     ) -> None:
-        self._job, self._number, self._worker, self._callback = job, number, worker, callback
-        self._fold: Fold = job.folds[number]
+        self._fold, self._job, self._worker, self._callback = fold, fold.job, worker, callback
         self._waveforms, self._windows = waveforms, windows
-        self._seconds: list[float] = []
 
     def run(self) -> None:
-        job, config, worker = self._job, self._job.config, self._worker
-        state = self._read_state()
-        model = job.new_model().to(worker.device)
-        log_mel = self._log_mel(state)
-        front_end = FrontEnd(
-            model, log_mel, worker.device, caches_encoded=config.cache_frozen, precision=config.precision
-        )
-        artifacts = job.teachers(self._number)
-        teachers = Teachers(artifacts, config.distillation.temperature, worker.device) if artifacts else None
-        clips = ClipLabels(job.manifest, job.labels)
-        data = TrainingData(
-            config, self._waveforms, self._windows, clips, front_end, teachers, worker.group, job.cache_folder
-        )
-        fold = self._fold
-        evaluated_N = np.sort(np.concatenate([fold.validation_N, fold.calibration_N, fold.test_N]))
-        data.prepare(fold.training_N, evaluated_N, self._callback if worker.group.is_rank_0 else _nobody)
+        config, group, sets = self._job.config, self._worker.group, self._fold.sets
+        state = group.broadcast(self._read_state)
+        group.together(self._load)
+        start, model = self._job.start, self._model
+        # A model to start from keeps the constants that its weights were trained with.
+        log_mel = LogMel(group.broadcast(lambda: self._mel(state))) if start is None else start.log_mel()
+        data = self._data(FrontEnd(
+            model, log_mel, self._worker.device, caches_encoded=config.cache_frozen, precision=config.precision
+        ))  # fmt: skip
+        evaluated_N = np.sort(np.concatenate([sets.validation_N, sets.calibration_N, sets.test_N]))
+        data.prepare(sets.training_N, evaluated_N, self._callback if group.is_rank_0 else _nobody)
         if model.regression is not None and state is None:
-            fit_regression(model.regression, data, fold.training_N)
-        learner = Learner(model, config, worker.group, worker.device, num_steps(config, len(fold.training_N)))
-        training = Training(config, job.manifest, fold, data, learner, worker.group)
+            fit_regression(model.regression, data, sets.training_N)
+        learner = Learner(model, config, group, self._worker.device, num_steps(config, len(sets.training_N)))
+        training = Training(self._fold, data, learner)
         if state is not None:
             training.load_state(state)
-        if worker.group.is_rank_0:
-            self._callback(FoldBegan(self._number, len(job.folds), config.epochs, training.history))
-        trained = training.run(self._callback, self._saver(log_mel.settings), self._number, worker.num_threads)
+        if group.is_rank_0:
+            self._callback(FoldBegan(self._fold.number, self._job.num_folds, config.epochs, training.history))
+        trained = training.run(self._callback, self._saver(log_mel.settings), self._worker.num_threads)
         self._finish(training, trained, learner, log_mel)
 
+    def _load(self) -> None:
+        """Read what each worker reads for itself, so that all know when one cannot."""
+        self._model = self._job.new_model().to(self._worker.device)
+        _ = self._fold.teachers
+
+    def _data(self, front_end: FrontEnd) -> TrainingData:
+        job, teachers = self._job, None
+        if self._fold.teachers:
+            teachers = Teachers(self._fold.teachers, job.config.distillation.temperature, self._worker.device)
+        labels = ClipLabels(job.manifest, job.labels)
+        return TrainingData(
+            job.config, self._waveforms, self._windows, labels, front_end, teachers, self._worker.group,
+            job.cache_folder,
+        )  # fmt: skip
+
     def _read_state(self) -> State | None:
-        """The checkpoint, as rank 0 finds it."""
-        where = self._job.checkpoint(self._number)
-        data: bytes | None = None
-        if self._worker.group.is_rank_0:
-            try:
-                data = storage.read(where)
-            except FileNotFoundError:
-                data = None
-        data = self._worker.group.broadcast(data)
-        return None if data is None else State.from_bytes(data, str(where))
+        """The checkpoint, where there is one."""
+        where = self._fold.checkpoint
+        try:
+            return State.from_bytes(storage.read(where), str(where))
+        except FileNotFoundError:
+            return None
 
     def _saver(self, mel: MelSettings) -> Callable[[State], None]:
-        where = self._job.checkpoint(self._number)
-
         def save(state: State) -> None:
             self._worker.check_owner()
-            write(where, State(state.tensors, state.facts | {"mel": mel.to_dict()}).to_bytes())
+            write(self._fold.checkpoint, State(state.tensors, state.facts | {"mel": mel.to_dict()}).to_bytes())
 
         return save
 
-    def _log_mel(self, state: State | None) -> LogMel:
-        """The features; their constants are those of windows that are learned from, as rank 0 has them.
-
-        A model to start from keeps the ones that its weights have learned with.
-        """
+    def _mel(self, state: State | None) -> MelSettings:
+        """The features; their constants are fitted to windows that are learned from."""
         if state is not None:
-            return LogMel(MelSettings.from_dict(state.facts["mel"]))
-        if self._job.start is not None:
-            return self._job.start.log_mel()
-        found: bytes | None = None
-        if self._worker.group.is_rank_0:
-            scored = np.concatenate([self._windows.scored[clip] for clip in self._fold.training_N])
-            chosen = scored[np.unique(np.linspace(0, len(scored) - 1, _MAX_FITTED_WINDOWS).astype(np.int64))]
-            found = json.dumps(fit_log_mel(self._batches(chosen), self._job.mel).settings.to_dict()).encode()
-        found = self._worker.group.broadcast(found)
-        assert found is not None
-        return LogMel(MelSettings.from_dict(json.loads(found)))
+            return MelSettings.from_dict(state.facts["mel"])
+        scored = np.concatenate([self._windows.scored[clip] for clip in self._fold.sets.training_N])
+        chosen = scored[np.unique(np.linspace(0, len(scored) - 1, _MAX_FITTED_WINDOWS).astype(np.int64))]
+        return fit_log_mel(self._batches(chosen), self._job.mel).settings
 
     def _batches(self, window_N: Numbers) -> Any:
         for start in range(0, len(window_N), _FIT_BATCH):
             yield torch.from_numpy(self._windows.read(self._waveforms, window_N[start : start + _FIT_BATCH]))
 
     def _finish(self, training: Training, trained: Trained, learner: Learner, log_mel: LogMel) -> None:
-        """Answer the temperature and test clips with what is kept, and write it."""
+        """Predict the calibration and test clips with what is kept, and write it."""
         is_half = self._job.config.weights_dtype == "fp16"
         weights = _as_stored(trained.weights, learner.model) if is_half else trained.weights
-        answers = FoldAnswers(
-            calibration_NC=training.answer_clips(weights, self._fold.calibration_N),
-            test_NC=training.answer_clips(weights, self._fold.test_N),
+        predictions = FoldPredictions(
+            calibration_NC=training.predict_clips(weights, self._fold.sets.calibration_N),
+            test_NC=training.predict_clips(weights, self._fold.sets.test_N),
         )
-        if self._worker.group.is_rank_0:
+
+        def write_all() -> None:
             self._worker.check_owner()
             with learner.with_weights(weights) as model:
-                write_fold(self._job, self._number, model, log_mel, trained, answers)
-            storage.delete(self._job.checkpoint(self._number))
-            self._callback(FoldDone(self._number))
-        self._worker.group.barrier()
+                write_fold(self._fold, model, log_mel, trained, predictions)
+            storage.delete(self._fold.checkpoint)
+            self._callback(FoldDone(self._fold.number))
+
+        self._worker.group.broadcast(write_all)
 
 
 def _as_stored(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:

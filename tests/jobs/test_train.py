@@ -134,7 +134,7 @@ def test_encoder_weights_of_another_shape(data: Path, tmp_path: Path) -> None:
 def test_a_teacher_with_other_labels(data: Path, tmp_path: Path) -> None:
     tiny_artifact().save(str(tmp_path / "teacher"))
     answer = train(data, tmp_path, distillation={"teachers": [str(tmp_path / "teacher")]})
-    assert_one_line(answer, 2, "teacher 'tiny' answers calm, happy, sad")
+    assert_one_line(answer, 2, "teacher 'tiny' predicts calm, happy, sad")
 
 
 def test_nothing_to_be_kept(data: Path, tmp_path: Path) -> None:
@@ -154,7 +154,41 @@ def test_a_gpu_that_is_not_there(data: Path, tmp_path: Path) -> None:
     assert_one_line(train(data, tmp_path, "--device", "cuda"), 2, "no GPU")
 
 
-def test_a_corrupted_settings_file(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("text", ["{", "[]", "3", "null", "{}", '{"format_number": "2", "run": "a", "settings": {}}'])
+def test_a_settings_file_that_is_none(data: Path, tmp_path: Path, text: str) -> None:
     (tmp_path / "model/_training").mkdir(parents=True)
-    (tmp_path / "model/_training/settings.json").write_text("{")
+    (tmp_path / "model/_training/settings.json").write_text(text)
     assert_one_line(train(data, tmp_path), 1, "settings.json: is broken")
+
+
+def test_a_restart_begins_anew_beside_the_licence_and_somebodys_notes(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "licence.txt").write_text("free")
+    changes = {"licence_file": str(tmp_path / "licence.txt")}
+    with pytest.raises(AssertionError, match="Ray would be started"):
+        train(data, tmp_path, **changes)
+    model = tmp_path / "model"
+    own = (
+        "model.safetensors",
+        "report.json",
+        "licence.txt",
+        "fold-1/licence.txt",
+        "_training/checkpoint-1-a.safetensors",
+    )
+    for name in (*own, "notes.txt", "fold-1/notes.txt"):
+        (model / name).parent.mkdir(exist_ok=True)
+        (model / name).write_text("")
+    with pytest.raises(AssertionError, match="Ray would be started"):
+        train(data, tmp_path, "--restart", epochs=2, **changes)
+    assert not any((model / name).exists() for name in own)
+    assert (model / "notes.txt").exists()
+    assert (model / "fold-1/notes.txt").exists()
+
+
+def test_a_restart_that_is_refused_has_deleted_nothing(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="Ray would be started"):
+        train(data, tmp_path)
+    settings_file = tmp_path / "model/_training/settings.json"
+    settings_file.write_text(settings_file.read_text().replace('"format_number": 2', '"format_number": 99'))
+    (tmp_path / "model/report.json").write_text("")
+    assert_one_line(train(data, tmp_path, "--restart"), 1, "newer ser")
+    assert (tmp_path / "model/report.json").exists()

@@ -11,10 +11,9 @@ from ser_core.corpora.manifest import read_manifests
 from ser_core.distributed import ALONE, ProcessGroup
 from ser_core.storage.location import Location
 from ser_core.training.data.batches import Batch, TrainingData
-from ser_core.training.data.clip_labels import ClipLabels
+from ser_core.training.data.clips import ClipLabels, TrainingWindows
 from ser_core.training.data.frontend import FrontEnd
 from ser_core.training.data.sampling import plan_epoch
-from ser_core.training.data.windows import TrainingWindows
 from ser_core.training.events import Preparing
 from ser_core.training.job import Job
 from ser_core.training.run import open_waveforms

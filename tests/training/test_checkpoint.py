@@ -3,7 +3,7 @@ import torch
 from safetensors.torch import save
 
 from ser_core.errors import ArtifactError
-from ser_core.training.checkpoint import State
+from ser_core.training.learner import State
 
 
 def test_tensors_and_facts_come_back_to_the_bit() -> None:

@@ -51,6 +51,17 @@ def test_a_newer_programs_folder_is_refused(tmp_path: Path) -> None:
         folder(tmp_path).check({})
 
 
+def test_an_older_programs_folder_is_refused_unless_it_is_restarted(tmp_path: Path) -> None:
+    (tmp_path / "_training").mkdir()
+    (tmp_path / "_training/settings.json").write_text('{"format_number": 1, "run": "a", "settings": {}}')
+    (tmp_path / "answers.parquet").write_text("")
+    with pytest.raises(OutputError, match=r"begun by an older ser, .*--restart"):
+        folder(tmp_path).check({})
+    folder(tmp_path).check(None)
+    folder(tmp_path).restart()
+    assert not [*tmp_path.rglob("*.*")]
+
+
 def test_differences_are_phrases() -> None:
     assert differences({"a": 1, "b": {"c": "x"}}, {"a": 1, "b": {"c": "y" * 99}, "d": True}) == [
         'b.c was "x", now "' + "y" * 36 + "...",

@@ -9,7 +9,8 @@ from ser_core.audio.log_mel import LogMel
 from ser_core.audio.settings import MelSettings
 from ser_core.errors import UsageError
 from ser_core.models.registry import build, default_mel
-from ser_core.training.data.frontend import FrontEnd, Teachers, check_teacher
+from ser_core.training.data.frontend import FrontEnd, Teachers
+from ser_core.training.transfer import check_teacher
 from tests.support.models import LABELS, tiny_artifact
 
 CPU = torch.device("cpu")
@@ -74,7 +75,7 @@ def test_teachers_answer_with_the_mean_of_their_probabilities() -> None:
 
 def test_a_teacher_must_speak_of_the_same_labels_and_sounds() -> None:
     check_teacher(tiny_artifact(), LABELS, MelSettings())
-    with pytest.raises(UsageError, match="teacher 'tiny' answers calm, happy, sad"):
+    with pytest.raises(UsageError, match="teacher 'tiny' predicts calm, happy, sad"):
         check_teacher(tiny_artifact(), LABELS[:2], MelSettings())
     with pytest.raises(UsageError, match="16000 Hz, not 8000"):
         check_teacher(tiny_artifact(), LABELS, dataclasses.replace(MelSettings(), sample_rate_hz=8_000, f_max_hz=4_000))

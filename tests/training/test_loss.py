@@ -4,7 +4,7 @@ from torch.nn.functional import kl_div
 
 from ser_core.training.config import Distillation
 from ser_core.training.data.batches import Batch
-from ser_core.training.loss import cross_entropy, divergence, loss_of_windows
+from ser_core.training.learner import cross_entropy, divergence, loss_of_windows
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.1, 0.2, -3.0]], requires_grad=True)
 TARGET = torch.tensor([[0.9, 0.05, 0.05], [0.0, 1.0, 0.0]])

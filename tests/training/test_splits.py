@@ -8,7 +8,7 @@ import pytest
 
 from ser_core.corpora.manifest import MANIFEST_SCHEMA, Manifest
 from ser_core.errors import UsageError
-from ser_core.training.data.splits import Fold, SplitSettings, make_folds
+from ser_core.training.data.splits import ClipSets, SplitSettings, make_folds
 
 EMOTIONS = ("neutral", "happy", "sad")
 SETS = ("training", "validation", "calibration", "test")
@@ -44,11 +44,11 @@ def speakers(clips: Manifest, index_N: np.ndarray) -> set[str]:
     return set(clips.speakers[index_N])
 
 
-def sets_of(fold: Fold) -> list[np.ndarray]:
+def sets_of(fold: ClipSets) -> list[np.ndarray]:
     return [fold.training_N, fold.validation_N, fold.calibration_N, fold.test_N]
 
 
-def check_sets(clips: Manifest, fold: Fold) -> None:
+def check_sets(clips: Manifest, fold: ClipSets) -> None:
     index_N = np.concatenate(sets_of(fold))
     assert len(np.unique(index_N)) == len(index_N) <= len(clips)
     assert len(fold.training_N)

@@ -17,14 +17,13 @@ from ser_core.distributed import ALONE
 from ser_core.errors import SerError, UsageError
 from ser_core.models.artifact import Artifact
 from ser_core.storage.location import Location
-from ser_core.training.data.clip_labels import ClipLabels
+from ser_core.training.data.clips import ClipLabels, TrainingWindows
 from ser_core.training.data.sampling import sampling_weights
-from ser_core.training.data.windows import TrainingWindows
 from ser_core.training.events import EpochDone, Event, FoldBegan
 from ser_core.training.job import Job
-from ser_core.training.leakage import check_leakage
 from ser_core.training.regression import fit
 from ser_core.training.run import Worker, open_waveforms, run_job
+from ser_core.training.transfer import check_leakage
 from tests.support.cli import ROOT
 from tests.support.models import tiny_artifact
 from tests.support.processes import kill_all, launch
@@ -92,8 +91,8 @@ def test_learnable_emotions_are_learned_for_unseen_speakers(manifests: list[str]
     report = json.loads((tmp_path / "model/report.json").read_text())
     assert report["test"]["overall"]["uar"]["value"] > 0.9
     artifact = Artifact.load(str(tmp_path / "model"))
-    best = max(records, key=lambda record: record.merit)
-    assert artifact.config.training["figures"]["best_epoch"]["number"] == best.number
+    best = max(records, key=lambda record: record.score)
+    assert artifact.config.training["best_epoch"] == best.number
     assert artifact.config.labels == ("calm", "happy", "angry")
     heard = {name: set(artifact.config.training[name]) for name in (
         "speakers", "validation_speakers", "calibration_speakers", "test_speakers")}  # fmt: skip
@@ -209,7 +208,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(manifests: list[str], tmp_pa
     changes = EVERYTHING | {"epochs": 12}
     whole, killed = (job_values(manifests, tmp_path / name / "model", cache, **changes) for name in ("whole", "killed"))
     (worker,) = start_workers([killed], tmp_path, size=1)
-    wait_for(lambda: storage.exists(make_job(killed).checkpoint(0)), worker)
+    wait_for(lambda: storage.exists(make_job(killed).fold(0).checkpoint), worker)
     kill_all(worker)
     events = run(make_job(killed))
     began = next(event for event in events if isinstance(event, FoldBegan))
@@ -219,7 +218,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(manifests: list[str], tmp_pa
 
 
 def test_folds_are_pooled_and_what_is_done_is_left_out(manifests: list[str], tmp_path: Path, cache: Path) -> None:
-    from ser_core.training.folds import write_pooled
+    from ser_core.training.report import write_pooled
 
     job = make_job(job_values(manifests, tmp_path / "model", cache, epochs=1, split={"folds": 2}))
     run(job)
@@ -227,7 +226,7 @@ def test_folds_are_pooled_and_what_is_done_is_left_out(manifests: list[str], tmp
     assert not [event for event in run(job) if isinstance(event, EpochDone)]
     report = json.loads((tmp_path / "model/report.json").read_text())
     assert report["test"]["overall"]["clips"] == len(job.manifest)
-    assert [fold["clips"] for fold in report["folds"]] == [len(fold.test_N) for fold in job.folds]
+    assert [fold["clips"] for fold in report["folds"]] == [len(fold.test_N) for fold in job.sets]
     assert set(report["over_folds"]) == {"accuracy", "macro_f1", "uar", "ece"}
     assert "None of the speakers was in the model's training." in report["test"]["notes"]
     assert not (tmp_path / "model/config.json").exists()
@@ -236,11 +235,10 @@ def test_folds_are_pooled_and_what_is_done_is_left_out(manifests: list[str], tmp
 
 
 def test_folds_calibrate_each_other(manifests: list[str], tmp_path: Path, cache: Path) -> None:
-    from ser_core.training.folds import write_pooled
-    from ser_core.training.report import fitted_temperature
+    from ser_core.training.report import fitted_temperature, write_pooled
 
     job = make_job(job_values(manifests, tmp_path / "model", cache, epochs=2, calibration="folds", split={"folds": 3}))
-    assert not any(len(fold.calibration_N) for fold in job.folds)
+    assert not any(len(fold.calibration_N) for fold in job.sets)
     run(job)
     folders = [tmp_path / f"model/fold-{number}" for number in (1, 2, 3)]
     before = [pq.read_table(folder / "predictions.parquet") for folder in folders]
@@ -254,7 +252,7 @@ def test_folds_calibrate_each_other(manifests: list[str], tmp_path: Path, cache:
     raw = [np.stack([table[name].to_numpy() for name in names], axis=1) for table in before]
     for number, folder in enumerate(folders):
         others = [other for other in range(3) if other != number]
-        clips = job.manifest.take(np.concatenate([job.folds[other].test_N for other in others]))
+        clips = job.manifest.take(np.concatenate([job.sets[other].test_N for other in others]))
         temperature = fitted_temperature(job, clips, np.concatenate([raw[other] for other in others]))
         artifact = Artifact.load(str(folder))
         report = json.loads((folder / "report.json").read_text())
@@ -267,15 +265,15 @@ def test_folds_calibrate_each_other(manifests: list[str], tmp_path: Path, cache:
         assert set(after["temperature"].to_pylist()) == {temperature}
         overall = report["test"]["overall"]
         assert overall["ece_uncalibrated"] == pytest.approx(first[number]["test"]["overall"]["ece"]["value"])
-        assert artifact.config.training["figures"]["test"]["ece"] == overall["ece"]
+        assert artifact.config.training["test"]["ece"] == overall["ece"]
     pooled = json.loads((tmp_path / "model/report.json").read_text())
     assert pooled["temperature"] == fitted_temperature(
-        job, job.manifest.take(np.concatenate([fold.test_N for fold in job.folds])), np.concatenate(raw)
+        job, job.manifest.take(np.concatenate([fold.test_N for fold in job.sets])), np.concatenate(raw)
     )
 
 
 def test_clips_of_random_folds_are_pooled_too(manifests: list[str], tmp_path: Path, cache: Path) -> None:
-    from ser_core.training.folds import write_pooled
+    from ser_core.training.report import write_pooled
 
     job = make_job(job_values(manifests, tmp_path / "model", cache, epochs=1, split={"split": "random", "folds": 2}))
     run(job)
@@ -317,7 +315,7 @@ def test_a_regression_is_fitted_to_what_is_learned_from(manifests: list[str], tm
     artifact = Artifact.load(str(tmp_path / "model"))
     model, waveforms = artifact.model(), open_waveforms(job)
     windows = TrainingWindows.of(waveforms, job.windows, 3, job.config.augmentation.overhang)
-    clips, training_N = ClipLabels(job.manifest, job.labels), job.folds[0].training_N
+    clips, training_N = ClipLabels(job.manifest, job.labels), job.sets[0].training_N
     numbers = [windows.learned[clip] for clip in training_N]
     clip_W = np.repeat(training_N, [len(part) for part in numbers])
     with torch.no_grad():
@@ -365,12 +363,14 @@ def test_a_teacher_may_not_have_heard_who_is_tested(manifests: list[str], tmp_pa
         if is_fair:
             job.check(1)
             run(job)
-            hashes = job.identity()["teachers_sha256"]
+            hashes = job.check(1).identity["teachers_sha256"]
             assert hashes == [Artifact.load(str(tmp_path / f"teacher/fold-{n}")).content_hash for n in (1, 2)]
             kept = Artifact.load(str(tmp_path / "student/fold-2")).config.training
             assert kept["teachers_sha256"] == hashes[1:]
         else:
-            with pytest.raises(UsageError, match="fold-1 has heard hum-0, who is to be heard for the first time"):
+            with pytest.raises(
+                UsageError, match="fold-1 has seen hum-0 in its training, who is to be new to"
+            ):
                 job.check(1)
 
 
@@ -380,11 +380,11 @@ def test_a_model_to_start_from_may_not_have_heard_who_is_tested(
     everything = {"test_share": 0, "stopping_speakers": 0, "temperature_speakers": 0}
     run(make_job(job_values(manifests, tmp_path / "start", cache, epochs=1, split=everything)))
     start = str(tmp_path / "start")
-    with pytest.raises(UsageError, match=r"--weights .*start has heard [a-z]+-[0-9], who is to be heard for the first"):
+    with pytest.raises(UsageError, match=r"--weights .*start has seen [a-z]+-[0-9] in its training, who is to be new"):
         make_job(job_values(manifests, tmp_path / "model", cache, weights=start)).check(1)
     job = make_job(job_values(manifests, tmp_path / "model", cache, epochs=1, weights=start, split=everything))
     job.check(1)
-    assert job.speakers_known_from(0) == set(job.manifest.speakers)
+    assert job.fold(0).speakers["speakers"] == sorted(set(job.manifest.speakers))
 
 
 def test_a_model_to_start_from_hears_on_as_it_did(manifests: list[str], tmp_path: Path, cache: Path) -> None:
@@ -410,7 +410,7 @@ def test_what_a_model_knows_through_its_teacher_is_kept_with_it(
     kept = Artifact.load(str(tmp_path / "model")).config.training
     assert {*kept["speakers"]} == {f"tone-{number}" for number in range(5)}
     # Who says when to stop may not have been learned from either.
-    with pytest.raises(UsageError, match=r"has heard tone-[0-9], who is to be heard for the first time"):
+    with pytest.raises(UsageError, match=r"has seen tone-[0-9] in its training, who is to be new"):
         make_job(job_values(manifests[:1], tmp_path / "other", cache, **start, split=split)).check(1)
 
 
@@ -419,8 +419,8 @@ def test_a_model_that_does_not_say_whom_it_has_heard_is_not_started_from(
 ) -> None:
     tiny_artifact().save(str(tmp_path / "teacher"))
     job = make_job(job_values(manifests, tmp_path / "model", cache))
-    with pytest.raises(UsageError, match="one does not say whom it has heard"):
-        check_leakage("one", Artifact.load(str(tmp_path / "teacher")), job.folds[0], job.manifest, job.config)
+    with pytest.raises(UsageError, match="one does not say whom it was trained on"):
+        check_leakage("one", Artifact.load(str(tmp_path / "teacher")), job.sets[0], job.manifest, job.config)
 
 
 @pytest.mark.parametrize("weights", ["random", "statement"])
@@ -431,7 +431,7 @@ def test_where_speakers_overlap_a_teacher_is_of_the_same_split(
     run(make_job(job_values(manifests[:1], tmp_path / "teacher", cache, epochs=1, split=split)))
     taught = {"teachers": [str(tmp_path / "teacher")]}
     make_job(job_values(manifests[:1], tmp_path / "a", cache, split=split, distillation=taught)).check(1)
-    with pytest.raises(UsageError, match="may have heard clips that are to be tested"):
+    with pytest.raises(UsageError, match="may have seen clips that are to be tested"):
         make_job(
             job_values(manifests[:1], tmp_path / "b", cache, split=split | {"seed": 1}, distillation=taught)
         ).check(1)
@@ -458,7 +458,7 @@ def test_everything_can_be_trained_on_without_a_test(manifests: list[str], tmp_p
     assert Artifact.load(str(tmp_path / "model")).config.temperature == 1.25
     report = json.loads((tmp_path / "model/report.json").read_text())
     assert report["test"] is None
-    assert report["training"]["figures"]["best_epoch"]["number"] == 2
+    assert report["training"]["best_epoch"] == 2
     assert "Nothing: all clips were trained on." in (tmp_path / "model/MODEL_CARD.md").read_text()
 
 

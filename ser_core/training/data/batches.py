@@ -21,12 +21,11 @@ from ser_core.distributed import ProcessGroup
 from ser_core.ordered import in_order
 from ser_core.training.config import TrainConfig
 from ser_core.training.data import augment
-from ser_core.training.data.clip_labels import ClipLabels
+from ser_core.training.data.clips import ClipLabels, Numbers, TrainingWindows
 from ser_core.training.data.feature_cache import FeatureCache
 from ser_core.training.data.frontend import FrontEnd, Teachers
 from ser_core.training.data.sampling import Epoch, class_weights
 from ser_core.training.data.waveform_cache import WaveformCache
-from ser_core.training.data.windows import Numbers, TrainingWindows
 from ser_core.training.events import Callback, Preparing
 
 Say = Callable[[int, int], None]

@@ -65,10 +65,10 @@ class FeatureCache:
         missing = self._missing(blocks)
         # What is missing is looked up before anyone adds to it, so that all divide the same list.
         group.barrier()
-        self._compute(missing[group.local_rank :: group.local_size], compute, progress)
-        group.barrier()
+        mine = missing[group.local_rank :: group.local_size]
+        group.together(lambda: self._compute(mine, compute, progress))
         # Unless another training, on the same clips at the same time, had added to it.
-        self._compute(self._missing(blocks), compute, progress)
+        group.together(lambda: self._compute(self._missing(blocks), compute, progress))
 
     def _missing(self, blocks: Windows) -> Windows:
         missing: Windows = blocks[self._done[blocks] == 0]

@@ -13,8 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ser_core.audio import LogMel, MelSettings
-from ser_core.errors import UsageError
+from ser_core.audio import LogMel
 from ser_core.models import Artifact, SpeechModel
 from ser_core.settings import ResolvedPrecision
 
@@ -129,17 +128,3 @@ class Teachers:
         teachers = zip(self._models, self._log_mels, self._temperatures, strict=True)
         answers = [(model(log_mel(pcm)) / temperature).softmax(dim=1) for model, log_mel, temperature in teachers]
         return torch.stack(answers).mean(dim=0)
-
-
-def check_teacher(artifact: Artifact, labels: Sequence[str], mel: MelSettings) -> None:
-    """Whether a student with these labels and features can learn from it.
-
-    Raises:
-        UsageError: it answers with other labels, or hears another sample rate.
-    """
-    where = f"distillation: teacher '{artifact.config.name}'"
-    if artifact.config.labels != tuple(labels):
-        theirs, ours = ", ".join(artifact.config.labels), ", ".join(labels)
-        raise UsageError(f"{where} answers {theirs}, but the manifest's labels are {ours}; they must be the same")
-    if artifact.config.mel.sample_rate_hz != mel.sample_rate_hz:
-        raise UsageError(f"{where} hears {artifact.config.mel.sample_rate_hz} Hz, not {mel.sample_rate_hz}")

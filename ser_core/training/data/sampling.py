@@ -11,8 +11,13 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from ser_core.corpora import Manifest
+from ser_core.errors import UsageError
+from ser_core.training.config import TrainConfig
 from ser_core.training.data import augment
+from ser_core.training.data.splits import ClipSets
 from ser_core.training.data_config import AugmentSettings, Sampling
+from ser_core.vocabulary import LABELS
 
 Numbers = npt.NDArray[np.int64]
 #: Of a stratum's clips, what its part of an epoch is proportional to.
@@ -101,3 +106,17 @@ def class_weights(label_G: Numbers, num_labels: int, weighting: Literal["none", 
         return np.ones(num_labels)
     num_present = np.count_nonzero(count_C)
     return np.where(count_C > 0, len(label_G) / (num_present * np.maximum(count_C, 1)), 0.0)
+
+
+def check_sets(sets: ClipSets, manifest: Manifest, config: TrainConfig, num_workers: int) -> None:
+    """Whether a fold can be trained on at all.
+
+    Raises:
+        UsageError: it has fewer clips in a step than there are workers, or a single emotion.
+    """
+    smallest = min(len(step) for step in split_steps(len(sets.training_N), config.batch_size))
+    if smallest < num_workers:
+        raise UsageError(f"steps of {smallest} clips are too few for {num_workers} workers; use a larger batch_size")
+    labels = np.unique(manifest.label_N[sets.training_N])
+    if len(labels) < 2:
+        raise UsageError(f"all clips to learn from are '{LABELS[labels[0]]}'; a model needs two emotions")

@@ -27,7 +27,7 @@ from ser_core.settings import require
 from ser_core.training.data_config import NAMING, Split, SplitSettings
 from ser_core.vocabulary import LABELS
 
-__all__ = ["Fold", "Split", "SplitSettings", "make_folds"]
+__all__ = ["ClipSets", "Split", "SplitSettings", "make_folds"]
 
 Rows = npt.NDArray[np.int64]
 _MAX_NAMED = 3
@@ -35,7 +35,7 @@ _PLURALS = {"speaker": "speakers", "statement": "statements", "corpus": "corpora
 
 
 @dataclass(frozen=True)
-class Fold:
+class ClipSets:
     """Row numbers of a manifest, ascending, no row in two sets; all but the training set may be empty."""
 
     split: Split
@@ -62,7 +62,7 @@ class Fold:
         }
 
 
-def make_folds(manifest: Manifest, settings: SplitSettings) -> list[Fold]:
+def make_folds(manifest: Manifest, settings: SplitSettings) -> list[ClipSets]:
     """The folds, or one fold where `settings.folds` is None; the same for the same rows and settings.
 
     Raises:
@@ -137,7 +137,7 @@ class _Clips:
         require(len(held_out) > 0, f"split {split}: every corpus has a single {split}; use split random or corpus")
         return [self._rows_of(held_out, name_N)]
 
-    def fold(self, test_N: Rows, number: int) -> Fold:
+    def fold(self, test_N: Rows, number: int) -> ClipSets:
         """The fold with this test."""
         rest_N = np.setdiff1d(self._rows_N, test_N)
         draw = self._random_clips if self._settings.split == "random" else self._whole_speakers
@@ -156,7 +156,7 @@ class _Clips:
         shared = np.intersect1d(self._label_N[training_N], self._label_N[test_N])
         require(len(shared) > 0 or not len(test_N), "split: training and test share no emotion; test something else")
         overlap = bool(set(self._speakers[training_N]) & set(self._speakers[test_N]))
-        return Fold(self._settings.split, training_N, validation_N, calibration_N, test_N, overlap)
+        return ClipSets(self._settings.split, training_N, validation_N, calibration_N, test_N, overlap)
 
     def _random_clips(self, rest_N: Rows, number: int) -> tuple[Rows, Rows]:
         rng = np.random.default_rng((self._settings.seed, number))

@@ -1,17 +1,58 @@
-"""Which windows of its clips a training hears.
+"""The clips that a training is given: their labels, and the windows that are cut from them.
 
-Shape letters: G clips, W windows, N windows of some clips.
+Shape letters: G clips, C labels, W windows, N windows of some clips.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from ser_core.audio import WindowSettings, count_windows
+from ser_core.corpora import Manifest
+from ser_core.errors import UsageError
 from ser_core.training.data.waveform_cache import WaveformCache
+from ser_core.vocabulary import LABELS
 
 Numbers = npt.NDArray[np.int64]
+
+
+def check_emotions(manifest: Manifest) -> None:
+    """Raises UsageError where a model could not learn the emotions of these clips."""
+    emotions = Counter(manifest.table["emotion"].to_pylist())
+    for emotion, count in sorted(emotions.items()):
+        if count == 1:
+            raise UsageError(f"the emotion '{emotion}' has a single clip; add more, or leave it out of the manifest")
+    by_corpus: dict[str, set[str]] = {}
+    for corpus, emotion in zip(manifest.corpora, manifest.table["emotion"].to_pylist(), strict=True):
+        by_corpus.setdefault(corpus, set()).add(emotion)
+    for corpus, mine in by_corpus.items():
+        others = [labels for other, labels in by_corpus.items() if other != corpus]
+        if others and not mine & set().union(*others):
+            raise UsageError(
+                f"corpus {corpus} shares no emotion with the others ({', '.join(sorted(mine))}): a model would learn "
+                "to tell corpora; train on it alone, or leave it out"
+            )
+
+
+class ClipLabels:
+    """What is right for each clip, in a model's labels."""
+
+    def __init__(self, manifest: Manifest, labels: Sequence[str]) -> None:
+        self.labels = tuple(labels)
+        place_of = np.full(len(LABELS), -1)
+        for place, label in enumerate(labels):
+            place_of[LABELS.index(label)] = place
+        self.label_G: Numbers = place_of[manifest.label_N]
+        _, corpus_G = np.unique(manifest.corpora.astype(str), return_inverse=True)
+        #: An emotion of a corpus.
+        self.stratum_G: Numbers = corpus_G * len(labels) + self.label_G
+        is_there = np.zeros((corpus_G.max() + 1, len(labels)), bool)
+        is_there[corpus_G, self.label_G] = True
+        #: Labels that a clip's corpus never has.
+        self.absent_GC: npt.NDArray[np.bool_] = ~is_there[corpus_G]
 
 
 @dataclass(frozen=True)

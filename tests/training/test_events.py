@@ -8,8 +8,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 from ser_core import storage
 from ser_core.storage.location import Location
-from ser_core.training.events import EpochDone, EpochRecord, FoldBegan
-from ser_core.training.tensorboard import TrainingLog
+from ser_core.training.events import EpochDone, EpochRecord, FoldBegan, TrainingLog
 
 
 def record(number: int) -> EpochRecord:
@@ -41,24 +40,24 @@ def where(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
 
 
 def test_every_epoch_is_there_once_however_often_a_training_goes_on(where: Location) -> None:
-    with TrainingLog(where) as log:
-        log.follow(FoldBegan(0, 1, 3, ()))
-        log.follow(EpochDone(0, record(1), 2.5))
-        log.follow(EpochDone(0, record(2), 2.5))
-        assert ("loss/training", 2, 0.5) in scalars(where)
-    with TrainingLog(where) as log:
-        # The second epoch was told, and not kept.
-        log.follow(FoldBegan(0, 1, 3, (record(1),)))
-        log.follow(EpochDone(0, record(2), 2.5))
-        log.follow(EpochDone(0, record(3), 2.5))
+    log = TrainingLog(where)
+    log.follow(FoldBegan(0, 1, 3, ()))
+    log.follow(EpochDone(0, record(1), 2.5))
+    log.follow(EpochDone(0, record(2), 2.5))
+    assert ("loss/training", 2, 0.5) in scalars(where)
+    log = TrainingLog(where)
+    # The second epoch was reported, and its checkpoint lost.
+    log.follow(FoldBegan(0, 1, 3, (record(1),)))
+    log.follow(EpochDone(0, record(2), 2.5))
+    log.follow(EpochDone(0, record(3), 2.5))
     found = scalars(where)
     assert sorted(step for tag, step, _ in found if tag == "validation/uar") == [1, 2, 3]
     assert ("seconds", 3, 2.5) in found
 
 
 def test_folds_have_folders_of_their_own(tmp_path: Path) -> None:
-    with TrainingLog(Location(str(tmp_path))) as log:
-        for fold in (0, 1):
-            log.follow(FoldBegan(fold, 2, 1, ()))
-            log.follow(EpochDone(fold, record(1), 1.0))
-    assert sorted(file.parent.name for file in tmp_path.rglob("events*")) == ["fold-1", "fold-2"]
+    log = TrainingLog(Location(str(tmp_path)))
+    for fold in (0, 1):
+        log.follow(FoldBegan(fold, 2, 1, ()))
+        log.follow(EpochDone(fold, record(1), 1.0))
+    assert {file.parent.name for file in tmp_path.rglob("events*")} == {"fold-1", "fold-2"}
