@@ -26,7 +26,7 @@ import yaml
 from ser_core import storage
 from ser_core.corpora import Manifest, read_manifests
 from ser_core.distributed import ALONE
-from ser_core.evaluation import Interval, ModelSpeakers, compare_predictions, evaluate_predictions, probabilities_in
+from ser_core.evaluation import Interval, compare_predictions, evaluate_predictions, probabilities_in
 from ser_core.storage import Location
 from ser_core.training import (
     PREDICTIONS_FILE,
@@ -43,7 +43,6 @@ from ser_core.training import (
 )
 
 BASE = "base"
-NOTHING = ModelSpeakers(training=())
 
 
 def merged(settings: dict[str, Any], differs: dict[str, Any]) -> dict[str, Any]:
@@ -139,7 +138,7 @@ class Search:
             rows_N = np.flatnonzero(clips.corpora == corpus)
             part = clips.take(rows_N)
             predicted_NC, temperature_N = probabilities_GC[rows_N], temperature_G[rows_N]
-            found = evaluate_predictions(part, predicted_NC, temperature_N, labels=labels, heard=NOTHING).overall
+            found = evaluate_predictions(part, predicted_NC, temperature_N, labels=labels).overall
             cells.append(f"{corpus} {_percent(found.uar)}, ECE {found.ece.value:.3f}")
             if against is not None:
                 gain = compare_predictions(part, against[rows_N], predicted_NC, labels=labels)

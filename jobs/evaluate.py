@@ -13,7 +13,7 @@ from ser_core.settings import Device, Precision, ResolvedDevice, ResolvedPrecisi
 
 if TYPE_CHECKING:
     from ser_core.corpora import Manifest
-    from ser_core.evaluation import Evaluation, Floats, GroupMetrics
+    from ser_core.evaluation import About, Evaluation, Floats, GroupMetrics
     from ser_core.models import Artifact, Predictor
     from ser_core.storage import Location
 
@@ -62,7 +62,7 @@ def run_evaluate(request: Request, console: Console) -> int:
         evaluate_predictions,
         predictions_table,
     )
-    from ser_core.models import Artifact, Predictor, package_versions
+    from ser_core.models import Artifact, Predictor
     from ser_core.storage import Location
 
     settings = BootstrapSettings(resamples=request.resamples, seed=request.seed)
@@ -79,10 +79,10 @@ def run_evaluate(request: Request, console: Console) -> int:
         probabilities_GC,
         config.temperature,
         labels=config.labels,
-        heard=ModelSpeakers.of_training(config.training),
+        model_speakers=ModelSpeakers.of_training(config.training),
         settings=settings,
         title=f"{config.name} on {', '.join(sorted(set(manifest.corpora)))}",
-        about=_about(request, artifact, manifest) | running | {"versions": package_versions()},
+        about=_about(request, artifact, manifest, running),
     )
     _write(folder, evaluation, predictions_table(manifest, probabilities_GC, config.labels, config.temperature))
     _tell(evaluation, folder, console)
@@ -141,20 +141,23 @@ class _Progress:
         self._console.say(f"{num_done}/{self._num_clips} clips, {left_seconds:.0f} s left")
 
 
-def _about(request: Request, artifact: "Artifact", manifest: "Manifest") -> dict[str, Any]:
-    """What a reader must know to judge the figures, or to get them again."""
+def _about(request: Request, artifact: "Artifact", manifest: "Manifest", running: Running) -> "About":
+    from ser_core.evaluation import About
+    from ser_core.models import package_versions
     from ser_core.storage import Location
 
     config = artifact.config
-    return {
-        "model": artifact.identity,
-        "architecture": config.architecture,
-        "licence": config.licence,
-        "temperature": config.temperature,
-        "manifests": [str(Location.parse(file)) for file in request.manifests],
-        "manifest_sha256": manifest.content_hash(),
-        "window_seconds": config.window_seconds,
-    }
+    return About(
+        model=artifact.identity,
+        architecture=config.architecture,
+        licence=config.licence,
+        temperature=config.temperature,
+        manifests=tuple(str(Location.parse(file)) for file in request.manifests),
+        manifest_sha256=manifest.content_hash(),
+        window_seconds=config.window_seconds,
+        versions=package_versions(),
+        **running,
+    )
 
 
 def _write(folder: "Location", evaluation: "Evaluation", predictions: Any) -> None:
@@ -170,7 +173,7 @@ def _write(folder: "Location", evaluation: "Evaluation", predictions: Any) -> No
     try:
         delete(folder.join(JSON_FILE))
         put(folder.join(PREDICTIONS_FILE), buffer.getvalue())
-        put(folder.join(PAGE_FILE), render_page([evaluation]).encode())
+        put(folder.join(PAGE_FILE), render_page(evaluation).encode())
         put(folder.join(JSON_FILE), data.encode())
     except OSError as error:
         reason = error.strerror or "access is denied"
@@ -183,9 +186,9 @@ def _tell(evaluation: "Evaluation", folder: "Location", console: Console) -> Non
             console.say(note)
     overall = evaluation.overall
     lines = [_line("all", overall)]
-    corpora = evaluation.by["corpus"]
+    corpora = evaluation.by.corpus
     if len(corpora) > 1:
-        lines += [_line(corpus, figures) for corpus, figures in corpora.items()]
+        lines += [_line(corpus, one) for corpus, one in corpora.items()]
     if evaluation.is_calibrated:
         lines.append(f"before calibration, ECE {100 * overall.ece_uncalibrated:.1f} %")
     lines.append(f"report: {folder.join(PAGE_FILE)}")
@@ -193,16 +196,16 @@ def _tell(evaluation: "Evaluation", folder: "Location", console: Console) -> Non
         "output": str(folder),
         "notes": list(evaluation.notes),
         "overall": overall.to_dict(),
-        "corpora": {corpus: figures.to_dict() for corpus, figures in corpora.items()},
+        "corpora": {corpus: one.to_dict() for corpus, one in corpora.items()},
     }
     console.result("\n".join(lines), data)
 
 
-def _line(name: str, figures: "GroupMetrics") -> str:
-    uar = figures.uar
+def _line(name: str, one: "GroupMetrics") -> str:
+    uar = one.uar
     between = "" if uar.low is None or uar.high is None else f" ({100 * uar.low:.1f} to {100 * uar.high:.1f})"
     return (
-        f"{name}: {figures.num_clips} clips, {figures.num_speakers} speakers: UAR {100 * uar.value:.1f} %{between}, "
-        f"accuracy {100 * figures.accuracy.value:.1f} %, macro F1 {100 * figures.macro_f1.value:.1f} %, "
-        f"ECE {100 * figures.ece.value:.1f} %"
+        f"{name}: {one.num_clips} clips, {one.num_speakers} speakers: UAR {100 * uar.value:.1f} %{between}, "
+        f"accuracy {100 * one.accuracy.value:.1f} %, macro F1 {100 * one.macro_f1.value:.1f} %, "
+        f"ECE {100 * one.ece.value:.1f} %"
     )

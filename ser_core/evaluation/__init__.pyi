@@ -12,11 +12,13 @@ from .page import render_page as render_page
 from .predictions import predict_manifest as predict_manifest
 from .predictions import predictions_table as predictions_table
 from .predictions import probabilities_in as probabilities_in
+from .result import About as About
 from .result import Evaluation as Evaluation
 from .result import GroupMetrics as GroupMetrics
 from .result import ModelSpeakers as ModelSpeakers
 
 __all__ = [
+    "About",
     "BootstrapSettings",
     "Evaluation",
     "Floats",

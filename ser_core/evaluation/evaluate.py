@@ -1,4 +1,4 @@
-"""Answers to the clips of a manifest -> how good they are.
+"""A model's predictions for the clips of a manifest -> metrics, of all clips and by group.
 
 Shape letters: G clips, C labels of the model, L labels of the evaluation: the model's, then those that it lacks and
 clips have.
@@ -6,7 +6,6 @@ clips have.
 
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -16,30 +15,21 @@ from ser_core.evaluation import metrics
 from ser_core.evaluation.bootstrap import BootstrapSettings, Interval, Metric, Names, intervals, paired_bootstrap
 from ser_core.evaluation.calibration import at_temperature
 from ser_core.evaluation.metrics import Floats, Labels
-from ser_core.evaluation.result import Evaluation, GroupMetrics, ModelSpeakers
+from ser_core.evaluation.result import About, Evaluation, GroupMetrics, Groups, ModelSpeakers
 from ser_core.vocabulary import LABELS
 
 _UNKNOWN = "unknown"
-_HEARD, _NEW = "in the training", "new"
-
-
-def masked_answer(answer_GC: Floats, labels: Sequence[str], possible: Collection[str]) -> Floats:
-    """Answers with only the possible labels, renormalised; where these have no probability, all of them are as likely.
-
-    Args:
-        answer_GC: probabilities in the order of `labels`.
-        labels: of the columns.
-        possible: one or more of them.
-    """
-    is_possible_C = np.isin(labels, list(possible))
-    masked_GC = np.where(is_possible_C, answer_GC, 0.0)
-    sum_G1 = masked_GC.sum(axis=1, keepdims=True)
-    has_some_G1 = sum_G1 > 0
-    return np.where(has_some_G1, masked_GC / np.where(has_some_G1, sum_G1, 1.0), is_possible_C / is_possible_C.sum())
+_SEEN, _NEW = "in the training", "new"
 
 
 class LabelSets:
-    """The labels of an evaluation: all of them, and those of each corpus, to which its answers are confined."""
+    """The labels of an evaluation: all of them, and by corpus those that its clips can have.
+
+    Metrics compare labels within a clip's corpus: `restricted` sets the probabilities of all other labels to 0 and
+    renormalises the rest, so that corpora with unlike labels can be compared. Only metrics do so: files of predictions
+    hold what the model says over all of its labels. A label that the model lacks is never predicted, so its clips count
+    as wrong.
+    """
 
     def __init__(
         self, manifest: Manifest, labels: Sequence[str], corpus_labels: Mapping[str, Collection[str]] | None = None
@@ -48,7 +38,7 @@ class LabelSets:
         Args:
             manifest: the clips.
             labels: the model's.
-            corpus_labels: of corpora of which the manifest may be a part; of those this program knows it is known.
+            corpus_labels: labels of corpora of which the manifest is a part only; those of bundled corpora are known.
 
         Raises:
             SourceError: the manifest holds no clip.
@@ -73,21 +63,26 @@ class LabelSets:
                     f"corpus {corpus}: the model has none of its labels ({', '.join(possible)}), only "
                     f"{', '.join(labels)}; leave it out"
                 )
-        places = np.array([self.labels.index(label) if label in self.labels else -1 for label in LABELS])
-        #: The right label of each clip, as its place in `labels`.
-        self.label_G: Labels = places[manifest.label_N]
+        indices = np.array([self.labels.index(label) if label in self.labels else -1 for label in LABELS])
+        #: The right label of each clip, as its index in `labels`.
+        self.label_G: Labels = indices[manifest.label_N]
 
-    def masked(self, answer_GC: Floats) -> Floats:
-        """Answers (G, L) confined to each clip's corpus."""
-        masked_GL = np.zeros((len(answer_GC), len(self.labels)))
+    def restricted(self, probabilities_GC: Floats) -> Floats:
+        """Predictions (G, L) among the labels of each clip's corpus; where those have no probability, all are alike."""
+        restricted_GL = np.zeros((len(probabilities_GC), len(self.labels)))
         for corpus, rows_G in self._rows.items():
-            possible = set(self.by_corpus[corpus]) & set(self._model_labels)
-            masked_GL[rows_G, : answer_GC.shape[1]] = masked_answer(answer_GC[rows_G], self._model_labels, possible)
-        return masked_GL
+            is_possible_C = np.isin(self._model_labels, self.by_corpus[corpus])
+            possible_NC = np.where(is_possible_C, probabilities_GC[rows_G], 0.0)
+            sum_N1 = possible_NC.sum(axis=1, keepdims=True)
+            uniform_C = is_possible_C / is_possible_C.sum()
+            restricted_GL[rows_G, : len(is_possible_C)] = np.where(
+                sum_N1 > 0, possible_NC / np.where(sum_N1 > 0, sum_N1, 1.0), uniform_C
+            )
+        return restricted_GL
 
 
 def _possible(corpus: str, clips: Manifest, corpus_labels: Mapping[str, Collection[str]]) -> tuple[str, ...]:
-    """What a corpus's clips can be: what these are, what its clips are elsewhere, and what it is known to have."""
+    """The labels that a corpus's clips can have: those of these clips, its other clips, and those it is known for."""
     known = CORPORA[corpus].emotions if corpus in CORPORA else frozenset[str]()
     possible = {*clips.labels(), *corpus_labels.get(corpus, ()), *known}
     return tuple(label for label in LABELS if label in possible)
@@ -99,121 +94,117 @@ def evaluate_predictions(
     temperature: float | Floats = 1.0,
     *,
     labels: "Sequence[str] | LabelSets" = LABELS,
-    heard: ModelSpeakers | None = None,
+    model_speakers: ModelSpeakers | None = None,
     settings: BootstrapSettings | None = None,
     title: str = "",
-    about: dict[str, Any] | None = None,
+    about: About | None = None,
 ) -> Evaluation:
-    """All figures of a model's answers to the clips of a manifest.
-
-    The labels that a corpus lacks are masked in the answers to its clips, and
-    the rest renormalised. A label that the model lacks is never answered.
+    """All metrics of a model's predictions for the clips of a manifest; `LabelSets` says which labels they compare.
 
     Args:
         manifest: the clips.
         probabilities_GC: the predictions at temperature 1, over all labels of the model.
         temperature: what the model divides its logits by: one number, or (G,) each clip's where models are pooled.
         labels: of the columns; or the sets, where the manifest is a part of its corpora.
-        heard: whose clips made the model; None: not known.
+        model_speakers: whose clips made the model; None: not known.
         settings: of the intervals.
         title: of the report.
-        about: what a reader must know, plain values by name.
+        about: the model and how it ran; None: the report does not say.
 
     Raises:
         SourceError: the manifest holds no clip.
         UsageError: the model has none of a corpus's labels.
     """
     sets = labels if isinstance(labels, LabelSets) else LabelSets(manifest, labels)
-    settings = settings or BootstrapSettings()
-    answers = _Answers(
+    predictions = _Predictions(
         speakers_G=manifest.speakers,
         corpora_G=manifest.corpora,
         label_G=sets.label_G,
-        answer_GL=sets.masked(at_temperature(probabilities_GC, temperature)),
-        uncalibrated_GL=sets.masked(probabilities_GC),
+        calibrated_GL=sets.restricted(at_temperature(probabilities_GC, temperature)),
+        uncalibrated_GL=sets.restricted(probabilities_GC),
+        settings=settings or BootstrapSettings(),
     )
-    predicted_G = answers.answer_GL.argmax(axis=1)
+    predicted_G, confidence_G = predictions.calibrated_GL.argmax(axis=1), predictions.calibrated_GL.max(axis=1)
     return Evaluation(
         title=title,
-        about=about or {},
+        about=about,
         labels=sets.labels,
         missing_labels=sets.missing_labels,
         label_sets=sets.by_corpus,
-        settings=settings,
-        overall=answers.figures(np.arange(len(manifest)), settings),
+        settings=predictions.settings,
+        overall=predictions.group(np.arange(len(manifest))),
         classes=metrics.class_report(sets.label_G, predicted_G, sets.labels),
         confusion_LL=metrics.confusion(sets.label_G, predicted_G, len(sets.labels)),
         is_calibrated=bool(np.any(np.not_equal(temperature, 1.0))),
-        reliability=answers.reliability(answers.answer_GL),
-        reliability_uncalibrated=answers.reliability(answers.uncalibrated_GL),
-        coverage=metrics.coverage_curve(answers.answer_GL.max(axis=1), predicted_G == sets.label_G),
-        by={
-            part: {name: answers.figures(rows_G, settings) for name, rows_G in groups.items()}
-            for part, groups in _groups(manifest, heard).items()
-        },
-        heard=heard,
+        reliability=predictions.reliability(predictions.calibrated_GL),
+        reliability_uncalibrated=predictions.reliability(predictions.uncalibrated_GL),
+        coverage=metrics.coverage_curve(confidence_G, predicted_G == sets.label_G),
+        by=_groups(manifest, model_speakers, predictions),
+        model_speakers=model_speakers,
     )
 
 
 def compare_predictions(
     manifest: Manifest,
-    answer_a_GC: Floats,
-    answer_b_GC: Floats,
+    probabilities_a_GC: Floats,
+    probabilities_b_GC: Floats,
     *,
     labels: Sequence[str] = LABELS,
     metric: Metric = "uar",
     settings: BootstrapSettings | None = None,
 ) -> Interval:
-    """How much better B's answers to the same clips are than A's, both masked as `evaluate_predictions` does.
+    """How much better B's predictions for the same clips are than A's, by the labels of `LabelSets`.
 
     Raises:
         SourceError: the manifest holds no clip.
         UsageError: the labels have none of a corpus's labels.
     """
     sets = LabelSets(manifest, labels)
-    a_G, b_G = (sets.masked(answer_GC).argmax(axis=1) for answer_GC in (answer_a_GC, answer_b_GC))
+    a_G, b_G = (sets.restricted(one_GC).argmax(axis=1) for one_GC in (probabilities_a_GC, probabilities_b_GC))
     names = manifest.speakers, manifest.corpora
     return paired_bootstrap(sets.label_G, a_G, b_G, *names, metric=metric, settings=settings)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Answers:
+class _Predictions:
     speakers_G: Names
     corpora_G: Names
     label_G: Labels
-    answer_GL: Floats
+    calibrated_GL: Floats
     uncalibrated_GL: Floats
+    settings: BootstrapSettings
 
-    def figures(self, rows_G: Labels, settings: BootstrapSettings) -> GroupMetrics:
-        """Of the clips with these numbers."""
-        speakers_G, corpora_G = self.speakers_G[rows_G], self.corpora_G[rows_G]
-        label_G, answer_GL = self.label_G[rows_G], self.answer_GL[rows_G]
-        by_corpus = {name: len(set(speakers_G[rows_G])) for name, rows_G in _rows_by(corpora_G).items()}
+    def group(self, rows_N: Labels) -> GroupMetrics:
+        """The metrics of the clips in these rows."""
+        speakers_N, corpora_N = self.speakers_G[rows_N], self.corpora_G[rows_N]
+        label_N, calibrated_NL = self.label_G[rows_N], self.calibrated_GL[rows_N]
+        by_corpus = {name: len(set(speakers_N[of_corpus_N])) for name, of_corpus_N in _rows_by(corpora_N).items()}
         return GroupMetrics(
-            num_clips=len(rows_G),
+            num_clips=len(rows_N),
             num_speakers=sum(by_corpus.values()),
-            **intervals(label_G, answer_GL, speakers_G, corpora_G, settings),
-            ece_uncalibrated=metrics.ece(self.uncalibrated_GL[rows_G], label_G),
-            confidence=float(answer_GL.max(axis=1).mean()),
+            **intervals(label_N, calibrated_NL, speakers_N, corpora_N, self.settings),
+            ece_uncalibrated=metrics.ece(self.uncalibrated_GL[rows_N], label_N),
+            confidence=float(calibrated_NL.max(axis=1).mean()),
             speakers_by_corpus=by_corpus,
         )
 
-    def reliability(self, answer_GL: Floats) -> metrics.Reliability:
-        return metrics.reliability(answer_GL.max(axis=1), answer_GL.argmax(axis=1) == self.label_G)
+    def by(self, names_G: Names) -> dict[str, GroupMetrics]:
+        """The metrics of the clips of each name."""
+        return {name: self.group(rows_N) for name, rows_N in _rows_by(names_G).items()}
+
+    def reliability(self, probabilities_GL: Floats) -> metrics.Reliability:
+        return metrics.reliability(probabilities_GL.max(axis=1), probabilities_GL.argmax(axis=1) == self.label_G)
 
 
-def _groups(manifest: Manifest, heard: ModelSpeakers | None) -> dict[str, dict[str, Labels]]:
-    """The rows of each group: by corpus, speaker, gender, language, and whether a speaker was in the training."""
-    groups = {
-        "corpus": _rows_by(manifest.corpora),
-        "speaker": _rows_by(manifest.speakers),
-        "gender": _rows_by(manifest.genders),
-        "language": _rows_by(manifest.languages),
-    }
-    is_heard_G = np.isin(manifest.speakers.astype(str), heard.training if heard else ())
-    if is_heard_G.any():
-        groups["heard"] = _rows_by(np.where(is_heard_G, _HEARD, _NEW).astype(object))
-    return groups
+def _groups(manifest: Manifest, model_speakers: ModelSpeakers | None, predictions: _Predictions) -> Groups:
+    is_seen_G = np.isin(manifest.speakers.astype(str), model_speakers.training if model_speakers else ())
+    return Groups(
+        corpus=predictions.by(manifest.corpora),
+        speaker=predictions.by(manifest.speakers),
+        gender=predictions.by(manifest.genders),
+        language=predictions.by(manifest.languages),
+        seen=predictions.by(np.where(is_seen_G, _SEEN, _NEW).astype(object)) if is_seen_G.any() else {},
+    )
 
 
 def _rows_by(names_G: Names) -> dict[str, Labels]:
@@ -222,4 +213,4 @@ def _rows_by(names_G: Names) -> dict[str, Labels]:
     names, group_G = np.unique(texts_G, return_inverse=True)
     order_G = np.argsort(group_G, kind="stable")
     ends = np.cumsum(np.bincount(group_G))[:-1]
-    return {str(name): rows_G for name, rows_G in zip(names, np.split(order_G, ends), strict=True)}
+    return {str(name): rows_N for name, rows_N in zip(names, np.split(order_G, ends), strict=True)}

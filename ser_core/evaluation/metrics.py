@@ -1,12 +1,12 @@
-"""How good answers are: figures of labels, answers and confidences; by scikit-learn where it has them.
+"""How good predictions are: metrics of labels, predictions and confidences; by scikit-learn where it has them.
 
 Shape letters: G clips, C labels, B bins of confidence, `...` any axes in front.
 
-    accuracy   share of the clips whose answer is right
+    accuracy   share of the clips whose prediction is right
     UAR        unweighted average recall: the mean of the labels' recalls
     macro F1   the mean of the labels' F1
     ECE        expected calibration error: mean distance of confidence from accuracy over bins of equal width, of the
-               answer given (top label; Guo et al. 2017, arXiv 1706.04599)
+               predicted label (top label; Guo et al. 2017, arXiv 1706.04599)
 
 The means are over the labels that occur among the right ones.
 """
@@ -27,7 +27,7 @@ _MAX_COVERAGE_POINTS = 100
 
 
 def accuracy(label_G: Labels, predicted_G: Labels) -> float:
-    """The share of clips whose answer is right."""
+    """The share of clips whose prediction is right."""
     return float(np.mean(label_G == predicted_G))
 
 
@@ -42,35 +42,36 @@ def macro_f1(label_G: Labels, predicted_G: Labels) -> float:
 
 
 def confusion(label_G: Labels, predicted_G: Labels, num_labels: int) -> Labels:
-    """Clips (C, C) by their right label (row) and their answer (column)."""
+    """Clips (C, C) by their right label (row) and their predicted one (column)."""
     counts_CC: Labels = confusion_matrix(label_G, predicted_G, labels=np.arange(num_labels)).astype(np.int64)
     return counts_CC
 
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """One label's; None where there is nothing to divide by."""
+    """The metrics of one label; None where there is nothing to divide by."""
 
     label: str
     num_clips: int
-    num_answers: int
+    num_predictions: int
     precision: float | None
     recall: float | None
     f1: float | None
 
 
 def class_report(label_G: Labels, predicted_G: Labels, labels: Sequence[str]) -> tuple[ClassMetrics, ...]:
-    """Each label's figures, in the order of `labels`, of which `label_G` and `predicted_G` are places."""
+    """Each label's metrics, in the order of `labels`, of which `label_G` and `predicted_G` are indices."""
     columns = precision_recall_fscore_support(label_G, predicted_G, labels=np.arange(len(labels)), zero_division=np.nan)
-    answers_C = np.bincount(predicted_G, minlength=len(labels))
+    predictions_C = np.bincount(predicted_G, minlength=len(labels))
     return tuple(
-        ClassMetrics(label, int(support), int(num_answers), *map(or_none, figures))
-        for label, support, num_answers, *figures in zip(labels, columns[3], answers_C, *columns[:3], strict=True)
+        ClassMetrics(label, int(support), int(num_predictions), *map(_or_none, values))
+        for label, support, num_predictions, *values in zip(
+            labels, columns[3], predictions_C, *columns[:3], strict=True
+        )
     )
 
 
-def or_none(value: float) -> float | None:
-    """A number, or None for what is none."""
+def _or_none(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
@@ -118,8 +119,19 @@ def bin_of(confidence_G: Floats, num_bins: int = NUM_BINS) -> Labels:
 
 
 @dataclass(frozen=True)
+class ReliabilityBin:
+    """The clips whose confidence is above `low`, up to `high`; means are None where there is none."""
+
+    low: float
+    high: float
+    num_clips: int
+    confidence: float | None
+    accuracy: float | None
+
+
+@dataclass(frozen=True)
 class Reliability:
-    """What confidences were, and how often they were right, in bins of equal width."""
+    """What confidences were, and how often predictions were right, in bins of equal width."""
 
     count_B: Labels
     #: Means over each bin's clips; NaN where there is none.
@@ -132,23 +144,20 @@ class Reliability:
         distance_B = np.where(self.count_B > 0, np.abs(self.accuracy_B - self.confidence_B), 0.0)
         return float(_ratio((self.count_B * distance_B).sum(), self.count_B.sum()))
 
-    def to_dicts(self) -> list[dict[str, Any]]:
-        """One bin each, for JSON."""
-        num_bins = len(self.count_B)
-        return [
-            {
-                "from": index / num_bins,
-                "to": (index + 1) / num_bins,
-                "clips": int(self.count_B[index]),
-                "confidence": or_none(self.confidence_B[index]),
-                "accuracy": or_none(self.accuracy_B[index]),
-            }
-            for index in range(num_bins)
-        ]
+    @property
+    def bins(self) -> tuple[ReliabilityBin, ...]:
+        """All bins, the least confident first."""
+        edges = np.linspace(0.0, 1.0, len(self.count_B) + 1).tolist()
+        return tuple(
+            ReliabilityBin(low, high, int(count), _or_none(confidence), _or_none(accuracy))
+            for low, high, count, confidence, accuracy in zip(
+                edges[:-1], edges[1:], self.count_B, self.confidence_B, self.accuracy_B, strict=True
+            )
+        )
 
 
 def reliability(confidence_G: Floats, right_G: npt.NDArray[np.bool_], num_bins: int = NUM_BINS) -> Reliability:
-    """Bins of the confidences (the probability of the answer given) of clips, and whether the answers are right."""
+    """Bins of clips' confidences (the probability of the predicted label), and whether the predictions are right."""
     bin_G = bin_of(confidence_G, num_bins)
     count_B = np.bincount(bin_G, minlength=num_bins)
     confidence_B = _ratio(np.bincount(bin_G, confidence_G, num_bins), count_B)
@@ -163,13 +172,13 @@ def ece(probabilities_GC: Floats, label_G: Labels, num_bins: int = NUM_BINS) -> 
 
 @dataclass(frozen=True)
 class CoveragePoint:
-    """If only the most confident answers are taken."""
+    """What taking the most confident predictions alone would give."""
 
-    #: The share of clips that are answered.
+    #: Share of the clips whose predictions are taken.
     coverage: float
-    #: Of those that are answered.
+    #: Accuracy of those predictions.
     accuracy: float
-    #: The least confidence among them.
+    #: Least confidence among them.
     confidence: float
 
 

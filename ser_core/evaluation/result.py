@@ -1,17 +1,17 @@
-"""What an evaluation found: plain data, for JSON, for a page, and for code that compares models.
+"""What an evaluation found: typed values for a page and for code that compares models, and their JSON.
 
 Shape letters: L labels of the evaluation: the model's, then those that it lacks and clips have.
 """
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Self
 
 from ser_core.evaluation.bootstrap import BootstrapSettings, Interval
 from ser_core.evaluation.metrics import ClassMetrics, CoveragePoint, Labels, Reliability
 
-#: Of the JSON; raised when a field goes or changes its meaning.
-FORMAT_NUMBER = 1
+#: Format of the JSON; raised when a field goes or changes its meaning. 2: resamples, predictions, missing_labels, seen.
+FORMAT_NUMBER = 2
 _MAX_NAMED = 6
 
 
@@ -40,6 +40,11 @@ class ModelSpeakers:
         calibration = _texts(training.get("calibration_speakers", training.get("temperature_speakers")))
         return cls(training=heard, validation=validation or (), calibration=calibration or ())
 
+    def among(self, speakers: Collection[str]) -> Self:
+        """Those who are among these speakers, in their order."""
+        sets = {part: set(names) for part, names in dataclasses.asdict(self).items()}
+        return type(self)(**{part: tuple(name for name in speakers if name in names) for part, names in sets.items()})
+
 
 def _texts(value: Any) -> tuple[str, ...] | None:
     is_list_of_texts = isinstance(value, list) and all(isinstance(item, str) for item in value)
@@ -48,7 +53,7 @@ def _texts(value: Any) -> tuple[str, ...] | None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GroupMetrics:
-    """How good the answers to some clips are; metrics.py says what the figures mean."""
+    """How good the predictions for some clips are; metrics.py defines each metric."""
 
     num_clips: int
     num_speakers: int
@@ -58,9 +63,9 @@ class GroupMetrics:
     ece: Interval
     #: At temperature 1.
     ece_uncalibrated: float
-    #: The mean probability of the answers given.
+    #: The mean probability of the predicted labels.
     confidence: float
-    #: How many of these clips' speakers are of each corpus.
+    #: The number of these clips' speakers by corpus.
     speakers_by_corpus: dict[str, int]
 
     @property
@@ -81,73 +86,106 @@ class GroupMetrics:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Groups:
+    """The metrics of the clips of each name."""
+
+    corpus: dict[str, GroupMetrics]
+    speaker: dict[str, GroupMetrics]
+    gender: dict[str, GroupMetrics]
+    language: dict[str, GroupMetrics]
+    #: Clips whose speakers were in the model's training, and those of new ones; empty where all are new.
+    seen: dict[str, GroupMetrics]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        by = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {part: {name: one.to_dict() for name, one in groups.items()} for part, groups in by.items() if groups}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class About:
+    """The model and how it ran: what a reader must know to judge the metrics, or to get them again."""
+
+    #: Name and content, as `Artifact.identity`.
+    model: str
+    architecture: str
+    licence: str | None
+    temperature: float
+    manifests: tuple[str, ...]
+    manifest_sha256: str
+    window_seconds: float
+    device: str
+    precision: str
+    batch_size: int
+    versions: dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """How good a model's answers to the clips of a manifest are."""
+    """How good a model's predictions for the clips of a manifest are."""
 
     title: str
-    #: The model, the manifests, the device: what a reader must know, plain values by name.
-    about: dict[str, Any]
+    about: About | None
     #: In the order of the rows and columns of `confusion_LL`.
     labels: tuple[str, ...]
-    #: Of these, what the model cannot answer.
+    #: Those of `labels` that the model cannot predict.
     missing_labels: tuple[str, ...]
-    #: By corpus: the labels of its clips, to which their answers are confined.
+    #: By corpus: the labels that its clips can have.
     label_sets: dict[str, tuple[str, ...]]
     settings: BootstrapSettings
     overall: GroupMetrics
     classes: tuple[ClassMetrics, ...]
-    #: Clips by their right label (row) and their answer.
+    #: Clips by their right label (row) and their predicted one (column).
     confusion_LL: Labels
     #: Whether the temperature is another than 1, so that metrics before and after calibration differ.
     is_calibrated: bool
     reliability: Reliability
     reliability_uncalibrated: Reliability
     coverage: tuple[CoveragePoint, ...]
-    #: `corpus`, `speaker`, `gender`, `language`, and `heard` where some speakers were in the training: name -> figures.
-    by: dict[str, dict[str, GroupMetrics]]
+    by: Groups
     #: None where the model does not say.
-    heard: ModelSpeakers | None
+    model_speakers: ModelSpeakers | None
 
     @property
-    def overlap(self) -> dict[str, tuple[str, ...]] | None:
-        """Who of the speakers took part in making the model, by what for; None where the model does not say."""
-        if self.heard is None:
-            return None
-        sets = {part: set(names) for part, names in dataclasses.asdict(self.heard).items()}
-        return {part: tuple(name for name in self.by["speaker"] if name in names) for part, names in sets.items()}
+    def overlap(self) -> ModelSpeakers | None:
+        """Those of these clips' speakers who took part in making the model; None where the model does not say."""
+        return None if self.model_speakers is None else self.model_speakers.among(self.by.speaker)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of the figures must know, a sentence each."""
+        """What a reader of the metrics must know, a sentence each."""
         return (*self._notes_on_speakers(), *self._notes_on_labels(), *self._notes_on_intervals())
 
     def _notes_on_speakers(self) -> Iterator[str]:
         overlap, total = self.overlap, self.overall.num_speakers
-        flatter = "figures for speakers that a model knows flatter it"
+        flatter = "metrics of speakers that a model knows flatter it"
         if overlap is None:
             yield f"The model does not say which speakers it was trained on; {flatter}."
             return
-        if found := overlap["training"]:
+        if found := overlap.training:
             yield f"{len(found)} of the {total} speakers were in the model's training ({_named(found)}); {flatter}."
         else:
             yield "None of the speakers was in the model's training."
-        for part, words in (("validation", "chose the epoch that was kept"), ("calibration", "calibrated the model")):
-            if found := overlap[part]:
+        for found, words in (
+            (overlap.validation, "chose the epoch that was kept"),
+            (overlap.calibration, "calibrated the model"),
+        ):
+            if found:
                 yield f"{len(found)} of the {total} speakers {words} ({_named(found)})."
 
     def _notes_on_labels(self) -> Iterator[str]:
         num_known = len(self.labels) - len(self.missing_labels)
         for corpus, labels in self.label_sets.items():
             possible = [label for label in labels if label not in self.missing_labels]
-            masked = [label for label in self.labels if label not in {*labels, *self.missing_labels}]
-            if masked:
+            absent = [label for label in self.labels if label not in {*labels, *self.missing_labels}]
+            if absent:
                 yield (
-                    f"No clip of {corpus} has {_named(masked)}: what the model says of that is masked there, and the "
-                    f"other {len(possible)} of its {num_known} labels renormalised."
+                    f"No clip of {corpus} has {_named(absent)}: its metrics compare the other {len(possible)} of the "
+                    f"model's {num_known} labels alone."
                 )
-        for figures in self.classes:
-            if figures.label in self.missing_labels:
-                yield f"The model has no label {figures.label}: its {figures.num_clips} clips count as answered wrong."
+        for one in self.classes:
+            if one.label in self.missing_labels:
+                yield f"The model has no label {one.label}: its {one.num_clips} clips count as wrong."
 
     def _notes_on_intervals(self) -> Iterator[str]:
         for corpus in self.overall.few_speakers:
@@ -159,33 +197,46 @@ class Evaluation:
         return {
             "format_number": FORMAT_NUMBER,
             "title": self.title,
-            "about": self.about,
+            "about": dataclasses.asdict(self.about) if self.about else {},
             "labels": list(self.labels),
             "missing_labels": list(self.missing_labels),
             "label_sets": {corpus: list(labels) for corpus, labels in self.label_sets.items()},
             "bootstrap": {**self.settings.to_dict(), "over": "speakers, within each corpus", "percent": 95},
             "notes": list(self.notes),
             "overall": self.overall.to_dict(),
-            "classes": [_class_dict(figures) for figures in self.classes],
+            "classes": [_class_dict(one) for one in self.classes],
             "confusion": self.confusion_LL.tolist(),
-            "reliability": self.reliability.to_dicts(),
-            "reliability_uncalibrated": self.reliability_uncalibrated.to_dicts(),
+            "reliability": _bin_dicts(self.reliability),
+            "reliability_uncalibrated": _bin_dicts(self.reliability_uncalibrated),
             "coverage": [dataclasses.asdict(point) for point in self.coverage],
-            "by": {part: {name: one.to_dict() for name, one in groups.items()} for part, groups in self.by.items()},
-            "model_speakers": dataclasses.asdict(self.heard) if self.heard else None,
-            "overlap": self.overlap,
+            "by": self.by.to_dict(),
+            "model_speakers": dataclasses.asdict(self.model_speakers) if self.model_speakers else None,
+            "overlap": dataclasses.asdict(self.overlap) if self.overlap else None,
         }
 
 
-def _class_dict(figures: ClassMetrics) -> dict[str, Any]:
+def _class_dict(one: ClassMetrics) -> dict[str, Any]:
     return {
-        "label": figures.label,
-        "clips": figures.num_clips,
-        "answers": figures.num_answers,
-        "precision": figures.precision,
-        "recall": figures.recall,
-        "f1": figures.f1,
+        "label": one.label,
+        "clips": one.num_clips,
+        "predictions": one.num_predictions,
+        "precision": one.precision,
+        "recall": one.recall,
+        "f1": one.f1,
     }
+
+
+def _bin_dicts(reliability: Reliability) -> list[dict[str, Any]]:
+    return [
+        {
+            "from": one.low,
+            "to": one.high,
+            "clips": one.num_clips,
+            "confidence": one.confidence,
+            "accuracy": one.accuracy,
+        }
+        for one in reliability.bins
+    ]
 
 
 def _named(names: tuple[str, ...] | list[str]) -> str:

@@ -133,9 +133,9 @@ class Training:
         """Metrics of the EMA weights on the validation clips."""
         probabilities_GC = self.predict_clips(self._learner.ema_weights(), self._fold.sets.validation_N)
         sets = LabelSets(self._validation, self._data.labels, self._corpus_labels)
-        masked_GC = sets.masked(probabilities_GC)
-        predicted_G = masked_GC.argmax(axis=1)
-        right_G = np.maximum(masked_GC[np.arange(len(predicted_G)), sets.label_G], np.finfo(np.float64).tiny)
+        restricted_GC = sets.restricted(probabilities_GC)
+        predicted_G = restricted_GC.argmax(axis=1)
+        right_G = np.maximum(restricted_GC[np.arange(len(predicted_G)), sets.label_G], np.finfo(np.float64).tiny)
         return {
             "validation_loss": float(-np.log(right_G).mean()),
             "validation_accuracy": accuracy(sets.label_G, predicted_G),

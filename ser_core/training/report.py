@@ -112,7 +112,7 @@ def write_pooled(job: Job) -> None:
     overlap = any(fold.sets.speakers_overlap for fold in folds)
     seen = ModelSpeakers(training=tuple(sorted(set(job.manifest.speakers))) if overlap else ())
     evaluation = evaluate_predictions(
-        tested, probabilities_GC, table["temperature"].to_numpy(), labels=label_sets(job, tested), heard=seen,
+        tested, probabilities_GC, table["temperature"].to_numpy(), labels=label_sets(job, tested), model_speakers=seen,
         title=f"{job.name}: {len(folds)} folds by {job.config.split.split}, pooled",
     )  # fmt: skip
     overall = [result.evaluation.overall for result in results if result.evaluation is not None]
@@ -157,7 +157,7 @@ def _evaluate(fold: Fold, probabilities_NC: Floats, temperature: float, seen: Mo
     if len(test):
         title = f"{fold.job.name}: unseen clips, split by {fold.sets.split}"
         evaluation = evaluate_predictions(
-            test, probabilities_NC, temperature, labels=label_sets(fold.job, test), heard=seen, title=title
+            test, probabilities_NC, temperature, labels=label_sets(fold.job, test), model_speakers=seen, title=title
         )
     return FoldResult(fold=fold, temperature=temperature, probabilities_NC=probabilities_NC, evaluation=evaluation)
 
@@ -243,7 +243,7 @@ def fitted_temperature(job: Job, clips: Manifest, probabilities_NC: Floats) -> f
         probabilities_NC: what was predicted for them, at temperature 1.
     """
     sets = label_sets(job, clips)
-    return round(fit_temperature(sets.masked(probabilities_NC), sets.label_G, clips.corpora.astype(str)), 4)
+    return round(fit_temperature(sets.restricted(probabilities_NC), sets.label_G, clips.corpora.astype(str)), 4)
 
 
 def _spread(values: list[float]) -> dict[str, float]:

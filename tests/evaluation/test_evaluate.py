@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -9,22 +10,26 @@ from ser_core.errors import SourceError, UsageError
 from ser_core.evaluation import metrics
 from ser_core.evaluation.bootstrap import BootstrapSettings
 from ser_core.evaluation.calibration import at_temperature
-from ser_core.evaluation.evaluate import LabelSets, compare_predictions, evaluate_predictions, masked_answer
+from ser_core.evaluation.evaluate import LabelSets, compare_predictions, evaluate_predictions
 from ser_core.evaluation.predictions import predictions_table, probabilities_in
 from ser_core.evaluation.result import ModelSpeakers
 from ser_core.vocabulary import LABELS
-from tests.support.evaluations import answers, manifest
+from tests.support.evaluations import ABOUT, answers, manifest
 
+OTHERS = ModelSpeakers(training=("other-9",))
 SETTINGS = BootstrapSettings(resamples=100, seed=3)
 
 
-def test_what_a_corpus_lacks_is_masked_and_the_rest_renormalised() -> None:
-    answer_GC = np.array([[0.1, 0.2, 0.3, 0.4], [1.0, 0.0, 0.0, 0.0]])
-    masked_GC = masked_answer(answer_GC, ("a", "b", "c", "d"), {"b", "c"})
-    np.testing.assert_allclose(masked_GC, [[0, 0.4, 0.6, 0], [0, 0.5, 0.5, 0]])
+def test_what_a_corpus_lacks_is_left_out_and_the_rest_renormalised() -> None:
+    clips = manifest()
+    small = clips.take(np.flatnonzero(clips.corpora == "small"))
+    labels = ("calm", "happy", "sad", "angry")
+    probabilities_GC = np.tile([[0.1, 0.2, 0.3, 0.4], [1.0, 0.0, 0.0, 0.0]], (len(small) // 2, 1))
+    restricted_GL = LabelSets(small, labels).restricted(probabilities_GC)
+    np.testing.assert_allclose(restricted_GL[:2], [[0, 0.4, 0.6, 0, 0], [0, 0.5, 0.5, 0, 0]])
 
 
-def test_each_corpus_is_masked_by_its_own_labels() -> None:
+def test_each_corpus_is_judged_by_its_own_labels() -> None:
     clips = manifest()
     answer_GC = answers(clips)
     found = evaluate_predictions(clips, answer_GC, settings=SETTINGS)
@@ -32,16 +37,16 @@ def test_each_corpus_is_masked_by_its_own_labels() -> None:
     is_small_G = clips.corpora == "small"
     masked_GC = answer_GC[is_small_G] * np.isin(np.arange(8), (0, 2, 3))
     recall = metrics.uar(clips.label_N[is_small_G], masked_GC.argmax(axis=1))
-    assert found.by["corpus"]["small"].uar.value == pytest.approx(recall)
+    assert found.by.corpus["small"].uar.value == pytest.approx(recall)
     wide = metrics.uar(clips.label_N[~is_small_G], answer_GC[~is_small_G].argmax(axis=1))
-    assert found.by["corpus"]["wide"].uar.value == pytest.approx(wide)
-    masked = "calm, angry, fearful, disgust, surprised"
-    assert any(note.startswith(f"No clip of small has {masked}: ") for note in found.notes)
+    assert found.by.corpus["wide"].uar.value == pytest.approx(wide)
+    absent = "calm, angry, fearful, disgust, surprised"
+    assert any(note.startswith(f"No clip of small has {absent}: ") for note in found.notes)
     assert not any("wide" in note for note in found.notes)
     assert found.overall.accuracy.value == pytest.approx(np.trace(found.confusion_LL) / len(clips))
 
 
-def test_a_part_of_a_corpus_is_masked_by_what_the_corpus_has() -> None:
+def test_a_part_of_a_corpus_is_judged_by_what_the_corpus_has() -> None:
     clips = manifest()
     part = clips.take(np.flatnonzero((clips.corpora == "small") & (clips.label_N == 0)))
     answer_GC = np.full((len(part), 8), 1 / 8)
@@ -63,18 +68,18 @@ def test_what_a_known_corpus_has_need_not_be_in_the_manifest() -> None:
 def test_every_group_is_there_and_adds_up() -> None:
     clips = manifest()
     found = evaluate_predictions(clips, answers(clips), settings=SETTINGS)
-    assert list(found.by) == ["corpus", "speaker", "gender", "language"]
-    assert list(found.by["speaker"]) == ["small-0", "small-1", *[f"wide-{number}" for number in range(5)]]
-    assert list(found.by["gender"]) == ["female", "male", "unknown"]
-    assert list(found.by["language"]) == ["en", "pl"]
-    for groups in found.by.values():
+    assert list(found.by.speaker) == ["small-0", "small-1", *[f"wide-{number}" for number in range(5)]]
+    assert list(found.by.gender) == ["female", "male", "unknown"]
+    assert list(found.by.language) == ["en", "pl"]
+    assert not found.by.seen
+    for groups in (found.by.corpus, found.by.speaker, found.by.gender, found.by.language):
         assert sum(group.num_clips for group in groups.values()) == len(clips) == found.overall.num_clips
         share = sum(group.num_clips * group.accuracy.value for group in groups.values()) / len(clips)
         assert share == pytest.approx(found.overall.accuracy.value)
-    assert found.by["speaker"]["wide-0"].uar.low is None
-    assert found.by["corpus"]["wide"].uar.low is not None
+    assert found.by.speaker["wide-0"].uar.low is None
+    assert found.by.corpus["wide"].uar.low is not None
     assert found.overall.few_speakers == ("small",)
-    assert found.by["corpus"]["wide"].few_speakers == ()
+    assert found.by.corpus["wide"].few_speakers == ()
     assert "Of small there are 2 speakers: its intervals say little." in found.notes
 
 
@@ -107,10 +112,10 @@ def test_a_label_the_model_lacks_is_never_right_and_said() -> None:
     answer_GC = np.delete(answers(clips), LABELS.index("disgust"), axis=1)
     found = evaluate_predictions(clips, answer_GC, labels=known, settings=SETTINGS)
     assert found.labels == (*known, "disgust")
-    [disgust] = [figures for figures in found.classes if figures.label == "disgust"]
+    [disgust] = [one for one in found.classes if one.label == "disgust"]
     assert disgust.num_clips > 0
-    assert (disgust.recall, disgust.num_answers) == (0.0, 0)
-    assert f"The model has no label disgust: its {disgust.num_clips} clips count as answered wrong." in found.notes
+    assert (disgust.recall, disgust.num_predictions) == (0.0, 0)
+    assert f"The model has no label disgust: its {disgust.num_clips} clips count as wrong." in found.notes
 
 
 def test_a_corpus_of_foreign_labels_is_refused() -> None:
@@ -128,19 +133,19 @@ def test_an_empty_manifest_is_refused() -> None:
 def test_speakers_the_model_has_heard_are_told_apart() -> None:
     clips = manifest()
     heard = ModelSpeakers(training=("wide-0", "wide-1", "other-9"), validation=("wide-2",), calibration=())
-    found = evaluate_predictions(clips, answers(clips), heard=heard, settings=SETTINGS)
-    assert found.overlap == {"training": ("wide-0", "wide-1"), "validation": ("wide-2",), "calibration": ()}
-    assert list(found.by["heard"]) == ["in the training", "new"]
-    assert found.by["heard"]["in the training"].num_speakers == 2
+    found = evaluate_predictions(clips, answers(clips), model_speakers=heard, settings=SETTINGS)
+    assert found.overlap == ModelSpeakers(training=("wide-0", "wide-1"), validation=("wide-2",))
+    assert list(found.by.seen) == ["in the training", "new"]
+    assert found.by.seen["in the training"].num_speakers == 2
     assert any(note.startswith("2 of the 7 speakers were in the model's training") for note in found.notes)
     assert any(note.startswith("1 of the 7 speakers chose the epoch that was kept") for note in found.notes)
 
 
 def test_new_speakers_and_unknown_ones_are_told_apart() -> None:
     clips = manifest()
-    new = evaluate_predictions(clips, answers(clips), heard=ModelSpeakers(training=("other-9",)), settings=SETTINGS)
+    new = evaluate_predictions(clips, answers(clips), model_speakers=OTHERS, settings=SETTINGS)
     assert "None of the speakers was in the model's training." in new.notes
-    assert "heard" not in new.by
+    assert not new.by.seen
     unknown = evaluate_predictions(clips, answers(clips), settings=SETTINGS)
     assert any("does not say which speakers" in note for note in unknown.notes)
 
@@ -155,14 +160,13 @@ def test_the_speakers_are_read_from_a_models_config() -> None:
 
 def test_the_same_answers_give_the_same_json() -> None:
     clips = manifest()
-    about = {"model": "tiny@1"}
     first, second = (
-        evaluate_predictions(clips, answers(clips), 1.5, title="t", about=about, settings=SETTINGS).to_dict()
+        evaluate_predictions(clips, answers(clips), 1.5, title="t", about=ABOUT, settings=SETTINGS).to_dict()
         for _ in range(2)
     )
     text = json.dumps(first, allow_nan=False)
     assert text == json.dumps(second, allow_nan=False)
-    assert first["about"] == about
+    assert first["about"] == dataclasses.asdict(ABOUT)
     assert first["bootstrap"] == {"resamples": 100, "seed": 3, "over": "speakers, within each corpus", "percent": 95}
     assert set(first["overall"]) >= {"clips", "speakers", "accuracy", "macro_f1", "uar", "ece", "ece_uncalibrated"}
     assert set(first["overall"]["uar"]) == {"value", "low", "high"}
@@ -203,7 +207,7 @@ def test_predictions_in_a_table_are_over_all_labels_of_the_model() -> None:
     assert table["confidence"][0].as_py() == pytest.approx(odds[1] / odds.sum())
 
 
-def test_recipes_are_compared_by_masked_answers() -> None:
+def test_recipes_are_compared_by_the_labels_of_a_corpus() -> None:
     clips = manifest(800)
     worse_GC, better_GC = answers(clips, skill=1.0), answers(clips, skill=3.0)
     figures = [

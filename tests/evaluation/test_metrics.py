@@ -3,6 +3,7 @@ import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from ser_core.evaluation import metrics
+from ser_core.evaluation.metrics import ReliabilityBin
 
 LABELS = ("calm", "happy", "sad")
 
@@ -45,7 +46,7 @@ def test_figures_of_a_confusion_matrix_are_the_same() -> None:
 def test_the_report_has_every_label() -> None:
     label_G, predicted_G = np.array([0, 0, 0, 1]), np.array([0, 0, 1, 1])
     calm, happy, sad = metrics.class_report(label_G, predicted_G, LABELS)
-    assert (calm.label, calm.num_clips, calm.num_answers, calm.precision) == ("calm", 3, 2, 1.0)
+    assert (calm.label, calm.num_clips, calm.num_predictions, calm.precision) == ("calm", 3, 2, 1.0)
     assert calm.recall == pytest.approx(2 / 3)
     assert (happy.precision, happy.recall) == (0.5, 1.0)
     assert happy.f1 == pytest.approx(2 / 3)
@@ -60,9 +61,7 @@ def test_reliability_bins_by_hand() -> None:
     np.testing.assert_allclose(found.confidence_B, [0.2, np.nan, np.nan, 0.63, 1.0])
     np.testing.assert_allclose(found.accuracy_B, [0.0, np.nan, np.nan, 0.5, 1.0])
     assert found.ece == pytest.approx(1 / 5 * 0.2 + 2 / 5 * 0.13)
-    first, second, *_ = found.to_dicts()
-    assert first == {"from": 0.0, "to": 0.2, "clips": 1, "confidence": 0.2, "accuracy": 0.0}
-    assert second == {"from": 0.2, "to": 0.4, "clips": 0, "confidence": None, "accuracy": None}
+    assert found.bins[:2] == (ReliabilityBin(0.0, 0.2, 1, 0.2, 0.0), ReliabilityBin(0.2, 0.4, 0, None, None))
 
 
 def test_fifteen_equal_bins_and_no_error_where_confidence_means_what_it_says() -> None:

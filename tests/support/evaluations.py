@@ -6,7 +6,22 @@ import numpy as np
 from scipy.special import softmax
 
 from ser_core.corpora.manifest import Manifest, rows_to_table
+from ser_core.evaluation.result import About
 from ser_core.vocabulary import LABELS
+
+ABOUT = About(
+    model="tiny@1",
+    architecture="compact",
+    licence=None,
+    temperature=2.0,
+    manifests=("a.parquet", "b.parquet"),
+    manifest_sha256="0" * 64,
+    window_seconds=1.0,
+    device="cpu",
+    precision="fp32",
+    batch_size=16,
+    versions={"python": "3"},
+)
 
 
 def manifest(num_clips: int = 240) -> Manifest:
