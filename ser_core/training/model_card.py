@@ -76,7 +76,7 @@ def _metrics(evaluation: Evaluation | None) -> str:
     if evaluation is None:
         return "Nothing: all clips were trained on.\n"
     lines = ["| clips of | clips | speakers | accuracy | UAR | macro F1 | ECE |", "|---|---|---|---|---|---|---|"]
-    lines += [_row(name, metrics) for name, metrics in ({"all": evaluation.overall} | evaluation.by["corpus"]).items()]
+    lines += [_row(name, metrics) for name, metrics in ({"all": evaluation.overall} | evaluation.by.corpus).items()]
     notes = "".join(f"- {note}\n" for note in evaluation.notes)
     what = "In brackets: 95 % intervals over speakers. UAR: unweighted average recall. ECE: expected calibration error."
     return "\n".join(lines) + f"\n\n{what}\n\n{notes}"
