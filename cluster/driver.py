@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from cluster.limits import Limits, check_failure_rate
-from cluster.records import failure_records
 from cluster.resources import Resources
 from cluster.session import first_line
+from cluster.stages import failure_records
 from ser_core.errors import InterruptedRunError, OutputError, SerError, ServiceError
 from ser_core.faults import Fault
 from ser_core.records import PENDING_SCHEMA

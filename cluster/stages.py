@@ -4,32 +4,27 @@ Shape letters: N windows, S samples, F mel bands, T frames, C labels.
 """
 
 import traceback
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from cluster.attempts import MAX_ATTEMPTS, AttemptNotes
-from cluster.records import failure_record, fault_record, segment_record
-from ser_core.audio import WindowSettings
+from ser_core.audio import DECODE_WORKER, Decoder, WindowSettings, closing_segment, load_segments
 from ser_core.errors import SerError
 from ser_core.faults import Fault
-from ser_core.records import LOADED_SCHEMA, PREDICTED_SCHEMA
+from ser_core.records import LOADED_SCHEMA, PREDICTED_SCHEMA, record
 from ser_core.score_config import FeaturesOn
 from ser_core.settings import Channels, ResolvedDevice, ResolvedPrecision
-from ser_core.source import FileOpener, Source, fetch_all
+from ser_core.source import PlannedFile, Source
 
 if TYPE_CHECKING:
     import ray
 
-    from ser_core.audio import Segment
     from ser_core.models import Artifact
-
-#: Larger files are read piece by piece by the decoder instead of being held whole.
-_MAX_WHOLE_FILE_BYTES = 32 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +37,8 @@ class LoadSettings:
     features_on: FeaturesOn
     file_timeout_seconds: float
     block_bytes: int
+    #: The module whose `main` decoding children run.
+    decode_worker: str = DECODE_WORKER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,14 +69,13 @@ class Loader:
             artifact: the model whose features are made.
             attempts: what the loaders of a run have in hand.
         """
-        from ser_core.audio import Decoder
-
         self._settings = settings
         self._attempts = attempts
         self._decoder = Decoder(
             channels=settings.channels,
             windows=settings.windows,
             timeout_seconds=settings.file_timeout_seconds,
+            worker=settings.decode_worker,
         )
         self._log_mel = _resolve(artifact).log_mel() if settings.features_on == "cpu" else None
 
@@ -97,12 +93,12 @@ class Loader:
         num_bytes = 0
         fault: SerError | None = None
         try:
-            for record in self._records(files.to_pylist()):
-                if record["reason"] and not record["segment_index"]:
+            for loaded in self._records(files.to_pylist()):
+                if loaded.get("reason") and not loaded["segment_index"]:
                     # It stands for the whole file, and takes the place of what was loaded before that failed.
-                    records = [other for other in records if other["file_id"] != record["file_id"]]
-                records.append(record)
-                num_bytes += len(record["payload"])
+                    records = [other for other in records if other["file_id"] != loaded["file_id"]]
+                records.append(loaded)
+                num_bytes += len(loaded["payload"])
                 if num_bytes >= self._settings.block_bytes:
                     yield pa.Table.from_pylist(records, LOADED_SCHEMA)
                     records, num_bytes = [], 0
@@ -111,7 +107,10 @@ class Loader:
         if records:
             yield pa.Table.from_pylist(records, LOADED_SCHEMA)
         if fault is not None:
-            yield pa.Table.from_pylist([fault_record(files, str(fault))], LOADED_SCHEMA)
+            service_fault = record(
+                files.slice(0, 1).to_pylist()[0], closing_segment(None), payload=b"", service_fault=str(fault)
+            )
+            yield pa.Table.from_pylist([service_fault], LOADED_SCHEMA)
 
     def _records(self, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """All records of a block; what did not go well together is taken file by file, to find whose fault it is."""
@@ -126,10 +125,10 @@ class Loader:
     def _load_together(self, left: dict[int, dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """Records of the files in `left`, which loses those that are done; it ends where one raises the unexpected."""
         try:
-            for record in self._load(list(left.values())):
-                if record["is_last"]:
-                    del left[record["file_id"]]
-                yield record
+            for loaded in self._load(list(left.values())):
+                if loaded["is_last"]:
+                    del left[loaded["file_id"]]
+                yield loaded
         except SerError:
             raise
         except Exception:
@@ -137,45 +136,21 @@ class Loader:
 
     def _load_alone(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if self._attempts.begin_file(row["path"]) > MAX_ATTEMPTS:
-            yield failure_record(row, Fault("crashed", "its worker died each time this file was tried"))
+            yield _failure(row, "its worker died each time this file was tried")
             return
         try:
             yield from self._load([row])
         except SerError:
             raise
         except Exception as error:
-            yield failure_record(row, Fault("crashed", f"an unexpected error: {_in_words(error)}"))
+            yield _failure(row, f"an unexpected error: {_in_words(error)}")
         self._attempts.end_file(row["path"])
 
     def _load(self, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        decoded: list[dict[str, Any]] = []
-        failures: list[dict[str, Any]] = []
-
-        def sources() -> Iterator[tuple[str, bytes | FileOpener]]:
-            for row, content in self._contents(rows):
-                if isinstance(content, Fault):
-                    failures.append(failure_record(row, content))
-                else:
-                    decoded.append(row)
-                    yield row["path"], content
-
-        segments = cast("Generator[tuple[int, Segment], None, None]", self._decoder.segments_of(sources()))
-        # Left open where this breaks off, it would hold the child that the next files are decoded in.
-        with closing(segments):
-            for place, segment in segments:
-                yield segment_record(decoded[place], segment, self._payload(segment.pcm_NS))
-        yield from failures
-
-    def _contents(self, rows: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], bytes | Fault | FileOpener]]:
-        """Small files whole, fetched ahead; then the large ones, to be read piece by piece."""
-        source = self._settings.source
-        small = [row for row in rows if row["size"] <= _MAX_WHOLE_FILE_BYTES]
-        yield from zip(
-            small, fetch_all(source, [(row["path"], row["size"], row["version"]) for row in small]), strict=True
-        )
-        for row in rows:
-            if row["size"] > _MAX_WHOLE_FILE_BYTES:
-                yield row, FileOpener(source, row["path"], row["size"], row["version"])
+        files = [PlannedFile(row["path"], row["size"], row["version"]) for row in rows]
+        with closing(load_segments(self._decoder, self._settings.source, files)) as segments:
+            for index, segment in segments:
+                yield record(rows[index], segment, payload=self._payload(segment.pcm_NS))
 
     def _payload(self, pcm_NS: np.ndarray) -> bytes:
         if self._log_mel is None or not len(pcm_NS):
@@ -239,6 +214,16 @@ def _resolve(artifact: "Artifact | ray.ObjectRef[Artifact]") -> "Artifact":
     import ray
 
     return ray.get(artifact)
+
+
+def failure_records(files: pa.Table, fault: Fault) -> pa.Table:
+    """Records (PREDICTED_SCHEMA) that give every one of `files` (PENDING_SCHEMA) the same fault."""
+    failed = [record(row, closing_segment(fault), probabilities=[]) for row in files.to_pylist()]
+    return pa.Table.from_pylist(failed, PREDICTED_SCHEMA)
+
+
+def _failure(row: dict[str, Any], detail: str) -> dict[str, Any]:
+    return record(row, closing_segment(Fault("crashed", detail)), payload=b"")
 
 
 def _in_words(error: Exception) -> str:

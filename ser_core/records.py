@@ -1,10 +1,12 @@
-"""The Arrow schemas of what passes between stages: the plan, what is pending, records that are loaded and predicted.
+"""What passes between stages: the plan, what is pending, and records that are loaded and predicted.
 
-Shape letters: N windows, C labels. A *record* is one segment of one file: up to 512 consecutive windows
-of one channel. Records of one file are numbered 0, 1, 2 ... over all its channels, and the highest one has
-`is_last`; a file is whole when records 0..n with `is_last` at n have arrived. Records add up: a channel's
-gaps are joined, its `audio_seconds` summed, and the first `reason` that is not null is the channel's.
+A *record* is one segment of one file: up to 512 consecutive windows of one channel. Records of one file are numbered
+0, 1, 2 ... over all its channels, and the highest one has `is_last`; a file is whole when records 0..n with `is_last`
+at n have arrived. Records add up: a channel's gaps are joined, its `audio_seconds` summed, and the first `reason` that
+is not null is the channel's. Shape letters: N windows, C labels.
 """
+
+from typing import Any
 
 import pyarrow as pa
 
@@ -19,12 +21,14 @@ PLAN_SCHEMA = pa.schema(
 
 GAP_TYPE = pa.struct([pa.field("start_seconds", pa.float64()), pa.field("end_seconds", pa.float64())])
 
-
-_RECORD_FIELDS = [
+_FILE_FIELDS = [
     #: The file's place in what is pending; the driver takes each place once, so a repeated record is harmless.
     pa.field("file_id", pa.int64(), nullable=False),
     pa.field("path", pa.string(), nullable=False),
     pa.field("file_version", pa.string(), nullable=False),
+]
+#: Named as the attributes of `audio.Segment` that they are taken from.
+_SEGMENT_FIELDS = [
     pa.field("channel", pa.int32(), nullable=False),
     pa.field("segment_index", pa.int32(), nullable=False),
     pa.field("is_last", pa.bool_(), nullable=False),
@@ -33,21 +37,35 @@ _RECORD_FIELDS = [
     pa.field("level_dbfs", pa.list_(pa.float32()), nullable=False),
     pa.field("audio_seconds", pa.float64(), nullable=False),
     pa.field("gaps", pa.list_(GAP_TYPE), nullable=False),
+]
+_FAULT_FIELDS = [
     pa.field("reason", pa.string()),
     pa.field("detail", pa.string()),
     #: A fault of the service, not of this file: the run must stop. Such a record carries nothing else.
     pa.field("service_fault", pa.string()),
 ]
-
+_RECORD_FIELDS = [*_FILE_FIELDS, *_SEGMENT_FIELDS, *_FAULT_FIELDS]
 
 #: What a loader is given: the pending part of the plan, with each file's place in it.
 PENDING_SCHEMA = PLAN_SCHEMA.append(pa.field("file_id", pa.int64(), nullable=False))
-
 
 #: Loader -> predictor. `payload` is float32, C order: log-mel (N, num_mels, num_frames), or, with features
 #: on the device, pcm (N, window_samples).
 LOADED_SCHEMA = pa.schema([*_RECORD_FIELDS, pa.field("payload", pa.large_binary(), nullable=False)])
 
-
 #: Predictor -> driver. `probabilities` is float32 (N, C), C order, flattened.
 PREDICTED_SCHEMA = pa.schema([*_RECORD_FIELDS, pa.field("probabilities", pa.list_(pa.float32()), nullable=False)])
+
+
+def record(row: dict[str, Any], segment: Any, **values: Any) -> dict[str, Any]:
+    """A record, as a row for a table.
+
+    Args:
+        row: the file, of PENDING_SCHEMA.
+        segment: the `audio.Segment`.
+        values: `payload` or `probabilities`, perhaps `service_fault`.
+    """
+    of_file = {"file_id": row["file_id"], "path": row["path"], "file_version": row["version"]}
+    of_segment = {field.name: getattr(segment, field.name) for field in _SEGMENT_FIELDS}
+    of_fault = {"reason": segment.fault.reason, "detail": segment.fault.detail} if segment.fault else {}
+    return of_file | of_segment | of_fault | values

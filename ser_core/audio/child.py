@@ -12,25 +12,28 @@ from typing import Any
 
 import numpy as np
 
-from ser_core.audio.messages import OUT_OF_MEMORY_EXIT, Ready, Request, SegmentHead, Setup, Skipped, Wire
 from ser_core.audio.segments import Segment
+from ser_core.audio.worker import OUT_OF_MEMORY_EXIT, Ready, Request, SegmentHead, Setup, Skipped, Wire
 from ser_core.errors import ServiceError
 from ser_core.faults import Fault
 
 _START_SECONDS = 60.0
+#: Longest wait for the end of a process that was killed; one that hangs in the kernel is left behind.
+_END_SECONDS = 10.0
 
 
-class DecodeChild:
-    """One process, ready for requests."""
+class Child:
+    """The parent's side of one decoding process that is ready for requests."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: Setup, worker: str) -> None:
         self._setup = setup
         ours, theirs = socket.socketpair()
         self._wire = Wire(ours)
         with theirs:
             try:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-m", "ser_core.audio.worker", str(theirs.fileno())],
+                    # -P: what lies in the working folder is not imported.
+                    [sys.executable, "-P", "-c", f"from {worker} import main; main()", str(theirs.fileno())],
                     pass_fds=[theirs.fileno()],
                     # Open as long as this process lives: the child dies of its end.
                     stdin=subprocess.PIPE,
@@ -44,21 +47,23 @@ class DecodeChild:
             except OSError as error:
                 raise ServiceError(f"cannot start a decoding process: {error.strerror}") from error
         try:
-            self.send(setup)
+            self.send(setup, timeout_seconds=_START_SECONDS)
             if not isinstance(self.receive(_START_SECONDS), Ready):
                 raise ServiceError("the decoding process does not start")
         except Fault as error:
             self.kill()
             raise ServiceError(f"the decoding process does not start ({error.detail})") from error
 
-    def send(self, message: Setup | Request, payload: bytes = b"") -> None:
+    def send(self, message: Setup | Request, payload: bytes = b"", *, timeout_seconds: float) -> None:
         """Hand the child a message and the bytes that belong to it.
 
         Raises:
-            Fault: the child is dead.
+            Fault: the child is dead, or did not take them in time.
         """
         try:
-            self._wire.send(message, payload)
+            self._wire.send(message, payload, timeout_seconds=timeout_seconds)
+        except TimeoutError as error:
+            raise Fault("timeout", f"the decoding process took no data for {timeout_seconds:g} s") from error
         except OSError as error:
             raise self._death() from error
 
@@ -70,11 +75,12 @@ class DecodeChild:
             ServiceError: the answer itself, if it is one.
         """
         try:
-            if not self._wire.poll(timeout_seconds):
-                raise Fault("timeout", f"decoding took more than {timeout_seconds:g} s for the next segment")
-            answer: Any = self._wire.receive()
+            answer: Any = self._wire.receive(timeout_seconds)
             if isinstance(answer, SegmentHead):
                 answer = self._whole(answer)
+        except TimeoutError as error:
+            detail = f"decoding took more than {timeout_seconds:g} s for the next segment"
+            raise Fault("timeout", detail) from error
         except (EOFError, OSError) as error:
             raise self._death() from error
         if isinstance(answer, Exception):
@@ -89,20 +95,21 @@ class DecodeChild:
         return replace(head.segment, pcm_NS=pcm_NS)
 
     def interrupt(self) -> None:
-        """End the process, whatever it does; who waits for an answer of it gets a ChildError. From any thread."""
+        """End the process, whatever it does; who waits for an answer of it gets a fault. From any thread."""
         self._process.kill()
 
     def kill(self) -> None:
         """End the process, whatever it does, and let go of what belongs to it."""
         self.interrupt()
-        self._process.wait()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_END_SECONDS)
         self._wire.close()
         if self._process.stdin is not None:
             self._process.stdin.close()
 
     def _death(self) -> Fault:
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(timeout=10)
+            self._process.wait(_END_SECONDS)
         exit_code = self._process.returncode
         if exit_code == OUT_OF_MEMORY_EXIT:
             limit_mib = self._setup.memory_limit_bytes // 2**20

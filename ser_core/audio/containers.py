@@ -1,4 +1,8 @@
-"""What the headers of AIFF, AU and W64 promise, and how an Ogg file ends: libsndfile keeps it to itself."""
+"""What libsndfile does not tell of a file: the length by its AIFF, AU or W64 header, how an Ogg file ends, MP3s' ends.
+
+Without a length tag libsndfile takes a guess from the first frames of an MP3 for its length, and stops there; of MP3s
+joined end to end it reads the first. It stops at the border of a frame, so reading can go on there.
+"""
 
 import struct
 from collections.abc import Iterator
@@ -13,6 +17,8 @@ _MAX_CHUNKS = 1000
 _OGG_HEAD_BYTES = 27
 _MAX_OGG_PAGE_BYTES = _OGG_HEAD_BYTES + 255 + 255 * 255
 _OGG_SERIAL = slice(14, 18)
+_MAX_MP3_FRAME_BYTES = 2881
+_MP3_LENGTH_TAGS = (b"Xing", b"Info", b"VBRI")
 
 
 def data_bytes(file: BinaryIO, num_bytes: int, format: str) -> tuple[int, int] | None:
@@ -54,6 +60,25 @@ def fault_of_ogg_end(file: BinaryIO, num_bytes: int) -> Fault | None:
     return None
 
 
+def mp3_has_length_tag(file: BinaryIO) -> bool:
+    """Whether the first frame of an MP3 gives the number of frames (Xing, LAME or Fraunhofer tag)."""
+    file.seek(_end_of_id3(file, 0))
+    first_frame = file.read(_MAX_MP3_FRAME_BYTES)
+    return any(tag in first_frame for tag in _MP3_LENGTH_TAGS)
+
+
+def mp3_goes_on_at(file: BinaryIO, position: int) -> bool:
+    """Whether an MP3 frame begins at `position`, perhaps behind an ID3 tag."""
+    file.seek(_end_of_id3(file, position))
+    header = file.read(3)
+    if len(header) < 3:
+        return False
+    version, layer = header[1] >> 3 & 3, header[1] >> 1 & 3
+    bit_rate, sample_rate = header[2] >> 4, header[2] >> 2 & 3
+    is_synchronous = header[0] == 0xFF and header[1] >> 5 == 7
+    return is_synchronous and version != 1 and layer != 0 and bit_rate != 15 and sample_rate != 3
+
+
 def _aiff_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
     """(id, size, offset of the body) of each chunk."""
     start = 12
@@ -78,3 +103,12 @@ def _w64_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
         chunk_id, size = struct.unpack("<16sQ", head)
         yield chunk_id, size - 24, start + 24
         start += max(24, size + -size % 8)
+
+
+def _end_of_id3(file: BinaryIO, start: int) -> int:
+    """Where the ID3v2 tag at `start` ends; `start` if there is none. Its size is four bytes of seven bits."""
+    file.seek(start)
+    tag = file.read(10)
+    if len(tag) < 10 or tag[:3] != b"ID3":
+        return start
+    return start + 10 + sum((byte & 0x7F) << shift for byte, shift in zip(tag[6:], (21, 14, 7, 0), strict=True))

@@ -1,15 +1,15 @@
 """Decoding in a child process, so that a file that kills it, hangs it or eats its memory costs that file alone."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from types import TracebackType
 from typing import Self
 
-from ser_core.audio.child import DecodeChild
+from ser_core.audio.child import Child
 from ser_core.audio.decode import Source
-from ser_core.audio.messages import Request, Setup
 from ser_core.audio.segments import Segment, closing_segment
 from ser_core.audio.settings import WindowSettings
+from ser_core.audio.worker import Request, Setup
 from ser_core.errors import ServiceError
 from ser_core.faults import Fault
 from ser_core.settings import Channels
@@ -17,6 +17,8 @@ from ser_core.vocabulary import MIXED_CHANNEL
 
 #: Some ten times what decoding needs.
 DEFAULT_MEMORY_LIMIT_BYTES = 2 * 2**30
+#: The module whose `main` the child runs.
+DECODE_WORKER = "ser_core.audio.worker"
 
 
 class Decoder:
@@ -33,19 +35,22 @@ class Decoder:
         timeout_seconds: float,
         memory_limit_bytes: int = DEFAULT_MEMORY_LIMIT_BYTES,
         retries: int = 2,
+        worker: str = DECODE_WORKER,
     ) -> None:
         """
         Args:
-            channels: see `audio.iter_segments`.
-            windows: see `audio.iter_segments`.
-            timeout_seconds: longest wait for a finished segment.
+            channels: see `iter_segments`.
+            windows: see `iter_segments`.
+            timeout_seconds: longest wait for a finished segment, and until the child has taken a file's contents.
             memory_limit_bytes: what decoding may take on top of the child as it starts.
             retries: how often a file is tried again.
+            worker: the module whose `main` the child runs.
         """
         self._setup = Setup(channels=channels, windows=windows, memory_limit_bytes=memory_limit_bytes)
         self._timeout_seconds = timeout_seconds
         self._num_attempts = 1 + retries
-        self._child: DecodeChild | None = None
+        self._worker = worker
+        self._child: Child | None = None
         self._is_stopped = False
         #: Whether the child is at work on a request.
         self._is_asked = False
@@ -70,59 +75,62 @@ class Decoder:
         if (child := self._child) is not None:
             child.interrupt()
 
-    def segments(self, source: Source, *, name: str = "") -> Iterator[Segment]:
+    def segments(self, source: Source) -> Iterator[Segment]:
         """The segments of one file; see `segments_of`."""
-        for _, segment in self.segments_of([(name, source)]):
+        for _, segment in self.segments_of([source]):
             yield segment
 
-    def segments_of(self, files: Iterable[tuple[str, Source]]) -> Iterator[tuple[int, Segment]]:
-        """The segments of many files, each with its file's place; the child works ahead while the caller does.
+    def segments_of(self, sources: Iterable[Source | Fault]) -> Generator[tuple[int, Segment], None, None]:
+        """The segments of many files, each with its file's index; the child works ahead while the caller does.
 
         A file that decoding does not survive ends with one segment for each channel that says so (`crashed`,
         `timeout`, `memory`), with a gap from where it stopped; or, if it stopped before its first segment, with one
         of channel -1.
 
         Args:
-            files: a name (for the test seam of the child), and what `audio.iter_segments` takes.
+            sources: what `iter_segments` takes; a fault in the place of a file becomes that file's only segment.
 
         Raises:
-            ServiceError: storage failed as a whole, or no child can be started.
+            ServiceError: storage failed as a whole, no child can be started, or `stop` was called.
         """
-        remaining = iter(files)
+        remaining = iter(sources)
         current = next(remaining, None)
-        place = 0
+        index = 0
         try:
             while current is not None:
                 following = None
-                for segment in self._file_segments(*current):
+                for segment in self._file_segments(current):
                     if segment.is_last:
                         following = next(remaining, None)
                         self._ask_ahead(following)
-                    yield place, segment
-                current, place = following, place + 1
+                    yield index, segment
+                current, index = following, index + 1
         finally:
             # An answer nobody waits for would be taken for that of the next request.
             if self._is_asked:
                 self.close()
 
-    def _file_segments(self, name: str, source: Source) -> Iterator[Segment]:
-        progress = _Progress()
+    def _file_segments(self, source: Source | Fault) -> Iterator[Segment]:
+        progress = _Progress(self._setup.windows.window_samples)
+        if isinstance(source, Fault):
+            yield from progress.closing_segments(source)
+            return
         for attempt in range(self._num_attempts):
             try:
-                for segment in self._attempt(name, source, progress.num_segments):
+                for segment in self._attempt(source, progress.num_segments):
                     progress.note(segment)
                     yield segment
             except Fault as error:
                 self.close()
                 if attempt + 1 == self._num_attempts:
                     fault = Fault(error.reason, f"{error.detail}, in each of {self._num_attempts} attempts")
-                    yield from progress.closing_segments(fault, self._setup.windows.window_samples)
+                    yield from progress.closing_segments(fault)
             else:
                 return
 
-    def _attempt(self, name: str, source: Source, num_skipped: int) -> Iterator[Segment]:
+    def _attempt(self, source: Source, num_skipped: int) -> Iterator[Segment]:
         if not self._is_asked:
-            self._ask(name, source, num_skipped)
+            self._ask(source, num_skipped)
         is_last = False
         while not is_last and self._child is not None:
             try:
@@ -137,23 +145,23 @@ class Decoder:
                 self._is_asked = not is_last
                 yield answer
 
-    def _ask(self, name: str, source: Source, num_skipped: int) -> None:
+    def _ask(self, source: Source, num_skipped: int) -> None:
         if self._child is None and not self._is_stopped:
-            self._child = DecodeChild(self._setup)
+            self._child = Child(self._setup, self._worker)
         if self._child is None or self._is_stopped:
             self.close()
             raise ServiceError("decoding was stopped")
         contents = source if isinstance(source, bytes) else b""
         asked_source = None if isinstance(source, bytes) else source
-        request = Request(source=asked_source, num_bytes=len(contents), name=name, num_skipped=num_skipped)
-        self._child.send(request, contents)
+        request = Request(source=asked_source, num_bytes=len(contents), num_skipped=num_skipped)
+        self._child.send(request, contents, timeout_seconds=self._timeout_seconds)
         self._is_asked = True
 
-    def _ask_ahead(self, file: tuple[str, Source] | None) -> None:
-        if file is None:
+    def _ask_ahead(self, source: Source | Fault | None) -> None:
+        if source is None or isinstance(source, Fault):
             return
         try:
-            self._ask(*file, num_skipped=0)
+            self._ask(source, num_skipped=0)
         except Fault:
             # The file is asked for again when its turn comes.
             self.close()
@@ -162,8 +170,9 @@ class Decoder:
 class _Progress:
     """What the caller has of a file."""
 
-    def __init__(self) -> None:
+    def __init__(self, window_samples: int) -> None:
         self.num_segments = 0
+        self._window_samples = window_samples
         self._latest: Segment | None = None
         self._seconds: defaultdict[int, float] = defaultdict(float)
 
@@ -173,10 +182,10 @@ class _Progress:
         self._latest = segment
         self._seconds[segment.channel] += segment.audio_seconds
 
-    def closing_segments(self, fault: Fault, window_samples: int) -> Iterator[Segment]:
+    def closing_segments(self, fault: Fault) -> Iterator[Segment]:
         """What ends a file whose decoding did not."""
         if self._latest is None:
-            yield closing_segment(fault, window_samples=window_samples)
+            yield closing_segment(fault, window_samples=self._window_samples)
             return
         latest = self._latest
         channels = [MIXED_CHANNEL] if latest.channel == MIXED_CHANNEL else range(latest.num_channels)
@@ -184,7 +193,7 @@ class _Progress:
             seconds = self._seconds[channel]
             yield closing_segment(
                 Fault(fault.reason, f"{fault.detail}, after {seconds:.1f} s of audio"),
-                window_samples=window_samples,
+                window_samples=self._window_samples,
                 channel=channel,
                 segment_index=self.num_segments + index,
                 is_last=index + 1 == len(channels),

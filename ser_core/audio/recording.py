@@ -12,8 +12,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from ser_core.audio import containers, mp3
-from ser_core.audio.byte_view import ByteView
+from ser_core.audio import containers
 from ser_core.audio.wav_header import KNOWN_CODECS, WavHeader, read_wav_header
 from ser_core.errors import SerError
 from ser_core.faults import Fault
@@ -137,7 +136,7 @@ class Recording:
     def _open_next_part(self) -> bool:
         """Go on behind the end of an MP3 that libsndfile took for shorter than it is."""
         position = self._view.file_position
-        if self._sound.format != "MP3" or not mp3.goes_on_at(self._file, position):
+        if self._sound.format != "MP3" or not containers.mp3_goes_on_at(self._file, position):
             return False
         self._sound.close()
         self._view = ByteView(self._file, self._num_bytes, offset=position)
@@ -151,13 +150,69 @@ class Recording:
 
     def _promised_by_libsndfile(self) -> float | None:
         frames: int = self._sound.frames
-        is_guess = self._sound.format == "MP3" and not mp3.has_length_tag(self._file)
+        is_guess = self._sound.format == "MP3" and not containers.mp3_has_length_tag(self._file)
         if is_guess or frames >= _UNKNOWN_FRAMES:
             return None
         num_bytes = containers.data_bytes(self._file, self._num_bytes, self._sound.format)
         if num_bytes and frames and num_bytes[0] > num_bytes[1]:
             frames = num_bytes[0] // max(1, num_bytes[1] // frames)
         return frames / self.sample_rate_hz
+
+
+class ByteView:
+    """`head`, then the file's bytes from `offset` to `end`.
+
+    An error cannot pass through libsndfile: the first is kept in `error`, and libsndfile sees the end of the file.
+    """
+
+    def __init__(self, file: BinaryIO, end: int, *, head: bytes = b"", offset: int = 0) -> None:
+        self._file = file
+        self._head = head
+        self._shift = offset - len(head)
+        self._size = end - self._shift
+        self._position = 0
+        self.error: Exception | None = None
+
+    @property
+    def num_left(self) -> int:
+        """Bytes from the position to the end."""
+        return self._size - self._position
+
+    @property
+    def file_position(self) -> int:
+        """The position, in the file itself."""
+        return self._position + self._shift
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move the position, as a file does."""
+        self._position = offset + (0, self._position, self._size)[whence]
+        return self._position
+
+    def tell(self) -> int:
+        """The position."""
+        return self._position
+
+    def read(self, size: int) -> bytes:
+        """The next `size` bytes; fewer only at the end, as libsndfile takes a short read for it."""
+        data = b""
+        while size > 0 and (more := self._read_some(size)):
+            data = data + more if data else more
+            size -= len(more)
+            self._position += len(more)
+        return data
+
+    def _read_some(self, size: int) -> bytes:
+        if self.error is not None:
+            return b""
+        if self._position < len(self._head):
+            return self._head[self._position : self._position + size]
+        try:
+            # Others read the file too.
+            self._file.seek(self.file_position)
+            return self._file.read(max(0, min(size, self.num_left)))
+        except Exception as error:
+            self.error = error
+            return b""
 
 
 class _ForwardSoundFile(soundfile.SoundFile):  # type: ignore[misc]

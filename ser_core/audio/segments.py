@@ -53,9 +53,9 @@ class Segment:
 
 
 def closing_segment(
-    fault: Fault,
+    fault: Fault | None,
     *,
-    window_samples: int,
+    window_samples: int = 0,
     channel: int = MIXED_CHANNEL,
     segment_index: int = 0,
     is_last: bool = True,

@@ -6,36 +6,26 @@ Clips are fetched and decoded (in a child process, so that a clip may crash it) 
 are batched over clips; memory does not grow with the audio.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from ser_core.aggregation import answer, log_probability_sums
-from ser_core.audio import Decoder, WindowSettings
+from ser_core.audio import CLIP_SOURCE, Decoder, WindowSettings, load_segments, look_at_clips
 from ser_core.corpora import Manifest
 from ser_core.errors import SourceError
 from ser_core.evaluation.calibration import at_temperature
-from ser_core.faults import Fault
 from ser_core.models import Predictor
-from ser_core.ordered import in_order
-from ser_core.source import FileOpener, PlannedFile, Source, escape_path, fetch_all
 from ser_core.storage import Location
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from ser_core.audio import Segment
 
 _DECODE_SECONDS = 300.0
-_LOOKS_IN_FLIGHT = 64
-#: Larger files are read piece by piece by the decoder instead of being held whole.
-_MAX_WHOLE_FILE_BYTES = 32 * 2**20
-#: Where a manifest's paths start: they are absolute.
-_SOURCE = Source("list", Location("/"))
 
 
 def predict_manifest(
@@ -58,15 +48,17 @@ def predict_manifest(
         ArtifactError: the model gave something that is no number.
     """
     sums = _Sums(predictor, windows, len(manifest))
-    with Decoder(channels="mix", windows=windows, timeout_seconds=_DECODE_SECONDS) as decoder:
-        segments = cast("Generator[tuple[int, Segment], None, None]", decoder.segments_of(_contents(manifest)))
-        with closing(segments):
-            for clip, segment in segments:
-                if segment.fault is not None:
-                    raise _unreadable(manifest.paths[clip], segment.fault)
-                sums.add(clip, segment)
-                if segment.is_last and on_clip is not None:
-                    on_clip(clip + 1)
+    with (
+        Decoder(channels="mix", windows=windows, timeout_seconds=_DECODE_SECONDS) as decoder,
+        closing(load_segments(decoder, CLIP_SOURCE, look_at_clips(manifest.paths))) as segments,
+    ):
+        for clip, segment in segments:
+            if segment.fault is not None:
+                where = Location(manifest.paths[clip])
+                raise SourceError(f"{where}: {segment.fault}; repair it or take it out of the manifest")
+            sums.add(clip, segment)
+            if segment.is_last and on_clip is not None:
+                on_clip(clip + 1)
     return at_temperature(sums.answers(), 1 / predictor.artifact.config.temperature)
 
 
@@ -101,26 +93,6 @@ def predictions_table(
 def probabilities_in(table: pa.Table, labels: Sequence[str]) -> npt.NDArray[np.float64]:
     """The predictions (G, C) at temperature 1 of what `predictions_table` made."""
     return np.stack([table[f"p_{label}"].to_numpy() for label in labels], axis=1)
-
-
-def _contents(manifest: Manifest) -> Iterator[tuple[str, bytes | FileOpener]]:
-    """Each clip's path and bytes, or for a large one what opens it."""
-    paths = (escape_path(path.encode()) for path in manifest.paths)
-    files = list(in_order(paths, _SOURCE.look, max_in_flight=_LOOKS_IN_FLIGHT))
-    fetched = fetch_all(_SOURCE, (file for file in files if not _is_large(file)))
-    for file, path in zip(files, manifest.paths, strict=True):
-        content = FileOpener(_SOURCE, *file) if _is_large(file) else next(fetched)
-        if isinstance(content, Fault):
-            raise _unreadable(path, content)
-        yield path, content
-
-
-def _is_large(file: PlannedFile) -> bool:
-    return file.size > _MAX_WHOLE_FILE_BYTES
-
-
-def _unreadable(path: str, fault: Fault) -> SourceError:
-    return SourceError(f"{Location(path)}: {fault}; repair it or take it out of the manifest")
 
 
 class _Sums:

@@ -1,6 +1,6 @@
 """Fetches many planned files at once, whole."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from ser_core.faults import Fault
@@ -18,7 +18,7 @@ def fetch_all(
     *,
     concurrency: int = 64,
     max_bytes: int = 256 * 2**20,
-) -> Iterator[bytes | Fault]:
+) -> Generator[bytes | Fault, None, None]:
     """Each file's bytes, or why there are none, in the order of the rows.
 
     Args:

@@ -1,12 +1,15 @@
-"""What AIFF, AU and W64 headers promise, and how Ogg files end."""
+"""What AIFF, AU and W64 headers promise, how Ogg files end, and MP3s that are longer than libsndfile takes them for."""
 
 import io
 
+import numpy as np
 import pytest
+import soundfile
 
-from ser_core.audio.containers import data_bytes, fault_of_ogg_end
+from ser_core.audio.containers import data_bytes, fault_of_ogg_end, mp3_goes_on_at, mp3_has_length_tag
+from ser_core.audio.recording import Recording
 from ser_core.faults import Fault
-from tests.support.audio_factory import encode, noise
+from tests.support.audio_factory import RATE_HZ, encode, noise
 
 
 @pytest.mark.parametrize("format", ["AIFF", "AU", "W64"])
@@ -36,3 +39,57 @@ def test_an_ogg_ends_whole_cut_or_with_another_stream(subtype: str) -> None:
         Fault("truncated", "the file breaks off"),
         Fault("truncated", "the file goes on with another stream, which is not read"),
     ]
+
+
+def read(contents: bytes) -> tuple[float, Recording]:
+    """Seconds of audio, and the recording after its last block."""
+    with Recording(io.BytesIO(contents)) as recording:
+        return sum(len(block_TC) for block_TC in recording.blocks()) / recording.sample_rate_hz, recording
+
+
+def without_length_tag(contents: bytes) -> bytes:
+    return contents[contents.index(b"\xff\xf3", 4) :]
+
+
+def test_joined_mp3s_are_read_to_the_last() -> None:
+    parts = [encode(noise(5, seed=seed), format="MP3") for seed in range(3)]
+    seconds, recording = read(b"".join(parts) + b"TAG" + bytes(125))
+    assert seconds == pytest.approx(15, abs=0.2)
+    assert recording.fault is None
+
+
+@pytest.mark.parametrize(("rate_hz", "num_channels"), [(48_000, 1), (16_000, 2)])
+def test_joined_mp3s_of_different_kinds_say_so(rate_hz: int, num_channels: int) -> None:
+    other = encode(noise(5, rate_hz=rate_hz, num_channels=num_channels), rate_hz=rate_hz, format="MP3")
+    seconds, recording = read(encode(noise(5), format="MP3") + other)
+    assert seconds == pytest.approx(5, abs=0.1)
+    assert recording.fault is not None
+    assert recording.fault.reason == "unsupported"
+
+
+def test_an_mp3_without_a_length_is_read_to_its_end() -> None:
+    """Loud, then silent: what libsndfile guesses from the first frames is far too short."""
+    pcm_TC = np.concatenate([noise(5), np.zeros((20 * RATE_HZ, 1), np.float32)])
+    buffer = io.BytesIO()
+    with soundfile.SoundFile(buffer, "w", RATE_HZ, 1, format="MP3", bitrate_mode="VARIABLE") as file:
+        file.write(pcm_TC)
+    contents = without_length_tag(buffer.getvalue())
+    assert soundfile.info(io.BytesIO(contents)).duration < 20
+    seconds, recording = read(contents)
+    assert seconds == pytest.approx(25, abs=0.2)
+    assert recording.fault is None
+    assert recording.promised_seconds is None
+
+
+@pytest.mark.parametrize("id3_bytes", [None, 5_000])
+def test_length_tags_are_found_behind_id3(id3_bytes: int | None) -> None:
+    contents = encode(noise(2), format="MP3")
+    id3 = b"" if id3_bytes is None else b"ID3\4\0\0" + bytes([0, 0, id3_bytes >> 7, id3_bytes & 127]) + bytes(id3_bytes)
+    assert mp3_has_length_tag(io.BytesIO(id3 + contents))
+    assert not mp3_has_length_tag(io.BytesIO(id3 + without_length_tag(contents)))
+
+
+@pytest.mark.parametrize("tail", [b"", b"TAG" + bytes(125), b"APETAGEX" + bytes(50), b"\xff\xd8\xff\xe0JFIF", b"\xff"])
+def test_tags_at_the_end_are_no_audio(tail: bytes) -> None:
+    contents = encode(noise(2), format="MP3")
+    assert not mp3_goes_on_at(io.BytesIO(contents + tail), len(contents))

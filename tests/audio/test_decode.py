@@ -109,24 +109,23 @@ def test_compressed_files_are_read_as_in_one_go(format: str) -> None:
     np.testing.assert_allclose(windows_NS.reshape(-1)[: len(expected_T)], expected_T[: windows_NS.size], atol=1e-7)
 
 
-def test_a_16_khz_hour_gives_the_windows_of_its_pieces() -> None:
-    pcm_TC = np.tile(noise(360), (10, 1))
-    pcm_TC[:, 0] *= np.linspace(0.1, 1, len(pcm_TC), dtype=np.float32)
-    hour = windows_of(segments_of(encode(pcm_TC)))
+def test_a_long_16_khz_file_gives_the_windows_of_its_pieces() -> None:
+    pcm_TC = noise(500)
+    whole = windows_of(segments_of(encode(pcm_TC)))
     piece_samples = 20 * WINDOWS.window_samples
     pieces = [segments_of(encode(pcm_TC[at : at + piece_samples])) for at in range(0, len(pcm_TC), piece_samples)]
-    np.testing.assert_array_equal(hour, np.concatenate([windows_of(piece) for piece in pieces]))
+    np.testing.assert_array_equal(whole, np.concatenate([windows_of(piece) for piece in pieces]))
 
 
 def test_each_channel_has_windows_of_its_own() -> None:
-    pcm_TC = noise(500, num_channels=3)
+    pcm_TC = noise(300, num_channels=3)
     segments = segments_of(encode(pcm_TC, subtype="FLOAT"), channels="each")
     assert_is_whole(segments)
     for channel in range(3):
         windows_NS = windows_of(segments, channel)
         np.testing.assert_array_equal(windows_NS.reshape(-1)[: len(pcm_TC)], pcm_TC[: windows_NS.size, channel])
         seconds = sum(segment.audio_seconds for segment in segments if segment.channel == channel)
-        assert seconds == pytest.approx(500)
+        assert seconds == pytest.approx(300)
 
 
 def test_what_a_cut_file_holds_is_scored_and_the_rest_is_a_gap() -> None:
@@ -176,11 +175,11 @@ class _BreakingFile(io.BytesIO):
 @pytest.mark.parametrize("format", ["WAV", "FLAC", "MP3"])
 def test_an_error_while_reading_ends_the_file_with_its_reason(format: str) -> None:
     error = Fault("changed", "the file changed while it was read")
-    segments = segments_of(_BreakingFile(encode(noise(400), format=format), error))
+    segments = segments_of(_BreakingFile(encode(noise(200), format=format), error))
     assert_is_whole(segments)
     assert segments[-1].fault.reason == "changed"
-    assert segments[-1].gaps[0][1] == pytest.approx(400)
-    assert len(windows_of(segments)) > 50
+    assert segments[-1].gaps[0][1] == pytest.approx(200)
+    assert len(windows_of(segments)) > 20
 
 
 def test_a_fault_of_the_storage_is_passed_on() -> None:

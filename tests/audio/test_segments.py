@@ -68,7 +68,7 @@ def test_blocks_do_not_matter(block: int) -> None:
 @pytest.mark.parametrize(("window_seconds", "hop_seconds"), [(3, 3), (3, 0.1), (0.1, 0.01), (600, 600)])
 def test_a_segment_has_a_bounded_number_of_windows(window_seconds: float, hop_seconds: float) -> None:
     windows = WindowSettings(window_seconds=window_seconds, hop_seconds=hop_seconds)
-    for segment in cut(np.zeros(700 * RATE_HZ, np.float32), windows, block=10**6):
+    for segment in cut(np.zeros(300 * RATE_HZ, np.float32), windows, block=10**6):
         assert len(segment.window_index) <= MAX_SEGMENT_WINDOWS
         assert len(segment.window_index) * hop_seconds <= max(MAX_SEGMENT_SECONDS, hop_seconds)
         assert segment.pcm_NS.nbytes <= 64 * 2**20

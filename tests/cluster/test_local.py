@@ -19,11 +19,11 @@ from ser_core.score_config import ScoreConfig
 from ser_core.source.source import Source
 from ser_core.storage.local import version_of
 from tests.support.audio_factory import encode, noise
+from tests.support.misbehaving_worker import WORKER, poisoned
 from tests.support.models import tiny_artifact
 from tests.support.processes import num_descriptors
 
 WINDOWS = WindowSettings(window_seconds=1.0, hop_seconds=1.0)
-HOOK = "tests.support.decode_hooks:misbehave"
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +51,7 @@ def pipeline(folder: Path, *, num_loaders: int = 1, num_predictors: int = 2, bat
         features_on="cpu",
         file_timeout_seconds=60.0,
         block_bytes=resources.block_bytes,
+        decode_worker=WORKER,
     )
     predict = PredictSettings(
         device="cpu",
@@ -63,11 +64,13 @@ def pipeline(folder: Path, *, num_loaders: int = 1, num_predictors: int = 2, bat
     return LocalPipeline(load=load, predict=predict, resources=resources, artifact=tiny_artifact())
 
 
-def archive(folder: Path, num_files: int, *names: str) -> pa.Table:
-    """PENDING_SCHEMA of clips of 1 to 3 s, and of more of these names."""
+def archive(folder: Path, num_files: int, *verbs: str) -> pa.Table:
+    """PENDING_SCHEMA of clips of 1 to 3 s, and of more that make their worker misbehave."""
     rows = []
-    for file_id, name in enumerate([*(f"{index:02}.wav" for index in range(num_files)), *names]):
-        (folder / name).write_bytes(encode(noise(1.0 + file_id % 3, seed=file_id)))
+    for file_id, verb in enumerate([*[""] * num_files, *verbs]):
+        name = f"{verb or format(file_id, '02')}.wav"
+        contents = encode(noise(1.0 + file_id % 3, seed=file_id))
+        (folder / name).write_bytes(poisoned(contents, verb) if verb else contents)
         status = (folder / name).stat()
         rows.append({"path": name, "size": status.st_size, "version": version_of(status), "file_id": file_id})
     return pa.Table.from_pylist(rows, PENDING_SCHEMA)
@@ -102,9 +105,8 @@ def test_a_pass_that_is_left_midway_ends(tmp_path: Path) -> None:
         assert sum(table.num_rows for table in local.run(files, 8)) == 30
 
 
-def test_closing_ends_a_pass_whose_decoder_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SER_TEST_DECODE_HOOK", HOOK)
-    files = archive(tmp_path, 2, "hang.wav")
+def test_closing_ends_a_pass_whose_decoder_hangs(tmp_path: Path) -> None:
+    files = archive(tmp_path, 2, "hang")
     seen: list[str] = []
     with closing(pipeline(tmp_path)) as local:
 
@@ -134,9 +136,8 @@ def test_what_a_stage_raises_comes_out(tmp_path: Path, monkeypatch: pytest.Monke
             list(local.run(files, 1))
 
 
-def test_files_that_misbehave_are_rows_beside_their_neighbours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SER_TEST_DECODE_HOOK", HOOK)
-    files = archive(tmp_path, 3, "abort.wav", "eat.wav")
+def test_files_that_misbehave_are_rows_beside_their_neighbours(tmp_path: Path) -> None:
+    files = archive(tmp_path, 3, "abort", "eat")
     with closing(pipeline(tmp_path)) as local:
         rows = pa.concat_tables(local.run(files, 2)).to_pylist()
     reasons = {row["path"]: row["reason"] for row in rows}
@@ -144,9 +145,8 @@ def test_files_that_misbehave_are_rows_beside_their_neighbours(tmp_path: Path, m
     assert reasons == expected
 
 
-def test_a_fault_of_the_service_is_a_record_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SER_TEST_DECODE_HOOK", HOOK)
-    files = archive(tmp_path, 2, "fault.wav")
+def test_a_fault_of_the_service_is_a_record_of_its_own(tmp_path: Path) -> None:
+    files = archive(tmp_path, 2, "fault")
     with closing(pipeline(tmp_path)) as local:
         rows = pa.concat_tables(local.run(files, 1)).to_pylist()
     assert [row["service_fault"] for row in rows if row["service_fault"]] == ["the disk is gone"]

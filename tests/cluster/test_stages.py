@@ -1,7 +1,7 @@
 """The two stages in this process, on real files, without Ray; with Ray they run in the end-to-end tests."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,9 @@ import pyarrow as pa
 import pytest
 import torch
 
-from cluster import stages
 from cluster.attempts import MAX_ATTEMPTS, Attempts
-from cluster.records import failure_records
-from cluster.stages import Loader, LoadSettings, PredictSettings, PredictStage
+from cluster.stages import Loader, LoadSettings, PredictSettings, PredictStage, failure_records
+from ser_core.audio.isolated import DECODE_WORKER
 from ser_core.audio.log_mel import LogMel
 from ser_core.audio.settings import WindowSettings
 from ser_core.faults import Fault
@@ -23,15 +22,27 @@ from ser_core.records import LOADED_SCHEMA, PENDING_SCHEMA, PREDICTED_SCHEMA
 from ser_core.score_config import FeaturesOn
 from ser_core.settings import Channels
 from ser_core.source import fetch
+from ser_core.source.listing import PlannedFile
 from ser_core.source.source import Source
 from ser_core.storage.local import version_of
 from ser_core.tables.rows import Assembler, RowSettings, Totals
 from tests.support.audio_factory import encode, noise, speech
+from tests.support.misbehaving_worker import WORKER, poisoned
 from tests.support.models import LABELS, tiny_artifact
 
 WINDOWS = WindowSettings(window_seconds=1.0, hop_seconds=1.0)
 MEL_WINDOW_BYTES = 4 * 32 * 51
-HOOK = "tests.support.decode_hooks:misbehave"
+
+
+#: The loaders of this test.
+made: list[Loader] = []
+
+
+@pytest.fixture(autouse=True)
+def _no_child_is_left() -> Iterator[None]:
+    yield
+    while made:
+        made.pop().close()
 
 
 def pending(folder: Path, *paths: str) -> pa.Table:
@@ -51,6 +62,7 @@ def write(folder: Path, path: str, seconds: float = 1.0, *, num_channels: int = 
 def loader(
     folder: Path,
     *,
+    worker: str = DECODE_WORKER,
     artifact: Artifact | None = None,
     attempts: Attempts | None = None,
     channels: Channels = "mix",
@@ -64,8 +76,10 @@ def loader(
         features_on=features_on,
         file_timeout_seconds=60.0,
         block_bytes=block_bytes,
+        decode_worker=worker,
     )
-    return Loader(settings, artifact or tiny_artifact(), attempts or Attempts())
+    made.append(Loader(settings, artifact or tiny_artifact(), attempts or Attempts()))
+    return made[-1]
 
 
 def predict_stage(features_on: FeaturesOn = "cpu", batch_size: int = 4) -> PredictStage:
@@ -165,22 +179,23 @@ def test_large_files_are_read_piece_by_piece_and_small_ones_are_not(
     for path, seconds in zip(paths, (3.0, 1.0, 4.0), strict=True):
         write(tmp_path, path, seconds)
     whole = load(loader(tmp_path), pending(tmp_path, *paths))
-    monkeypatch.setattr(stages, "_MAX_WHOLE_FILE_BYTES", (tmp_path / "small.wav").stat().st_size)
+    monkeypatch.setattr("ser_core.audio.load.MAX_WHOLE_FILE_BYTES", (tmp_path / "small.wav").stat().st_size)
     fetched: list[str] = []
     fetch_all = fetch.fetch_all
 
-    def watched(source: Source, rows: list[tuple[str, int, str]]) -> Iterator[Any]:
-        fetched.extend(path for path, _, _ in rows)
-        return fetch_all(source, rows)
+    def watched(source: Source, files: Iterable[PlannedFile]) -> Generator[Any, None, None]:
+        small = list(files)
+        fetched.extend(file.path for file in small)
+        return fetch_all(source, small)
 
-    monkeypatch.setattr(stages, "fetch_all", watched)
+    monkeypatch.setattr("ser_core.audio.load.fetch_all", watched)
     in_pieces = load(loader(tmp_path), pending(tmp_path, *paths))
     assert fetched == ["small.wav"]
-    assert sorted(in_pieces, key=lambda record: record["file_id"]) == whole
+    assert in_pieces == whole
 
 
 def test_a_large_file_that_changed_is_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stages, "_MAX_WHOLE_FILE_BYTES", 1000)
+    monkeypatch.setattr("ser_core.audio.load.MAX_WHOLE_FILE_BYTES", 1000)
     for path in ("a.wav", "b.wav"):
         write(tmp_path, path)
     files = pending(tmp_path, "a.wav", "b.wav")
@@ -211,24 +226,22 @@ def test_tables_are_split_at_block_bytes(tmp_path: Path, windows_per_table: int,
     assert pa.concat_tables(tables)["path"].to_pylist() == paths
 
 
-def test_a_fault_of_the_service_ends_the_block_and_keeps_what_came_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SER_TEST_DECODE_HOOK", HOOK)
-    for path in ("a.wav", "b.wav", "fault.wav", "z.wav"):
+def test_a_fault_of_the_service_ends_the_block_and_keeps_what_came_before(tmp_path: Path) -> None:
+    for path in ("a.wav", "b.wav", "z.wav"):
         write(tmp_path, path)
-    first, last = loader(tmp_path)(pending(tmp_path, "a.wav", "b.wav", "fault.wav", "z.wav"))
+    (tmp_path / "fault.wav").write_bytes(poisoned(encode(noise(1.0)), "fault"))
+    first, last = loader(tmp_path, worker=WORKER)(pending(tmp_path, "a.wav", "b.wav", "fault.wav", "z.wav"))
     assert outcomes(first.to_pylist()) == {"a.wav": (1, None), "b.wav": (1, None)}
     assert first["service_fault"].null_count == 2
     assert last.schema == LOADED_SCHEMA
     assert last["service_fault"].to_pylist() == ["the disk is gone"]
 
 
-def test_a_file_that_kills_its_decoder_costs_only_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SER_TEST_DECODE_HOOK", HOOK)
-    for path in ("a.wav", "abort.wav", "z.wav"):
+def test_a_file_that_kills_its_decoder_costs_only_itself(tmp_path: Path) -> None:
+    for path in ("a.wav", "z.wav"):
         write(tmp_path, path)
-    records = load(loader(tmp_path), pending(tmp_path, "a.wav", "abort.wav", "z.wav"))
+    (tmp_path / "abort.wav").write_bytes(poisoned(encode(noise(1.0)), "abort"))
+    records = load(loader(tmp_path, worker=WORKER), pending(tmp_path, "a.wav", "abort.wav", "z.wav"))
     assert outcomes(records) == {"a.wav": (1, None), "abort.wav": (0, "crashed"), "z.wav": (1, None)}
 
 

@@ -63,7 +63,7 @@ def test_answers_are_those_of_scoring_whatever_the_batch(tmp_path: Path, batch_s
 
 
 def test_a_large_file_is_read_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ser_core.evaluation.predictions._MAX_WHOLE_FILE_BYTES", 100_000)
+    monkeypatch.setattr("ser_core.audio.load.MAX_WHOLE_FILE_BYTES", 100_000)
     files = write_clips(tmp_path)
     answer_GC = predict_manifest(predictor(), manifest_of(list(map(str, files))), WINDOWS)
     np.testing.assert_allclose(answer_GC, [plain_answer(file) for file in files], atol=1e-5)

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from deltalake import DeltaTable
 
 from tests.support.archive import assert_same_answers, write_archive
 from tests.support.cli import ROOT, assert_one_line, files, finish, predictions, ser, ser_here, start
+from tests.support.misbehaving_worker import WORKER, poisoned
 from tests.support.processes import kill_all
 from tests.support.ray_cluster import RayCluster
 from tests.support.run_control import Follower, actors, kill_at_five_moments, num_committed, wait_for
@@ -137,10 +139,11 @@ def test_files_that_kill_hang_or_bloat_their_decoder_cost_only_themselves(source
     reasons = {"abort": "crashed", "hang": "timeout", "eat": "memory", "kill_parent": "crashed"}
     for path, what in zip(paths[5::15], reasons, strict=True):
         file = tmp_path / "in" / path
-        file.rename(file.with_stem(f"{file.stem}_{what}"))
+        file.with_stem(f"{file.stem}_{what}").write_bytes(poisoned(file.read_bytes(), what))
+        file.unlink()
     answer = ser(
         "score", tmp_path / "in", tmp_path / "out", "--file-timeout-seconds", "3", "--output-mode", "json",
-        SER_TEST_DECODE_HOOK="tests.support.poison:act_on_name", PYTHONPATH=str(ROOT),
+        before=[sys.executable, "-m", WORKER], PYTHONPATH=str(ROOT),
     )  # fmt: skip
     assert answer.code == 3, answer.err
     assert answer.data["failed"] == 4
