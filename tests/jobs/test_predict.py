@@ -10,9 +10,8 @@ import pytest
 
 from tests.support.audio_factory import write_sparse_rf64
 from tests.support.cli import ROOT, finish, ser_here, start
+from tests.support.misbehaving_worker import poisoned, use_in_runs
 from tests.support.processes import first_line
-
-HOOK = "tests.support.decode_hooks:misbehave"
 
 
 def copies(folder: Path, *names: str) -> list[Path]:
@@ -47,9 +46,13 @@ def test_json_has_the_path_as_the_tables_have_it(odd_names: list[Path], tmp_path
     assert set(answers[0]) == {"path", "status", "emotion", "confidence", "reason", "detail"}
 
 
-def test_what_kills_its_decoder_or_is_not_there_is_a_line_like_any_other(tmp_path: Path) -> None:
+def test_what_kills_its_decoder_or_is_not_there_is_a_line_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_in_runs(monkeypatch.setattr)
     files = copies(tmp_path, "abort.wav", "calm.wav")
-    answer = ser_here("predict", *files, tmp_path / "none.wav", SER_TEST_DECODE_HOOK=HOOK)
+    files[0].write_bytes(poisoned(files[0].read_bytes(), "abort"))
+    answer = ser_here("predict", *files, tmp_path / "none.wav")
     assert answer.code == 3, answer.err
     lines = [line.split("\t")[1:] for line in answer.out.splitlines()]
     assert [line[0] for line in lines] == ["failed", "neutral", "failed"]

@@ -109,9 +109,14 @@ _WAYS: dict[str, Callable[[], object]] = {
 }
 
 
-if __name__ == "__main__":
+def use_in_runs(set_attribute: Callable[[object, str, object], None] = setattr) -> None:
+    """Let the runs of this process decode with this worker."""
     from cluster import scoring, stages
 
-    scoring.LoadSettings = functools.partial(stages.LoadSettings, decode_worker=WORKER)  # type: ignore[misc, assignment]
+    set_attribute(scoring, "LoadSettings", functools.partial(stages.LoadSettings, decode_worker=WORKER))
+
+
+if __name__ == "__main__":
+    use_in_runs()
     sys.argv = sys.argv[1:]
     runpy.run_path(sys.argv[0], run_name="__main__")

@@ -368,9 +368,7 @@ def test_a_teacher_may_not_have_heard_who_is_tested(manifests: list[str], tmp_pa
             kept = Artifact.load(str(tmp_path / "student/fold-2")).config.training
             assert kept["teachers_sha256"] == hashes[1:]
         else:
-            with pytest.raises(
-                UsageError, match="fold-1 has seen hum-0 in its training, who is to be new to"
-            ):
+            with pytest.raises(UsageError, match="fold-1 has seen hum-0 in its training, who is to be new to"):
                 job.check(1)
 
 
