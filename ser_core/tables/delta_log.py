@@ -20,7 +20,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from ser_core.errors import InterruptedRunError
 from ser_core.storage import Location
-from ser_core.tables.parts import Part, PartStore
+from ser_core.tables.parts import Part, PartStore, one_line
 
 #: By itself Delta keeps 30 days of log; recovery looks back to the last commit, however old.
 CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
@@ -60,16 +60,21 @@ class DeltaLog:
         self._handle: DeltaTable | None = None
 
     def look(self) -> bool:
-        """Load the newest state, with credentials that are still good; False if there is no table."""
+        """Load the newest state, with credentials that are still good; False if there is no table.
+
+        Raises:
+            OutputError: the log is damaged.
+        """
         options = self.location.delta_options()
-        try:
-            if self._handle is None or options != self._options:
-                self._handle = DeltaTable(self.location.url, storage_options=options)
-                self._options = options
-            else:
-                self._handle.update_incremental()
-        except TableNotFoundError:
-            return False
+        with one_line(self.location):
+            try:
+                if self._handle is None or options != self._options:
+                    self._handle = DeltaTable(self.location.url, storage_options=options)
+                    self._options = options
+                else:
+                    self._handle.update_incremental()
+            except TableNotFoundError:
+                return False
         return True
 
     @property

@@ -45,20 +45,21 @@ def describe(fingerprint: Fingerprint | None) -> str:
     return json.dumps({"format": FORMAT, "settings": fingerprint and fingerprint.to_dict()})
 
 
-def read_description(description: str, where: Location) -> Fingerprint | None:
+def read_description(description: str, table: Location) -> Fingerprint | None:
     """The fingerprint in a table's description, in the words of this version whichever wrote it.
 
     Raises:
         OutputError: the description is of a newer program, or of none of ours.
     """
-    described = read_format(description, where)
+    stored = read_format(description, table).get("settings", {})
+    if stored is None:
+        return None
     try:
-        stored = described["settings"]
-        return None if stored is None else Fingerprint.from_dict(_upgrade(stored), str(where))
-    except (UsageError, KeyError, TypeError, AttributeError) as error:
-        raise OutputError(
-            f"{where} is damaged: its settings cannot be read ({_one_line(error)}); use another output"
-        ) from error
+        return Fingerprint.from_dict(
+            {FORMER_NAMES.get(name, name): value for name, value in stored.items()}, "settings"
+        )
+    except (UsageError, TypeError, AttributeError) as error:
+        raise OutputError(f"{table} does not tell what it was made with ({error}); use another output") from error
 
 
 def read_format(text: str | bytes, where: Location) -> dict[str, Any]:
@@ -80,13 +81,5 @@ def read_format(text: str | bytes, where: Location) -> dict[str, Any]:
     return dict(described)
 
 
-def _upgrade(stored: dict[str, Any]) -> dict[str, Any]:
-    return {FORMER_NAMES.get(name, name): value for name, value in stored.items()}
-
-
 def _show(value: object) -> str:
     return "nothing" if value is None else json.dumps(value, ensure_ascii=False)
-
-
-def _one_line(error: Exception) -> str:
-    return str(error) if isinstance(error, UsageError) else type(error).__name__

@@ -16,6 +16,7 @@ from ser_core.errors import OutputError
 from ser_core.storage import Location, Lock
 from ser_core.tables.comparison import Comparison, Tally, sweep
 from ser_core.tables.fingerprint import FORMAT, Fingerprint, describe, read_description, read_format
+from ser_core.tables.parts import one_line
 from ser_core.tables.run import Run
 from ser_core.tables.table_pair import TablePair
 
@@ -88,11 +89,12 @@ class Output:
         try:
             is_marked = storage.exists(self._marker)
             files = [] if is_marked else storage.list_files(self.location, limit=100)
-            if is_marked:
-                read_format(storage.read(self._marker), self._marker)
         except OSError as error:
             raise OutputError(f"{self.location} cannot be read as a folder: {error.strerror or error}") from error
-        if any(not path.startswith("_ser/") for path, _ in files):
+        if is_marked:
+            with one_line(self._marker):
+                read_format(storage.read(self._marker), self._marker)
+        elif any(not path.startswith("_ser/") for path, _ in files):
             raise OutputError(f"{self.location} is not empty and was not made by ser; use another output")
 
 
@@ -165,7 +167,8 @@ class OpenOutput:
         self.check(fingerprint)
 
     def _read_fingerprint(self) -> Fingerprint | None:
-        return read_description(self._pair.predictions.description, self.location)
+        predictions = self._pair.predictions
+        return read_description(predictions.description, predictions.location)
 
 
 def _marker(location: Location) -> Location:

@@ -5,12 +5,14 @@ import re
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from deltalake.exceptions import DeltaError
 
 from ser_core import storage
 from ser_core.errors import OutputError
@@ -50,6 +52,23 @@ class Part:
         return json.dumps({"numRecords": self.num_rows, **bounds})
 
 
+@contextmanager
+def one_line(place: Location) -> Iterator[None]:
+    """Turns what a broken or unreachable file of an output raises into one line that names the place.
+
+    Raises:
+        OutputError: the file is unreadable, malformed, or no file.
+        ServiceError: storage failed as a whole.
+    """
+    try:
+        with storage.faults_of(place):
+            yield
+    except (OSError, DeltaError, pa.ArrowException) as error:
+        # The error's own text may hold a signed URL.
+        reason = getattr(error, "strerror", None) or f"it is damaged: {type(error).__name__}"
+        raise OutputError(f"{place} cannot be used ({reason}); restore it or use another output") from error
+
+
 class PartStore:
     """Writes and reads the parts of one table, partitioned by one text column that the parts leave out."""
 
@@ -85,23 +104,24 @@ class PartStore:
         """These columns of a part, null where it was written before there was such a column.
 
         Raises:
-            OutputError: the part is gone.
+            OutputError: the part is gone or damaged.
         """
         file = self.table.join(part.path)
-        try:
-            data = storage.read(file)
-        except FileNotFoundError as error:
-            raise OutputError(
-                f"{file} is gone: a newer run replaced it, and this one stops; if no other run is alive, the output "
-                "is damaged: use --restart"
-            ) from error
-        return filled(pq.ParquetFile(pa.BufferReader(data)).read(columns=schema.names), schema)
+        with one_line(file):
+            try:
+                data = storage.read(file)
+            except FileNotFoundError as error:
+                raise OutputError(
+                    f"{file} is gone: a newer run replaced it, and this one stops; if no other run is alive, the "
+                    "output is damaged: use --restart"
+                ) from error
+            return filled(pq.ParquetFile(pa.BufferReader(data)).read(columns=schema.names), schema)
 
     def read_all(self, parts: list[Part], schema: pa.Schema) -> Iterator[pa.Table]:
         """These columns of several parts, in their order.
 
         Raises:
-            OutputError: a part is gone.
+            OutputError: a part is gone or damaged.
         """
         with ThreadPoolExecutor(_READS_IN_FLIGHT if self.table.is_s3 else 1) as pool:
             yield from pool.map(lambda part: self.read(part, schema), parts)

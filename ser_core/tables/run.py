@@ -13,7 +13,7 @@ from ser_core.storage import Location
 from ser_core.tables.comparison import CHANGED, NEW, RETRIED, Comparison, Slice, Tally, sweep
 from ser_core.tables.delta_log import Change, DeltaLog
 from ser_core.tables.fingerprint import Fingerprint
-from ser_core.tables.parts import Part
+from ser_core.tables.parts import Part, one_line
 from ser_core.tables.schema import file_schema, filled, prediction_schema
 from ser_core.tables.table_pair import TablePair
 
@@ -152,8 +152,13 @@ class Run:
         record = {"state": state, "run": self.number, "settings": self._fingerprint.to_dict(), **report}
         data = json.dumps(record, indent=2, ensure_ascii=False).encode()
         if state != "running":
-            storage.put(self._output.join("_ser", "runs", f"{self.number}.json"), data)
-        storage.put(self._output.join("run.json"), data)
+            self._put("_ser", "runs", f"{self.number}.json", data=data)
+        self._put("run.json", data=data)
+
+    def _put(self, *name: str, data: bytes) -> None:
+        file = self._output.join(*name)
+        with one_line(file):
+            storage.put(file, data)
 
 
 def _groups(parts: list[Part], columns_since: int) -> Iterator[list[Part]]:

@@ -16,7 +16,7 @@ from ser_core import storage
 from ser_core.errors import OutputError, SupersededError
 from ser_core.storage import Location
 from ser_core.tables.delta_log import Change, DeltaLog, OutrunError, Stamp
-from ser_core.tables.parts import PART_PATTERN
+from ser_core.tables.parts import PART_PATTERN, one_line
 from ser_core.tables.schema import file_schema, prediction_schema
 
 #: Left by writers that died: `storage.put`'s and deltalake's unfinished files.
@@ -35,9 +35,17 @@ class TablePair:
         self.stamp = Stamp(owner=0, commit=0)
 
     def exists(self) -> bool:
-        """Look at both tables; predictions, made last, tells whether there is an output."""
+        """Look at both tables; predictions, made last, tells whether there is an output.
+
+        Raises:
+            OutputError: a table is damaged, or files is gone.
+        """
         with self._faults():
-            return self.predictions.look() and self.files.look()
+            if not self.predictions.look():
+                return False
+            if not self.files.look():
+                raise OutputError(f"{self.files.location} is gone; restore it or use another output")
+            return True
 
     def create(self, labels: tuple[str, ...], description: str) -> None:
         """Make what is missing of the two tables, predictions last."""
@@ -153,7 +161,7 @@ class TablePair:
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
-        with storage.faults_of(self.output):
+        with one_line(self.output):
             try:
                 yield
             except OutrunError as error:

@@ -1,0 +1,111 @@
+"""What is unreadable or malformed in an output ends in one line that names it and says what to do."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deltalake import DeltaTable
+
+from ser_core import storage
+from ser_core.errors import OutputError
+from ser_core.tables.output import Output
+from tests.support.tables import NOW, OLD, SETTINGS, World, say_nothing, score_all
+
+pytestmark = pytest.mark.usefixtures("quick_disk")
+
+
+@pytest.fixture
+def made(output: Output, plan: Callable[[World], Path]) -> Output:
+    score_all(output, plan(OLD), OLD)
+    return output
+
+
+def message(act: Callable[[], Any]) -> str:
+    with pytest.raises(OutputError) as caught:
+        act()
+    line = str(caught.value)
+    assert line.isprintable()
+    assert any(advice in line for advice in ("another output", "--restart", "delete it")), line
+    return line
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"\xff", b"{}", b'{"format": "x"}', b'{"format": null}'])
+def test_marker_that_is_none(made: Output, data: bytes) -> None:
+    storage.put(made.location.join("_ser", "output.json"), data)
+    for act in (made.open, made.check_writable):
+        assert "output.json is damaged" in message(act)
+
+
+def test_folder_in_the_place_of_the_marker(output: Output) -> None:
+    Path(output.location.path, "_ser", "output.json").mkdir(parents=True)
+    assert "output.json" in message(output.open)
+
+
+@pytest.mark.parametrize("table", ["predictions", "files"])
+def test_folder_in_the_place_of_a_part(made: Output, plan: Callable[[World], Path], table: str) -> None:
+    for part in Path(made.location.path, table).glob("*/*.parquet"):
+        part.unlink()
+        part.mkdir()
+    assert f"/{table}/" in message(lambda: score_all(made, plan(NOW), NOW))
+
+
+@pytest.mark.parametrize("size", [0, 3, 200])
+@pytest.mark.parametrize("table", ["predictions", "files"])
+def test_part_that_is_cut_off(made: Output, plan: Callable[[World], Path], table: str, size: int) -> None:
+    for part in Path(made.location.path, table).glob("*/*.parquet"):
+        part.write_bytes(part.read_bytes()[:size])
+    assert f"/{table}/" in message(lambda: score_all(made, plan(NOW), NOW))
+
+
+@pytest.mark.parametrize(
+    "description",
+    ["", "mine", "[]", "{}", '{"format": 1}', '{"format": 1, "settings": 7}', '{"format": 1, "settings": {"a": 1}}'],
+)
+def test_table_that_says_something_else_of_itself(made: Output, description: str) -> None:
+    DeltaTable(made.location.join("predictions").url).alter.set_table_description(description)
+    assert "predictions" in message(made.open)
+
+
+def test_setting_of_another_type(made: Output) -> None:
+    stored = {**SETTINGS.to_dict(), "precision": 5}
+    described = f'{{"format": 1, "settings": {stored}}}'.replace("'", '"').replace("None", "null")
+    DeltaTable(made.location.join("predictions").url).alter.set_table_description(described)
+    assert "'precision' cannot be 5" in message(made.open)
+
+
+@pytest.mark.parametrize("data", [b"{", b"\x00\xff", b'{"add": 7}'])
+@pytest.mark.parametrize("table", ["predictions", "files"])
+def test_log_that_is_no_log(made: Output, table: str, data: bytes) -> None:
+    log = Path(made.location.path, table, "_delta_log")
+    newest = max(log.glob("*.json"))
+    newest.write_bytes(data)
+    assert table in message(made.open)
+
+
+@pytest.mark.parametrize("table", ["predictions", "files"])
+def test_log_with_a_version_missing(made: Output, table: str) -> None:
+    Path(made.location.path, table, "_delta_log", f"{2:020}.json").unlink()
+    assert table in message(made.open)
+
+
+def test_files_table_that_is_gone(made: Output) -> None:
+    for entry in Path(made.location.path, "files", "_delta_log").iterdir():
+        entry.unlink()
+    assert "files" in message(made.open)
+
+
+@pytest.mark.parametrize("name", ["run.json", "_ser/runs", "_ser/lock.json"])
+def test_something_else_in_the_place_of_a_record(output: Output, plan: Callable[[World], Path], name: str) -> None:
+    place = Path(output.location.path, name)
+    output.check_writable()
+    if name == "_ser/runs":
+        place.write_bytes(b"")
+    else:
+        place.mkdir()
+
+    def run() -> None:
+        with output.lock(say_nothing):
+            score_all(output, plan(OLD), OLD)
+
+    assert name in message(run)
