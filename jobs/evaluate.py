@@ -45,7 +45,7 @@ class Request:
 
 
 class Running(TypedDict):
-    """What `Predictor` is told."""
+    """How `Predictor` runs."""
 
     device: ResolvedDevice
     precision: ResolvedPrecision

@@ -58,7 +58,7 @@ def intervals(
 
     Args:
         label_G: the right labels.
-        probabilities_GC: the answers.
+        probabilities_GC: the predictions.
         speakers_G: who speaks; no speaker is in two corpora.
         corpora_G: where the clip is from.
         settings: how many resamples, and their seed.
@@ -73,12 +73,12 @@ def intervals(
     gap_SF = speakers.sums(bin_G, metrics.NUM_BINS, right_G - confidence_G)
     count_S = speakers.sums(np.zeros_like(bin_G), 1)[:, 0]
 
-    def figures(weight_RS: Labels) -> dict[str, Floats]:
+    def resampled_metrics(weight_RS: Labels) -> dict[str, Floats]:
         confusion_RCC = (weight_RS @ confusion_SF).reshape(-1, num_labels, num_labels)
         ece_R = np.abs(weight_RS @ gap_SF).sum(axis=1) / (weight_RS @ count_S)
-        return {name: figure(confusion_RCC) for name, figure in metrics.FROM_CONFUSION.items()} | {"ece": ece_R}
+        return {name: metric(confusion_RCC) for name, metric in metrics.FROM_CONFUSION.items()} | {"ece": ece_R}
 
-    return speakers.intervals(figures, settings)
+    return speakers.intervals(resampled_metrics, settings)
 
 
 def paired_bootstrap(
@@ -91,21 +91,21 @@ def paired_bootstrap(
     metric: Metric = "uar",
     settings: BootstrapSettings | None = None,
 ) -> Interval:
-    """How much better B's answers are than A's to the same clips: the difference of a figure, B - A.
+    """How much better B's predictions are than A's for the same clips: the difference of a metric, B - A.
 
     Each resample takes the same speakers for both, so that what is hard for both does not widen the interval; one that
     does not hold 0 speaks for a difference that other speakers would show, too.
 
     Args:
         label_G: the right labels.
-        predicted_a_G: A's answers, as places among the same labels; masked, where answers are (`masked_answer`).
+        predicted_a_G: A's predictions, as indices of the same labels.
         predicted_b_G: B's.
         speakers_G: who speaks; no speaker is in two corpora.
         corpora_G: where the clip is from.
-        metric: which figure.
+        metric: which one.
         settings: how many resamples, and their seed.
     """
-    figure = metrics.FROM_CONFUSION[metric]
+    from_confusion = metrics.FROM_CONFUSION[metric]
     num_labels = int(np.concatenate([label_G, predicted_a_G, predicted_b_G]).max()) + 1
     speakers = _Speakers(speakers_G, corpora_G)
     confusion_a_SF, confusion_b_SF = (
@@ -115,7 +115,7 @@ def paired_bootstrap(
 
     def difference(weight_RS: Labels) -> dict[str, Floats]:
         a_R, b_R = (
-            figure((weight_RS @ confusion_SF).reshape(-1, num_labels, num_labels))
+            from_confusion((weight_RS @ confusion_SF).reshape(-1, num_labels, num_labels))
             for confusion_SF in (confusion_a_SF, confusion_b_SF)
         )
         return {metric: b_R - a_R}
@@ -130,22 +130,24 @@ class _Speakers:
         names_S, first_S, self._speaker_G = np.unique(speakers_G.astype(str), return_index=True, return_inverse=True)
         self._num_speakers = len(names_S)
         corpora_S = corpora_G[first_S].astype(str)
-        self._places = [np.flatnonzero(corpora_S == corpus) for corpus in np.unique(corpora_S)]
+        self._indices = [np.flatnonzero(corpora_S == corpus) for corpus in np.unique(corpora_S)]
 
     def sums(self, feature_G: Labels, num_features: int, values_G: npt.NDArray[Any] | None = None) -> Floats:
-        """Of each speaker, the sum (S, F) of the values (of ones) of the clips with each feature."""
-        place_G = self._speaker_G * num_features + feature_G
-        totals = np.bincount(place_G, values_G, self._num_speakers * num_features)
+        """The sum (S, F), by speaker, of the values (None: ones) of the clips with each feature."""
+        index_G = self._speaker_G * num_features + feature_G
+        totals = np.bincount(index_G, values_G, self._num_speakers * num_features)
         return totals.reshape(self._num_speakers, num_features).astype(np.float64)
 
     def intervals(
-        self, figures: Callable[[Labels], dict[str, Floats]], settings: BootstrapSettings
+        self, metrics_of: Callable[[Labels], dict[str, Floats]], settings: BootstrapSettings
     ) -> dict[str, Interval]:
-        """Of each figure (R,) that `figures` makes of weights (R, S) of the speakers."""
-        values = {name: float(value) for name, [value] in figures(np.ones((1, self._num_speakers), np.int64)).items()}
-        if all(len(places) == 1 for places in self._places):
+        """The interval of each metric (R,) that `metrics_of` computes from weights (R, S) of the speakers."""
+        values = {
+            name: float(value) for name, [value] in metrics_of(np.ones((1, self._num_speakers), np.int64)).items()
+        }
+        if all(len(indices) == 1 for indices in self._indices):
             return {name: Interval(value, None, None) for name, value in values.items()}
-        resampled = [figures(weight_RS) for weight_RS in self._resamples(settings)]
+        resampled = [metrics_of(weight_RS) for weight_RS in self._resamples(settings)]
         found = {}
         for name, value in values.items():
             low, high = np.percentile(np.concatenate([part[name] for part in resampled]), _PERCENTS)
@@ -158,8 +160,8 @@ class _Speakers:
         for start in range(0, settings.resamples, _RESAMPLES_AT_A_TIME):
             num_resamples = min(_RESAMPLES_AT_A_TIME, settings.resamples - start)
             weight_RS = np.zeros((num_resamples, self._num_speakers), np.int64)
-            for places in self._places:
-                weight_RS[:, places] = rng.multinomial(
-                    len(places), np.full(len(places), 1 / len(places)), num_resamples
+            for indices in self._indices:
+                weight_RS[:, indices] = rng.multinomial(
+                    len(indices), np.full(len(indices), 1 / len(indices)), num_resamples
                 )
             yield weight_RS

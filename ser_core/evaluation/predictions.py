@@ -40,7 +40,7 @@ def predict_manifest(
         predictor: one with features on its device.
         manifest: the clips.
         windows: how clips are cut, as for scoring.
-        on_clip: is told how many clips are done.
+        on_clip: called with the number of clips that are done.
 
     Raises:
         SourceError: a clip is missing or cannot be decoded to its end; it is named.
@@ -59,7 +59,7 @@ def predict_manifest(
             sums.add(clip, segment)
             if segment.is_last and on_clip is not None:
                 on_clip(clip + 1)
-    return at_temperature(sums.answers(), 1 / predictor.artifact.config.temperature)
+    return at_temperature(sums.predictions(), 1 / predictor.artifact.config.temperature)
 
 
 def predictions_table(
@@ -74,7 +74,7 @@ def predictions_table(
     Args:
         manifest: the clips.
         probabilities_GC: the predictions at temperature 1.
-        labels: of their columns.
+        labels: those of the columns.
         temperature: the model's.
     """
     calibrated_GC = at_temperature(probabilities_GC, temperature)
@@ -117,7 +117,7 @@ class _Sums:
             # Whole batches: what is left over would be padded.
             self._predict(self._num_waiting - self._num_waiting % self._predictor.batch_size)
 
-    def answers(self) -> npt.NDArray[np.float64]:
+    def predictions(self) -> npt.NDArray[np.float64]:
         """(G, C), when all windows are in."""
         self._predict(self._num_waiting)
         return answer(self._sums_GX)

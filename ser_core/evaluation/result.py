@@ -21,7 +21,7 @@ class ModelSpeakers:
 
     #: The weights were fitted to them.
     training: tuple[str, ...] = ()
-    #: They said which epoch is kept.
+    #: The best epoch was chosen by them.
     validation: tuple[str, ...] = ()
     #: The temperature was fitted to them.
     calibration: tuple[str, ...] = ()
@@ -33,12 +33,12 @@ class ModelSpeakers:
         It reads the lists `speakers`, `validation_speakers` and `calibration_speakers`; only the first must be there.
         The last two are `stopping_speakers` and `temperature_speakers` in older artifacts.
         """
-        heard = _texts(training.get("speakers"))
-        if heard is None:
+        seen = _texts(training.get("speakers"))
+        if seen is None:
             return None
         validation = _texts(training.get("validation_speakers", training.get("stopping_speakers")))
         calibration = _texts(training.get("calibration_speakers", training.get("temperature_speakers")))
-        return cls(training=heard, validation=validation or (), calibration=calibration or ())
+        return cls(training=seen, validation=validation or (), calibration=calibration or ())
 
     def among(self, speakers: Collection[str]) -> Self:
         """Those who are among these speakers, in their order."""

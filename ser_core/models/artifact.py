@@ -54,7 +54,7 @@ class Artifact:
 
     @property
     def content_hash(self) -> str:
-        """sha256 (hex) over config and weights: whatever changes an answer changes it."""
+        """sha256 (hex) over config and weights: whatever changes a prediction changes it."""
         return hashlib.sha256(self.config_json + self.weights).hexdigest()
 
     @property

@@ -16,7 +16,7 @@ from ser_core.models.layers import Regression
 class SpeechModel(nn.Module, abc.ABC):
     """Normalised log-mel (B, F, T) -> logits (B, C), in two halves: frozen layers, and what learns.
 
-    What frozen layers give does not change while a model trains, so a training may keep it and skip them:
+    The frozen layers' output does not change while a model trains, so a training may cache it and skip them:
     `forward(mel) == forward_encoded(encode_frozen(mel))`.
     """
 
@@ -27,12 +27,12 @@ class SpeechModel(nn.Module, abc.ABC):
 
     @property
     def has_frozen_layers(self) -> bool:
-        """Whether `encode_frozen` does any work that is worth keeping."""
+        """Whether `encode_frozen` does any work that is worth caching."""
         return False
 
     @property
     def encoding_key(self) -> str:
-        """Names what changes the answers of frozen layers beside their weights."""
+        """Names what changes the output of the frozen layers beside their weights."""
         return ""
 
     def forward(self, mel_BFT: Tensor) -> Tensor:
@@ -40,22 +40,22 @@ class SpeechModel(nn.Module, abc.ABC):
         return self.forward_encoded(self.encode_frozen(mel_BFT))
 
     def encode_frozen(self, mel_BFT: Tensor) -> Tensor:
-        """What the frozen layers give, (B, ...), without gradient; the mel itself where nothing is frozen.
+        """The output (B, ...) of the frozen layers, without gradient; the mel itself where nothing is frozen.
 
-        It may be kept as float16: `forward_encoded` takes it back.
+        It may be cached as float16: `forward_encoded` takes it back.
         """
         return mel_BFT
 
     @abc.abstractmethod
     def forward_encoded(self, encoded: Tensor) -> Tensor:
-        """Logits (B, C) from what `encode_frozen` gave; in training (B, K, C) where there are K classifiers."""
+        """Logits (B, C) from the output of `encode_frozen`; in training (B, K, C) where there are K classifiers."""
 
     def regression_features(self, encoded: Tensor) -> Tensor:
-        """What `regression` reads (B, P), from what `encode_frozen` gave; nothing that learns changes it."""
+        """What `regression` reads (B, P), from the output of `encode_frozen`; nothing that learns changes it."""
         raise NotImplementedError
 
     def encoder_layers(self) -> list[list[nn.Parameter]]:
-        """The learning parameters that may start from trained ones, and then want small steps; the first heard first.
+        """The learning parameters that may start from trained ones, and then want small steps; from the input on.
 
         Every other learning parameter is of the head.
         """

@@ -46,7 +46,7 @@ class Compact(SpeechModel):
     """Convolutions over bands and time -> BiLSTM over time -> attentive mean and deviation -> one logit a label.
 
     Batch normalisation uses statistics of the batch, over all workers, in training only. In evaluation mode it is a
-    constant scale and shift, so an answer does not depend on its neighbours.
+    constant scale and shift, so a prediction does not depend on its neighbours.
     """
 
     def __init__(self, settings: CompactSettings, num_mels: int, num_labels: int) -> None:

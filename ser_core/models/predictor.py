@@ -14,7 +14,7 @@ from ser_core.settings import ResolvedDevice, ResolvedPrecision
 
 
 class Predictor:
-    """Holds a model on one device. The same window gets the same answer whatever it is batched with."""
+    """Holds a model on one device. The same window gets the same prediction whatever it is batched with."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class Predictor:
         if precision == "bf16":
             _hold_in_bf16(self._model)
         self._log_mel = artifact.log_mel().to(self._device) if features_on == "device" else None
-        # TF32 would move fp32 answers by more than the 1e-3 promised between CPU and GPU.
+        # TF32 would move fp32 predictions by more than the 1e-3 promised between CPU and GPU.
         torch.backends.cudnn.allow_tf32 = False
 
     def predict(self, payload: np.ndarray) -> np.ndarray:
@@ -70,7 +70,9 @@ class Predictor:
             probabilities_BC = self._predict_batch(torch.from_numpy(batch).to(self._device)).cpu().numpy()
             probabilities_NC[start : start + len(windows)] = probabilities_BC[: len(windows)]
         if not np.isfinite(probabilities_NC).all():
-            raise ArtifactError(f"model '{self.artifact.identity}': its answer is no number; the weights are broken")
+            raise ArtifactError(
+                f"model '{self.artifact.identity}': its prediction is no number; the weights are broken"
+            )
         return probabilities_NC
 
     @torch.inference_mode()
@@ -83,7 +85,7 @@ class Predictor:
 
 
 def _hold_in_bf16(model: nn.Module) -> None:
-    """Round once the weights that autocast would round for every batch: the answers are the same."""
+    """Round once the weights that autocast would round for every batch: the predictions are the same."""
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d):
             module.to(torch.bfloat16)

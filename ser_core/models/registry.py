@@ -43,7 +43,7 @@ def build(name: str, settings: dict[str, Any], num_mels: int, num_labels: int) -
 
 
 def resolved_settings(name: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Every setting of an architecture with its value, as an artifact keeps them: defaults may change.
+    """Every setting of an architecture with its value, as an artifact stores them: defaults may change.
 
     Raises:
         UsageError: the architecture, or one of its settings, is unknown.
@@ -52,7 +52,7 @@ def resolved_settings(name: str, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def default_mel(name: str) -> MelSettings:
-    """What a new model of the named architecture hears, where nothing else is said.
+    """The features of a new model of the named architecture, where nothing else is said.
 
     Raises:
         UsageError: the architecture is unknown.
