@@ -142,8 +142,8 @@ def test_files_that_kill_hang_or_bloat_their_decoder_cost_only_themselves(source
         file.with_stem(f"{file.stem}_{what}").write_bytes(poisoned(file.read_bytes(), what))
         file.unlink()
     answer = ser(
-        "score", tmp_path / "in", tmp_path / "out", "--file-timeout-seconds", "3", "--output-mode", "json",
-        before=[sys.executable, "-m", WORKER], PYTHONPATH=str(ROOT),
+        "score", tmp_path / "in", tmp_path / "out", "--engine", "ray", "--file-timeout-seconds", "3",
+        "--output-mode", "json", before=[sys.executable, "-m", WORKER], PYTHONPATH=str(ROOT),
     )  # fmt: skip
     assert answer.code == 3, answer.err
     assert answer.data["failed"] == 4

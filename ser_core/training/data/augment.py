@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ser_core.training.data import effects
+from ser_core.training.data.waveform_cache import Waveform
 from ser_core.training.data_config import AugmentSettings
 
 #: Of a generator: each has numbers of its own.
@@ -44,7 +45,7 @@ def generator(seed: int, epoch: int, sample: int, purpose: Purpose) -> np.random
 
 
 def random_window(
-    pcm_N: npt.NDArray[np.float32],
+    pcm_N: npt.NDArray[np.float32] | Waveform,
     window_samples: int,
     settings: AugmentSettings,
     rng: np.random.Generator,
@@ -79,7 +80,7 @@ def random_window(
 
 
 def _cut(
-    pcm_N: npt.NDArray[np.float32], window_samples: int, settings: AugmentSettings, draws: "_Draws"
+    pcm_N: npt.NDArray[np.float32] | Waveform, window_samples: int, settings: AugmentSettings, draws: "_Draws"
 ) -> npt.NDArray[np.float32]:
     """At most a window, at a random speed."""
     factor = 1.0

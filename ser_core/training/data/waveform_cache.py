@@ -7,8 +7,9 @@ Shape letters: N clips, S samples of a window, T samples of a clip.
     FOLDER/<key>/steps.npy         (N,) float32: what one step of each clip's integers is worth, a power of two
 
 A step is as fine as the clip's peak allows: 16-bit samples are kept to the bit, quiet clips lose nothing to rounding,
-and what is louder than full scale is not clipped. The key is made of the paths and versions of the clips, so another
-source, another order or a changed file is another entry; nothing is ever changed in one that is there.
+and what is louder than full scale is not clipped. No clip is held whole in memory, however long it is. The key is made
+of the paths and versions of the clips, so another source, another order or a changed file is another entry; nothing is
+ever changed in one that is there.
 """
 
 import hashlib
@@ -23,19 +24,20 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any, BinaryIO
 
 import joblib
 import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
-from ser_core.audio import Decoder, WindowSettings
+from ser_core.audio import CLIP_SOURCE, Decoder, WindowSettings, file_contents, look_at_clips
 from ser_core.corpora import Manifest
 from ser_core.errors import OutputError, SourceError
 from ser_core.faults import Fault
 from ser_core.ordered import in_order
-from ser_core.source import PlannedFile, Source, escape_path, fetch_all
+from ser_core.source import FileOpener, PlannedFile
 from ser_core.storage import Location, faults_of
 
 _log = logging.getLogger(__name__)
@@ -43,19 +45,19 @@ _SAMPLES, _OFFSETS, _STEPS = "waveforms.int16", "offsets.npy", "steps.npy"
 #: Of what is on disk, and of how it is decoded.
 _FORMAT = 1
 _KEY_DIGITS = 32
-_LOOKS_IN_FLIGHT = 64
 _DECODE_SECONDS = 300.0
 #: Starting a process takes about as long as decoding so many.
 _CLIPS_A_PROCESS = 100
-#: Of the pieces that a clip comes in.
+#: Length of the pieces that a clip comes in.
 _WINDOW_SECONDS = 1.0
+#: A decoded clip that waits is held in memory up to here, and else on the disk: 65 s at 16 kHz.
+_MAX_BYTES_IN_MEMORY = 4 * 2**20
+_BLOCK_BYTES = 2**20
 #: Clips that wait, for each decoding process.
 _CLIPS_AHEAD = 4
 _MAX_BYTES_AHEAD = 256 * 2**20
 #: Below this a peak is less than one step of 16 bits.
 _LEAST_EXPONENT = -15
-#: Where a manifest's paths start: they are absolute.
-_SOURCE = Source("list", Location("/"))
 
 
 class WaveformCache:
@@ -80,7 +82,7 @@ class WaveformCache:
         """
         if not len(manifest):
             raise SourceError("the manifest holds no clip; name one that does")
-        files = _look(manifest)
+        files = look_at_clips(manifest.paths)
         entry = folder / _key(files, sample_rate_hz)
         try:
             with faults_of(Location(str(folder))):
@@ -108,11 +110,9 @@ class WaveformCache:
         """How long a clip is."""
         return int(self._offsets[index + 1] - self._offsets[index])
 
-    def waveform(self, index: int) -> npt.NDArray[np.float32]:
-        """A clip's samples (T,), its own to change; full scale is 1."""
-        pcm_T = self._samples[self._offsets[index] : self._offsets[index + 1]]
-        waveform_T: npt.NDArray[np.float32] = np.multiply(pcm_T, self._steps[index], dtype=np.float32)
-        return waveform_T
+    def waveform(self, index: int) -> "Waveform":
+        """A clip's samples."""
+        return Waveform(self._samples[self._offsets[index] : self._offsets[index + 1]], self._steps[index])
 
     @cached_property
     def _samples(self) -> npt.NDArray[np.int16]:
@@ -120,15 +120,35 @@ class WaveformCache:
 
 
 @dataclass(frozen=True)
+class Waveform:
+    """A clip's T samples on the disk; a slice of them is read, float32 at full scale 1, the caller's own to change."""
+
+    _pcm_T: npt.NDArray[np.int16]
+    _step: np.float32
+
+    def __len__(self) -> int:
+        return len(self._pcm_T)
+
+    def __getitem__(self, samples: slice) -> npt.NDArray[np.float32]:
+        return np.multiply(self._pcm_T[samples], self._step, dtype=np.float32)
+
+
+@dataclass(frozen=True)
 class _Clip:
-    pcm_T: npt.NDArray[np.int16]
+    """A decoded clip: a file of float32 samples, and what one step of its integers is worth."""
+
+    pcm: IO[bytes]
     step: float
 
-
-def _look(manifest: Manifest) -> list[PlannedFile]:
-    """Each clip's file as it is now."""
-    paths = [escape_path(path.encode()) for path in manifest.paths]
-    return list(in_order(paths, _SOURCE.look, max_in_flight=_LOOKS_IN_FLIGHT))
+    def write(self, out: BinaryIO) -> int:
+        """Write its samples as integers; how many they are."""
+        num_samples = 0
+        self.pcm.seek(0)
+        while block := self.pcm.read(_BLOCK_BYTES):
+            integers_T = np.rint(np.frombuffer(block, np.float32) / np.float32(self.step)).clip(-(2**15), 2**15 - 1)
+            out.write(integers_T.astype(np.int16).data)
+            num_samples += len(integers_T)
+        return num_samples
 
 
 def _key(files: list[PlannedFile], sample_rate_hz: int) -> str:
@@ -163,13 +183,14 @@ def _write(files: list[PlannedFile], folder: Path, sample_rate_hz: int) -> None:
     offsets, steps = [0], []
     failures: list[tuple[str, Fault]] = []
     with (folder / _SAMPLES).open("wb") as out:
-        for file, clip in zip(files, _decode_all(files, sample_rate_hz), strict=True):
+        for file, clip in zip(files, _decode_all(files, folder, sample_rate_hz), strict=True):
             if isinstance(clip, Fault):
                 failures.append((file.path, clip))
-            elif not failures:
-                out.write(clip.pcm_T.data)
-                offsets.append(offsets[-1] + len(clip.pcm_T))
-                steps.append(clip.step)
+                continue
+            with clip.pcm:
+                if not failures:
+                    offsets.append(offsets[-1] + clip.write(out))
+                    steps.append(clip.step)
         _sync(out)
     if failures:
         path, failure = failures[0]
@@ -187,7 +208,7 @@ def _sync(file: BinaryIO) -> None:
     os.fsync(file.fileno())
 
 
-def _decode_all(files: list[PlannedFile], sample_rate_hz: int) -> Iterator[_Clip | Fault]:
+def _decode_all(files: list[PlannedFile], folder: Path, sample_rate_hz: int) -> Iterator[_Clip | Fault]:
     """Every clip, or why there is none, in order; a process for each core decodes, so that a clip may crash it."""
     num_decoders = min(joblib.cpu_count(), 1 + len(files) // _CLIPS_A_PROCESS)
     windows = WindowSettings(
@@ -200,37 +221,42 @@ def _decode_all(files: list[PlannedFile], sample_rate_hz: int) -> Iterator[_Clip
             idle.put(stack.enter_context(decoder))
         threads = stack.enter_context(ThreadPoolExecutor(num_decoders, thread_name_prefix="decode"))
         yield from in_order(
-            fetch_all(_SOURCE, files),
-            lambda data: threads.submit(_decode, idle, data, windows),
+            file_contents(CLIP_SOURCE, files),
+            lambda contents: threads.submit(_decode, idle, contents, windows, folder),
             max_in_flight=_CLIPS_AHEAD * num_decoders,
-            weigh=lambda data: len(data) if isinstance(data, bytes) else 0,
+            weigh=lambda contents: len(contents) if isinstance(contents, bytes) else 0,
             max_weight=_MAX_BYTES_AHEAD,
         )
 
 
-def _decode(idle: "queue.SimpleQueue[Decoder]", data: bytes | Fault, windows: WindowSettings) -> _Clip | Fault:
-    if isinstance(data, Fault):
-        return data
+def _decode(
+    idle: "queue.SimpleQueue[Decoder]", contents: bytes | FileOpener | Fault, windows: WindowSettings, folder: Path
+) -> _Clip | Fault:
+    if isinstance(contents, Fault):
+        return contents
     decoder = idle.get()
-    failure: Fault | None = None
-    pieces = [np.zeros(0, np.float32)]
+    fault: Fault | None = None
+    # Who writes the clip closes it.
+    pcm: IO[bytes] = SpooledTemporaryFile(_MAX_BYTES_IN_MEMORY, dir=str(folder))  # noqa: SIM115
+    lowest = highest = 0.0
     try:
-        # To the end, whatever comes: a child that is not heard out is ended.
-        for segment in decoder.segments(data):
-            failure = failure or segment.fault
-            if failure is None and segment.window_index:
+        # To the end, whatever comes: a child that is left at work is ended.
+        for segment in decoder.segments(contents):
+            fault = fault or segment.fault
+            if fault is None and segment.window_index:
                 num_samples = round(segment.end_seconds[-1] * windows.sample_rate_hz)
                 num_samples -= segment.window_index[0] * windows.hop_samples
-                pieces.append(segment.pcm_NS.reshape(-1)[:num_samples])
+                pcm_T = segment.pcm_NS.reshape(-1)[:num_samples]
+                pcm.write(pcm_T.data)
+                lowest, highest = min(lowest, float(pcm_T.min())), max(highest, float(pcm_T.max()))
     finally:
         idle.put(decoder)
-    return failure or _quantise(np.concatenate(pieces))
+    return fault or _Clip(pcm, _step(lowest, highest))
 
 
-def _quantise(pcm_T: npt.NDArray[np.float32]) -> _Clip:
+def _step(lowest: float, highest: float) -> float:
+    """What one step of the integers of a clip between these two samples is worth."""
     # The lowest integer is one further from zero than the highest: a negative peak at a power of two still fits.
-    peak = max(float(pcm_T.max()), float(np.nextafter(-pcm_T.min(), np.float32(0))))
+    peak = max(highest, float(np.nextafter(np.float32(-lowest), np.float32(0))))
     _, exponent = np.frexp(peak)
-    step = 2.0 ** (max(int(exponent), _LEAST_EXPONENT) - 15)
-    integers_T = np.rint(pcm_T / np.float32(step)).clip(-(2**15), 2**15 - 1)
-    return _Clip(integers_T.astype(np.int16), step)
+    return float(2.0 ** (max(int(exponent), _LEAST_EXPONENT) - 15))
