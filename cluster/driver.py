@@ -12,11 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from cluster.limits import Limits, check_failure_rate
 from cluster.resources import Resources
 from cluster.session import first_line
 from cluster.stages import failure_records
-from ser_core.errors import InterruptedRunError, OutputError, SerError, ServiceError
+from ser_core.errors import FailureRateError, InterruptedRunError, OutputError, SerError, ServiceError
 from ser_core.faults import Fault
 from ser_core.records import PENDING_SCHEMA
 from ser_core.tables import Assembler, RowSettings, Totals
@@ -53,6 +52,8 @@ class Driver:
     """Scores everything that is pending.
 
     Attributes:
+        commit_seconds: longest that scored rows wait to be committed.
+        max_failure_rate: share of files that may fail.
         totals: what this run has done so far; read it at any time.
         stop: set it (from a signal handler, say) to end the run cleanly.
         on_progress: called several times a second with `totals`.
@@ -62,7 +63,8 @@ class Driver:
     tables: Tables
     pipeline: Pipeline
     rows: RowSettings
-    limits: Limits
+    commit_seconds: float
+    max_failure_rate: float
     on_warning: Callable[[str], None]
     on_progress: Callable[[Totals], None] = lambda _: None
     stop: threading.Event = field(default_factory=threading.Event)
@@ -74,7 +76,7 @@ class Driver:
 
         Raises:
             InterruptedRunError: `stop` was set; what was done is committed.
-            FailureRateError: after 200 files, more failed than the limits allow; what was done is committed.
+            FailureRateError: after 200 files, more failed than `max_failure_rate` allows; what was done is committed.
             ServiceError: storage failed as a whole; what was done is committed if the output still takes it.
             SupersededError: a newer run owns the output.
             SerError: the pipeline kept failing; what was done is committed.
@@ -130,16 +132,30 @@ class Driver:
     def _after_block(self, assembler: Assembler) -> None:
         self.on_progress(self.totals)
         waited_seconds = time.monotonic() - self._last_commit
-        if waited_seconds >= self.limits.commit_seconds or assembler.num_ready_windows >= _MAX_COMMIT_WINDOWS:
+        if waited_seconds >= self.commit_seconds or assembler.num_ready_windows >= _MAX_COMMIT_WINDOWS:
             self._commit(assembler)
         if self.totals.num_files >= _FAILURE_RATE_AFTER_FILES:
-            check_failure_rate(self.totals.num_failed, self.totals.num_files, self.limits.max_failure_rate)
+            check_failure_rate(self.totals.num_failed, self.totals.num_files, self.max_failure_rate)
 
     def _commit(self, assembler: Assembler) -> None:
         rows = assembler.take()
         if rows is not None:
             self.tables.commit(rows.predictions, rows.files)
         self._last_commit = time.monotonic()
+
+
+def check_failure_rate(num_failed: int, num_files: int, max_failure_rate: float) -> None:
+    """Stop a run that is mostly failing.
+
+    Raises:
+        FailureRateError: more than `max_failure_rate` of `num_files` failed.
+    """
+    rate = num_failed / num_files
+    if rate > max_failure_rate:
+        raise FailureRateError(
+            f"{num_failed} of {num_files} files failed ({rate:.1%}), more than --max-failure-rate "
+            f"{max_failure_rate:g}; files/status=failed says why; run again to go on"
+        )
 
 
 class PipelineError(Exception):

@@ -1,17 +1,16 @@
-"""What a person or a program sees: results on standard output, progress and logs on standard error."""
+"""What a person or a program sees: results on standard output, progress and lines on standard error."""
 
 import json
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
-    from ser_core.tables import Totals
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
 
 OutputMode = Literal["human", "json"]
 _LINE_EVERY_SECONDS = 10.0
@@ -45,63 +44,72 @@ class Console:
         print(f"ser: {line}", file=sys.stderr, flush=True)
 
     @contextmanager
-    def progress(self, num_files: int) -> Iterator["ScoreProgress"]:
-        """Live progress on a terminal, plain lines elsewhere, nothing when quiet."""
-        if self.quiet:
-            yield ScoreProgress(num_files, None, None)
-        elif sys.stderr.isatty():
-            with _live_bar() as bar:
-                yield ScoreProgress(num_files, bar, None)
-        else:
-            yield ScoreProgress(num_files, None, self)
-
-
-def _live_bar() -> "Progress":
-    from rich.console import Console as RichConsole
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    return Progress(
-        MofNCompleteColumn(),
-        TextColumn("files"),
-        BarColumn(),
-        TextColumn("{task.fields[rates]}"),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=RichConsole(stderr=True),
-    )
-
-
-@dataclass
-class ScoreProgress:
-    """Shows how far a scoring run is."""
-
-    num_files: int
-    _bar: "Progress | None"
-    _lines: Console | None
-    _began: float = field(default_factory=time.monotonic)
-    _task: Any = None
-    _last_line: float = field(default_factory=time.monotonic)
-
-    def update(self, totals: "Totals") -> None:
-        seconds = max(time.monotonic() - self._began, 1e-3)
-        rates = (
-            f"{totals.num_windows / seconds:.0f} windows/s, {totals.audio_seconds / 3600 / seconds:.3f} audio hours/s, "
-            f"{totals.num_failed} failed"
-        )
-        if self._bar is not None:
-            if self._task is None:
-                self._task = self._bar.add_task("score", total=self.num_files, rates=rates)
-            self._bar.update(self._task, completed=totals.num_files, rates=rates)
-        if self._lines is None:
+    def progress(self) -> Iterator["Progress"]:
+        """A live bar on a terminal, plain lines elsewhere, nothing when quiet."""
+        if self.quiet or not sys.stderr.isatty():
+            yield Progress(self, None)
             return
-        every_seconds = _VERBOSE_LINE_EVERY_SECONDS if self._lines.verbose else _LINE_EVERY_SECONDS
-        if time.monotonic() - self._last_line >= every_seconds:
+        from rich.console import Console as RichConsole
+        from rich.progress import BarColumn, TextColumn
+        from rich.progress import Progress as RichProgress
+
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[detail]}"))
+        with RichProgress(*columns, console=RichConsole(stderr=True)) as bar:
+            yield Progress(self, bar)
+
+
+class Progress:
+    """Shows how far a command is, and how long it still takes at the speed so far."""
+
+    def __init__(self, console: Console, bar: "RichProgress | None") -> None:
+        self._console = console
+        self._bar = bar
+        self._task: TaskID | None = None
+        self._last_line = time.monotonic()
+        self.begin()
+
+    def begin(self, done: float = 0) -> None:
+        """Measure the speed from here, where so much is done already."""
+        self._began = time.monotonic()
+        self._done_before = done
+
+    @property
+    def seconds(self) -> float:
+        """How long it has gone on; never quite 0."""
+        return max(time.monotonic() - self._began, 1e-3)
+
+    def update(self, done: float, total: float | None, what: str, detail: str = "", *, at_once: bool = False) -> None:
+        """Show that so much of `total` (None: unknown) is done.
+
+        Args:
+            done: in any unit.
+            total: in the same unit.
+            what: that in words.
+            detail: more words.
+            at_once: whether a plain line comes now, not only when one is due.
+        """
+        left = self._left(done, total)
+        if self._bar is not None:
+            detail = ", ".join(filter(None, [detail, left]))
+            if self._task is None:
+                self._task = self._bar.add_task(what, total=total, detail=detail)
+            self._bar.update(self._task, description=what, completed=done, total=total, detail=detail)
+        elif at_once or self._is_line_due():
             self._last_line = time.monotonic()
-            left = f", {_minutes(seconds, totals.num_files, self.num_files)} left" if totals.num_files else ""
-            done = f"{totals.num_files}/{self.num_files} files, {totals.num_windows} windows"
-            self._lines.say(f"{done}, {rates}{left}")
+            self._console.say(", ".join(filter(None, [what, detail, left])))
+
+    def _left(self, done: float, total: float | None) -> str:
+        done_here = done - self._done_before
+        if total is None or done_here <= 0 or done >= total:
+            return ""
+        return f"{_duration(self.seconds / done_here * (total - done))} left"
+
+    def _is_line_due(self) -> bool:
+        every_seconds = _VERBOSE_LINE_EVERY_SECONDS if self._console.verbose else _LINE_EVERY_SECONDS
+        return time.monotonic() - self._last_line >= every_seconds
 
 
-def _minutes(seconds: float, done: int, total: int) -> str:
-    left_seconds = seconds / done * (total - done)
-    return f"{left_seconds / 60:.1f} min" if left_seconds >= 60 else f"{left_seconds:.0f} s"
+def _duration(seconds: float) -> str:
+    if seconds >= 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.0f} s"

@@ -1,7 +1,6 @@
 """`ser corpus`: a corpus's files -> a manifest; RAVDESS can be fetched first."""
 
 import os
-import time
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 Name = Literal["ravdess", "nemo", "emodb", "crema-d", "tess", "savee", "csv"]
 _CSV = "csv"
 _MAX_FILES_SHOWN = 20
-_SAY_EVERY_SECONDS = 10.0
 _MEGABYTE = 10**6
 
 
@@ -134,31 +132,22 @@ def _download(corpus: "Corpus | None", folder: str, console: Console) -> int:
     folder_url = os.environ.get(archive.folder_variable) or archive.folder_url
     if not folder_url.startswith(("http://", "https://")):
         raise UsageError(f"{archive.folder_variable} must be an http(s) URL, not '{folder_url}'")
+
+    def show(done: int, total: int | None) -> None:
+        of_total = "" if total is None else f" of {total / _MEGABYTE:.0f}"
+        progress.update(done, total, f"{done / _MEGABYTE:.0f}{of_total} MB")
+
     wanted = Download(
         url=f"{folder_url.rstrip('/')}/{archive.name}",
         checksum=Checksum("md5", archive.md5),
         max_bytes=archive.max_bytes,
-        progress=_Progress(console).update,
+        progress=show,
     )
     file = Path(folder) / archive.name
     console.say(f"licence of {corpus.name}: {corpus.licence}")
     console.say(f"downloading {wanted.shown} to {file}")
-    wanted.fetch(file)
+    with console.progress() as progress:
+        wanted.fetch(file)
     num_files = unpack(file, Path(folder), max_files=archive.max_files, max_bytes=archive.max_bytes)
     console.say(f"unpacked {num_files} files below {folder}; {archive.name} may be deleted")
     return num_files
-
-
-class _Progress:
-    """A line now and then."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._last = time.monotonic()
-
-    def update(self, done: int, total: int | None) -> None:
-        if time.monotonic() - self._last < _SAY_EVERY_SECONDS:
-            return
-        self._last = time.monotonic()
-        whole = f" of {total / _MEGABYTE:.0f}" if total is not None else ""
-        self._console.say(f"{done / _MEGABYTE:.0f}{whole} MB")

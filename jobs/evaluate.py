@@ -2,7 +2,6 @@
 
 import io
 import json
-import time
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 JSON_FILE, PAGE_FILE, PREDICTIONS_FILE = "evaluation.json", "evaluation.html", "predictions.parquet"
 _CPU_BATCH_SIZE, _GPU_BATCH_SIZE = 16, 256
 _MAX_BATCH_SIZE = 65_536
-_SAY_EVERY_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,30 +113,17 @@ def _predict(predictor: "Predictor", manifest: "Manifest", console: Console) -> 
 
     from ser_core.evaluation import predict_manifest
 
-    progress = _Progress(console, len(manifest))
+    def show(num_done: int) -> None:
+        progress.update(num_done, len(manifest), f"{num_done}/{len(manifest)} clips")
+
     try:
-        return predict_manifest(predictor, manifest, predictor.artifact.windows(), progress.update)
+        with console.progress() as progress:
+            return predict_manifest(predictor, manifest, predictor.artifact.windows(), show)
     except torch.OutOfMemoryError as error:
         batch_size = predictor.batch_size
         raise SerError(
             f"the GPU has no memory for batches of {batch_size}; use a smaller --batch-size, or --device cpu"
         ) from error
-
-
-class _Progress:
-    """A line now and then."""
-
-    def __init__(self, console: Console, num_clips: int) -> None:
-        self._console, self._num_clips = console, num_clips
-        self._began = self._last = time.monotonic()
-
-    def update(self, num_done: int) -> None:
-        now = time.monotonic()
-        if now - self._last < _SAY_EVERY_SECONDS:
-            return
-        self._last = now
-        left_seconds = (now - self._began) / num_done * (self._num_clips - num_done)
-        self._console.say(f"{num_done}/{self._num_clips} clips, {left_seconds:.0f} s left")
 
 
 def _about(request: Request, artifact: "Artifact", manifest: "Manifest", running: Running) -> "About":

@@ -10,7 +10,6 @@ from typing import Any
 import pyarrow as pa
 
 from cluster.driver import Driver
-from cluster.limits import Limits
 from cluster.resources import plan_resources
 from cluster.scoring import open_pipeline
 from cluster.session import local_hardware
@@ -44,7 +43,8 @@ def run_predict(files: list[str], model: str, console: Console) -> int:
             rows=RowSettings(
                 labels=artifact.config.labels, model=artifact.identity, hop_seconds=windows.hop_seconds, run_number=0
             ),
-            limits=Limits(commit_seconds=0.0, max_failure_rate=1.0),
+            commit_seconds=0.0,
+            max_failure_rate=1.0,
             on_warning=console.say,
         )
         driver.score(Path(), len(files))

@@ -3,13 +3,14 @@
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cluster.limits import check_failure_rate
+from cluster.driver import check_failure_rate
 from ser_core.errors import SerError
 from ser_core.score_config import ResolvedEngine, ScoreConfig
 from ser_core.source import PlanSummary, suffix_count
 from ser_core.tables import Comparison, Fingerprint, Tally, Totals
 
 if TYPE_CHECKING:
+    from jobs.console import Progress
     from ser_core.models import Artifact
     from ser_core.storage import Location
 
@@ -118,6 +119,18 @@ class Preview:
         return "\n".join(lines)
 
 
+def show_progress(progress: "Progress", num_files: int, totals: Totals) -> None:
+    """How far a run is, and how fast."""
+    windows_per_second, hours_per_second = _rates(totals, progress.seconds)
+    progress.update(
+        totals.num_files,
+        num_files,
+        f"{totals.num_files}/{num_files} files",
+        f"{totals.num_windows} windows, {windows_per_second:.0f} windows/s, {hours_per_second:.3f} audio hours/s, "
+        f"{totals.num_failed} failed",
+    )
+
+
 def check_tally(outcome: Outcome) -> None:
     """Judge a run that has scored all it had to.
 
@@ -136,7 +149,7 @@ def run_record(outcome: Outcome, artifact: "Artifact") -> dict[str, Any]:
     """What run.json holds beside the run's state, number and fingerprint."""
     from ser_core.models import package_versions
 
-    seconds = max(outcome.seconds, 1e-9)
+    windows_per_second, hours_per_second = _rates(outcome.totals, outcome.seconds)
     return {
         "config": outcome.config.to_dict(),
         "model": {"identity": artifact.identity, "licence": artifact.config.licence},
@@ -146,10 +159,16 @@ def run_record(outcome: Outcome, artifact: "Artifact") -> dict[str, Any]:
         "files": outcome.tally and asdict(outcome.tally),
         "engine": {"name": outcome.engine[0], "because": outcome.engine[1]} if outcome.engine else None,
         "seconds": outcome.seconds,
-        "windows_per_second": outcome.totals.num_windows / seconds,
-        "audio_hours_per_second": outcome.totals.audio_seconds / 3600 / seconds,
+        "windows_per_second": windows_per_second,
+        "audio_hours_per_second": hours_per_second,
         "versions": package_versions(),
     }
+
+
+def _rates(totals: Totals, seconds: float) -> tuple[float, float]:
+    """Windows, and hours of audio, in a second."""
+    seconds = max(seconds, 1e-9)
+    return totals.num_windows / seconds, totals.audio_seconds / 3600 / seconds
 
 
 def _left_out(plan: PlanSummary) -> list[str]:

@@ -5,13 +5,14 @@ import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cluster.resources import Hardware
 from jobs.console import Console
 from jobs.interrupts import Interrupts, end_while_ray_starts
-from jobs.report import Outcome, Preview, Result, check_tally, run_record
+from jobs.report import Outcome, Preview, Result, check_tally, run_record, show_progress
 from ser_core.errors import SerError, ServiceError, SupersededError
 from ser_core.score_config import ResolvedEngine, ScoreConfig
 from ser_core.source import PlanSummary, Source, write_plan
@@ -116,8 +117,8 @@ class _Job:
         num_pending = outcome.comparison.num_pending
         if num_pending:
             driver = self._driver(run, outcome, resources, num_pending)
-            with self._console.progress(num_pending) as progress, self._interrupts.calm(driver.stop):
-                driver.on_progress = progress.update
+            with self._console.progress() as progress, self._interrupts.calm(driver.stop):
+                driver.on_progress = partial(show_progress, progress, num_pending)
                 driver.score(plan_file, num_pending)
         self._console.detail("finishing")
         outcome.tally = run.tally(plan_file)
@@ -127,7 +128,6 @@ class _Job:
 
     def _driver(self, run: Run, outcome: Outcome, resources: "Resources", num_pending: int) -> "Driver":
         from cluster.driver import Driver
-        from cluster.limits import Limits
         from cluster.scoring import open_pipeline
         from ser_core.tables import RowSettings
 
@@ -149,7 +149,8 @@ class _Job:
                 hop_seconds=self._windows.hop_samples / self._windows.sample_rate_hz,
                 run_number=run.number,
             ),
-            limits=Limits(commit_seconds=config.commit_seconds, max_failure_rate=config.max_failure_rate),
+            commit_seconds=config.commit_seconds,
+            max_failure_rate=config.max_failure_rate,
             on_warning=self._console.say,
             totals=outcome.totals,
         )

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.console import Console
+from jobs.console import Console, Progress
 from jobs.interrupts import Interrupts, end_while_ray_starts
 from ser_core.errors import SerError
 
 if TYPE_CHECKING:
     from cluster.train import TrainResources
-    from ser_core.training import Event, Job
+    from ser_core.training import EpochRecord, Event, FoldBegan, Job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +108,6 @@ class _Command:
 
     def _train(self, job: "Job") -> None:
         from cluster.train import train
-        from jobs.progress import train_progress
         from ser_core.training import TrainingLog
 
         resources = self._connect()
@@ -116,11 +115,12 @@ class _Command:
         self._console.say(f"training on {len(job.manifest)} clips: {resources.describe()}")
         stop = threading.Event()
         log = TrainingLog(self._folder.logs)
-        with train_progress(self._console) as progress, self._interrupts.calm(stop):
+        with self._console.progress() as progress, self._interrupts.calm(stop):
+            shown = TrainProgress(self._console, progress)
 
             def callback(event: "Event") -> None:
                 log.follow(event)
-                progress.update(event)
+                shown.update(event)
 
             train(job, resources, callback, stop)
 
@@ -152,6 +152,56 @@ class _Command:
             "seconds": round(time.monotonic() - self._began, 3),
         }
         self._console.result(_text(data, report), data)
+
+
+class TrainProgress:
+    """Shows what a training reports."""
+
+    def __init__(self, console: Console, progress: Progress) -> None:
+        self._console, self._progress = console, progress
+        self._prepared: str | None = None
+        self._fold: FoldBegan | None = None
+
+    def update(self, event: "Event") -> None:
+        """Show it."""
+        from ser_core.training import EpochDone, FoldBegan, FoldDone, Preparing, StepDone
+
+        match event:
+            case Preparing(what, done, total):
+                if what != self._prepared:
+                    self._progress.begin()
+                self._prepared = what
+                self._progress.update(done, total, f"{what}: {done / total:.0%}")
+            case FoldBegan():
+                self._begin(event)
+            case StepDone(epoch, step, num_steps, loss):
+                self._epoch(epoch, epoch - 1 + step / num_steps, f", step {step}/{num_steps}: loss {loss:.4f}")
+            case EpochDone():
+                number = event.record.number
+                self._epoch(number, number, f": {_metrics(event.record)}, {event.seconds:.1f} s", at_once=True)
+            case FoldDone() if self._fold is not None and self._fold.num_folds > 1:
+                self._console.say(f"fold {event.fold + 1}/{self._fold.num_folds} is done")
+
+    def _begin(self, event: "FoldBegan") -> None:
+        if self._fold is not None and self._fold.fold == event.fold:
+            self._console.say("workers were lost; others take over")
+        self._fold = event
+        if event.history:
+            self._console.say(f"going on after epoch {event.history[-1].number}")
+        self._progress.begin(len(event.history))
+
+    def _epoch(self, number: int, done: float, what: str, *, at_once: bool = False) -> None:
+        assert self._fold is not None
+        fold = f"fold {self._fold.fold + 1}/{self._fold.num_folds}, " if self._fold.num_folds > 1 else ""
+        total = self._fold.num_epochs
+        self._progress.update(done, total, f"{fold}epoch {number}/{total}{what}", at_once=at_once)
+
+
+def _metrics(record: "EpochRecord") -> str:
+    text = f"loss {record.loss:.4f}"
+    if record.validation_uar is not None and record.validation_accuracy is not None:
+        text += f", accuracy {record.validation_accuracy:.1%}, UAR {record.validation_uar:.1%} on the validation clips"
+    return text
 
 
 def _named(job: "Job", run: str) -> "Job":

@@ -7,8 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from cluster.driver import Driver
-from cluster.limits import Limits
+from cluster.driver import Driver, check_failure_rate
 from cluster.resources import Hardware, Resources, plan_resources
 from ser_core.errors import FailureRateError, InterruptedRunError, SerError, ServiceError, SupersededError
 from ser_core.score_config import ScoreConfig
@@ -75,7 +74,7 @@ def drive(tables: MemoryTables, pipeline: Playback, **limits: float) -> tuple[Dr
         tables=tables,
         pipeline=pipeline,  # type: ignore[arg-type]
         rows=RowSettings(labels=LABELS, model="tiny@0", hop_seconds=3.0, run_number=1),
-        limits=Limits(**({"commit_seconds": 60.0, "max_failure_rate": 1.0} | limits)),
+        **({"commit_seconds": 60.0, "max_failure_rate": 1.0} | limits),
         on_warning=warnings.append,
     )
     return driver, warnings
@@ -209,3 +208,18 @@ def test_failures_within_the_rate_are_no_error() -> None:
     driver, _ = drive(tables, Playback(fail_all), max_failure_rate=1.0)
     driver.score(Path("plan"), 4)
     assert set(tables.statuses.values()) == {"failed"}
+
+
+@pytest.mark.parametrize(("num_failed", "num_files", "limit"), [(0, 1, 0.0), (1, 4, 0.25), (4, 4, 1.0)])
+def test_as_many_failures_as_are_allowed_pass(num_failed: int, num_files: int, limit: float) -> None:
+    assert check_failure_rate(num_failed, num_files, limit) is None  # type: ignore[func-returns-value]
+
+
+def test_more_are_one_line_with_the_numbers_and_what_to_do() -> None:
+    with pytest.raises(FailureRateError) as stopped:
+        check_failure_rate(2, 7, 0.25)
+    assert str(stopped.value) == (
+        "2 of 7 files failed (28.6%), more than --max-failure-rate 0.25; files/status=failed says why; "
+        "run again to go on"
+    )
+    assert stopped.value.exit_code == 1
