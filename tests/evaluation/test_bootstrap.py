@@ -10,23 +10,23 @@ SETTINGS = BootstrapSettings(resamples=500, seed=1)
 
 
 def clips(num_speakers: int, clips_each: int, spread: float = 1.0, seed: int = 0) -> tuple[np.ndarray, ...]:
-    """Labels, answers, speakers and corpora; how well a speaker is understood varies by `spread`."""
+    """Labels, predictions, speakers and corpora; how well a speaker is understood varies by `spread`."""
     rng = np.random.default_rng(seed)
     speaker_G = np.repeat(np.arange(num_speakers), clips_each)
     label_G = rng.integers(0, 4, size=len(speaker_G))
     ease_G = np.clip(1 + spread * rng.normal(size=num_speakers), 0, 3)[speaker_G]
     logits_GC = rng.normal(size=(len(label_G), 4)) + ease_G[:, np.newaxis] * np.eye(4)[label_G]
-    answer_GC = np.exp(logits_GC) / np.exp(logits_GC).sum(axis=1, keepdims=True)
+    probabilities_GC = np.exp(logits_GC) / np.exp(logits_GC).sum(axis=1, keepdims=True)
     corpora_G = np.where(speaker_G % 2, "odd", "even").astype(object)
     speakers_G = np.array([f"{corpus}-{speaker}" for corpus, speaker in zip(corpora_G, speaker_G, strict=True)], object)
-    return label_G, answer_GC, speakers_G, corpora_G
+    return label_G, probabilities_GC, speakers_G, corpora_G
 
 
 def plainly(name: str, data: tuple[np.ndarray, ...], resamples: int) -> tuple[float, float]:
     """The same by gathering the clips of drawn speakers, as the definition has it."""
-    label_G, answer_GC, speakers_G, corpora_G = data
+    label_G, probabilities_GC, speakers_G, corpora_G = data
     rng = np.random.default_rng(7)
-    figures = []
+    values = []
     for _ in range(resamples):
         drawn = []
         for corpus in np.unique(corpora_G):
@@ -34,10 +34,10 @@ def plainly(name: str, data: tuple[np.ndarray, ...], resamples: int) -> tuple[fl
             drawn += [np.flatnonzero(speakers_G == speaker) for speaker in rng.choice(speakers, len(speakers))]
         rows = np.concatenate(drawn)
         if name == "ece":
-            figures.append(metrics.ece(answer_GC[rows], label_G[rows]))
+            values.append(metrics.ece(probabilities_GC[rows], label_G[rows]))
         else:
-            figures.append(getattr(metrics, name)(label_G[rows], answer_GC[rows].argmax(axis=1)))
-    low, high = np.percentile(figures, (2.5, 97.5))
+            values.append(getattr(metrics, name)(label_G[rows], probabilities_GC[rows].argmax(axis=1)))
+    low, high = np.percentile(values, (2.5, 97.5))
     return low, high
 
 
@@ -51,12 +51,12 @@ def test_intervals_are_those_of_drawn_speakers(name: str) -> None:
 
 
 def test_values_are_those_of_all_clips() -> None:
-    label_G, answer_GC, *names = clips(10, 30)
-    found = intervals(label_G, answer_GC, *names, SETTINGS)
-    assert found["ece"].value == pytest.approx(metrics.ece(answer_GC, label_G))
+    label_G, probabilities_GC, *names = clips(10, 30)
+    found = intervals(label_G, probabilities_GC, *names, SETTINGS)
+    assert found["ece"].value == pytest.approx(metrics.ece(probabilities_GC, label_G))
     for name in metrics.FROM_CONFUSION:
         value, low, high = found[name]
-        assert value == pytest.approx(getattr(metrics, name)(label_G, answer_GC.argmax(axis=1)))
+        assert value == pytest.approx(getattr(metrics, name)(label_G, probabilities_GC.argmax(axis=1)))
         assert low is not None
         assert high is not None
         assert low < value < high
@@ -82,9 +82,9 @@ def test_one_speaker_of_each_corpus_has_no_interval() -> None:
     assert intervals(*clips(2, 50), SETTINGS)["uar"][1:] == (None, None)
 
 
-def test_a_better_recipe_is_told_from_an_equal_one() -> None:
-    label_G, answer_GC, *names = clips(20, 40, spread=2.0)
-    predicted_G = answer_GC.argmax(axis=1)
+def test_a_better_recipe_is_known_from_an_equal_one() -> None:
+    label_G, probabilities_GC, *names = clips(20, 40, spread=2.0)
+    predicted_G = probabilities_GC.argmax(axis=1)
     rng = np.random.default_rng(5)
     is_mended_G = rng.uniform(size=len(label_G)) < 0.1
     better_G = np.where(is_mended_G, label_G, predicted_G)
@@ -93,8 +93,8 @@ def test_a_better_recipe_is_told_from_an_equal_one() -> None:
     assert low is not None
     assert high is not None
     assert 0 < low < value < high
-    # The pairing is what tells: the figure of one of them alone moves more.
-    alone = intervals(label_G, answer_GC, *names, SETTINGS)["uar"]
+    # The pairing is what tells: the metric of one of them alone moves more.
+    alone = intervals(label_G, probabilities_GC, *names, SETTINGS)["uar"]
     assert high - low < 0.3 * (alone.high - alone.low)  # type: ignore[operator]
     assert paired_bootstrap(label_G, predicted_G, predicted_G, *names, settings=SETTINGS) == (0, 0, 0)
     back = paired_bootstrap(label_G, better_G, predicted_G, *names, metric="accuracy", settings=SETTINGS)
@@ -102,10 +102,10 @@ def test_a_better_recipe_is_told_from_an_equal_one() -> None:
 
 
 def test_a_label_that_few_speakers_have_may_be_missing_from_a_draw() -> None:
-    label_G, answer_GC, *names = clips(6, 10)
+    label_G, probabilities_GC, *names = clips(6, 10)
     label_G[label_G == 3] = 0
     label_G[0] = 3
-    value, low, high = intervals(label_G, answer_GC, *names, SETTINGS)["uar"]
+    value, low, high = intervals(label_G, probabilities_GC, *names, SETTINGS)["uar"]
     assert np.isfinite([value, low, high]).all()
 
 

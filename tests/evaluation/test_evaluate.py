@@ -14,7 +14,7 @@ from ser_core.evaluation.evaluate import LabelSets, compare_predictions, evaluat
 from ser_core.evaluation.predictions import predictions_table, probabilities_in
 from ser_core.evaluation.result import ModelSpeakers
 from ser_core.vocabulary import LABELS
-from tests.support.evaluations import ABOUT, answers, manifest
+from tests.support.evaluations import ABOUT, manifest, predictions
 
 OTHERS = ModelSpeakers(training=("other-9",))
 SETTINGS = BootstrapSettings(resamples=100, seed=3)
@@ -31,14 +31,14 @@ def test_what_a_corpus_lacks_is_left_out_and_the_rest_renormalised() -> None:
 
 def test_each_corpus_is_judged_by_its_own_labels() -> None:
     clips = manifest()
-    answer_GC = answers(clips)
-    found = evaluate_predictions(clips, answer_GC, settings=SETTINGS)
+    probabilities_GC = predictions(clips)
+    found = evaluate_predictions(clips, probabilities_GC, settings=SETTINGS)
     assert found.label_sets == {"small": ("neutral", "happy", "sad"), "wide": LABELS}
     is_small_G = clips.corpora == "small"
-    masked_GC = answer_GC[is_small_G] * np.isin(np.arange(8), (0, 2, 3))
+    masked_GC = probabilities_GC[is_small_G] * np.isin(np.arange(8), (0, 2, 3))
     recall = metrics.uar(clips.label_N[is_small_G], masked_GC.argmax(axis=1))
     assert found.by.corpus["small"].uar.value == pytest.approx(recall)
-    wide = metrics.uar(clips.label_N[~is_small_G], answer_GC[~is_small_G].argmax(axis=1))
+    wide = metrics.uar(clips.label_N[~is_small_G], probabilities_GC[~is_small_G].argmax(axis=1))
     assert found.by.corpus["wide"].uar.value == pytest.approx(wide)
     absent = "calm, angry, fearful, disgust, surprised"
     assert any(note.startswith(f"No clip of small has {absent}: ") for note in found.notes)
@@ -49,12 +49,12 @@ def test_each_corpus_is_judged_by_its_own_labels() -> None:
 def test_a_part_of_a_corpus_is_judged_by_what_the_corpus_has() -> None:
     clips = manifest()
     part = clips.take(np.flatnonzero((clips.corpora == "small") & (clips.label_N == 0)))
-    answer_GC = np.full((len(part), 8), 1 / 8)
-    alone = evaluate_predictions(part, answer_GC, settings=SETTINGS)
+    probabilities_GC = np.full((len(part), 8), 1 / 8)
+    alone = evaluate_predictions(part, probabilities_GC, settings=SETTINGS)
     assert alone.overall.ece.value == pytest.approx(0)
     sets = LabelSets(part, LABELS, clips.labels_by_corpus())
     assert sets.by_corpus == {"small": ("neutral", "happy", "sad")}
-    found = evaluate_predictions(part, answer_GC, labels=sets, settings=SETTINGS)
+    found = evaluate_predictions(part, probabilities_GC, labels=sets, settings=SETTINGS)
     assert found.overall.confidence == pytest.approx(1 / 3)
 
 
@@ -67,7 +67,7 @@ def test_what_a_known_corpus_has_need_not_be_in_the_manifest() -> None:
 
 def test_every_group_is_there_and_adds_up() -> None:
     clips = manifest()
-    found = evaluate_predictions(clips, answers(clips), settings=SETTINGS)
+    found = evaluate_predictions(clips, predictions(clips), settings=SETTINGS)
     assert list(found.by.speaker) == ["small-0", "small-1", *[f"wide-{number}" for number in range(5)]]
     assert list(found.by.gender) == ["female", "male", "unknown"]
     assert list(found.by.language) == ["en", "pl"]
@@ -83,22 +83,22 @@ def test_every_group_is_there_and_adds_up() -> None:
     assert "Of small there are 2 speakers: its intervals say little." in found.notes
 
 
-def test_calibration_is_told_before_and_after() -> None:
+def test_calibration_is_reported_before_and_after() -> None:
     clips = manifest(2_000)
-    right_GC = answers(clips)
-    loud_GC = at_temperature(right_GC, 0.3)
+    probabilities_GC = predictions(clips)
+    loud_GC = at_temperature(probabilities_GC, 0.3)
     found = evaluate_predictions(clips, loud_GC, 1 / 0.3, settings=SETTINGS)
     assert found.overall.ece.value < 0.04
     assert found.overall.ece_uncalibrated > 0.1
     assert found.reliability.ece == pytest.approx(found.overall.ece.value)
     assert found.reliability_uncalibrated.ece == pytest.approx(found.overall.ece_uncalibrated)
     assert found.coverage[0].accuracy > found.coverage[-1].accuracy == pytest.approx(found.overall.accuracy.value)
-    alone = evaluate_predictions(clips, right_GC, settings=SETTINGS)
+    alone = evaluate_predictions(clips, probabilities_GC, settings=SETTINGS)
     assert not alone.is_calibrated
     assert alone.overall.ece_uncalibrated == pytest.approx(alone.overall.ece.value)
     half = len(clips) // 2
     each_GC, each_G = (
-        np.concatenate([loud_GC[:half], right_GC[half:]]),
+        np.concatenate([loud_GC[:half], probabilities_GC[half:]]),
         np.repeat([1 / 0.3, 1.0], [half, len(clips) - half]),
     )
     assert evaluate_predictions(clips, each_GC, each_G, settings=SETTINGS).overall.ece == pytest.approx(
@@ -109,8 +109,8 @@ def test_calibration_is_told_before_and_after() -> None:
 def test_a_label_the_model_lacks_is_never_right_and_said() -> None:
     clips = manifest()
     known = tuple(label for label in LABELS if label != "disgust")
-    answer_GC = np.delete(answers(clips), LABELS.index("disgust"), axis=1)
-    found = evaluate_predictions(clips, answer_GC, labels=known, settings=SETTINGS)
+    probabilities_GC = np.delete(predictions(clips), LABELS.index("disgust"), axis=1)
+    found = evaluate_predictions(clips, probabilities_GC, labels=known, settings=SETTINGS)
     assert found.labels == (*known, "disgust")
     [disgust] = [one for one in found.classes if one.label == "disgust"]
     assert disgust.num_clips > 0
@@ -121,7 +121,7 @@ def test_a_label_the_model_lacks_is_never_right_and_said() -> None:
 def test_a_corpus_of_foreign_labels_is_refused() -> None:
     clips = manifest()
     with pytest.raises(UsageError, match="corpus small: the model has none of its labels"):
-        evaluate_predictions(clips, answers(clips)[:, 6:], labels=LABELS[6:], settings=SETTINGS)
+        evaluate_predictions(clips, predictions(clips)[:, 6:], labels=LABELS[6:], settings=SETTINGS)
 
 
 def test_an_empty_manifest_is_refused() -> None:
@@ -130,10 +130,10 @@ def test_an_empty_manifest_is_refused() -> None:
         evaluate_predictions(clips, np.zeros((0, 8)), settings=SETTINGS)
 
 
-def test_speakers_the_model_has_heard_are_told_apart() -> None:
+def test_speakers_of_the_training_are_a_group() -> None:
     clips = manifest()
-    heard = ModelSpeakers(training=("wide-0", "wide-1", "other-9"), validation=("wide-2",), calibration=())
-    found = evaluate_predictions(clips, answers(clips), model_speakers=heard, settings=SETTINGS)
+    seen = ModelSpeakers(training=("wide-0", "wide-1", "other-9"), validation=("wide-2",), calibration=())
+    found = evaluate_predictions(clips, predictions(clips), model_speakers=seen, settings=SETTINGS)
     assert found.overlap == ModelSpeakers(training=("wide-0", "wide-1"), validation=("wide-2",))
     assert list(found.by.seen) == ["in the training", "new"]
     assert found.by.seen["in the training"].num_speakers == 2
@@ -141,12 +141,12 @@ def test_speakers_the_model_has_heard_are_told_apart() -> None:
     assert any(note.startswith("1 of the 7 speakers chose the epoch that was kept") for note in found.notes)
 
 
-def test_new_speakers_and_unknown_ones_are_told_apart() -> None:
+def test_notes_say_whether_speakers_are_new_or_unknown() -> None:
     clips = manifest()
-    new = evaluate_predictions(clips, answers(clips), model_speakers=OTHERS, settings=SETTINGS)
+    new = evaluate_predictions(clips, predictions(clips), model_speakers=OTHERS, settings=SETTINGS)
     assert "None of the speakers was in the model's training." in new.notes
     assert not new.by.seen
-    unknown = evaluate_predictions(clips, answers(clips), settings=SETTINGS)
+    unknown = evaluate_predictions(clips, predictions(clips), settings=SETTINGS)
     assert any("does not say which speakers" in note for note in unknown.notes)
 
 
@@ -158,10 +158,10 @@ def test_the_speakers_are_read_from_a_models_config() -> None:
         assert ModelSpeakers.of_training(without) is None
 
 
-def test_the_same_answers_give_the_same_json() -> None:
+def test_the_same_predictions_give_the_same_json() -> None:
     clips = manifest()
     first, second = (
-        evaluate_predictions(clips, answers(clips), 1.5, title="t", about=ABOUT, settings=SETTINGS).to_dict()
+        evaluate_predictions(clips, predictions(clips), 1.5, title="t", about=ABOUT, settings=SETTINGS).to_dict()
         for _ in range(2)
     )
     text = json.dumps(first, allow_nan=False)
@@ -177,7 +177,7 @@ def test_the_same_answers_give_the_same_json() -> None:
 
 def test_predictions_as_a_table_can_be_pooled() -> None:
     clips = manifest()
-    probabilities_GC = answers(clips)
+    probabilities_GC = predictions(clips)
     parts = [clips.take(np.flatnonzero(np.arange(len(clips)) % 2 == part)) for part in range(2)]
     tables = [
         predictions_table(part, probabilities_GC[number::2], LABELS, (1.5, 0.7)[number])
@@ -209,11 +209,11 @@ def test_predictions_in_a_table_are_over_all_labels_of_the_model() -> None:
 
 def test_recipes_are_compared_by_the_labels_of_a_corpus() -> None:
     clips = manifest(800)
-    worse_GC, better_GC = answers(clips, skill=1.0), answers(clips, skill=3.0)
-    figures = [
+    worse_GC, better_GC = predictions(clips, skill=1.0), predictions(clips, skill=3.0)
+    recalls = [
         evaluate_predictions(clips, one_GC, settings=SETTINGS).overall.uar.value for one_GC in (worse_GC, better_GC)
     ]
     difference = compare_predictions(clips, worse_GC, better_GC, settings=SETTINGS)
-    assert difference.value == pytest.approx(figures[1] - figures[0])
+    assert difference.value == pytest.approx(recalls[1] - recalls[0])
     assert difference.low is not None
     assert difference.low > 0

@@ -16,9 +16,9 @@ def clips(num_clips: int = 300, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return label_G, np.exp(logits_GC) / np.exp(logits_GC).sum(axis=1, keepdims=True)
 
 
-def test_figures_are_those_of_scikit_learn() -> None:
-    label_G, answer_GC = clips()
-    predicted_G = answer_GC.argmax(axis=1)
+def test_metrics_are_those_of_scikit_learn() -> None:
+    label_G, probabilities_GC = clips()
+    predicted_G = probabilities_GC.argmax(axis=1)
     assert metrics.accuracy(label_G, predicted_G) == pytest.approx(accuracy_score(label_G, predicted_G))
     assert metrics.uar(label_G, predicted_G) == pytest.approx(balanced_accuracy_score(label_G, predicted_G))
     assert metrics.macro_f1(label_G, predicted_G) == pytest.approx(f1_score(label_G, predicted_G, average="macro"))
@@ -30,17 +30,17 @@ def test_only_labels_that_occur_count() -> None:
     assert metrics.macro_f1(label_G, predicted_G) == pytest.approx((2 / 3 + 1) / 2)
 
 
-def test_figures_of_a_confusion_matrix_are_the_same() -> None:
-    label_G, answer_GC = clips()
+def test_metrics_of_a_confusion_matrix_are_the_same() -> None:
+    label_G, probabilities_GC = clips()
     label_G[label_G == 1] = 0
-    predicted_G = answer_GC.argmax(axis=1)
+    predicted_G = probabilities_GC.argmax(axis=1)
     confusion_CC = metrics.confusion(label_G, predicted_G, 3)
     assert confusion_CC.sum() == len(label_G)
     assert confusion_CC[2, 0] == np.sum((label_G == 2) & (predicted_G == 0))
-    for name, figure in metrics.FROM_CONFUSION.items():
-        assert figure(confusion_CC) == pytest.approx(getattr(metrics, name)(label_G, predicted_G)), name
-        stacked_D = figure(np.stack([confusion_CC, 2 * confusion_CC, np.zeros_like(confusion_CC)]))
-        np.testing.assert_allclose(stacked_D, [figure(confusion_CC), figure(confusion_CC), np.nan])
+    for name, metric in metrics.FROM_CONFUSION.items():
+        assert metric(confusion_CC) == pytest.approx(getattr(metrics, name)(label_G, predicted_G)), name
+        stacked_D = metric(np.stack([confusion_CC, 2 * confusion_CC, np.zeros_like(confusion_CC)]))
+        np.testing.assert_allclose(stacked_D, [metric(confusion_CC), metric(confusion_CC), np.nan])
 
 
 def test_the_report_has_every_label() -> None:
@@ -91,9 +91,9 @@ def test_coverage_does_not_depend_on_the_order_of_equal_confidences() -> None:
 
 
 def test_coverage_of_many_clips_has_a_hundred_points() -> None:
-    label_G, answer_GC = clips(1_234)
-    points = metrics.coverage_curve(answer_GC.max(axis=1), answer_GC.argmax(axis=1) == label_G)
+    label_G, probabilities_GC = clips(1_234)
+    points = metrics.coverage_curve(probabilities_GC.max(axis=1), probabilities_GC.argmax(axis=1) == label_G)
     assert len(points) == 100
     assert points[-1].coverage == 1.0
-    assert points[-1].accuracy == pytest.approx(metrics.accuracy(label_G, answer_GC.argmax(axis=1)))
+    assert points[-1].accuracy == pytest.approx(metrics.accuracy(label_G, probabilities_GC.argmax(axis=1)))
     assert points[9].coverage == pytest.approx(0.1, abs=1 / 1_234)

@@ -16,7 +16,7 @@ from ser_core.evaluation.evaluate import evaluate_predictions
 from ser_core.evaluation.page import render_page
 from ser_core.evaluation.result import About, Evaluation, ModelSpeakers
 from ser_core.vocabulary import LABELS
-from tests.support.evaluations import ABOUT, answers, manifest
+from tests.support.evaluations import ABOUT, manifest, predictions
 
 SETTINGS = BootstrapSettings(resamples=50)
 _VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -52,10 +52,16 @@ class Page(HTMLParser):
 
 def evaluation(title: str = "tiny on two corpora", about: About = ABOUT) -> Evaluation:
     clips = manifest()
-    answer_GC = answers(clips)
-    heard = ModelSpeakers(training=("wide-0",))
+    probabilities_GC = predictions(clips)
+    seen = ModelSpeakers(training=("wide-0",))
     return evaluate_predictions(
-        clips, at_temperature(answer_GC, 0.5), 2.0, model_speakers=heard, settings=SETTINGS, title=title, about=about
+        clips,
+        at_temperature(probabilities_GC, 0.5),
+        2.0,
+        model_speakers=seen,
+        settings=SETTINGS,
+        title=title,
+        about=about,
     )
 
 
@@ -151,7 +157,7 @@ def test_of_many_speakers_the_hardest_are_shown(one: Evaluation) -> None:
 def test_one_speaker_and_no_calibration() -> None:
     clips = manifest()
     alone = clips.take(np.flatnonzero(clips.speakers == "wide-0"))
-    found = evaluate_predictions(alone, answers(alone), settings=SETTINGS)
+    found = evaluate_predictions(alone, predictions(alone), settings=SETTINGS)
     page = Page(render_page(found))
     assert page.texts.count("one speaker: no interval") == 3
     assert len([picture for picture in page.all("svg") if "aria-hidden" not in picture]) == 2

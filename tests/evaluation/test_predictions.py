@@ -43,8 +43,8 @@ def predictor(batch_size: int = 4) -> Predictor:
     return Predictor(tiny_artifact(), features_on="device", batch_size=batch_size, num_threads=1)
 
 
-def plain_answer(file: Path) -> np.ndarray:
-    """The answer (C,) to one file by the parts of scoring."""
+def plain_prediction(file: Path) -> np.ndarray:
+    """The prediction (C,) for one file by the parts of scoring."""
     sums_GX = np.zeros((1, 4))
     for segment in iter_segments(file, channels="mix", windows=WINDOWS):
         seconds_N = np.array(segment.end_seconds) - np.array(segment.window_index) * WINDOWS.hop_seconds
@@ -54,19 +54,19 @@ def plain_answer(file: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("batch_size", [4, 64])
-def test_answers_are_those_of_scoring_whatever_the_batch(tmp_path: Path, batch_size: int) -> None:
+def test_predictions_are_those_of_scoring_whatever_the_batch(tmp_path: Path, batch_size: int) -> None:
     files = write_clips(tmp_path)
     done = []
-    answer_GC = predict_manifest(predictor(batch_size), manifest_of(list(map(str, files))), WINDOWS, done.append)
-    np.testing.assert_allclose(answer_GC, [plain_answer(file) for file in files], atol=1e-5)
+    probabilities_GC = predict_manifest(predictor(batch_size), manifest_of(list(map(str, files))), WINDOWS, done.append)
+    np.testing.assert_allclose(probabilities_GC, [plain_prediction(file) for file in files], atol=1e-5)
     assert done == list(range(1, len(files) + 1))
 
 
 def test_a_large_file_is_read_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ser_core.audio.load.MAX_WHOLE_FILE_BYTES", 100_000)
     files = write_clips(tmp_path)
-    answer_GC = predict_manifest(predictor(), manifest_of(list(map(str, files))), WINDOWS)
-    np.testing.assert_allclose(answer_GC, [plain_answer(file) for file in files], atol=1e-5)
+    probabilities_GC = predict_manifest(predictor(), manifest_of(list(map(str, files))), WINDOWS)
+    np.testing.assert_allclose(probabilities_GC, [plain_prediction(file) for file in files], atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_clips_may_lie_in_a_bucket_and_beside_it(tmp_path: Path, moto_s3: S3Serv
         for path, row_C in zip(clips.paths, predict_manifest(predictor(), clips, WINDOWS), strict=True)
     }
     for file in files:
-        np.testing.assert_allclose(by_name[file.name], plain_answer(file), atol=1e-5)
+        np.testing.assert_allclose(by_name[file.name], plain_prediction(file), atol=1e-5)
     missing = manifest_of([moto_s3.location.join("gone.wav").url])
     with pytest.raises(SourceError, match=r"s3://.*/gone\.wav: not_found"):
         predict_manifest(predictor(), missing, WINDOWS)

@@ -42,7 +42,7 @@ def evaluate(place: Path, output: str | Path, *more: str, manifests: tuple[str, 
     return run(["evaluate", str(place / "model"), *files, str(output), *options, *more])
 
 
-def test_a_report_is_written_and_told(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_report_is_written_and_printed(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "new" / "out"
     assert evaluate(place, output) == 0
     out, err = capsys.readouterr()

@@ -53,7 +53,7 @@ def test_loads_from_a_bucket(moto_s3: S3Server) -> None:
         Artifact.load(f"{moto_s3.location.url}/models/none")
 
 
-def test_whatever_changes_an_answer_changes_the_hash(folder: Path) -> None:
+def test_whatever_changes_a_prediction_changes_the_hash(folder: Path) -> None:
     before = Artifact.load(str(folder)).content_hash
     edit_config(folder, temperature=2.0)
     other_temperature = Artifact.load(str(folder)).content_hash

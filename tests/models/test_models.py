@@ -22,7 +22,7 @@ def test_takes_windows_of_any_length(model: SpeechModel, num_frames: int) -> Non
     assert logits_BC.isfinite().all()
 
 
-def test_answers_do_not_depend_on_the_batch(model: SpeechModel) -> None:
+def test_predictions_do_not_depend_on_the_batch(model: SpeechModel) -> None:
     mel_BFT = torch.randn(5, NUM_MELS, 64)
     with torch.inference_mode():
         whole = model(mel_BFT).softmax(1)

@@ -34,16 +34,16 @@ def mel_windows(num_windows: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("artifact", [tiny_artifact(), tiny_artifact(architecture="whisper-bilstm"), *BUNDLED])
-def test_answers_do_not_depend_on_the_batch_size(artifact: Artifact) -> None:
+def test_predictions_do_not_depend_on_the_batch_size(artifact: Artifact) -> None:
     pcm = pcm_windows(9)
-    answers = [Predictor(artifact, batch_size=size, features_on="device").predict(pcm) for size in (1, 4, 16)]
-    for answer in answers[1:]:
-        assert (answer.argmax(1) == answers[0].argmax(1)).all()
-        np.testing.assert_allclose(answer, answers[0], atol=1e-5)
+    predictions = [Predictor(artifact, batch_size=size, features_on="device").predict(pcm) for size in (1, 4, 16)]
+    for prediction in predictions[1:]:
+        assert (prediction.argmax(1) == predictions[0].argmax(1)).all()
+        np.testing.assert_allclose(prediction, predictions[0], atol=1e-5)
 
 
 @pytest.mark.parametrize("artifact", [tiny_artifact(), *BUNDLED])
-def test_answers_do_not_depend_on_neighbours_or_order(artifact: Artifact) -> None:
+def test_predictions_do_not_depend_on_neighbours_or_order(artifact: Artifact) -> None:
     pcm = pcm_windows(10)
     predictor = Predictor(artifact, batch_size=4, features_on="device")
     order = np.random.default_rng(0).permutation(10)
@@ -82,10 +82,10 @@ def test_takes_read_only_arrays_and_none_at_all() -> None:
     assert predictor.predict(mel[:0]).shape == (0, len(LABELS))
 
 
-def test_silence_and_absurd_levels_get_an_answer() -> None:
+def test_silence_and_absurd_levels_get_a_prediction() -> None:
     pcm = np.stack([np.zeros(SAMPLES), np.full(SAMPLES, 3e38), np.full(SAMPLES, 1e-40)]).astype(np.float32)
-    answer = Predictor(tiny_artifact(), features_on="device").predict(pcm)
-    np.testing.assert_allclose(answer.sum(1), 1.0, atol=1e-6)
+    prediction = Predictor(tiny_artifact(), features_on="device").predict(pcm)
+    np.testing.assert_allclose(prediction.sum(1), 1.0, atol=1e-6)
 
 
 def test_no_gradient_is_kept_in_any_thread() -> None:
@@ -136,7 +136,7 @@ NEEDS_BF16 = pytest.mark.skipif(not has_bf16("cpu"), reason="this CPU does not c
 
 @NEEDS_BF16
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_weights_held_in_bf16_answer_as_those_that_autocast_rounds(architecture: str) -> None:
+def test_weights_held_in_bf16_predict_as_those_that_autocast_rounds(architecture: str) -> None:
     torch.manual_seed(1)
     mel = ARCHITECTURES[architecture].mel
     model = build(architecture, {}, mel.num_mels, len(LABELS)).eval()

@@ -1,4 +1,4 @@
-"""Clips that nobody spoke and answers that no model gave, for tests of evaluations."""
+"""Clips that nobody spoke and predictions that no model gave, for tests of evaluations."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ def manifest(num_clips: int = 240) -> Manifest:
     return Manifest(rows_to_table(rows).sort_by([("corpus", "ascending"), ("path", "ascending")]))
 
 
-def answers(clips: Manifest, seed: int = 0, skill: float = 2.0) -> np.ndarray:
+def predictions(clips: Manifest, seed: int = 0, skill: float = 2.0) -> np.ndarray:
     """Probabilities (G, 8) that mean what they say, where all labels are as frequent."""
     logits_GC = np.random.default_rng(seed).normal(size=(len(clips), 8))
     probabilities_GC: np.ndarray = softmax(skill * (logits_GC + skill * np.eye(8)[clips.label_N]), axis=1)
