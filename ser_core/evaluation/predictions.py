@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ser_core.aggregation import answer, log_probability_sums
+from ser_core.aggregation import aggregate, log_probability_sums
 from ser_core.audio import CLIP_SOURCE, Decoder, WindowSettings, load_segments, look_at_clips
 from ser_core.corpora import Manifest
 from ser_core.errors import SourceError
@@ -120,7 +120,7 @@ class _Sums:
     def predictions(self) -> npt.NDArray[np.float64]:
         """(G, C), when all windows are in."""
         self._predict(self._num_waiting)
-        return answer(self._sums_GX)
+        return aggregate(self._sums_GX)
 
     def _predict(self, num_windows: int) -> None:
         if not num_windows:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ser_core import aggregation as answers
+from ser_core.aggregation import aggregate, log_probability_sums
 from ser_core.tables.schema import file_schema, prediction_schema
 from ser_core.vocabulary import RETRYABLE_REASONS
 
@@ -122,11 +122,9 @@ def make_rows(records: pa.Table, settings: RowSettings) -> Rows:
     first_G = np.flatnonzero(np.diff(group_R, prepend=-1))
     num_groups = len(first_G)
     windows = _Windows.of(records, settings)
-    sums_GC = answers.log_probability_sums(
-        windows.probabilities_WC, windows.durations_W, group_R[windows.record_W], num_groups
-    )
+    sums_GC = log_probability_sums(windows.probabilities_WC, windows.durations_W, group_R[windows.record_W], num_groups)
     num_windows_G = np.bincount(group_R[windows.record_W], minlength=num_groups)
-    files = _file_rows(records, group_R, first_G, num_windows_G, answers.answer(sums_GC), settings)
+    files = _file_rows(records, group_R, first_G, num_windows_G, aggregate(sums_GC), settings)
     return Rows(windows.rows(records, settings), files)
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ser_core.aggregation import answer, log_probability_sums
+from ser_core.aggregation import aggregate, log_probability_sums
 from ser_core.errors import SerError
 from ser_core.evaluation import LabelSets, accuracy, uar
 from ser_core.training.config import TrainConfig
@@ -152,7 +152,7 @@ class Training:
                      for start in range(0, len(window_W), _EVALUATION_BATCH)]  # fmt: skip
         if parts:
             sums_NX[mine] = log_probability_sums(np.concatenate(parts), seconds_W, owner_W, mine.stop - mine.start)
-        return answer(self._group.all_reduce(torch.from_numpy(sums_NX)).numpy())
+        return aggregate(self._group.all_reduce(torch.from_numpy(sums_NX)).numpy())
 
     def _probabilities(self, window_B: Numbers) -> npt.NDArray[np.float32]:
         probabilities_BC: npt.NDArray[np.float32] = (

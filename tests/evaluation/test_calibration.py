@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from ser_core.aggregation import answer, log_probability_sums
+from ser_core.aggregation import aggregate, log_probability_sums
 from ser_core.evaluation.calibration import at_temperature, fit_temperature
 
 
@@ -56,7 +56,7 @@ def test_a_temperature_of_the_windows_is_one_of_the_clip() -> None:
     rng = np.random.default_rng(1)
     logits_NC, seconds_N, clip_N = rng.normal(size=(7, 4)), rng.uniform(0.5, 3, 7), np.array([0, 0, 0, 1, 1, 2, 2])
     calibrated_GC, plain_GC = (
-        answer(log_probability_sums(softmax(logits_NC / temperature, axis=1), seconds_N, clip_N, 3))
+        aggregate(log_probability_sums(softmax(logits_NC / temperature, axis=1), seconds_N, clip_N, 3))
         for temperature in (2.5, 1.0)
     )
     np.testing.assert_allclose(at_temperature(plain_GC, 2.5), calibrated_GC)

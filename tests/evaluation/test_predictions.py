@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ser_core.aggregation import answer, log_probability_sums
+from ser_core.aggregation import aggregate, log_probability_sums
 from ser_core.audio.decode import iter_segments
 from ser_core.audio.settings import WindowSettings
 from ser_core.corpora.manifest import Manifest, read_manifests, rows_to_table, write_manifest
@@ -50,7 +50,7 @@ def plain_prediction(file: Path) -> np.ndarray:
         seconds_N = np.array(segment.end_seconds) - np.array(segment.window_index) * WINDOWS.hop_seconds
         probabilities_NC = predictor().predict(segment.pcm_NS)
         sums_GX += log_probability_sums(probabilities_NC, seconds_N, np.zeros(len(seconds_N), int), 1)
-    return at_temperature(answer(sums_GX), 1 / predictor().artifact.config.temperature)[0]
+    return at_temperature(aggregate(sums_GX), 1 / predictor().artifact.config.temperature)[0]
 
 
 @pytest.mark.parametrize("batch_size", [4, 64])

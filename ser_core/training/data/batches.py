@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ser_core.aggregation import answer, log_probability_sums
+from ser_core.aggregation import aggregate, log_probability_sums
 from ser_core.distributed import ProcessGroup
 from ser_core.ordered import in_order
 from ser_core.training.config import TrainConfig
@@ -97,7 +97,7 @@ class TrainingData:
             if self.teachers_hear_clips:
                 sums_NX = log_probability_sums(self.taught[whole], seconds_W, owner_W, len(training_N))
                 self.taught_GC = np.zeros((len(self.windows.scored), len(self.labels)), np.float32)
-                self.taught_GC[training_N] = answer(sums_NX)
+                self.taught_GC[training_N] = aggregate(sums_NX)
 
     def _fill(self, store: FeatureCache, window_B: Numbers, compute: Callable[[Any], Any], say: Say) -> None:
         read = self.windows.read
