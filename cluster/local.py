@@ -38,7 +38,9 @@ class LocalPipeline:
         self._artifact = artifact
         self._predict = PredictStage(predict, artifact)
         self._attempts = Attempts()
-        self._passes: list[_Pass] = []
+        self._lock = threading.Lock()
+        self._is_closed = False
+        self._current: _Pass | None = None
 
     def run(self, pending: pa.Table, files_per_block: int) -> Iterator[pa.Table]:
         """Score `pending` (PENDING_SCHEMA).
@@ -52,16 +54,21 @@ class LocalPipeline:
             for _ in range(min(self.resources.num_loaders, len(blocks)))
         ]
         num_predictors = min(self.resources.num_predictors, len(blocks))
-        with closing(_Pass(blocks, loaders, self._predict, num_predictors, self.resources.batch_size)) as current:
-            self._passes.append(current)
+        with self._lock:
+            if self._is_closed:
+                return
+            self._current = current = _Pass(blocks, loaders, self._predict, num_predictors, self.resources.batch_size)
+        with closing(current):
             yield from current.predicted()
 
     def close(self) -> None:
         """End all threads and children."""
         import torch
 
-        for current in self._passes:
-            current.close()
+        with self._lock:
+            self._is_closed = True
+        if self._current is not None:
+            self._current.close()
         # The predictors' own number of threads would else be that of every thread begun from here on.
         torch.set_num_threads(torch.get_num_threads())
 

@@ -124,6 +124,13 @@ def test_closing_ends_a_pass_whose_decoder_hangs(tmp_path: Path) -> None:
     assert sorted(seen) == ["00.wav", "01.wav"]
 
 
+def test_a_pass_that_begins_too_late_does_not_begin(tmp_path: Path) -> None:
+    local = pipeline(tmp_path)
+    blocks = local.run(archive(tmp_path, 2), 1)
+    local.close()
+    assert list(blocks) == []
+
+
 def test_what_a_stage_raises_comes_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = archive(tmp_path, 6)
     with closing(pipeline(tmp_path)) as local:
