@@ -25,8 +25,11 @@ _GPU_BATCH_SIZE = 256
 _CPU_BLOCK_BYTES = 16 * 2**20
 _GPU_BLOCK_BYTES = 64 * 2**20
 _MAX_FILES_PER_BLOCK = 64
-#: Up to here a run in this process ends sooner than one that starts Ray.
-_MAX_LOCAL_FILES = 5_000
+#: One process feeds so many cores, whatever the model (docs/decisions.md).
+_MAX_LOCAL_CORES = 8
+#: With more cores, or a GPU, a run of so much in one process ends before one that starts Ray.
+_MAX_LOCAL_FILES = 10_000
+_MAX_LOCAL_BYTES = 4e9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,18 +67,23 @@ class Resources:
 
 
 def choose_engine(
-    config: ScoreConfig, address: str | None, resources: Resources, num_pending: int
+    config: ScoreConfig, address: str | None, resources: Resources, num_files: int, num_bytes: float
 ) -> tuple[ResolvedEngine, str]:
-    """Which engine scores, and why."""
+    """Which engine scores `num_files` pending files, of `num_bytes` in all, and why."""
     if config.engine != "auto":
         return config.engine, "it is asked for"
     if address:
         return "ray", f"the cluster at {address} is named"
-    if resources.gpus_per_predictor and resources.num_predictors > 1:
-        return "ray", f"there are {resources.num_predictors} GPUs"
-    if num_pending > _MAX_LOCAL_FILES:
-        return "ray", f"{num_pending} files are pending, more than {_MAX_LOCAL_FILES}"
-    return "local", f"no cluster is named and {num_pending} files are pending, no more than {_MAX_LOCAL_FILES}"
+    is_gpu = resources.gpus_per_predictor > 0
+    workers = f"{resources.num_predictors} {'GPU' if is_gpu else 'core'}(s)"
+    if is_gpu and resources.num_predictors > 1:
+        return "ray", f"there are {workers}"
+    if not is_gpu and resources.num_predictors <= _MAX_LOCAL_CORES:
+        return "local", f"no cluster is named, and one process keeps {workers} busy"
+    pending = f"{num_files} files ({num_bytes / 1e9:.1f} GB) are pending"
+    if num_files > _MAX_LOCAL_FILES or num_bytes > _MAX_LOCAL_BYTES:
+        return "ray", f"{pending}, more than one process feeds to {workers} in the time that Ray takes to start"
+    return "local", f"no cluster is named, and {pending}: Ray would take longer to start"
 
 
 def plan_resources(config: ScoreConfig, hardware: Hardware) -> Resources:

@@ -132,7 +132,7 @@ class _Job:
         from ser_core.tables import RowSettings
 
         config = self._config
-        engine, why = outcome.engine = self._engine(resources, num_pending)
+        engine, why = outcome.engine = self._engine(resources, outcome.plan, num_pending)
         self._console.say(f"engine {engine}: {why}")
         if engine == "ray":
             self._connect()
@@ -171,21 +171,22 @@ class _Job:
 
     def _resources(self) -> "Resources":
         """What the run will use. Ray is started only where only Ray can tell what there is, or will have the GPUs."""
-        from cluster.resources import plan_resources
+        from cluster.resources import choose_engine, plan_resources
         from cluster.session import local_hardware
 
         if self._address:
             return plan_resources(self._config, self._connect())
         self._hardware = local_hardware(self._config.cpus, self._config.gpus)
         resources = plan_resources(self._config, self._hardware)
-        if resources.device == "cuda" and self._engine(resources, 0)[0] == "ray":
+        if resources.device == "cuda" and choose_engine(self._config, None, resources, 0, 0)[0] == "ray":
             self._connect()
         return resources
 
-    def _engine(self, resources: "Resources", num_pending: int) -> "tuple[ResolvedEngine, str]":
+    def _engine(self, resources: "Resources", plan: PlanSummary, num_pending: int) -> "tuple[ResolvedEngine, str]":
         from cluster.resources import choose_engine
 
-        return choose_engine(self._config, self._address, resources, num_pending)
+        num_bytes = plan.num_bytes * num_pending / plan.num_files
+        return choose_engine(self._config, self._address, resources, num_pending, num_bytes)
 
     def _connect(self) -> Hardware:
         from cluster.session import connect

@@ -2,13 +2,21 @@ import itertools
 
 import pytest
 
-from cluster.resources import Hardware, Resources, plan_resources
+from cluster.resources import Hardware, Resources, choose_engine, plan_resources
 from ser_core.errors import UsageError
 from ser_core.score_config import ScoreConfig
 
 
 def plan(cpus: float, gpus: float = 0, /, **config: object) -> Resources:
     return plan_resources(ScoreConfig.from_dict(dict(config)), Hardware(cpus=cpus, gpus=gpus))
+
+
+def engine(
+    cpus: float, gpus: float = 0, /, num_files: int = 10, num_bytes: float = 1e6, address: str | None = None,
+    **config: object,
+) -> tuple[str, str]:  # fmt: skip
+    settings = ScoreConfig.from_dict(dict(config))
+    return choose_engine(settings, address, plan(cpus, gpus, **config), num_files, num_bytes)
 
 
 def claimed_cpus(resources: Resources) -> float:
@@ -83,3 +91,39 @@ def test_few_files_are_spread_and_many_travel_together(num_files: int, files_per
 
 def test_the_description_tells_actors_device_and_batches() -> None:
     assert plan(8).describe() == "2 loader(s) and 8 predictor(s) on cpu, batches of 16"
+
+
+MANY = {"num_files": 10**6}
+LARGE = {"num_bytes": 1e12}
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "pending"), [(1, 0, {}), (2, 0, MANY), (8, 0, LARGE), (64, 0, {}), (8, 1, {}), (1, 1, {})]
+)
+def test_this_process_scores_where_ray_would_only_have_to_start(cpus: int, gpus: int, pending: dict[str, int]) -> None:
+    name, why = engine(cpus, gpus, **pending)
+    assert (name, why[:19]) == ("local", "no cluster is named")
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "pending", "words"),
+    [
+        (64, 0, MANY, "1000000 files (0.0 GB) are pending, more than one process feeds to 64 core(s)"),
+        (64, 0, LARGE, "10 files (1000.0 GB) are pending"),
+        (16, 1, MANY, "to 1 GPU(s)"),
+        (16, 2, {}, "there are 2 GPU(s)"),
+        (2, 0, {"address": "10.0.0.1:6379"}, "the cluster at 10.0.0.1:6379 is named"),
+    ],
+)
+def test_ray_scores_where_one_process_is_too_little(
+    cpus: int, gpus: int, pending: dict[str, object], words: str
+) -> None:
+    name, why = engine(cpus, gpus, **pending)
+    assert name == "ray"
+    assert words in why
+
+
+@pytest.mark.parametrize("asked", ["ray", "local"])
+def test_the_engine_that_is_asked_for_is_taken(asked: str) -> None:
+    assert engine(64, 2, **MANY, engine=asked) == (asked, "it is asked for")
+    assert engine(1, 0, engine=asked) == (asked, "it is asked for")
