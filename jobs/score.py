@@ -77,7 +77,9 @@ class _Job:
         fingerprint = self._fingerprint(resources, output.fingerprint)
         output.check(fingerprint)
         plan_file, plan = self._plan()
-        preview = Preview.of(plan, output.compare(plan_file), fingerprint, resources.describe())
+        comparison = output.compare(plan_file)
+        engine, why = self._engine(resources, plan, comparison.num_pending)
+        preview = Preview.of(plan, comparison, fingerprint, resources=f"{resources.describe()}; engine {engine}: {why}")
         self._console.result(preview.text(), asdict(preview))
         return 0
 

@@ -71,3 +71,9 @@ def test_a_run_in_another_thread_than_the_main_one(source: tuple[Path, dict[str,
 def test_a_cluster_and_this_process_exclude_each_other(tmp_path: Path) -> None:
     answer = ser_here("score", tmp_path, tmp_path / "out", "--engine", "local", "--address", "10.0.0.1:6379")
     assert_one_line(answer, 2, "engine local", "address")
+
+
+def test_a_dry_run_says_which_engine_it_would_be(source: tuple[Path, dict[str, float]], tmp_path: Path) -> None:
+    answer = ser_here("score", source[0], tmp_path / "out", "--dry-run", "--engine", "ray")
+    assert "engine ray: it is asked for" in answer.out
+    assert not (tmp_path / "out").exists()
