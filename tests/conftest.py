@@ -30,30 +30,6 @@ _SCRIPT_SECONDS = 300
 MOTO_KEYS = ("test-access", "test-secret")
 
 
-#: The files that take longest, the longest first: begun last, they would leave one of two processes idle at the end.
-SLOW_FILES = [
-    f"test_{name}.py"
-    for name in (
-        "faults",
-        "readme",
-        "end_to_end",
-        "train_faults",
-        "full_storage",
-        "tables_faults",
-        "two_runs",
-        "session",
-        "odd_audio",
-        "s3",
-        "submit",
-        "long_recordings",
-        "tables",
-        "cli",
-        "decoding",
-        "predict",
-    )
-]
-
-
 def pytest_configure() -> None:
     """What is started here can be interrupted, even where a shell runs the tests in the background, deaf to Ctrl-C."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -61,9 +37,18 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow files first; xdist's own order, by the number of tests, would begin with the quick ones."""
-    place = {name: number for number, name in enumerate(SLOW_FILES)}
-    items.sort(key=lambda item: place.get(item.path.name, len(place)))
+    """What needs Ray runs in one process, so that Ray is started once; every other file is a group of its own.
+
+    The group of Ray begins first: begun last, it would leave the other process idle at the end.
+    """
+
+    def needs_ray(item: pytest.Item) -> bool:
+        return "cluster" in getattr(item, "fixturenames", ()) or item.get_closest_marker("ray") is not None
+
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("ray" if needs_ray(item) else item.path.as_posix()))
+    # Tests of one file that are in both groups stay in order.
+    items.sort(key=lambda item: not needs_ray(item))
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from tests.support.cli import ROOT, assert_one_line, files, ser, ser_here
-from tests.support.ray_cluster import RayCluster
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -55,7 +54,7 @@ def test_alone_it_shows_its_help() -> None:
     assert answer.err == ""
 
 
-def test_a_files_settings_hold_unless_an_option_says_otherwise(cluster: RayCluster, tmp_path: Path) -> None:
+def test_a_files_settings_hold_unless_an_option_says_otherwise(tmp_path: Path) -> None:
     """Too many failures stop a run that another goes on with; --quiet says nothing; --no-prune undoes a file's."""
     (tmp_path / "in").mkdir()
     for name in ("calm.wav", "angry.wav"):
@@ -65,7 +64,7 @@ def test_a_files_settings_hold_unless_an_option_says_otherwise(cluster: RayClust
     config.write_text("prune: true\nmax_failure_rate: 0.2\ncpus: 1\n")
     command = ("score", tmp_path / "in", tmp_path / "out", "--config", config)
 
-    stopped = cluster.ser(*command)
+    stopped = ser_here(*command)
     assert_one_line(stopped, 1, "1 of 3 files failed (33.3%)", "--max-failure-rate 0.2", "run again to go on")
     assert "weights under" in stopped.err
     assert record(tmp_path)["state"] == "stopped"
@@ -100,14 +99,14 @@ def test_an_output_of_something_else_is_refused(tmp_path: Path) -> None:
 
 
 def test_models_lists_what_is_bundled_with_its_licence() -> None:
-    answer = ser("models", "--output-mode", "json")
+    answer = ser_here("models", "--output-mode", "json")
     assert answer.code == 0
     assert "compact" in answer.out
     assert "CC BY-NC-SA 4.0" in answer.out
 
 
 def test_a_models_card_is_shown() -> None:
-    answer = ser("models", "compact")
+    answer = ser_here("models", "compact")
     assert answer.code == 0
     assert "RAVDESS" in answer.out
     assert "temperature" in answer.out

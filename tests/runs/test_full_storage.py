@@ -16,7 +16,6 @@ from tests.conftest import S3Server
 from tests.support.archive import expected_keys, keys, write_archive
 from tests.support.cli import Answer, assert_one_line, files, finish, predictions, ser, ser_here, start
 from tests.support.flaky_s3 import FlakyProxy, S3Fault
-from tests.support.ray_cluster import RayCluster
 from tests.support.run_control import num_committed, wait_for
 
 OFTEN = ("--commit-seconds", "0.2", "--cpus", "1")
@@ -53,12 +52,12 @@ def fill(disk: Path) -> Path:
 
 
 def test_a_disk_that_fills_up_stops_the_run_which_goes_on_when_there_is_room(
-    archive: tuple[Path, dict[str, float]], small_disk: Path, cluster: RayCluster
+    archive: tuple[Path, dict[str, float]], small_disk: Path
 ) -> None:
     source, seconds_of = archive
     output = small_disk / "out"
     command = ["score", str(source), str(output), *OFTEN]
-    process = cluster.start(*command)
+    process = start(*command)
     wait_for(lambda: num_committed(output) > 0, process)
     ballast = fill(small_disk)
     assert_one_line(finish(process), 1, str(output), "the disk is full", "the same command goes on")
@@ -69,7 +68,7 @@ def test_a_disk_that_fills_up_stops_the_run_which_goes_on_when_there_is_room(
 
     assert_one_line(ser_here(*command), 1, str(output), "the disk is full")
     ballast.unlink()
-    answer = cluster.ser(*command)
+    answer = ser_here(*command)
     assert answer.code == 0, answer.err
     assert keys(predictions(output)) == expected_keys(seconds_of)
     assert files(output)["path"].to_pylist() == sorted(seconds_of)
@@ -107,16 +106,16 @@ def assert_exact(output: Location, seconds_of: dict[str, float]) -> None:
 
 
 def test_credentials_that_expire_stop_the_run_which_goes_on_with_new_ones(
-    archive: tuple[Path, dict[str, float]], moto_s3: S3Server, cluster: RayCluster
+    archive: tuple[Path, dict[str, float]], moto_s3: S3Server
 ) -> None:
     folder, seconds_of = archive
     output = moto_s3.location.join("out")
     with FlakyProxy(moto_s3.endpoint_url) as proxy:
-        process = cluster.start("score", folder, output.url, *OFTEN, AWS_ENDPOINT_URL=proxy.endpoint_url)
+        process = start("score", folder, output.url, *OFTEN, AWS_ENDPOINT_URL=proxy.endpoint_url)
         wait_until_under_way(process, output)
         proxy.faults.append(S3Fault(lambda *_: True, (403, "ExpiredToken")))
         assert_stopped(finish(process), output, len(seconds_of))
-    answer = cluster.ser("score", folder, output.url)
+    answer = ser_here("score", folder, output.url)
     assert answer.code == 0, answer.err
     assert_exact(output, seconds_of)
 

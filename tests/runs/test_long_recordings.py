@@ -1,4 +1,4 @@
-"""Memory does not grow with the length of a recording, and a long one is heard as its pieces are."""
+"""Memory does not grow with the length of a recording, and a long one is scored as its pieces are."""
 
 import subprocess
 import threading
@@ -14,8 +14,7 @@ from ser_core.storage import s3
 from tests.conftest import S3Server
 from tests.support.archive import WINDOW_SECONDS
 from tests.support.audio_factory import RATE_HZ, encode, speech, write_sparse_rf64
-from tests.support.cli import files, finish, predictions, start
-from tests.support.ray_cluster import RayCluster
+from tests.support.cli import files, finish, predictions, ser_here, start
 
 MAX_GROWTH_BYTES = 300 * 10**6
 
@@ -101,7 +100,7 @@ def test_a_long_object_is_read_in_ranges(ceph_s3: S3Server, tmp_path: Path) -> N
     assert peaks[40] - peaks[5] < MAX_GROWTH_BYTES, peaks
 
 
-def pieces_agree(cluster: RayCluster, tmp_path: Path, seconds: int, piece_seconds: int) -> None:
+def pieces_agree(tmp_path: Path, seconds: int, piece_seconds: int) -> None:
     """A recording gives the same windows as its pieces, cut at multiples of the window."""
     (tmp_path / "in").mkdir()
     voices = ("calm", "happy", "sad", "angry")
@@ -111,7 +110,7 @@ def pieces_agree(cluster: RayCluster, tmp_path: Path, seconds: int, piece_second
         start_sample = piece * piece_seconds * RATE_HZ
         part = whole[start_sample : start_sample + piece_seconds * RATE_HZ]
         (tmp_path / "in" / f"piece_{piece:03}.wav").write_bytes(encode(part))
-    answer = cluster.ser("score", tmp_path / "in", tmp_path / "out", timeout=240)
+    answer = ser_here("score", tmp_path / "in", tmp_path / "out")
     assert answer.code == 0, answer.err
     rows = predictions(tmp_path / "out")
     of_pieces = rows.filter(pc.starts_with(rows["path"], "piece_"))
@@ -121,10 +120,10 @@ def pieces_agree(cluster: RayCluster, tmp_path: Path, seconds: int, piece_second
         np.testing.assert_allclose(of_pieces[name].to_numpy(), of_whole[name].to_numpy(), rtol=0, atol=1e-5)
 
 
-def test_five_minutes_are_heard_as_their_pieces_are(cluster: RayCluster, tmp_path: Path) -> None:
-    pieces_agree(cluster, tmp_path, 300, 30)
+def test_five_minutes_are_scored_as_their_pieces_are(tmp_path: Path) -> None:
+    pieces_agree(tmp_path, 300, 30)
 
 
 @pytest.mark.heavy
-def test_an_hour_is_heard_as_its_pieces_are(cluster: RayCluster, tmp_path: Path) -> None:
-    pieces_agree(cluster, tmp_path, 3600, 60)
+def test_an_hour_is_scored_as_its_pieces_are(tmp_path: Path) -> None:
+    pieces_agree(tmp_path, 3600, 60)

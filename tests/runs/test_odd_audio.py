@@ -8,8 +8,7 @@ import pytest
 from ser_core.source.listing import escape_path
 from ser_core.vocabulary import REASONS
 from tests.support.audio_factory import encode, noise, write_odd_files
-from tests.support.cli import as_plain_user, files, predictions, ser
-from tests.support.ray_cluster import RayCluster
+from tests.support.cli import as_plain_user, files, predictions, ser, ser_here
 
 ODD_NAMES = (
     b"spaces and 'quotes' \".wav",
@@ -51,12 +50,12 @@ def assert_words(row: dict[str, object]) -> None:
     assert len(str(row["detail"]).split()) >= 3, row
 
 
-def test_every_odd_file_is_a_row_that_says_why(cluster: RayCluster, tmp_path: Path) -> None:
+def test_every_odd_file_is_a_row_that_says_why(tmp_path: Path) -> None:
     if os.geteuid() == 0 and not as_plain_user():
         pytest.skip("root without setpriv: a file without read permission cannot be tried")
     reasons = write_all(tmp_path / "in")
-    command = ("score", tmp_path / "in", tmp_path / "out", "--output-mode", "json", "--cpus", "1")
-    answer = cluster.ser(*command, before=as_plain_user())
+    command = ("score", tmp_path / "in", tmp_path / "out", "--output-mode", "json")
+    answer = ser(*command, before=as_plain_user())
     assert answer.code == 3, answer.err
     rows = {row["path"]: row for row in files(tmp_path / "out").to_pylist()}
     assert set(rows) == set(reasons)
@@ -71,7 +70,7 @@ def test_every_odd_file_is_a_row_that_says_why(cluster: RayCluster, tmp_path: Pa
             assert (row["num_windows"] > 0) == (row["status"] == "partial")
     counts = {name: answer.data[name] for name in ("scored", "partial", "failed")}
     assert counts == {name: sum(row["status"] == name for row in rows.values()) for name in counts}
-    again = cluster.ser(*command, before=as_plain_user())
+    again = ser(*command, before=as_plain_user())
     assert (again.code, again.data["windows"], again.data["failed"]) == (3, 0, counts["failed"])
 
 
@@ -80,7 +79,7 @@ def test_the_odd_files_of_others(tmp_path: Path) -> None:
     if not data:
         pytest.skip("SER_TEST_DATA is not set: the odd WAVs of other projects are not tried")
     folder = Path(data) / "odd_audio"
-    answer = ser("score", folder, tmp_path / "out", "--output-mode", "json")
+    answer = ser_here("score", folder, tmp_path / "out", "--output-mode", "json")
     assert answer.code == 3, answer.err
     rows = files(tmp_path / "out").to_pylist()
     assert len({row["path"] for row in rows}) == len(list(folder.rglob("*.wav"))) == answer.data["files"]

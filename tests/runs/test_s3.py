@@ -12,9 +12,9 @@ from deltalake import DeltaTable
 
 from ser_core.storage.location import Location, list_files, put, read
 from tests.conftest import S3Server
-from tests.support.archive import assert_same_answers, expected_keys, keys, num_windows, write_archive, write_clip
+from tests.support.archive import assert_same_predictions, expected_keys, keys, num_windows, write_archive, write_clip
 from tests.support.cli import assert_one_line, finish, predictions, ser, ser_here, start
-from tests.support.ray_cluster import RayCluster
+from tests.support.ray_cluster import on_ray
 from tests.support.run_control import kill_at_five_moments, num_committed, wait_for
 
 
@@ -30,7 +30,7 @@ def rows(output: Location) -> pa.Table:
 
 def assert_complete(output: Location, expected: pa.Table) -> None:
     """The answers are the expected ones, and no part lies in the bucket that the tables do not name."""
-    assert_same_answers(rows(output), expected)
+    assert_same_predictions(rows(output), expected)
     assert json.loads(read(output.join("run.json")))["state"] == "complete"
     for name in ("predictions", "files"):
         table = DeltaTable(output.join(name).url, storage_options=output.delta_options())
@@ -45,29 +45,35 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, f
     return folder, write_archive(folder, 24)
 
 
+@pytest.mark.parametrize("engine", ["local", on_ray()])
 def test_a_bucket_is_scored_into_a_bucket_and_again(
-    cluster: RayCluster, moto_s3: S3Server, archive: tuple[Path, dict[str, float]], tmp_path: Path
+    request: pytest.FixtureRequest,
+    engine: str,
+    moto_s3: S3Server,
+    archive: tuple[Path, dict[str, float]],
+    tmp_path: Path,
 ) -> None:
+    run = ser_here if engine == "local" else request.getfixturevalue("cluster").ser
     folder, seconds_of = archive
     seconds_of = dict(seconds_of)
     source, output = moto_s3.location.join("in"), moto_s3.location.join("out")
     upload(folder, source)
     put(Location(f"{source}/a/"), b"")
     command = ("score", source.url, output.url, "--output-mode", "json", "--cpus", "1")
-    answer = cluster.ser(*command, "--verbose")
+    answer = run(*command, "--verbose")
     assert answer.code == 0, answer.err
     assert keys(rows(output)) == expected_keys(seconds_of)
     written = [answer.out, answer.err, *(read(output.join(path)).decode("latin-1") for path, _ in list_files(output))]
     assert not any(os.environ["AWS_SECRET_ACCESS_KEY"] in text for text in written)
 
-    again = cluster.ser(*command)
+    again = ser_here(*command)
     assert (again.code, again.data["skipped"], again.data["windows"]) == (0, 24, 0)
 
     write_clip(tmp_path / "in" / "new.wav", 4.0, 1)
     write_clip(tmp_path / "in" / sorted(seconds_of)[0], 7.0, 2)
     seconds_of |= {"new.wav": 4.0, sorted(seconds_of)[0]: 7.0}
     upload(tmp_path / "in", source)
-    grown = cluster.ser(*command)
+    grown = run(*command)
     assert (grown.code, grown.data["skipped"], grown.data["windows"]) == (0, 23, num_windows(4.0) + num_windows(7.0))
     assert keys(rows(output)) == expected_keys(seconds_of)
 
@@ -79,7 +85,7 @@ def test_a_missing_bucket_is_one_line(moto_s3: S3Server, tmp_path: Path) -> None
 
 
 def test_an_endpoint_where_nobody_answers_is_one_line(moto_s3: S3Server, tmp_path: Path) -> None:
-    answer = ser(
+    answer = ser_here(
         "score", moto_s3.location.url, tmp_path / "out", AWS_ENDPOINT_URL="http://127.0.0.1:9", SER_S3_RETRY_SECONDS="2"
     )
     assert_one_line(answer, 1, moto_s3.bucket)
@@ -100,7 +106,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pa.Table]:
     """A larger archive and the answers of an undisturbed local run."""
     folder = tmp_path_factory.mktemp("large")
     write_archive(folder / "in", 120)
-    answer = ser("score", folder / "in", folder / "out")
+    answer = ser_here("score", folder / "in", folder / "out")
     assert answer.code == 0, answer.err
     return folder / "in", predictions(folder / "out")
 
@@ -118,7 +124,7 @@ def test_a_run_over_s3_killed_at_five_moments_goes_on(ceph_s3: S3Server, large: 
     source, output = ceph_s3.location.join("in"), ceph_s3.location.join("out")
     upload(folder, source)
     kill_at_five_moments(source.url, output.url)
-    answer = ser("score", source.url, output.url)
+    answer = ser_here("score", source.url, output.url)
     assert answer.code == 0, answer.err
     assert_complete(output, expected)
 

@@ -56,7 +56,7 @@ def expected_keys(seconds_of: dict[str, float]) -> list[tuple[str, int, int]]:
     return [(path, -1, index) for path in sorted(seconds_of) for index in range(num_windows(seconds_of[path]))]
 
 
-def assert_same_answers(ours: pa.Table, theirs: pa.Table, tolerance: float = 1e-5) -> None:
+def assert_same_predictions(ours: pa.Table, theirs: pa.Table, tolerance: float = 1e-5) -> None:
     """Same keys, probabilities within `tolerance`, and the same labels but for ties within it."""
     assert keys(ours) == keys(theirs)
     names = [name for name in ours.column_names if name.startswith("p_")]

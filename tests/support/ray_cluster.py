@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.cli import Answer, as_plain_user, clean_environment, finish, start
 from tests.support.processes import free_port, kill_all, launch
 
@@ -46,6 +48,11 @@ class RayCluster:
     def ser(self, *arguments: str | Path, timeout: float = 120, **options: Any) -> Answer:
         """Run `ser` on this cluster to its end."""
         return finish(self.start(*arguments, **options), timeout)
+
+
+def on_ray(*values: object) -> Any:
+    """A case of a test that starts Ray: `engine` ray and more values, beside the other tests of Ray."""
+    return pytest.param("ray", *values, marks=pytest.mark.ray)
 
 
 @contextmanager

@@ -67,7 +67,7 @@ class Follower:
         self._thread.join(10)
 
 
-def kill_at_five_moments(source: str | Path, output: str | Path) -> None:
+def kill_at_five_moments(source: str | Path, output: str | Path, *options: str) -> None:
     """Start the run and kill it, five times, at random moments of every phase; prints the seed."""
     seed = int(os.environ.get("SER_TEST_SEED", random.randrange(10**6)))
     print(f"SER_TEST_SEED={seed}")
@@ -79,7 +79,7 @@ def kill_at_five_moments(source: str | Path, output: str | Path) -> None:
         ("comparing with what is there", 12.0),
         ("finishing", 0.3),
     ):
-        process = start("score", source, output, "--commit-seconds", "0.5", "--verbose")
+        process = start("score", source, output, "--commit-seconds", "0.5", "--verbose", *options)
         follower = Follower(process)
         wait_for(lambda f=follower, p=phase: f.has(p), process)
         until = time.monotonic() + chance.uniform(0, longest_seconds)
