@@ -54,7 +54,7 @@ def make_job(folder: Path, manifest: Path, options: argparse.Namespace, name: st
             "epochs": options.epochs,
             "augmentation": OFF.to_dict(),
             "windows_per_clip": 1,
-            "split": {"test_share": 0, "stopping_speakers": 0, "temperature_speakers": 0},
+            "split": {"test_share": 0, "validation_speakers": 0, "calibration_speakers": 0},
             "workers": 1,
             "threads": 1,
             "device": "cpu",
@@ -95,7 +95,7 @@ class PlainLoop:
             loss = cross_entropy(logits_XC, label_X, label_smoothing=self._config.label_smoothing)
             self._optimizer.zero_grad()
             loss.backward()
-            nn.utils.clip_grad_norm_(self._model.parameters(), self._config.max_gradient_norm)
+            nn.utils.clip_grad_norm_(self._model.parameters(), self._config.grad_clip_norm)
             self._optimizer.step()
         return time.perf_counter() - began
 

@@ -18,8 +18,9 @@ from ser_core.errors import SerError
 from ser_core.faults import Fault
 from ser_core.records import LOADED_SCHEMA, PREDICTED_SCHEMA, record
 from ser_core.score_config import FeaturesOn
-from ser_core.settings import Channels, ResolvedDevice, ResolvedPrecision
+from ser_core.settings import ResolvedDevice, ResolvedPrecision
 from ser_core.source import PlannedFile, Source
+from ser_core.vocabulary import Channels
 
 if TYPE_CHECKING:
     import ray

@@ -15,8 +15,9 @@ from jobs.console import Console, OutputMode
 from jobs.corpus import Name as CorpusName
 from ser_core.errors import InterruptedRunError, SerError, UsageError
 from ser_core.score_config import Engine, FeaturesOn, ScoreConfig, load_score_config
-from ser_core.settings import Channels, Device, Precision
+from ser_core.settings import Device, Precision
 from ser_core.training import Split
+from ser_core.vocabulary import Channels
 
 
 class _Verbs(TyperGroup):

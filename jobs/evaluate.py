@@ -63,7 +63,7 @@ def run_evaluate(request: Request, console: Console) -> int:
     from ser_core.models import Artifact, Predictor
     from ser_core.storage import Location
 
-    settings = BootstrapSettings(resamples=request.resamples, seed=request.seed)
+    settings = BootstrapSettings.from_dict({"resamples": request.resamples, "seed": request.seed}, "options")
     folder = Location.parse(request.output)
     artifact = Artifact.load(request.model)
     config = artifact.config

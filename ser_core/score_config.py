@@ -1,19 +1,12 @@
 """Settings of `ser score`."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any, Literal
 
-from ser_core.settings import (
-    HOP_SECONDS_RANGE,
-    WINDOW_SECONDS_RANGE,
-    Channels,
-    Device,
-    Precision,
-    Settings,
-    read_yaml,
-    require,
-)
+from pydantic import Field
+
+from ser_core.settings import Device, HopSeconds, PathText, Precision, Probability, Settings, WindowSeconds, read_yaml
+from ser_core.vocabulary import Channels
 
 FeaturesOn = Literal["cpu", "device"]
 Engine = Literal["auto", "ray", "local"]
@@ -21,59 +14,66 @@ Engine = Literal["auto", "ray", "local"]
 ResolvedEngine = Literal["ray", "local"]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class ScoreConfig(Settings):
-    """Everything `ser score` can be told; configs/score.yaml shows every field with its default."""
+    """Settings of `ser score`."""
 
-    #: A bundled name, a folder, or s3://bucket/prefix.
-    model: str = "whisper-bilstm"
-    #: Which files of SOURCE count, relative to it; none: every audio suffix this program reads.
-    glob: str | None = None
-    #: One answer for the mix of all channels, or one for each channel.
-    channels: Channels = "mix"
-    #: None: as the model was trained.
-    window_seconds: float | None = None
-    #: None: equal to the window.
-    hop_seconds: float | None = None
-    #: Windows a predictor takes at a time; none: by device.
-    batch_size: int | None = None
-    device: Device = "auto"
-    #: auto: bf16 on a GPU or CPU that has it, else fp32.
-    precision: Precision = "auto"
-    features_on: FeaturesOn = "cpu"
-    #: Where the stages run: on Ray, or in this process; auto: here where no cluster is named and little is pending.
-    engine: Engine = "auto"
-    #: Of this machine (or the cluster) to use; none: all.
-    cpus: int | None = None
-    gpus: int | None = None
-    #: A Ray cluster to join; none: RAY_ADDRESS, else a Ray of our own on this machine.
-    address: str | None = None
-    #: Share of files that may fail before the run stops.
-    max_failure_rate: float = 1.0
-    #: Longest a file may take without a finished segment.
-    file_timeout_seconds: float = 300.0
-    #: Longest that scored rows wait to be committed: what a kill may cost.
-    commit_seconds: float = 30.0
-    #: Delete the rows of files that are gone from SOURCE.
-    prune: bool = False
-
-    def __post_init__(self) -> None:
-        for name, low, high in (
-            ("window_seconds", *WINDOW_SECONDS_RANGE),
-            ("hop_seconds", *HOP_SECONDS_RANGE),
-            ("batch_size", 1, 65_536),
-            ("cpus", 1, 10**6),
-            ("gpus", 0, 10**6),
-            ("max_failure_rate", 0, 1),
-            ("file_timeout_seconds", 0.001, 10**7),
-            ("commit_seconds", 0.001, 10**7),
-        ):
-            value = getattr(self, name)
-            require(value is None or low <= value <= high, f"{name} must be {low:g} to {high:g}, not {value}")
-        require(
-            self.engine != "local" or self.address is None,
-            "engine local is this process alone; leave out address, or use engine ray",
-        )
+    model: PathText = Field(
+        default="whisper-bilstm", description="Model: the name of a bundled one (see `ser models`), a folder or s3://."
+    )
+    glob: str | None = Field(
+        default=None,
+        description="Pattern of the files of SOURCE that count, relative to it, such as '**/*.wav'; by default every "
+        "audio suffix that can be read.",
+    )
+    channels: Channels = Field(
+        default="mix", description="mix: one prediction for the mix of all channels; each: one for each channel."
+    )
+    window_seconds: WindowSeconds | None = Field(
+        default=None, description="Length of a window in seconds; by default as the model was trained."
+    )
+    hop_seconds: HopSeconds | None = Field(
+        default=None, description="Seconds from one window's start to the next one's; by default a window's length."
+    )
+    batch_size: int | None = Field(
+        default=None, ge=1, le=65_536, description="Windows that a predictor takes at a time; by default by device."
+    )
+    device: Device = Field(default="auto", description="Where the model runs.")
+    precision: Precision = Field(
+        default="auto",
+        description="Precision of the model's arithmetic; auto is bf16 on a GPU or CPU that has it, else fp32.",
+    )
+    features_on: FeaturesOn = Field(
+        default="cpu", description="Where log-mels are computed: cpu (in the loaders) or device (beside the model)."
+    )
+    engine: Engine = Field(
+        default="auto",
+        description="Where the stages run: ray, local (in this process), or auto: local where no cluster is named and "
+        "little is pending.",
+    )
+    cpus: int | None = Field(
+        default=None, ge=1, le=10**6, description="CPU cores to use, of this machine or the cluster; by default all."
+    )
+    gpus: int | None = Field(
+        default=None, ge=0, le=10**6, description="GPUs to use, of this machine or the cluster; by default all."
+    )
+    address: str | None = Field(
+        default=None,
+        description="Ray cluster to join; by default RAY_ADDRESS, else a Ray of its own on this machine.",
+    )
+    max_failure_rate: Probability = Field(
+        default=1.0,
+        description="Share of files that may fail before the run stops; judged after 200 files and at the end.",
+    )
+    file_timeout_seconds: float = Field(
+        default=300.0, ge=0.001, le=10**7, description="Seconds that a file may take without a finished segment."
+    )
+    commit_seconds: float = Field(
+        default=30.0,
+        ge=0.001,
+        le=10**7,
+        description="Seconds that scored rows wait at most to be committed: what a kill may cost.",
+    )
+    prune: bool = Field(default=False, description="Whether the rows of files that are gone from SOURCE are deleted.")
 
 
 def load_score_config(file: Path | None, overrides: dict[str, Any]) -> ScoreConfig:
@@ -82,10 +82,6 @@ def load_score_config(file: Path | None, overrides: dict[str, Any]) -> ScoreConf
     Raises:
         UsageError: the file is missing or not YAML, or a setting is unknown or out of range.
     """
-    values: dict[str, Any] = {}
-    where = "options"
-    if file is not None:
-        values = read_yaml(file)
-        where = str(file)
+    values = {} if file is None else read_yaml(file)
     values |= {name: value for name, value in overrides.items() if value is not None}
-    return ScoreConfig.from_dict(values, where)
+    return ScoreConfig.from_dict(values, "options" if file is None else str(file))

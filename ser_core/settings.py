@@ -1,20 +1,45 @@
-"""Settings as data: frozen dataclasses, checked once when they are made."""
+"""Settings as data: frozen pydantic models that state the type, the range and the meaning of each field once."""
 
-import dataclasses
-import json
+import difflib
+import functools
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ser_core.errors import UsageError
 
-Channels = Literal["mix", "each"]
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "fp32", "bf16"]
 #: What `auto` turns into.
 ResolvedDevice = Literal["cpu", "cuda"]
 ResolvedPrecision = Literal["fp32", "bf16"]
+
+MIN_WINDOW_SECONDS = 0.1
+WindowSeconds = Annotated[float, Field(ge=MIN_WINDOW_SECONDS, le=600)]
+HopSeconds = Annotated[float, Field(ge=0.01, le=600)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+#: A local path, whose `~` means the home folder, or what else may stand in its place: a name, a URL.
+PathText = Annotated[str, AfterValidator(os.path.expanduser)]
+#: YAML and JSON have lists, which a frozen model should not hold.
+Names = Annotated[tuple[str, ...], Field(strict=False)]
+PathTexts = Annotated[tuple[PathText, ...], Field(strict=False)]
+
+#: Names that settings had before, and the ones they have now.
+RENAMED = {
+    "average_decay": "ema_decay",
+    "max_gradient_norm": "grad_clip_norm",
+    "stopping_speakers": "validation_speakers",
+    "stopping_share": "validation_share",
+    "temperature_speakers": "calibration_speakers",
+    "temperature_share": "calibration_share",
+}
+#: Settings that are gone, and what is said of them.
+_GONE = {"hears_padding": "is now called 'mask_padding', and means the opposite"}
+_MAX_SHOWN = 60
 
 
 def require(condition: bool, message: str) -> None:
@@ -23,51 +48,108 @@ def require(condition: bool, message: str) -> None:
         raise UsageError(message)
 
 
-class Settings:
-    """Adds checked construction from plain data to a frozen dataclass."""
+class Settings(BaseModel):
+    """A group of settings. Its own checks raise ValueError, with a message that says what to do."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any], where: str = "config") -> Self:
-        """Build from plain values.
+        """Build from plain values, nested groups included.
 
         Raises:
-            UsageError: an unknown name or a value of another type, naming `where` and the field.
+            UsageError: one line that names `where`, the field and what it takes, for the first fault found.
         """
-        hints = get_type_hints(cls)
-        names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        for name, value in values.items():
-            require(name in names, f"{where}: unknown setting '{name}'; known: {', '.join(sorted(names))}")
-            require(_fits(value, hints[name]), f"{where}: '{name}' cannot be {value!r}; it takes {_words(hints[name])}")
-        return cls(**values)
+        given = {name: value for name, value in values.items() if value is not None or not _is_group(cls, name)}
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            raise UsageError(f"{where}: {_sentence(cls, error)}") from error
+        except UsageError as error:
+            raise UsageError(f"{where}: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain values that JSON and YAML can hold."""
-        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[call-overload]
-        return plain
+        return self.model_dump(mode="json")
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with other values, checked like a new one."""
+        return self.from_dict(dict(self) | changes, type(self).__name__)
 
 
-def _fits(value: object, hint: Any) -> bool:
-    if get_origin(hint) is Literal:
-        return value in get_args(hint)
-    if get_origin(hint) is list:
-        return isinstance(value, list) and all(_fits(item, get_args(hint)[0]) for item in value)
-    if get_args(hint) and type(None) in get_args(hint):
-        return value is None or any(_fits(value, option) for option in get_args(hint) if option is not type(None))
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, get_origin(hint) or hint)
+def group_of(settings: type[Settings], names: Sequence[str]) -> type[Settings]:
+    """The settings that a chain of groups' names leads to."""
+    return functools.reduce(lambda group, name: group.model_fields[name].annotation, names, settings)  # type: ignore[arg-type, return-value]
 
 
-def _words(hint: Any) -> str:
-    if get_origin(hint) is Literal:
-        return "one of " + ", ".join(map(str, get_args(hint)))
-    if get_origin(hint) is list:
-        return f"a list (each of it {_words(get_args(hint)[0])})"
-    if get_args(hint):
-        return " or ".join("nothing" if option is type(None) else _words(option) for option in get_args(hint))
-    return {float: "a number", int: "a whole number", str: "a text", bool: "true or false"}.get(hint, str(hint))
+def field_schema(settings: type[Settings], *names: str) -> dict[str, Any]:
+    """The JSON schema of a field: after the names of the groups that it is in, its own."""
+    found: dict[str, Any] = group_of(settings, names[:-1]).model_json_schema()["properties"][names[-1]]
+    return found
+
+
+def takes(schema: dict[str, Any]) -> str:
+    """What a field takes, in words, from its JSON schema."""
+    if options := schema.get("anyOf"):
+        return " or ".join(takes(option) for option in options)
+    if "enum" in schema:
+        return "one of " + ", ".join(map(str, schema["enum"]))
+    if "items" in schema:
+        return f"a list (each of it {takes(schema['items'])})"
+    word = _WORDS.get(schema.get("type", ""), "a group of settings")
+    if "minimum" in schema and "maximum" in schema:
+        return f"{word} from {schema['minimum']:.10g} to {schema['maximum']:.10g}"
+    if "multipleOf" in schema:
+        word += f" and multiple of {schema['multipleOf']}"
+    bounds = [f"{words} {schema[name]:.10g}" for name, words in _BOUNDS.items() if name in schema]
+    return f"{word} {' and '.join(bounds)}".rstrip()
+
+
+_WORDS = {
+    "number": "a number", "integer": "a whole number", "string": "a text", "boolean": "true or false",
+    "null": "nothing",
+}  # fmt: skip
+_BOUNDS = {"minimum": "of at least", "exclusiveMinimum": "above", "maximum": "of at most", "exclusiveMaximum": "below"}
+
+
+def _is_group(settings: type[Settings], name: str) -> bool:
+    """An empty group in YAML means that everything in it has its default."""
+    field = settings.model_fields.get(name)
+    return field is not None and isinstance(field.default, Settings)
+
+
+def _sentence(settings: type[Settings], error: ValidationError) -> str:
+    """The first fault of several; names of groups come first, with dots."""
+    fault = error.errors(include_url=False)[0]
+    names = [part for part in fault["loc"] if isinstance(part, str)]
+    dotted, value = ".".join(names), _short(fault["input"])
+    match fault["type"]:
+        case "extra_forbidden":
+            return _unknown(settings, names)
+        case "missing":
+            return f"'{dotted}' is missing"
+        case "value_error":
+            return ": ".join([*names, str(fault["ctx"]["error"])])
+        case "invalid_key":
+            return f"{value} is no name of a setting"
+    return f"'{dotted}' cannot be {value}; it takes {takes(field_schema(settings, *names))}"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."
+
+
+def _unknown(settings: type[Settings], names: list[str]) -> str:
+    name, dotted = names[-1], ".".join(names)
+    if name in RENAMED:
+        return f"'{dotted}' is now called '{RENAMED[name]}'"
+    if name in _GONE:
+        return f"'{dotted}' {_GONE[name]}"
+    known = sorted(group_of(settings, names[:-1]).model_fields)
+    close = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
+    return f"unknown setting '{dotted}'; {hint}"
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
@@ -75,19 +157,13 @@ def read_yaml(file: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values = yaml.safe_load(file.expanduser().read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"config {file}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"config {file}: not YAML ({str(error).splitlines()[0]})") from error
     require(isinstance(values, dict | None), f"config {file}: must be a list of 'name: value' lines")
     return values or {}
-
-
-WINDOW_SECONDS_RANGE = (0.1, 600.0)
-
-
-HOP_SECONDS_RANGE = (0.01, 600.0)
 
 
 def seconds_from_environment(name: str, default: float, minimum: float = 0.0) -> float:

@@ -2,6 +2,7 @@
 
 from typing import Literal, get_args
 
+Channels = Literal["mix", "each"]
 Status = Literal["scored", "partial", "failed"]
 Reason = Literal[
     "empty",

@@ -8,10 +8,10 @@ from .load import look_at_clips as look_at_clips
 from .log_mel import LogMel as LogMel
 from .log_mel import fit_log_mel as fit_log_mel
 from .segments import Segment as Segment
+from .segments import WindowSettings as WindowSettings
 from .segments import closing_segment as closing_segment
 from .segments import count_windows as count_windows
 from .settings import MelSettings as MelSettings
-from .settings import WindowSettings as WindowSettings
 
 __all__ = [
     "CLIP_SOURCE",

@@ -16,12 +16,10 @@ import soxr
 from numpy.typing import NDArray
 
 from ser_core.audio.recording import Recording
-from ser_core.audio.segments import Cutter, Segment, closing_segment
-from ser_core.audio.settings import WindowSettings
+from ser_core.audio.segments import Cutter, Segment, WindowSettings, closing_segment
 from ser_core.errors import SerError
 from ser_core.faults import Fault, open_file
-from ser_core.settings import Channels
-from ser_core.vocabulary import MIXED_CHANNEL
+from ser_core.vocabulary import MIXED_CHANNEL, Channels
 
 #: A float sample beyond this (full scale is 1, or 2^31 in files that scale like integers) is no sound, and its
 #: power would overflow in float32.

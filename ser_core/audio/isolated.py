@@ -7,13 +7,11 @@ from typing import Self
 
 from ser_core.audio.child import Child
 from ser_core.audio.decode import Source
-from ser_core.audio.segments import Segment, closing_segment
-from ser_core.audio.settings import WindowSettings
+from ser_core.audio.segments import Segment, WindowSettings, closing_segment
 from ser_core.audio.worker import Request, Setup
 from ser_core.errors import ServiceError
 from ser_core.faults import Fault
-from ser_core.settings import Channels
-from ser_core.vocabulary import MIXED_CHANNEL
+from ser_core.vocabulary import MIXED_CHANNEL, Channels
 
 #: Some ten times what decoding needs.
 DEFAULT_MEMORY_LIMIT_BYTES = 2 * 2**30

@@ -7,7 +7,6 @@ padding, then `power_to_db(ref=np.max)`), computed for a whole batch by `torch.s
 padding and in what follows the mels (Radford et al. 2022, arXiv 2212.04356).
 """
 
-import dataclasses
 from collections.abc import Iterable
 
 import torch
@@ -120,4 +119,4 @@ def fit_log_mel(batches: Iterable[Tensor], settings: MelSettings) -> LogMel:
         count += db_BFT.numel()
     mean = total / count
     std = (total_squares / count - mean**2) ** 0.5
-    return LogMel(dataclasses.replace(settings, mean_db=round(mean, 1), std_db=round(std, 1)), filterbank_FK)
+    return LogMel(settings.replace(mean_db=round(mean, 1), std_db=round(std, 1)), filterbank_FK)

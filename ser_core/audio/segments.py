@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_core.audio.settings import WindowSettings
 from ser_core.faults import Fault
 from ser_core.vocabulary import MIXED_CHANNEL
 
@@ -18,6 +17,27 @@ MAX_SEGMENT_SECONDS = 240.0
 #: Samples that wait for their segment to fill, over all channels of a file.
 MAX_PENDING_BYTES = 64 * 2**20
 SILENCE_DBFS = -120.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowSettings:
+    """How a file is cut: window i of a channel starts at i x hop. Plain, as it travels to the decoding child."""
+
+    sample_rate_hz: int = 16_000
+    window_seconds: float = 3.0
+    hop_seconds: float = 3.0
+    #: A tail shorter than this is dropped unless it is the only window.
+    min_tail_seconds: float = 0.5
+    #: A file shorter than this is `too_short`.
+    min_file_seconds: float = 0.1
+
+    @property
+    def window_samples(self) -> int:
+        return round(self.window_seconds * self.sample_rate_hz)
+
+    @property
+    def hop_samples(self) -> int:
+        return round(self.hop_seconds * self.sample_rate_hz)
 
 
 @dataclass(frozen=True, kw_only=True)

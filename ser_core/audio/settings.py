@@ -1,71 +1,44 @@
-"""Settings of what a model is given: how a file is cut into windows, and how a window becomes a log-mel."""
+"""Settings of the log-mel that a model is given."""
 
-import dataclasses
-from typing import Literal
+from typing import Literal, Self
 
-from ser_core.settings import HOP_SECONDS_RANGE, WINDOW_SECONDS_RANGE, Settings, require
+from pydantic import Field, model_validator
+
+from ser_core.settings import MIN_WINDOW_SECONDS, Settings
 
 MelScale = Literal["db", "whisper"]
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class MelSettings(Settings):
     """How a window becomes a log-mel spectrogram (librosa's definition, Slaney mels and norm, centred frames).
 
     Two scales: `db` is relative to the window's maximum and normalised by constants of the training data, `whisper` is
-    absolute and normalised as Whisper was trained (Radford et al. 2022, arXiv 2212.04356); the last three settings are
-    of `db` alone.
+    absolute and normalised as Whisper was trained (Radford et al. 2022, arXiv 2212.04356); `top_db`, `mean_db` and
+    `std_db` belong to `db` alone.
     """
 
-    sample_rate_hz: int = 16_000
-    n_fft: int = 1024
-    hop_length: int = 320
-    num_mels: int = 128
-    f_min_hz: float = 0.0
-    f_max_hz: float = 8_000.0
-    scale: MelScale = "db"
-    #: Floor below the window's own maximum, in dB.
-    top_db: float = 80.0
-    #: Constants of the training data: the model sees (log-mel in dB relative to the window's maximum - mean) / std.
-    mean_db: float = -40.0
-    std_db: float = 20.0
+    sample_rate_hz: int = Field(default=16_000, ge=1, description="Sample rate that recordings are brought to.")
+    n_fft: int = Field(default=1024, ge=1, description="Samples of a frame.")
+    hop_length: int = Field(default=320, ge=1, description="Samples from one frame's start to the next one's.")
+    num_mels: int = Field(default=128, ge=1, description="Number of mel bands.")
+    f_min_hz: float = Field(default=0.0, ge=0, description="Lowest frequency of the lowest band.")
+    f_max_hz: float = Field(default=8_000.0, gt=0, description="Highest frequency of the highest band.")
+    scale: MelScale = Field(default="db", description="db, or as Whisper was trained.")
+    top_db: float = Field(default=80.0, gt=0, description="Depth of the floor below the window's own maximum, in dB.")
+    mean_db: float = Field(
+        default=-40.0, description="Constant of the training data that is taken from the log-mel, in dB."
+    )
+    std_db: float = Field(default=20.0, gt=0, description="Constant of the training data that divides the rest, in dB.")
 
-    def __post_init__(self) -> None:
-        require(self.sample_rate_hz > 0 and self.n_fft > 0 and self.hop_length > 0, "mel: sizes must be positive")
-        require(self.num_mels > 0 and self.std_db > 0 and self.top_db > 0, "mel: num_mels, std_db, top_db must be > 0")
-        require(0 <= self.f_min_hz < self.f_max_hz <= self.sample_rate_hz / 2, "mel: need 0 <= f_min < f_max <= rate/2")
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.f_min_hz < self.f_max_hz <= self.sample_rate_hz / 2:
+            raise ValueError("f_min_hz must be below f_max_hz, and f_max_hz at most half of sample_rate_hz")
         # A window is mirrored at its ends, so the shortest one must hold half a frame.
-        require(
-            self.scale == "db" or self.n_fft < 2 * WINDOW_SECONDS_RANGE[0] * self.sample_rate_hz,
-            f"mel: scale whisper needs an n_fft shorter than {2 * WINDOW_SECONDS_RANGE[0]:g} s",
-        )
+        if self.scale == "whisper" and self.n_fft >= 2 * MIN_WINDOW_SECONDS * self.sample_rate_hz:
+            raise ValueError(f"scale whisper needs an n_fft shorter than {2 * MIN_WINDOW_SECONDS:g} s")
+        return self
 
     def num_frames(self, window_samples: int) -> int:
         """Frames of a window (centred frames: 1 + samples // hop, of which Whisper drops the last)."""
         return (self.scale == "db") + window_samples // self.hop_length
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class WindowSettings(Settings):
-    """How a file is cut. Window i of a channel starts at i x hop."""
-
-    sample_rate_hz: int = 16_000
-    window_seconds: float = 3.0
-    hop_seconds: float = 3.0
-    #: A tail shorter than this is dropped unless it is the only window.
-    min_tail_seconds: float = 0.5
-    #: A file shorter than this is `too_short`.
-    min_file_seconds: float = 0.1
-
-    def __post_init__(self) -> None:
-        for name, (low, high) in (("window_seconds", WINDOW_SECONDS_RANGE), ("hop_seconds", HOP_SECONDS_RANGE)):
-            value = getattr(self, name)
-            require(low <= value <= high, f"{name} must be {low:g} to {high:g}, not {value}")
-
-    @property
-    def window_samples(self) -> int:
-        return round(self.window_seconds * self.sample_rate_hz)
-
-    @property
-    def hop_samples(self) -> int:
-        return round(self.hop_seconds * self.sample_rate_hz)

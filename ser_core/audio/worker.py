@@ -22,11 +22,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ser_core.audio.decode import Source, iter_segments
-from ser_core.audio.segments import Segment
-from ser_core.audio.settings import WindowSettings
+from ser_core.audio.segments import Segment, WindowSettings
 from ser_core.errors import SerError, ServiceError
 from ser_core.faults import Fault
-from ser_core.settings import Channels
+from ser_core.vocabulary import Channels
 
 #: How the child ends when memory runs out: then it is in no state to say so.
 OUT_OF_MEMORY_EXIT = 71

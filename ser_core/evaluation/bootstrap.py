@@ -7,13 +7,12 @@ their clips) and not clips. Low and high are the 2.5th and the 97.5th percentile
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
-from ser_core.errors import UsageError
 from ser_core.evaluation import metrics
 from ser_core.evaluation.metrics import Floats, Labels
 from ser_core.settings import Settings
@@ -22,21 +21,13 @@ Metric = Literal["accuracy", "macro_f1", "uar"]
 Names = npt.NDArray[np.object_]
 _PERCENTS = (2.5, 97.5)
 _RESAMPLES_AT_A_TIME = 100
-_MAX_RESAMPLES = 1_000_000
 
 
-@dataclass(frozen=True, kw_only=True)
 class BootstrapSettings(Settings):
     """How the intervals are made."""
 
-    resamples: int = 2_000
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not 2 <= self.resamples <= _MAX_RESAMPLES:
-            raise UsageError(f"resamples must be 2 to {_MAX_RESAMPLES}, not {self.resamples}")
-        if self.seed < 0:
-            raise UsageError(f"seed must be 0 or more, not {self.seed}")
+    resamples: int = Field(default=2_000, ge=2, le=10**6, description="Resamples of speakers, for the 95 % intervals.")
+    seed: int = Field(default=0, ge=0, description="Seed of the resamples.")
 
 
 class Interval(NamedTuple):

@@ -31,13 +31,12 @@ class ModelSpeakers:
         """From `training` of a model's config; None where it does not say.
 
         It reads the lists `speakers`, `validation_speakers` and `calibration_speakers`; only the first must be there.
-        The last two are `stopping_speakers` and `temperature_speakers` in older artifacts.
         """
-        seen = _texts(training.get("speakers"))
+        seen, validation, calibration = (
+            _texts(training.get(name)) for name in ("speakers", "validation_speakers", "calibration_speakers")
+        )
         if seen is None:
             return None
-        validation = _texts(training.get("validation_speakers", training.get("stopping_speakers")))
-        calibration = _texts(training.get("calibration_speakers", training.get("temperature_speakers")))
         return cls(training=seen, validation=validation or (), calibration=calibration or ())
 
     def among(self, speakers: Collection[str]) -> Self:

@@ -1,57 +1,53 @@
-"""What a model's config.json holds."""
+"""What a model's config.json holds, and how one that an older program wrote is read."""
 
-import dataclasses
 import json
-import math
 import re
 from typing import Any, Literal, Self
 
-from ser_core.audio import MelSettings, WindowSettings
-from ser_core.errors import UsageError
-from ser_core.settings import Settings
+from pydantic import Field, model_validator
 
-#: Raised when an older program could not read what this one writes. 2: mel scale, precision of the weights.
-FORMAT_NUMBER = 2
+from ser_core.audio import MelSettings
+from ser_core.errors import UsageError
+from ser_core.settings import RENAMED, Names, Settings, WindowSeconds
+
+#: Raised when an older program could not read what this one writes. 2: mel scale, precision of the weights; 3: the
+#: architectures' settings and what `training` says have other names, and some settings are gone.
+FORMAT_NUMBER = 3
 CONFIG_FILE = "config.json"
 #: A label becomes a column's name, and a folder's that every Hive reader must take for a text, as it stands.
 _LABEL = re.compile(r"[a-z][a-z0-9_]*")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class ArtifactConfig(Settings):
     """A model, but for its tensors."""
 
     format_number: int = FORMAT_NUMBER
     name: str
-    #: One of `models.ARCHITECTURES`, and its settings.
-    architecture: str
+    architecture: str = Field(description="One of `models.ARCHITECTURES`.")
     architecture_settings: dict[str, Any]
     mel: MelSettings
-    #: Length of the windows it was trained on: the default of scoring.
-    window_seconds: float
-    #: In the order of the logits.
-    labels: tuple[str, ...]
-    #: Logits are divided by it, so that confidences mean what they say.
-    temperature: float = 1.0
-    #: How the weights are stored; they are computed with in float32, or as scoring is told.
-    weights_dtype: Literal["fp32", "fp16"] = "fp32"
-    #: Of the weights, by name, and the file in the folder that says more; none: nothing is said.
-    licence: str | None = None
-    licence_file: str | None = None
-    #: How it was trained, for people: data, protocol, seed, figures.
-    training: dict[str, Any]
+    window_seconds: WindowSeconds = Field(description="Length of its training windows: the default of scoring.")
+    labels: Names = Field(min_length=2, description="In the order of the logits.")
+    temperature: float = Field(
+        default=1.0, gt=0, description="Divides the logits, so that confidences mean what they say."
+    )
+    weights_dtype: Literal["fp32", "fp16"] = Field(
+        default="fp32", description="How the weights are stored; they compute in float32, or as scoring is told."
+    )
+    licence: str | None = Field(default=None, description="Of the weights, by name.")
+    licence_file: str | None = Field(default=None, description="A file of the model's folder that says more.")
+    training: dict[str, Any] = Field(description="How it was trained, for people: data, protocol, seed, metrics.")
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _check(self) -> Self:
         if "/" in (self.licence_file or ""):
-            raise UsageError(f"licence_file '{self.licence_file}' must be a file of the model's own folder")
-        WindowSettings(window_seconds=self.window_seconds)
-        if len(self.labels) < 2 or len(set(self.labels)) < len(self.labels):
-            raise UsageError("labels must be two or more, each once")
+            raise ValueError(f"licence_file '{self.licence_file}' must be a file of the model's own folder")
+        if len(set(self.labels)) < len(self.labels):
+            raise ValueError("labels must be two or more, each once")
         for label in self.labels:
-            if not isinstance(label, str) or not _LABEL.fullmatch(label):
-                raise UsageError(f"label {label!r} must be a lower-case word (a-z, 0-9, _)")
-        if not (math.isfinite(self.temperature) and self.temperature > 0):
-            raise UsageError(f"temperature must be above 0, not {self.temperature}")
+            if not _LABEL.fullmatch(label):
+                raise ValueError(f"label {label!r} must be a lower-case word (a-z, 0-9, _)")
+        return self
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:
@@ -70,14 +66,68 @@ class ArtifactConfig(Settings):
             raise UsageError(
                 f"format {values['format_number']} is newer than this ser reads ({FORMAT_NUMBER}); upgrade ser"
             )
-        required = {field.name for field in dataclasses.fields(cls) if field.default is dataclasses.MISSING}
-        if missing := sorted(required - values.keys()):
-            raise UsageError(f"{CONFIG_FILE}: missing: {', '.join(missing)}")
-        if not isinstance(values["labels"], list) or not isinstance(values["mel"], dict):
-            raise UsageError(f"{CONFIG_FILE}: labels must be a list and mel an object")
-        mel = MelSettings.from_dict(values["mel"], "mel")
-        return cls.from_dict(values | {"labels": tuple(values["labels"]), "mel": mel}, CONFIG_FILE)
+        return cls.from_dict(upgrade(values), CONFIG_FILE)
 
     def to_json(self) -> bytes:
         """The bytes of config.json."""
         return json.dumps(self.to_dict(), indent=2, sort_keys=True).encode() + b"\n"
+
+
+def upgrade(values: dict[str, Any]) -> dict[str, Any]:
+    """What an older program wrote, as this one writes it; what is not as it should be stays as it is.
+
+    Raises:
+        UsageError: a setting of the architecture has a value that is no longer supported.
+    """
+    if values["format_number"] >= FORMAT_NUMBER:
+        return values
+    values = values | {"format_number": FORMAT_NUMBER}
+    settings, training = values.get("architecture_settings"), values.get("training")
+    if values.get("architecture") == "whisper-bilstm" and isinstance(settings, dict):
+        values["architecture_settings"] = _upgraded_whisper(settings)
+    if isinstance(training, dict):
+        values["training"] = _upgraded_training(training)
+    return values
+
+
+def _upgraded_whisper(settings: dict[str, Any]) -> dict[str, Any]:
+    constants: dict[str, Any] = {"pooling": "attentive-statistics"}
+    if isinstance(width := settings.get("width", 512), int):
+        constants |= {"num_heads": width // 64, "mlp_width": 4 * width}
+    for name, constant in constants.items():
+        if settings.get(name, constant) != constant:
+            raise UsageError(
+                f"architecture whisper-bilstm: {name} {settings[name]!r} is no longer supported, only {constant!r}; "
+                "use the ser that made the model"
+            )
+    # Dropout is for training: without it the model is the same.
+    gone = {*constants, "hidden_dropout", "hears_padding"}
+    kept = {name: value for name, value in settings.items() if name not in gone}
+    return kept | {"mask_padding": not settings.get("hears_padding", True)}
+
+
+_RENAMED_IN_TRAINING = RENAMED | {
+    "stopping_loss": "validation_loss",
+    "stopping_accuracy": "validation_accuracy",
+    "stopping_uar": "validation_uar",
+}
+
+
+def _upgraded_training(training: dict[str, Any]) -> dict[str, Any]:
+    training = _renamed(training)
+    if isinstance(figures := training.pop("figures", None), dict):
+        best = figures.get("best_epoch")
+        training |= {"test": figures["test"]} if "test" in figures else {}
+        training |= {"best_epoch": best["number"]} if isinstance(best, dict) and "number" in best else {}
+    settings = training.get("settings")
+    split = settings.get("split") if isinstance(settings, dict) else None
+    if isinstance(split, dict) and split.get("test_statements", ()) is None:
+        del split["test_statements"]
+    return training
+
+
+def _renamed(value: Any) -> Any:
+    """A copy in which all dictionaries have the keys of now."""
+    if isinstance(value, dict):
+        return {_RENAMED_IN_TRAINING.get(name, name): _renamed(inner) for name, inner in value.items()}
+    return [_renamed(inner) for inner in value] if isinstance(value, list) else value

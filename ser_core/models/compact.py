@@ -3,13 +3,12 @@
 Shape letters: B windows, F mel bands, T mel frames, S steps (T / 4), H features, D channels, C labels.
 """
 
-import dataclasses
 import math
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
-from ser_core.errors import UsageError
 from ser_core.models.base import SpeechModel
 from ser_core.models.layers import BatchNorm, attentive_statistics
 from ser_core.settings import Settings
@@ -26,20 +25,12 @@ _LAYERS = (
 )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class CompactSettings(Settings):
     """Sizes of a `compact` model."""
 
-    #: Channels of the first convolution; a multiple of 16.
-    width: int = 32
-    lstm_units: int = 96
-    dropout: float = 0.3
-
-    def __post_init__(self) -> None:
-        if self.width < 16 or self.width % 16 or self.lstm_units < 1:
-            raise UsageError(
-                f"compact: width {self.width} must be a multiple of 16, lstm_units {self.lstm_units} at least 1"
-            )
+    width: int = Field(default=32, ge=16, multiple_of=16, description="Channels of the first convolution.")
+    lstm_units: int = Field(default=96, ge=1, description="Units of the BiLSTM in each direction.")
+    dropout: float = Field(default=0.3, ge=0, le=1, description="Dropout before the BiLSTM and the classifier.")
 
 
 class Compact(SpeechModel):

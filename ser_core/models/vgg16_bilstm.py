@@ -3,10 +3,10 @@
 Shape letters: B windows, F mel bands, T mel frames, S steps (T / 32), H features, D channels, C labels.
 """
 
-import dataclasses
 from pathlib import Path
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
@@ -20,12 +20,11 @@ _CHANNELS = 512
 _REDUCTION = 32
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Vgg16BilstmSettings(Settings):
     """Sizes of the head; the convolutions are VGG16's (Simonyan & Zisserman 2014, arXiv 1409.1556)."""
 
-    lstm_units: int = 128
-    dropout: float = 0.4
+    lstm_units: int = Field(default=128, ge=1, description="Units of the BiLSTM in each direction.")
+    dropout: float = Field(default=0.4, ge=0, le=1, description="Dropout before the classifier.")
 
 
 class Vgg16Bilstm(SpeechModel):

@@ -26,6 +26,7 @@ _DB_PER_UNIT = 40.0
 _FLOOR = 1.99
 #: How softly a step begins to count as speech: a hard step would turn rounding into another answer.
 _SPEECH_EDGE_DB = 2.0
+_HIDDEN_DROPOUT = 0.5
 
 
 class WhisperBilstm(SpeechModel):
@@ -39,16 +40,14 @@ class WhisperBilstm(SpeechModel):
     def __init__(self, settings: WhisperBilstmSettings, num_mels: int, num_labels: int) -> None:
         super().__init__()
         self._settings = settings
-        self.encoder = WhisperEncoder(
-            num_mels, settings.width, settings.num_heads, settings.mlp_width, settings.num_layers
-        )
+        self.encoder = WhisperEncoder(num_mels, settings.width, settings.num_layers)
         for module in self._frozen_modules():
             module.requires_grad_(False)
         self.mix_L = nn.Parameter(torch.zeros(1 + settings.num_layers - settings.first_mixed_layer))
         self.lstm = nn.LSTM(settings.width, settings.lstm_units, batch_first=True, bidirectional=True)
         self.attention = nn.Linear(2 * settings.lstm_units, 1)
         self.dropout = nn.Dropout(settings.dropout)
-        num_heard = 2 * settings.lstm_units * (2 if settings.pooling == "attentive-statistics" else 1)
+        num_heard = 4 * settings.lstm_units
         num_statistics = 2 * settings.width * {"none": 0, "mix": 1, "layers": len(self.mix_L)}[settings.statistics]
         if settings.regression:
             self.regression = Regression(num_statistics, num_labels)
@@ -70,8 +69,8 @@ class WhisperBilstm(SpeechModel):
 
     @property
     def encoding_key(self) -> str:
-        padding = "padding heard" if self._settings.hears_padding else "padding not heard"
-        return f"{self._settings.num_heads} heads, from layer {self._first_kept}, {padding}"
+        padding = "padding not heard" if self._settings.mask_padding else "padding heard"
+        return f"from layer {self._first_kept}, {padding}"
 
     @property
     def _first_kept(self) -> int:
@@ -120,7 +119,7 @@ class WhisperBilstm(SpeechModel):
         """`layers`, and after them what the blocks from `start` to `end` make of the last one."""
         layers = list(layers)
         # A mask of nothing would cost a GPU its quickest attention.
-        mask_BS = None if self._settings.hears_padding else is_heard_BS
+        mask_BS = is_heard_BS if self._settings.mask_padding else None
         for block in self.encoder.layers[start:end]:
             layers.append(block(layers[-1], mask_BS))
         return layers
@@ -132,8 +131,6 @@ class WhisperBilstm(SpeechModel):
         unheard_BS = max_pool1d(heard_BS.float(), self._settings.steps_per_lstm_step, ceil_mode=True) == 0
         scores_BS1 = self.attention(steps_BSH).masked_fill(unheard_BS[:, :, None], float("-inf"))
         heard = attentive_statistics(steps_BSH, scores_BS1)
-        if self._settings.pooling == "attention":
-            heard = heard[:, : steps_BSH.shape[2]]
         if self.training:
             # Whole windows: dropout draws once for each.
             heard = heard * dropout(heard.new_ones(len(heard), 1), self._settings.lstm_drop_path)
@@ -166,7 +163,7 @@ class WhisperBilstm(SpeechModel):
 
         Silence to the very end is taken for padding, too. A window that is silent as a whole is heard.
         """
-        if self._settings.hears_padding:
+        if not self._settings.mask_padding:
             return torch.ones_like(loudness_BS, dtype=torch.bool)
         is_loud_BS = loudness_BS > loudness_BS.amax(dim=1, keepdim=True) - _FLOOR
         return is_loud_BS.flip(1).cummax(dim=1).values.flip(1)
@@ -209,7 +206,7 @@ class WhisperBilstm(SpeechModel):
 def _classifier(num_features: int, num_labels: int, settings: WhisperBilstmSettings) -> nn.Module:
     layers: list[nn.Module] = [nn.Dropout(settings.dropout)]
     if settings.hidden_units:
-        layers += [nn.Linear(num_features, settings.hidden_units), nn.ReLU(), nn.Dropout(settings.hidden_dropout)]
+        layers += [nn.Linear(num_features, settings.hidden_units), nn.ReLU(), nn.Dropout(_HIDDEN_DROPOUT)]
     last = nn.Linear(settings.hidden_units or num_features, num_labels)
     if settings.regression:
         # It begins with what the regression says, and adds to it.

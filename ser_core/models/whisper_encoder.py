@@ -12,17 +12,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
+from ser_core.models.whisper_settings import HEAD_FEATURES
+
 _KERNEL_FRAMES = 3
+#: Features of the MLP's hidden layer, in layers' features; the same in every size of Whisper.
+_MLP_RATIO = 4
 
 
 class WhisperEncoder(nn.Module):
     """Two convolutions and sinusoidal positions (`embed`), then pre-norm blocks of self-attention (`layers`)."""
 
-    def __init__(self, num_mels: int, width: int, num_heads: int, mlp_width: int, num_layers: int) -> None:
+    def __init__(self, num_mels: int, width: int, num_layers: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv1d(num_mels, width, _KERNEL_FRAMES, padding=1)
         self.conv2 = nn.Conv1d(width, width, _KERNEL_FRAMES, stride=2, padding=1)
-        self.layers = nn.ModuleList(_Block(width, num_heads, mlp_width) for _ in range(num_layers))
+        self.layers = nn.ModuleList(_Block(width) for _ in range(num_layers))
 
     def embed(self, mel_BFT: Tensor) -> Tensor:
         """What the first block sees, (B, S, H): one step for two frames, S = (T + 1) // 2."""
@@ -43,13 +47,13 @@ def positions(num_steps: int, width: int) -> Tensor:
 class _Block(nn.Module):
     """Self-attention and an MLP, each on the normed steps and added to them."""
 
-    def __init__(self, width: int, num_heads: int, mlp_width: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.self_attn_layer_norm = nn.LayerNorm(width)
-        self.self_attn = _SelfAttention(width, num_heads)
+        self.self_attn = _SelfAttention(width)
         self.final_layer_norm = nn.LayerNorm(width)
-        self.fc1 = nn.Linear(width, mlp_width)
-        self.fc2 = nn.Linear(mlp_width, width)
+        self.fc1 = nn.Linear(width, _MLP_RATIO * width)
+        self.fc2 = nn.Linear(_MLP_RATIO * width, width)
 
     def forward(self, steps_BSH: Tensor, is_heard_BS: Tensor | None = None) -> Tensor:
         """The next layer; steps that are not heard are attended to by none, and what they become is meaningless."""
@@ -59,9 +63,8 @@ class _Block(nn.Module):
 
 
 class _SelfAttention(nn.Module):
-    def __init__(self, width: int, num_heads: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self._num_heads = num_heads
         self.q_proj = nn.Linear(width, width)
         # A bias of the keys would add the same to all scores of a query: softmax takes no notice.
         self.k_proj = nn.Linear(width, width, bias=False)
@@ -70,7 +73,7 @@ class _SelfAttention(nn.Module):
 
     def forward(self, steps_BSH: Tensor, is_heard_BS: Tensor | None) -> Tensor:
         query, key, value = (
-            project(steps_BSH).unflatten(2, (self._num_heads, -1)).transpose(1, 2)
+            project(steps_BSH).unflatten(2, (-1, HEAD_FEATURES)).transpose(1, 2)
             for project in (self.q_proj, self.k_proj, self.v_proj)
         )
         mask_B11S = None if is_heard_BS is None else is_heard_BS[:, None, None]

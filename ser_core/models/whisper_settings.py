@@ -1,68 +1,79 @@
 """Sizes of `whisper-bilstm`, what of it learns, and what its head reads."""
 
-import dataclasses
-from typing import Literal
+from typing import Literal, Self
 
-from ser_core.errors import UsageError
+from pydantic import Field, model_validator
+
 from ser_core.settings import Settings
 
+#: Features of an attention head, the same in every size of Whisper.
+HEAD_FEATURES = 64
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+
 class WhisperBilstmSettings(Settings):
     """Sizes of the encoder (by default whisper-base's), how much of it learns, and the head."""
 
-    #: How many of the encoder's blocks are there; whisper-base has 6.
-    num_layers: int = 5
-    #: The convolutions and so many blocks keep their weights; 0: all learns.
-    frozen_layers: int = 5
-    #: The head reads a learned mix of the layers from this one on; 0: what the convolutions give, 1: the first block.
-    first_mixed_layer: int = 2
-    width: int = 512
-    num_heads: int = 8
-    mlp_width: int = 2048
-    #: The BiLSTM reads the mean of so many steps, which are 20 ms each.
-    steps_per_lstm_step: int = 2
-    lstm_units: int = 128
-    #: How the BiLSTM's steps become one vector: their weighted mean, or weighted mean and standard deviation.
-    pooling: Literal["attention", "attentive-statistics"] = "attentive-statistics"
-    #: Beside it, the plain mean and standard deviation over time of the mix, or of each of its layers.
-    statistics: Literal["none", "mix", "layers"] = "layers"
-    #: Whether what follows a window's last sound is heard, or taken for padding.
-    hears_padding: bool = True
-    #: They are of speech alone: steps so much quieter than the window's loudest are left out; 0: of all steps.
-    speech_range_db: float = 40.0
-    #: A logistic regression reads them, fitted to its minimum before all else; the classifiers then read the BiLSTM
-    #: alone, and add to what it says. For a frozen encoder.
-    regression: bool = False
-    #: Where there is no regression: Gaussian noise on them in training, in deviations; 0: none.
-    statistics_noise: float = 0.5
-    #: So many classifiers read what was heard, each with its own dropout and its own loss; the answer is their mean.
-    num_classifiers: int = 8
-    #: Of each one's hidden layer; 0: there is none.
-    hidden_units: int = 64
-    dropout: float = 0.4
-    #: How often a window is told by the statistics alone, in training: the BiLSTM then adds to what they say.
-    lstm_drop_path: float = 0.0
-    #: Of the hidden layer.
-    hidden_dropout: float = 0.5
+    num_layers: int = Field(default=5, ge=1, description="Blocks of the encoder; whisper-base has 6.")
+    frozen_layers: int = Field(
+        default=5, ge=0, description="Blocks that keep their weights, as the convolutions then do; 0: all learns."
+    )
+    first_mixed_layer: int = Field(
+        default=2,
+        ge=0,
+        description="First layer of the mix that the head reads; 0: the convolutions' output, 1: the first block's.",
+    )
+    width: int = Field(
+        default=512, ge=HEAD_FEATURES, multiple_of=HEAD_FEATURES, description="Features of the encoder's layers."
+    )
+    steps_per_lstm_step: int = Field(
+        default=2, ge=1, description="Steps of 20 ms whose mean is one step of the BiLSTM."
+    )
+    lstm_units: int = Field(default=128, ge=1, description="Units of the BiLSTM in each direction.")
+    statistics: Literal["none", "mix", "layers"] = Field(
+        default="layers",
+        description="What the mean and standard deviation over time are taken of, which the head reads beside the "
+        "BiLSTM: nothing, the mix, or each of its layers.",
+    )
+    mask_padding: bool = Field(
+        default=False,
+        description="Whether what follows a window's last sound is taken for padding, which no layer attends to.",
+    )
+    speech_range_db: float = Field(
+        default=40.0,
+        ge=0,
+        description="Decibels below the window's loudest step at which a step no longer counts as speech, and so not "
+        "in the statistics; 0: all steps count.",
+    )
+    regression: bool = Field(
+        default=False,
+        description="Whether a logistic regression reads the statistics, fitted to its minimum before the first epoch; "
+        "the classifiers then read the BiLSTM alone, and add to the regression. For a frozen encoder.",
+    )
+    statistics_noise: float = Field(
+        default=0.5,
+        ge=0,
+        description="Standard deviations of the noise on the statistics in training, where there is no regression.",
+    )
+    num_classifiers: int = Field(
+        default=8, ge=1, description="Classifiers, each with its own dropout and loss; their mean is the prediction."
+    )
+    hidden_units: int = Field(default=64, ge=0, description="Units of each classifier's hidden layer; 0: it has none.")
+    dropout: float = Field(default=0.4, ge=0, le=1, description="Dropout before the BiLSTM and the classifiers.")
+    lstm_drop_path: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of training windows that are predicted without the BiLSTM, so that it learns to add.",
+    )
 
-    def __post_init__(self) -> None:
-        sizes = (
-            self.num_layers, self.width, self.num_heads, self.mlp_width, self.steps_per_lstm_step, self.lstm_units,
-            self.num_classifiers,
-        )  # fmt: skip
-        if min(sizes) < 1 or self.width % (2 * self.num_heads) or self.width < 4:
-            raise UsageError("whisper-bilstm: sizes must be at least 1, and width a multiple of twice num_heads")
-        for name in ("speech_range_db", "statistics_noise", "hidden_units"):
-            if getattr(self, name) < 0:
-                raise UsageError(f"whisper-bilstm: {name} must be 0 or more, not {getattr(self, name):g}")
-        if not 0 <= self.lstm_drop_path < 1:
-            raise UsageError(f"whisper-bilstm: lstm_drop_path must be 0 to less than 1, not {self.lstm_drop_path:g}")
+    @model_validator(mode="after")
+    def _check(self) -> Self:
         for name in ("frozen_layers", "first_mixed_layer"):
-            if not 0 <= getattr(self, name) <= self.num_layers:
-                raise UsageError(f"whisper-bilstm: {name} must be 0 to num_layers ({self.num_layers})")
+            if getattr(self, name) > self.num_layers:
+                raise ValueError(f"{name} must be at most num_layers ({self.num_layers})")
         if self.regression and (self.frozen_layers < self.num_layers or self.statistics != "layers"):
-            raise UsageError(
-                "whisper-bilstm: a regression reads what does not change in training: "
-                "frozen_layers must be num_layers, and statistics 'layers'"
+            raise ValueError(
+                "a regression reads what does not change in training: frozen_layers must be num_layers, and statistics "
+                "'layers'"
             )
+        return self

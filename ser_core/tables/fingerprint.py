@@ -1,12 +1,12 @@
 """What must stay the same for rows to live in one pair of tables; it is kept in the tables' descriptions."""
 
 import json
-from dataclasses import dataclass
 from typing import Any, Self
 
 from ser_core.errors import OutputError, UsageError
-from ser_core.settings import Channels, ResolvedPrecision, Settings
+from ser_core.settings import ResolvedPrecision, Settings
 from ser_core.storage import Location
+from ser_core.vocabulary import Channels
 
 #: Raised when the layout changes: an older program refuses newer tables, a newer one reads older ones.
 FORMAT = 1
@@ -14,7 +14,6 @@ FORMAT = 1
 FORMER_NAMES: dict[str, str] = {}
 
 
-@dataclass(frozen=True, kw_only=True)
 class Fingerprint(Settings):
     """The settings that decide what a row says.
 

@@ -1,119 +1,125 @@
 """Settings of what a training learns from: how clips are split, how often each is taken, how they are augmented."""
 
-import dataclasses
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
-from ser_core.settings import Settings, require
+from pydantic import Field, model_validator
+
+from ser_core.settings import Names, Probability, Settings
 
 Split = Literal["speaker", "random", "statement", "corpus"]
+Sampling = Literal["natural", "square_root", "balanced"]
 
 
-#: Split -> the setting that names what is tested.
-NAMING = {"speaker": "test_speakers", "statement": "test_statements", "corpus": "test_corpora"}
-
-
-@dataclass(frozen=True, kw_only=True)
 class SplitSettings(Settings):
-    """How to split. Sets are drawn from each corpus alike, and men and women as evenly as they are there."""
+    """Which clips train, which validate, which calibrate and which test.
 
-    split: Split = "speaker"
-    #: As many folds in the place of one test, and other speakers, statements, corpora or clips tested in each.
-    folds: int | None = None
-    #: What is tested, by name, in the place of a share.
-    test_speakers: list[str] | None = None
-    test_statements: list[str] | None = None
-    test_corpora: list[str] | None = None
-    #: Of each corpus's speakers or statements, or of all clips; 0: no test.
-    test_share: float = 0.2
-    #: Left out of every set.
-    exclude_speakers: list[str] | None = None
-    #: Of each corpus; fewer where the two would take more than half of what is not tested.
-    stopping_speakers: int = 2
-    temperature_speakers: int = 2
-    #: Of the clips that are not tested; for `random` alone.
-    stopping_share: float = 0.1
-    temperature_share: float = 0.1
-    seed: int = 0
+    Sets are drawn from each corpus alike, and men and women as evenly as they are there.
+    """
 
-    def __post_init__(self) -> None:
-        require(self.folds is None or self.folds >= 2, f"split: folds must be 2 or more, not {self.folds}")
-        require(0 <= self.test_share < 1, f"split: test_share must be 0 to less than 1, not {self.test_share}")
-        for name in ("stopping_speakers", "temperature_speakers", "stopping_share", "temperature_share", "seed"):
-            require(getattr(self, name) >= 0, f"split: {name} must be 0 or more, not {getattr(self, name)}")
-        require(
-            self.stopping_share + self.temperature_share < 1,
-            "split: stopping_share and temperature_share together must leave clips for training",
-        )
-        for split, name in NAMING.items():
-            named = getattr(self, name)
-            require(named is None or split == self.split, f"split: {name} goes with split {split}, not {self.split}")
-            require(named is None or self.folds is None, f"split: folds and {name} exclude each other; give one")
-            require(named is None or len(named) > 0, f"split: {name} names nothing; leave it out or name some")
+    split: Split = Field(
+        default="speaker",
+        description="What is new in the test: speaker (nobody in it is in training), random (its clips), statement "
+        "(its sentences) or corpus (its corpora).",
+    )
+    folds: int | None = Field(
+        default=None, ge=2, description="Number of folds that take the place of one test; by default there is one test."
+    )
+    test_speakers: Names | None = Field(
+        default=None, description="Speakers to test, in the place of a share; for split speaker."
+    )
+    test_corpora: Names | None = Field(
+        default=None, description="Corpora to test, in the place of a share; for split corpus."
+    )
+    test_share: float = Field(
+        default=0.2,
+        ge=0,
+        lt=1,
+        description="Share of each corpus's speakers or statements, or of all clips, that is tested; 0: no test.",
+    )
+    exclude_speakers: Names | None = Field(default=None, description="Speakers that are left out of every set.")
+    validation_speakers: int = Field(
+        default=2,
+        ge=0,
+        description="Speakers of each corpus that say which epoch is best; fewer where too few would be left to train.",
+    )
+    calibration_speakers: int = Field(
+        default=2,
+        ge=0,
+        description="Speakers of each corpus that the temperature is fitted to; fewer where too few would be left.",
+    )
+    validation_share: float = Field(
+        default=0.1, ge=0, lt=1, description="Share of the clips that are not tested; for split random."
+    )
+    calibration_share: float = Field(
+        default=0.1, ge=0, lt=1, description="Share of the clips that are not tested; for split random."
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of the split.")
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class AugmentSettings(Settings):
-    """How strongly, and with what probability; 0 switches one off. What is drawn from a range is drawn evenly."""
-
-    #: Speed (and with it pitch) is changed by up to this share, either way.
-    speed: float = 0.1
-    speed_probability: float = 1.0
-    #: A window may hang over the end of its clip by up to this share of itself, as a file's last window does.
-    overhang: float = 0.15
-    overhang_probability: float = 1.0
-    #: A room that reverberates: 60 dB of decay in so long, the direct sound so much above the rest.
-    reverberation_probability: float = 0.15
-    min_rt60_seconds: float = 0.15
-    max_rt60_seconds: float = 0.6
-    min_direct_db: float = 0.0
-    max_direct_db: float = 12.0
-    #: Noise so much below the speech, its power falling as 1 / frequency ** colour with 0 to `max_noise_colour`.
-    noise_probability: float = 0.25
-    min_snr_db: float = 5.0
-    max_snr_db: float = 35.0
-    max_noise_colour: float = 2.0
-    #: High frequencies up to so much above or below low ones.
-    tilt_db: float = 6.0
-    tilt_probability: float = 0.3
-    #: Recorded at a lower sample rate, down to this one.
-    low_rate_probability: float = 0.1
-    min_rate_hz: float = 8_000.0
-    #: 300 to 3,400 Hz, 8 kHz, mu-law.
-    telephone_probability: float = 0.05
-    #: Louder or quieter by up to so much.
-    gain_db: float = 6.0
-    gain_probability: float = 0.5
-    #: Tempo, and not pitch, is changed: by up to this share faster, or as much slower (1: from half to twice as fast).
-    tempo: float = 0.0
-    tempo_probability: float = 1.0
-    #: SpecAugment (Park et al. 2019, arXiv 1904.08779): number of masks of each kind, and the widest of each.
-    num_masks: int = 2
-    max_masked_mels: int = 12
-    max_masked_frames: int = 16
-    mask_probability: float = 1.0
-    #: mixup (Zhang et al. 2018, arXiv 1710.09412): shares are drawn from Beta(alpha, alpha).
-    mixup_probability: float = 0.0
-    mixup_alpha: float = 0.4
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.name.endswith("_probability"):
-                require(0 <= value <= 1, f"augmentation: {field.name} must be 0 to 1, not {value:g}")
-            elif field.name.startswith("max_") and (least := getattr(self, f"min_{field.name[4:]}", None)) is not None:
-                require(least <= value, f"augmentation: min_{field.name[4:]} must not be above {field.name}")
-        for name in ("speed", "overhang"):
-            value = getattr(self, name)
-            require(0 <= value < 1, f"augmentation: {name} must be 0 to less than 1, not {value:g}")
-        for name in (
-            "tilt_db", "gain_db", "tempo", "num_masks", "max_masked_mels", "max_masked_frames", "max_noise_colour",
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.validation_share + self.calibration_share >= 1:
+            raise ValueError("validation_share and calibration_share together must leave clips for training")
+        for split, name, named in (
+            ("speaker", "test_speakers", self.test_speakers), ("corpus", "test_corpora", self.test_corpora),
         ):  # fmt: skip
-            value = getattr(self, name)
-            require(value >= 0, f"augmentation: {name} must be 0 or more, not {value:g}")
-        for name in ("min_rt60_seconds", "mixup_alpha"):
-            require(getattr(self, name) > 0, f"augmentation: {name} must be more than 0")
-        require(self.min_rate_hz >= 1_000, "augmentation: min_rate_hz must be 1000 or more")
+            if named is None:
+                continue
+            if self.split != split:
+                raise ValueError(f"{name} goes with split {split}, not {self.split}")
+            if self.folds is not None:
+                raise ValueError(f"folds and {name} exclude each other; give one")
+            if not named:
+                raise ValueError(f"{name} names nothing; leave it out or name some")
+        return self
+
+
+class AugmentSettings(Settings):
+    """What is done to clips so that a model does not learn them by heart: how strongly, and with what probability.
+
+    0 switches an effect off. A value that is drawn from a range is drawn evenly.
+    """
+
+    speed: float = Field(
+        default=0.1, ge=0, lt=1, description="Share by which speed, and with it pitch, is changed at most, either way."
+    )
+    speed_probability: Probability = Field(default=1.0, description="Probability of another speed.")
+    overhang: float = Field(
+        default=0.15,
+        ge=0,
+        lt=1,
+        description="Share of a window that may hang over the end of its clip, as a file's last window does.",
+    )
+    reverberation_probability: Probability = Field(default=0.15, description="Probability of a room that reverberates.")
+    noise_probability: Probability = Field(default=0.25, description="Probability of noise.")
+    tilt_db: float = Field(
+        default=6.0, ge=0, description="Decibels that high frequencies are raised or lowered at most against low ones."
+    )
+    tilt_probability: Probability = Field(default=0.3, description="Probability of such a tilt.")
+    low_rate_probability: Probability = Field(default=0.1, description="Probability of a lower sample rate.")
+    min_rate_hz: float = Field(default=8_000.0, ge=1_000, description="Lowest of those sample rates.")
+    telephone_probability: Probability = Field(
+        default=0.05, description="Probability of a telephone line: 300 to 3,400 Hz, 8 kHz, mu-law."
+    )
+    gain_db: float = Field(default=6.0, ge=0, description="Decibels that a clip is made louder or quieter at most.")
+    gain_probability: Probability = Field(default=0.5, description="Probability of another loudness.")
+    tempo: float = Field(
+        default=0.0,
+        ge=0,
+        description="Share by which tempo, and not pitch, is made faster at most, or as much slower; 1: from half to "
+        "twice as fast.",
+    )
+    tempo_probability: Probability = Field(default=1.0, description="Probability of another tempo.")
+    num_masks: int = Field(
+        default=2, ge=0, description="Number of masks over time, and over bands (SpecAugment, arXiv 1904.08779)."
+    )
+    max_masked_mels: int = Field(default=12, ge=0, description="Widest mask over bands.")
+    max_masked_frames: int = Field(default=16, ge=0, description="Widest mask over time.")
+    mixup_probability: Probability = Field(
+        default=0.0, description="Probability that a clip is mixed with another one (mixup, arXiv 1710.09412)."
+    )
+    mixup_alpha: float = Field(
+        default=0.4, gt=0, description="Shares of the two clips are drawn from Beta(alpha, alpha)."
+    )
 
     @property
     def changes_waveform(self) -> bool:
@@ -129,7 +135,4 @@ class AugmentSettings(Settings):
     @property
     def changes_mel(self) -> bool:
         """Whether the log-mel is ever stretched, or bands or spans of time blanked."""
-        return bool((self.num_masks and self.mask_probability) or (self.tempo and self.tempo_probability))
-
-
-Sampling = Literal["natural", "square_root", "balanced"]
+        return bool(self.num_masks or (self.tempo and self.tempo_probability))

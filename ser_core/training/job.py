@@ -67,7 +67,7 @@ class Job:
         """The clips of each fold; there is one fold unless more are asked for."""
         split = self.config.split
         if self.config.temperature is not None or self.calibrates_by_folds:
-            split = dataclasses.replace(split, temperature_speakers=0, temperature_share=0.0)
+            split = split.replace(calibration_speakers=0, calibration_share=0.0)
         return make_folds(self.manifest, split)
 
     @property

@@ -15,9 +15,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
-from torch.nn.functional import log_softmax
+from torch.nn.functional import cross_entropy, log_softmax
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR
 
 from ser_core.distributed import ProcessGroup
 from ser_core.errors import ArtifactError
@@ -25,6 +25,8 @@ from ser_core.models import SpeechModel
 from ser_core.training.config import Distillation, TrainConfig
 from ser_core.training.data import Batch
 
+#: Share of the steps in which the learning rate rises.
+_WARMUP_SHARE = 0.15
 _MIN_RISING_STEPS = 1.5
 _EMA, _MODEL, _OPTIMIZER = "ema.", "model.", "optimizer."
 _FACTS = "facts"
@@ -82,17 +84,15 @@ class Learner:
         config = self._config
         of_encoder = config.learning_rate if config.weights is None else config.encoder_learning_rate
         groups = self.model.parameter_groups(config.learning_rate, of_encoder, config.layer_rate_decay)
-        kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
-        return kind(groups, weight_decay=config.weight_decay)
+        return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
 
     def _new_schedule(self, num_steps: int) -> LRScheduler | None:
-        config = self._config
-        if config.schedule == "one_cycle":
-            peaks = [group["lr"] for group in self._optimizer.param_groups]
-            # torch divides by the length of both parts, less one step.
-            num_rising = min(max(config.warmup_share * num_steps, _MIN_RISING_STEPS), max(num_steps - 0.5, 0.5))
-            return OneCycleLR(self._optimizer, peaks, total_steps=num_steps, pct_start=num_rising / num_steps)
-        return CosineAnnealingLR(self._optimizer, num_steps) if config.schedule == "cosine" else None
+        if self._config.schedule == "none":
+            return None
+        peaks = [group["lr"] for group in self._optimizer.param_groups]
+        # torch divides by the length of both parts, less one step.
+        num_rising = min(max(_WARMUP_SHARE * num_steps, _MIN_RISING_STEPS), max(num_steps - 0.5, 0.5))
+        return OneCycleLR(self._optimizer, peaks, total_steps=num_steps, pct_start=num_rising / num_steps)
 
     @property
     def learning_rate(self) -> float:
@@ -109,12 +109,12 @@ class Learner:
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
         with self._autocast():
             logits = self._module(batch.encoded)
-        loss = (batch.weight_B * loss_of_windows(logits.float(), batch, self._config.distillation)).sum()
+        loss = loss_of_windows(logits.float(), batch, self._config.distillation).sum()
         self._optimizer.zero_grad()
         # The mean over workers of their sums, times the workers, is the sum over all windows.
-        (loss * (self._group.size / batch.total_weight)).backward()  # type: ignore[no-untyped-call]
-        if self._config.max_gradient_norm:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self._config.max_gradient_norm)
+        (loss * (self._group.size / batch.num_windows)).backward()  # type: ignore[no-untyped-call]
+        if self._config.grad_clip_norm:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self._config.grad_clip_norm)
         self._optimizer.step()
         if self._schedule is not None:
             self._schedule.step()
@@ -128,7 +128,7 @@ class Learner:
         After n steps the decay is at most (1 + n) / (10 + n), as TensorFlow's ExponentialMovingAverage has it: a short
         training would otherwise be judged by the weights it began with.
         """
-        decay = min(self._config.average_decay, (1 + self._num_steps) / (10 + self._num_steps))
+        decay = min(self._config.ema_decay, (1 + self._num_steps) / (10 + self._num_steps))
         weight = 1 - decay if self._num_steps else 1.0
         self._num_steps += 1
         floating = [name for name in self._ema if self._ema[name].is_floating_point()]
@@ -231,19 +231,13 @@ def loss_of_windows(logits: Tensor, batch: Batch, distillation: Distillation) ->
 
 
 def _loss(logits_BC: Tensor, batch: Batch, distillation: Distillation) -> Tensor:
-    loss_B = cross_entropy(logits_BC, batch.target_BC, batch.absent_BC)
+    loss_B = cross_entropy(logits_BC, batch.target_BC, reduction="none")
     if batch.teacher_BC is None:
         return loss_B
     temperature, weight = distillation.temperature, distillation.weight
     # Gradients shrink by the square of the temperature (Hinton et al. 2015, arXiv 1503.02531, section 2).
     taught_B = temperature**2 * divergence(logits_BC / temperature, batch.teacher_BC)
     return (1 - weight) * loss_B + weight * taught_B
-
-
-def cross_entropy(logits_BC: Tensor, target_BC: Tensor, absent_BC: Tensor) -> Tensor:
-    """Of each window (B,), over the labels that are not absent."""
-    log_BC = log_softmax(logits_BC.masked_fill(absent_BC, float("-inf")), dim=1)
-    return -(target_BC * log_BC.masked_fill(absent_BC, 0.0)).sum(dim=1)
 
 
 def divergence(logits_BC: Tensor, target_BC: Tensor) -> Tensor:

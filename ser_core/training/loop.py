@@ -68,7 +68,7 @@ class Training:
         Raises:
             SerError: the loss is no number any more, or rank 0 could not save.
         """
-        while not self._is_over():
+        while len(self._history) < self._config.epochs:
             began = time.monotonic()
             record = self._epoch(len(self._history), callback, num_threads)
             self._history.append(record)
@@ -86,14 +86,6 @@ class Training:
     def history(self) -> tuple[EpochRecord, ...]:
         """The epochs so far."""
         return tuple(self._history)
-
-    def _is_over(self) -> bool:
-        if len(self._history) >= self._config.epochs:
-            return True
-        patience = self._config.early_stopping_epochs
-        if not self._history or patience is None or not len(self._validation):
-            return False
-        return len(self._history) - self._best_record().number >= patience
 
     def _best_record(self) -> EpochRecord:
         return max(self._history, key=lambda record: record.score)
@@ -115,7 +107,7 @@ class Training:
         last_report = time.monotonic()
         for number, batch in enumerate(self._data.batches(plan, training_N, num_threads)):
             losses.append(self._learner.step(batch, index, number))
-            total[1] += batch.total_weight
+            total[1] += batch.num_windows
             if self._group.is_rank_0 and time.monotonic() - last_report >= _REPORT_EVERY_SECONDS:
                 last_report = time.monotonic()
                 loss = float(torch.stack(losses).sum()) * self._group.size / float(total[1])

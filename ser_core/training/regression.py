@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from ser_core.models import Regression
-from ser_core.training.data import Numbers, TrainingData, class_weights, sampling_weights
+from ser_core.training.data import Numbers, TrainingData, sampling_weights
 
 _BATCH = 64
 _MAX_ITERATIONS = 1_000
@@ -24,8 +24,8 @@ Floats = npt.NDArray[np.floating]
 def fit_regression(regression: Regression, data: TrainingData, training_N: Numbers) -> None:
     """Fit a model's regression to the windows that are learned from; all workers must call it, and get the same.
 
-    Every clip counts as often as an epoch hears it, and as its emotion does in the loss. Labels are as they are:
-    neither smoothed nor mixed, and no teacher is asked.
+    Every clip counts as often as an epoch hears it. Labels are as they are: neither smoothed nor mixed, and no teacher
+    is asked.
 
     Args:
         regression: is fitted.
@@ -40,7 +40,6 @@ def fit_regression(regression: Regression, data: TrainingData, training_N: Numbe
     def fit_on_rank_0() -> torch.Tensor:
         label_N = clips.label_G[training_N]
         weight_N = sampling_weights(clips.stratum_G[training_N], config.sampling)
-        weight_N = weight_N * class_weights(label_N, len(data.labels), config.class_weighting)[label_N]
         weight_W = (weight_N / np.bincount(owner_W))[owner_W]
         fitted_CX = fit(features_WP, label_N[owner_W], weight_W, len(data.labels), config.regression_c)
         return torch.from_numpy(fitted_CX.astype(np.float32))

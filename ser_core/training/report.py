@@ -147,7 +147,7 @@ def _calibrated(fold: Fold, predictions: list[Floats]) -> FoldResult:
     training = artifact.config.training
     result = _evaluate(fold, predictions[fold.number], temperature, ModelSpeakers.of_training(training))
     result = dataclasses.replace(result, calibrated_by_folds=True)
-    config = dataclasses.replace(artifact.config, temperature=temperature, training=training | _test_facts(result))
+    config = artifact.config.replace(temperature=temperature, training=training | _test_facts(result))
     _save(result, dataclasses.replace(artifact, config_json=config.to_json()), training["best_epoch"])
     return result
 

@@ -14,12 +14,10 @@ import soundfile
 import soxr
 
 from ser_core.audio.decode import iter_segments
-from ser_core.audio.segments import Segment
-from ser_core.audio.settings import WindowSettings
+from ser_core.audio.segments import Segment, WindowSettings
 from ser_core.errors import ServiceError
 from ser_core.faults import Fault
-from ser_core.settings import Channels
-from ser_core.vocabulary import REASONS
+from ser_core.vocabulary import REASONS, Channels
 from tests.support.audio_factory import ODD_FILES, RATE_HZ, encode, noise, speech, write_sparse_rf64
 
 WINDOWS = WindowSettings()
@@ -195,7 +193,7 @@ def test_synthetic_speech_is_sound() -> None:
 _DECODE_AND_REPORT = """
 import sys, psutil
 from ser_core.audio.decode import iter_segments
-from ser_core.audio.settings import WindowSettings
+from ser_core.audio.segments import WindowSettings
 process, top = psutil.Process(), 0
 for segment in iter_segments(sys.argv[1], channels="mix", windows=WindowSettings()):
     top = max(top, process.memory_full_info().uss)

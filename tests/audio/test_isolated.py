@@ -16,11 +16,10 @@ import pytest
 
 from ser_core.audio.decode import iter_segments
 from ser_core.audio.isolated import DECODE_WORKER, Decoder
-from ser_core.audio.segments import Segment
-from ser_core.audio.settings import WindowSettings
+from ser_core.audio.segments import Segment, WindowSettings
 from ser_core.errors import ServiceError
 from ser_core.faults import Fault
-from ser_core.settings import Channels
+from ser_core.vocabulary import Channels
 from tests.support.audio_factory import ODD_FILES, RATE_HZ, encode, noise, write_sparse_rf64
 from tests.support.misbehaving_worker import WORKER, poisoned
 from tests.support.processes import first_line, launch
@@ -262,7 +261,7 @@ def test_the_childs_memory_does_not_grow_with_the_length(tmp_path: Path) -> None
 
 _PARENT = """
 import sys
-from ser_core.audio.settings import WindowSettings
+from ser_core.audio.segments import WindowSettings
 from ser_core.audio.isolated import Decoder
 from tests.support.audio_factory import encode, noise
 from tests.support.misbehaving_worker import WORKER, poisoned

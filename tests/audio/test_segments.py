@@ -5,8 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from ser_core.audio.segments import MAX_SEGMENT_SECONDS, MAX_SEGMENT_WINDOWS, Cutter, Segment
-from ser_core.audio.settings import WindowSettings
+from ser_core.audio.segments import MAX_SEGMENT_SECONDS, MAX_SEGMENT_WINDOWS, Cutter, Segment, WindowSettings
 
 RATE_HZ = 16_000
 

@@ -13,7 +13,7 @@ import pytest
 from cluster.local import LocalPipeline
 from cluster.resources import Hardware, Resources, plan_resources
 from cluster.stages import LoadSettings, PredictSettings
-from ser_core.audio.settings import WindowSettings
+from ser_core.audio.segments import WindowSettings
 from ser_core.records import PENDING_SCHEMA, PREDICTED_SCHEMA
 from ser_core.score_config import ScoreConfig
 from ser_core.source.source import Source

@@ -11,7 +11,7 @@ from safetensors.torch import load, save
 from cluster import probe
 from cluster.probe import nodes_lacking, try_device
 from cluster.resources import Hardware, Resources, plan_resources
-from ser_core.audio.settings import WindowSettings
+from ser_core.audio.segments import WindowSettings
 from ser_core.errors import ArtifactError, SerError, UsageError
 from ser_core.models.artifact import Artifact
 from ser_core.models.precision import has_bf16, resolve_device

@@ -14,18 +14,18 @@ from cluster.attempts import MAX_ATTEMPTS, Attempts
 from cluster.stages import Loader, LoadSettings, PredictSettings, PredictStage, failure_records
 from ser_core.audio.isolated import DECODE_WORKER
 from ser_core.audio.log_mel import LogMel
-from ser_core.audio.settings import WindowSettings
+from ser_core.audio.segments import WindowSettings
 from ser_core.faults import Fault
 from ser_core.models.artifact import Artifact
 from ser_core.models.predictor import Predictor
 from ser_core.records import LOADED_SCHEMA, PENDING_SCHEMA, PREDICTED_SCHEMA
 from ser_core.score_config import FeaturesOn
-from ser_core.settings import Channels
 from ser_core.source import fetch
 from ser_core.source.listing import PlannedFile
 from ser_core.source.source import Source
 from ser_core.storage.local import version_of
 from ser_core.tables.rows import Assembler, RowSettings, Totals
+from ser_core.vocabulary import Channels
 from tests.support.audio_factory import encode, noise, speech
 from tests.support.misbehaving_worker import WORKER, poisoned
 from tests.support.models import LABELS, tiny_artifact

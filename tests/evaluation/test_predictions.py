@@ -5,7 +5,7 @@ import pytest
 
 from ser_core.aggregation import aggregate, log_probability_sums
 from ser_core.audio.decode import iter_segments
-from ser_core.audio.settings import WindowSettings
+from ser_core.audio.segments import WindowSettings
 from ser_core.corpora.manifest import Manifest, read_manifests, rows_to_table, write_manifest
 from ser_core.errors import SourceError
 from ser_core.evaluation.calibration import at_temperature

@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ser_core.audio.settings import MelSettings, WindowSettings
+from ser_core.audio.segments import WindowSettings
+from ser_core.audio.settings import MelSettings
 from ser_core.errors import UsageError
 from ser_core.score_config import ScoreConfig, load_score_config
 

@@ -24,10 +24,10 @@ SETTINGS: dict[str, Any] = {
     "epochs": 3,
     "batch_size": 12,
     "learning_rate": 5e-3,
-    "average_decay": 0.8,
+    "ema_decay": 0.8,
     "seed": 3,
     "augmentation": WITHOUT_AUGMENTATION,
-    "split": {"stopping_speakers": 1, "temperature_speakers": 1},
+    "split": {"validation_speakers": 1, "calibration_speakers": 1},
 }
 
 

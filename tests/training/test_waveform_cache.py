@@ -13,7 +13,7 @@ import pytest
 
 from ser_core import storage
 from ser_core.audio.decode import iter_segments
-from ser_core.audio.settings import WindowSettings
+from ser_core.audio.segments import WindowSettings
 from ser_core.corpora.manifest import MANIFEST_SCHEMA, Manifest, write_manifest
 from ser_core.errors import OutputError, SourceError
 from ser_core.training.data import waveform_cache

@@ -8,7 +8,6 @@ from .clips import check_emotions as check_emotions
 from .frontend import FrontEnd as FrontEnd
 from .frontend import Teachers as Teachers
 from .sampling import check_sets as check_sets
-from .sampling import class_weights as class_weights
 from .sampling import plan_epoch as plan_epoch
 from .sampling import sampling_weights as sampling_weights
 from .sampling import split_steps as split_steps
@@ -29,7 +28,6 @@ __all__ = [
     "WaveformCache",
     "check_emotions",
     "check_sets",
-    "class_weights",
     "make_folds",
     "plan_epoch",
     "sampling_weights",

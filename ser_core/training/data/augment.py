@@ -25,12 +25,17 @@ _PURPOSES = get_args(Purpose)
 Draw = Callable[[Purpose], np.random.Generator]
 #: What `random_window` draws, in this order.
 _DRAWS = (
-    "speed_if", "speed", "overhang_if", "start", "reverberation_if", "rt60", "direct", "noise_if", "snr", "colour",
+    "speed_if", "speed", "start", "reverberation_if", "rt60", "direct", "noise_if", "snr", "colour",
     "tilt_if", "tilt", "low_rate_if", "low_rate", "telephone_if", "gain_if", "gain",
 )  # fmt: skip
 #: What needs more than one number: seeds are drawn for it.
 _SEEDS = ("reverberation", "noise")
-
+#: Ranges of a room: its reverberation decays by 60 dB in so long, the direct sound is so much above it.
+_RT60_SECONDS = (0.15, 0.6)
+_DIRECT_DB = (0.0, 12.0)
+#: Ranges of noise: it is so much below the speech, and its power falls as 1 / frequency ** colour.
+_SNR_DB = (5.0, 35.0)
+_NOISE_COLOUR = (0.0, 2.0)
 
 #: Windows are cut at random places and nothing else happens to them.
 OFF = AugmentSettings(
@@ -58,12 +63,10 @@ def random_window(
     draws = _Draws(rng)
     pcm_S = _cut(pcm_N, window_samples, settings, draws)
     if draws.happens("reverberation", settings.reverberation_probability):
-        rt60_seconds = draws.between("rt60", settings.min_rt60_seconds, settings.max_rt60_seconds)
-        direct_db = draws.between("direct", settings.min_direct_db, settings.max_direct_db)
+        rt60_seconds, direct_db = draws.between("rt60", *_RT60_SECONDS), draws.between("direct", *_DIRECT_DB)
         pcm_S = effects.reverberate(pcm_S, rt60_seconds, direct_db, sample_rate_hz, draws.generator("reverberation"))
     if draws.happens("noise", settings.noise_probability):
-        snr_db = draws.between("snr", settings.min_snr_db, settings.max_snr_db)
-        colour = draws.between("colour", 0, settings.max_noise_colour)
+        snr_db, colour = draws.between("snr", *_SNR_DB), draws.between("colour", *_NOISE_COLOUR)
         pcm_S = effects.add_noise(pcm_S, snr_db, colour, sample_rate_hz, draws.generator("noise"))
     if draws.happens("tilt", settings.tilt_probability) and settings.tilt_db:
         pcm_S = effects.tilt(pcm_S, draws.between("tilt", -settings.tilt_db, settings.tilt_db), sample_rate_hz)
@@ -86,8 +89,7 @@ def _cut(
     factor = 1.0
     if draws.happens("speed", settings.speed_probability):
         factor = draws.between("speed", 1 - settings.speed, 1 + settings.speed)
-    overhang = settings.overhang if draws.happens("overhang", settings.overhang_probability) else 0.0
-    last_start = max(0.0, len(pcm_N) - (1 - overhang) * window_samples * factor)
+    last_start = max(0.0, len(pcm_N) - (1 - settings.overhang) * window_samples * factor)
     start = int(draws.between("start", 0, last_start))
     piece_S = pcm_N[start : start + int(np.ceil(window_samples * factor))]
     return effects.change_speed(piece_S, factor)[:window_samples]
@@ -135,9 +137,7 @@ def change_mels(mel_BFT: Tensor, settings: AugmentSettings, draws: Sequence[Draw
 
 def mask_bands(mel_FT: Tensor, settings: AugmentSettings, rng: np.random.Generator) -> None:
     """Blank random bands and random spans of time of a normalised log-mel, in place, with its mean."""
-    happens, *shares = rng.random(1 + 4 * settings.num_masks).tolist()
-    if not settings.num_masks or happens >= settings.mask_probability:
-        return
+    shares = rng.random(4 * settings.num_masks).tolist()
     mean = mel_FT.mean()
     widest = (settings.max_masked_mels, settings.max_masked_frames)
     for number in range(2 * settings.num_masks):

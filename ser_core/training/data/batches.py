@@ -16,7 +16,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ser_core.aggregation import aggregate, log_probability_sums
 from ser_core.distributed import ProcessGroup
 from ser_core.ordered import in_order
 from ser_core.training.config import TrainConfig
@@ -24,7 +23,7 @@ from ser_core.training.data import augment
 from ser_core.training.data.clips import ClipLabels, Numbers, TrainingWindows
 from ser_core.training.data.feature_cache import FeatureCache
 from ser_core.training.data.frontend import FrontEnd, Teachers
-from ser_core.training.data.sampling import Epoch, class_weights
+from ser_core.training.data.sampling import Epoch
 from ser_core.training.data.waveform_cache import WaveformCache
 from ser_core.training.events import Callback, Preparing
 
@@ -38,12 +37,9 @@ class Batch:
     #: As `forward_encoded` takes it.
     encoded: Tensor
     target_BC: Tensor
-    #: True for labels that cannot be.
-    absent_BC: Tensor
-    weight_B: Tensor
     teacher_BC: Tensor | None
     #: Over all workers' parts.
-    total_weight: float
+    num_windows: int
 
 
 class TrainingData:
@@ -59,10 +55,8 @@ class TrainingData:
         example = front_end.keep(np.zeros((1, windows.settings.window_samples), np.float32))
         name = f"{waveforms.key}-{windows_key(config)}"
         self.kept = FeatureCache(folder / f"{name}-{front_end.key}", len(windows), example.shape[1:], example.dtype)
-        #: Of teachers who hear clips, their answers (G, C); of clips that are not learned from, nothing.
-        self.taught_GC: npt.NDArray[np.float32] | None = None
         self.taught: FeatureCache | None = None
-        if teachers is not None and (self.teachers_hear_clips or not self.changes_waveform):
+        if teachers is not None and not self.changes_waveform:
             shape = (len(self.labels),)
             self.taught = FeatureCache(folder / f"{name}-{teachers.key}", len(windows), shape, np.float32)
 
@@ -75,10 +69,6 @@ class TrainingData:
     def changes_waveform(self) -> bool:
         return self.config.augmentation.changes_waveform
 
-    @property
-    def teachers_hear_clips(self) -> bool:
-        return self.teachers is not None and self.config.distillation.hears == "clips"
-
     def prepare(self, training_N: Numbers, evaluated_N: Numbers, callback: Callback) -> None:
         """Compute what is kept of these clips; all workers must call it."""
         scored = [self.windows.scored[clip] for clip in evaluated_N]
@@ -90,14 +80,9 @@ class TrainingData:
         )
         if self.taught is not None and self.teachers is not None:
             teachers = self.teachers
-            whole, owner_W, seconds_W = self.scored_windows(training_N)
-            heard = whole if self.teachers_hear_clips else np.concatenate([nothing, *learned])
             say = _say("teachers' answers", callback)
+            heard = np.concatenate([nothing, *learned])
             self._fill(self.taught, heard, lambda pcm_BS: teachers.answer(pcm_BS).cpu().numpy(), say)
-            if self.teachers_hear_clips:
-                sums_NX = log_probability_sums(self.taught[whole], seconds_W, owner_W, len(training_N))
-                self.taught_GC = np.zeros((len(self.windows.scored), len(self.labels)), np.float32)
-                self.taught_GC[training_N] = aggregate(sums_NX)
 
     def _fill(self, store: FeatureCache, window_B: Numbers, compute: Callable[[Any], Any], say: Say) -> None:
         read = self.windows.read
@@ -152,13 +137,6 @@ class _BatchMaker:
         self._data, self._epoch, self._training_N = data, epoch, training_N
         self.config = data.config
         self._is_mixed_P = epoch.share_P < 1
-        weights_C = class_weights(data.clips.label_G[training_N], len(data.labels), self.config.class_weighting)
-        own_P, partner_P = (self._labels(place_P) for place_P in (slice(None), epoch.partner_P))
-        self._weight_P = epoch.share_P * weights_C[own_P] + (1 - epoch.share_P) * weights_C[partner_P]
-
-    def _labels(self, place: Any) -> Numbers:
-        labels: Numbers = self._data.clips.label_G[self._clips(place)]
-        return labels
 
     def _clips(self, place: Any) -> Numbers:
         clips: Numbers = self._training_N[self._epoch.clip_P[place]]
@@ -193,7 +171,6 @@ class _BatchMaker:
         own_B, mixed_M = self._mine(places)
         place_B = self._heard(places)
         encoded, teacher_BC = self._hear(place_B, loaded), self._taught(place_B, loaded)
-        target_BC, absent_BC = self._targets(own_B)
         device = encoded.device
         if len(mixed_M):
             row_M = torch.from_numpy(mixed_M).to(device)
@@ -202,11 +179,9 @@ class _BatchMaker:
             teacher_BC = None if teacher_BC is None else _mix(teacher_BC, row_M, share_M)
         return Batch(
             encoded,
-            torch.from_numpy(target_BC).float().to(device),
-            torch.from_numpy(absent_BC).to(device),
-            torch.from_numpy(self._weight_P[own_B]).float().to(device),
+            torch.from_numpy(self._targets(own_B)).float().to(device),
             teacher_BC,
-            float(self._weight_P[places].sum()),
+            len(places),
         )
 
     def _hear(self, place_B: Numbers, loaded: npt.NDArray[Any]) -> Tensor:
@@ -223,27 +198,19 @@ class _BatchMaker:
     def _taught(self, place_B: Numbers, loaded: npt.NDArray[Any]) -> Tensor | None:
         """What teachers say of the same clips or windows."""
         data = self._data
-        if data.taught_GC is not None:
-            return data.front_end.on_device(data.taught_GC[self._clips(place_B)])
         if data.taught is not None:
             return data.front_end.on_device(data.taught[loaded])
         return None if data.teachers is None else data.teachers.answer(loaded)
 
-    def _targets(self, own_B: Numbers) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        """Smoothed over the labels that can be, and mixed."""
-        own_BC, own_absent_BC = self._target_of(own_B)
-        other_BC, other_absent_BC = self._target_of(self._epoch.partner_P[own_B])
+    def _targets(self, own_B: Numbers) -> npt.NDArray[np.float64]:
+        """Labels (B, C), smoothed and mixed."""
         share_B1 = self._epoch.share_P[own_B, np.newaxis]
-        return share_B1 * own_BC + (1 - share_B1) * other_BC, own_absent_BC & other_absent_BC
+        return share_B1 * self._smoothed(own_B) + (1 - share_B1) * self._smoothed(self._epoch.partner_P[own_B])
 
-    def _target_of(self, place_B: Numbers) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        absent_BC = self._data.clips.absent_GC[self._clips(place_B)]
-        if not self.config.mask_absent_labels:
-            absent_BC = np.zeros_like(absent_BC)
-        smoothing = self.config.label_smoothing
-        target_BC = np.where(absent_BC, 0.0, smoothing / (~absent_BC).sum(axis=1, keepdims=True))
-        target_BC[np.arange(len(place_B)), self._labels(place_B)] += 1 - smoothing
-        return target_BC, absent_BC
+    def _smoothed(self, place_B: Numbers) -> npt.NDArray[np.float64]:
+        smoothing, num_labels = self.config.label_smoothing, len(self._data.labels)
+        label_B = self._data.clips.label_G[self._clips(place_B)]
+        return (1 - smoothing) * np.eye(num_labels)[label_B] + smoothing / num_labels
 
 
 def _mix(values: Tensor, row_M: Tensor, share_M: Tensor) -> Tensor:

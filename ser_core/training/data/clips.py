@@ -49,10 +49,6 @@ class ClipLabels:
         _, corpus_G = np.unique(manifest.corpora.astype(str), return_inverse=True)
         #: An emotion of a corpus.
         self.stratum_G: Numbers = corpus_G * len(labels) + self.label_G
-        is_there = np.zeros((corpus_G.max() + 1, len(labels)), bool)
-        is_there[corpus_G, self.label_G] = True
-        #: Labels that a clip's corpus never has.
-        self.absent_GC: npt.NDArray[np.bool_] = ~is_there[corpus_G]
 
 
 @dataclass(frozen=True)

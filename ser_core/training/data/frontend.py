@@ -3,7 +3,6 @@
 Shape letters: B windows, S samples of a window, F mel bands, T frames, C labels.
 """
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
@@ -42,7 +41,7 @@ class FrontEnd:
         self._log_mel = log_mel.to(device)
         raw = log_mel.settings
         if raw.scale == "db":
-            raw = dataclasses.replace(raw, mean_db=0.0, std_db=1.0)
+            raw = raw.replace(mean_db=0.0, std_db=1.0)
         self._raw_mel = LogMel(raw, log_mel.filterbank_FK).to(device)
         self._device = device
         self._precision = precision

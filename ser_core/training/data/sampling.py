@@ -1,12 +1,11 @@
-"""Which clips an epoch hears, in which order, in which steps, and what each counts.
+"""Which clips an epoch hears, in which order and in which steps.
 
-Shape letters: G clips, P places of an epoch, C labels.
+Shape letters: G clips, P places of an epoch.
 
 All of it follows from (seed, epoch, place): which worker hears a clip changes nothing.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -97,15 +96,6 @@ def sampling_weights(strata_G: Numbers, sampling: Sampling) -> npt.NDArray[np.fl
     _, stratum_G, sizes = np.unique(strata_G, return_inverse=True, return_counts=True)
     weight_G: npt.NDArray[np.float64] = (_places(sizes, _POWERS[sampling]) / sizes)[stratum_G]
     return weight_G
-
-
-def class_weights(label_G: Numbers, num_labels: int, weighting: Literal["none", "balanced"]) -> npt.NDArray[np.float64]:
-    """What a clip of each label (C,) counts in the loss; balanced: together, every label's clips count the same."""
-    count_C = np.bincount(label_G, minlength=num_labels)
-    if weighting == "none":
-        return np.ones(num_labels)
-    num_present = np.count_nonzero(count_C)
-    return np.where(count_C > 0, len(label_G) / (num_present * np.maximum(count_C, 1)), 0.0)
 
 
 def check_sets(sets: ClipSets, manifest: Manifest, config: TrainConfig, num_workers: int) -> None:

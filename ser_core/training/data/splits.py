@@ -24,7 +24,7 @@ import numpy.typing as npt
 from ser_core.corpora import Manifest
 from ser_core.errors import UsageError
 from ser_core.settings import require
-from ser_core.training.data_config import NAMING, Split, SplitSettings
+from ser_core.training.data_config import Split, SplitSettings
 from ser_core.vocabulary import LABELS
 
 __all__ = ["ClipSets", "Split", "SplitSettings", "make_folds"]
@@ -83,7 +83,7 @@ class _Clips:
         self._corpora, self._speakers = manifest.corpora, manifest.speakers
         self._statements, self._label_N = manifest.statements, manifest.label_N
         self._genders = dict(zip(self._speakers, (gender or "" for gender in manifest.genders), strict=True))
-        excluded = settings.exclude_speakers or []
+        excluded = settings.exclude_speakers or ()
         _check_names("exclude_speakers", excluded, self._speakers)
         is_used_N = ~np.isin(self._speakers, excluded)
         require(bool(is_used_N.any()), "split: exclude_speakers leaves no clip; exclude fewer")
@@ -119,10 +119,12 @@ class _Clips:
         """Rows to test in each fold: all of some speakers, statements or corpora."""
         split, folds = self._settings.split, self._settings.folds
         name_N = {"speaker": self._speakers, "statement": self._statements, "corpus": self._corpora}[split]
-        named: list[str] | None = getattr(self._settings, NAMING[split])
-        if named is not None:
-            _check_names(NAMING[split], named, name_N[self._rows_N])
-            return [self._rows_N[np.isin(name_N[self._rows_N], named)]]
+        for setting, named in (
+            ("test_speakers", self._settings.test_speakers), ("test_corpora", self._settings.test_corpora),
+        ):  # fmt: skip
+            if named is not None:
+                _check_names(setting, named, name_N[self._rows_N])
+                return [self._rows_N[np.isin(name_N[self._rows_N], named)]]
         groups = self._groups(name_N)
         units = [unit for group in groups for unit in group]
         if folds is not None:
@@ -149,7 +151,7 @@ class _Clips:
             require(
                 len(test_N) > 0 or not was_there,
                 "split statement: only the stopping and temperature speakers say the tested statements; "
-                "test others, use fewer folds, or set stopping_speakers and temperature_speakers to 0",
+                "test others, use fewer folds, or set validation_speakers and calibration_speakers to 0",
             )
         training_N = np.setdiff1d(rest_N, np.concatenate([validation_N, calibration_N]))
         require(len(training_N) > 0, "split: nothing is left for training; test less, or use another split")
@@ -162,7 +164,7 @@ class _Clips:
         rng = np.random.default_rng((self._settings.seed, number))
         shuffled_N = rng.permutation(rest_N)
         ordered_N = shuffled_N[np.argsort(self._strata(shuffled_N), kind="stable")]
-        shares = (self._settings.stopping_share, self._settings.temperature_share)
+        shares = (self._settings.validation_share, self._settings.calibration_share)
         counts = [min(round(share * len(rest_N)), len(rest_N)) for share in shares]
         held_N = ordered_N[_spread(len(ordered_N), sum(counts), rng)]
         is_stopping = np.isin(np.arange(len(held_N)), _spread(len(held_N), counts[0], rng))
@@ -186,8 +188,8 @@ class _Clips:
     def _num_held(self, num_speakers: int) -> tuple[int, int]:
         """Number of validation and calibration speakers of a corpus: one each, then in turn while half are left."""
         spare = max(min(2, num_speakers - 1), num_speakers // 2)
-        most = self._settings.temperature_speakers
-        stopping = min(self._settings.stopping_speakers, max(spare - most, (spare + 1) // 2))
+        most = self._settings.calibration_speakers
+        stopping = min(self._settings.validation_speakers, max(spare - most, (spare + 1) // 2))
         return stopping, min(most, spare - stopping)
 
     def _groups(self, name_N: npt.NDArray[np.object_]) -> list[list[tuple[str, str]]]:
