@@ -4,7 +4,6 @@ Exit codes: 0 all scored, 1 error, 2 usage, 3 some files failed or are partial, 
 """
 
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -233,7 +232,7 @@ def submit(
 
     command = typer.main.get_group(app).commands[verb]
     values = command.make_context(f"ser {verb}", list(arguments)).params
-    overrides = {field.name: values[field.name] for field in fields(ScoreConfig)}
+    overrides = {name: values[name] for name in ScoreConfig.model_fields}
     settings = _checked(values["config"], overrides, values["restart"], values["dry_run"])
     return run_submit(address, VerbArguments(verb, command.params, values | {"model": settings.model}), Console())
 

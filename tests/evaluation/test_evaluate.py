@@ -151,9 +151,8 @@ def test_notes_say_whether_speakers_are_new_or_unknown() -> None:
 
 
 def test_the_speakers_are_read_from_a_models_config() -> None:
-    for name in ("validation_speakers", "stopping_speakers"):
-        training = {"speakers": ["a-1"], name: ["a-2"], "seed": 3}
-        assert ModelSpeakers.of_training(training) == ModelSpeakers(training=("a-1",), validation=("a-2",))
+    training = {"speakers": ["a-1"], "validation_speakers": ["a-2"], "seed": 3}
+    assert ModelSpeakers.of_training(training) == ModelSpeakers(training=("a-1",), validation=("a-2",))
     for without in ({}, {"speakers": "a-1"}, {"speakers": [1]}):
         assert ModelSpeakers.of_training(without) is None
 

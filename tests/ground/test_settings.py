@@ -30,12 +30,12 @@ def test_options_override_the_file_and_none_does_not(tmp_path: Path) -> None:
     [
         ("chanels: each", "unknown setting 'chanels'"),
         ("channels: both", "'channels' cannot be 'both'; it takes one of mix, each"),
-        ("batch_size: many", "'batch_size' cannot be 'many'; it takes a whole number or nothing"),
-        ("batch_size: 0", "batch_size must be 1 to 65536, not 0"),
+        ("batch_size: many", "'batch_size' cannot be 'many'; it takes a whole number from 1 to 65536 or nothing"),
+        ("batch_size: 0", "'batch_size' cannot be 0; it takes a whole number from 1 to 65536"),
         ("prune: 1", "'prune' cannot be 1; it takes true or false"),
-        ("commit_seconds: -1", "commit_seconds must be 0.001 to 1e+07, not -1"),
-        ("window_seconds: 0", "window_seconds must be 0.1 to 600, not 0"),
-        ("file_timeout_seconds: .inf", "file_timeout_seconds must be"),
+        ("commit_seconds: -1", "'commit_seconds' cannot be -1; it takes a number from 0.001 to 10000000"),
+        ("window_seconds: 0", "'window_seconds' cannot be 0; it takes a number from 0.1 to 600"),
+        ("file_timeout_seconds: .inf", "'file_timeout_seconds' cannot be inf"),
         ("- a list", "must be a list of 'name: value' lines"),
         ("a: [", "not YAML"),
     ],
@@ -55,14 +55,8 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("values", [{"hop_length": 0}, {"f_max_hz": 9000.0}, {"std_db": 0.0}])
 def test_mel_settings_are_checked(values: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="mel"):
-        MelSettings(**values)
-
-
-@pytest.mark.parametrize("values", [{"window_seconds": 0.0}, {"hop_seconds": 1e9}])
-def test_window_settings_are_checked(values: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="must be"):
-        WindowSettings(**values)
+    with pytest.raises(UsageError, match=r"^mel: .*f_max_hz|'hop_length' cannot be 0|'std_db' cannot be 0"):
+        MelSettings.from_dict(values, "mel")
 
 
 def test_windows_in_samples() -> None:

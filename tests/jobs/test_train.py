@@ -118,8 +118,8 @@ def test_weights_of_another_architecture(data: Path, tmp_path: Path) -> None:
 
 
 def test_encoder_weights_of_another_shape(data: Path, tmp_path: Path) -> None:
-    small = {"width": 16, "num_heads": 2, "mlp_width": 16, "num_layers": 1, "frozen_layers": 1, "first_mixed_layer": 0}
-    wide = build("whisper-bilstm", small | {"width": 32}, 80, 3).state_dict()
+    small = {"width": 64, "num_layers": 1, "frozen_layers": 1, "first_mixed_layer": 0}
+    wide = build("whisper-bilstm", small | {"width": 128}, 80, 3).state_dict()
     encoder = {name: value.contiguous() for name, value in wide.items() if name.startswith("encoder.")}
     save_file(encoder, tmp_path / "wide.safetensors")
     answer = train(

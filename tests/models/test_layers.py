@@ -21,8 +21,8 @@ FIRST_PARTS = (4, 5)
 SETTINGS: dict[str, dict[str, Any]] = {
     "compact": {"width": 16, "lstm_units": 4, "dropout": 0.0},
     "whisper-bilstm": {"num_layers": 2, "frozen_layers": 1, "first_mixed_layer": 0, "dropout": 0.0}
-    | {"hidden_units": 5, "hidden_dropout": 0.0, "statistics_noise": 0.0}
-    | {"width": 8, "num_heads": 2, "mlp_width": 12, "lstm_units": 3},
+    | {"hidden_units": 0, "statistics_noise": 0.0}
+    | {"width": 64, "lstm_units": 3},
 }
 
 

@@ -19,8 +19,7 @@ WINDOW_SECONDS = 1.0
 _TINY: dict[str, tuple[dict[str, Any], MelSettings]] = {
     "compact": ({"width": 16, "lstm_units": 8}, MelSettings(num_mels=32)),
     "whisper-bilstm": (
-        {"num_layers": 2, "frozen_layers": 1, "first_mixed_layer": 1}
-        | {"width": 32, "num_heads": 2, "mlp_width": 48, "lstm_units": 8},
+        {"num_layers": 2, "frozen_layers": 1, "first_mixed_layer": 1} | {"width": 64, "lstm_units": 8},
         MelSettings(n_fft=400, hop_length=160, num_mels=32, scale="whisper"),
     ),
 }

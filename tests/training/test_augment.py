@@ -1,4 +1,3 @@
-import dataclasses
 import time
 from typing import Any
 
@@ -47,7 +46,7 @@ def test_a_short_clip_is_padded_at_its_end_as_in_scoring() -> None:
 
 
 def test_overhang_bounds_the_padding() -> None:
-    settings = dataclasses.replace(OFF, overhang=0.3)
+    settings = OFF.replace(overhang=0.3)
     filled = [random_window(np.ones(2_000, np.float32), 1_000, settings, rng(seed)).sum() for seed in range(200)]
     assert 700 <= min(filled) < 800
     assert max(filled) == 1_000
@@ -55,14 +54,14 @@ def test_overhang_bounds_the_padding() -> None:
 
 def test_speed_changes_pitch_within_its_bounds() -> None:
     tone = np.sin(2 * np.pi * 1_000 * np.arange(2 * RATE) / RATE).astype(np.float32)
-    settings = dataclasses.replace(OFF, speed=0.1)
+    settings = OFF.replace(speed=0.1)
     pitches = [np.abs(np.fft.rfft(random_window(tone, RATE, settings, rng(seed)))).argmax() for seed in range(50)]
     assert 899 <= min(pitches) < 940
     assert 1_060 < max(pitches) <= 1_101
 
 
 def test_tempo_is_changed_within_its_bounds_and_pitch_is_not() -> None:
-    settings, factors = dataclasses.replace(OFF, tempo=1.0), []
+    settings, factors = OFF.replace(tempo=1.0), []
     for seed in range(200):
         # A pulse in band 3 at frame 40 of 100.
         mel = torch.zeros(8, 100)
@@ -78,7 +77,7 @@ def test_tempo_is_changed_within_its_bounds_and_pitch_is_not() -> None:
 def test_what_a_faster_tempo_leaves_free_is_silent() -> None:
     mels = torch.arange(100.0).repeat(20, 4, 1)
     for seed, mel in enumerate(mels):
-        change_tempo(mel, dataclasses.replace(OFF, tempo=1.0), rng(seed))
+        change_tempo(mel, OFF.replace(tempo=1.0), rng(seed))
     faster = [mel for mel in mels if mel[0, -1] == 0]
     assert faster
     for mel in faster:
@@ -90,14 +89,14 @@ def test_what_a_faster_tempo_leaves_free_is_silent() -> None:
 
 def test_without_tempo_a_log_mel_stays_as_it_is() -> None:
     mel = torch.randn(4, 100, generator=torch.manual_seed(0))
-    for settings in (OFF, dataclasses.replace(OFF, tempo=1.0, tempo_probability=0.0)):
+    for settings in (OFF, OFF.replace(tempo=1.0, tempo_probability=0.0)):
         same = mel.clone()
         change_tempo(same, settings, rng())
         assert torch.equal(same, mel)
 
 
 def test_what_is_padded_stays_zero() -> None:
-    everything = dataclasses.replace(AugmentSettings(), **dict.fromkeys(_probabilities(), 1.0), speed=0.0)
+    everything = AugmentSettings(**dict.fromkeys(_probabilities(), 1.0), speed=0.0)
     for seed in range(5):
         window = random_window(speech(1.0), 2 * RATE, everything, rng(seed))
         assert window[:RATE].any()
@@ -105,12 +104,12 @@ def test_what_is_padded_stays_zero() -> None:
 
 
 def _probabilities() -> list[str]:
-    return [field.name for field in dataclasses.fields(AugmentSettings) if field.name.endswith("_probability")]
+    return [name for name in AugmentSettings.model_fields if name.endswith("_probability")]
 
 
 @pytest.mark.parametrize("clip_samples", [0, 1, 1_601, 3 * RATE, 20 * RATE])
 def test_any_clip_gives_a_finite_window(clip_samples: int) -> None:
-    everything = dataclasses.replace(AugmentSettings(), **dict.fromkeys(_probabilities(), 1.0))
+    everything = AugmentSettings(**dict.fromkeys(_probabilities(), 1.0))
     clip = np.resize(speech(3.0), clip_samples)
     window = random_window(clip, 3 * RATE, everything, rng())
     assert (window.shape, window.dtype) == ((3 * RATE,), np.float32)
@@ -129,7 +128,7 @@ def test_the_same_generator_gives_the_same_window(settings: AugmentSettings) -> 
 
 @pytest.mark.parametrize("name", EFFECTS)
 def test_each_one_changes_the_window_by_itself(name: str) -> None:
-    clip, settings = speech(3.0), dataclasses.replace(OFF, **EFFECTS[name])
+    clip, settings = speech(3.0), OFF.replace(**EFFECTS[name])
     plain, changed = (random_window(clip, RATE, of, rng(1)) for of in (OFF, settings))
     assert not np.allclose(plain, changed, atol=1e-4)
     assert settings.changes_waveform == (name != "overhang")
@@ -139,21 +138,20 @@ def test_each_one_changes_the_window_by_itself(name: str) -> None:
 def test_off_changes_nothing() -> None:
     assert not OFF.changes_waveform
     assert not OFF.changes_mel
-    assert dataclasses.replace(OFF, num_masks=1).changes_mel
-    assert dataclasses.replace(OFF, tempo=0.5).changes_mel
-    assert not AugmentSettings(num_masks=1, mask_probability=0).changes_mel
-    assert not dataclasses.replace(OFF, speed=0.1, speed_probability=0).changes_waveform
+    assert OFF.replace(num_masks=1).changes_mel
+    assert OFF.replace(tempo=0.5).changes_mel
+    assert not OFF.replace(speed=0.1, speed_probability=0).changes_waveform
 
 
 @pytest.mark.parametrize("name", ["reverberation", "noise", "tilt", "low_rate", "telephone", "gain"])
 def test_what_one_does_is_the_same_whatever_else_is_on(name: str) -> None:
     """Gain is the last: what is before it must not change with the gain, and what it multiplies by not with them."""
     clip = speech(3.0)
-    one = dataclasses.replace(OFF, **EFFECTS[name])
-    both = dataclasses.replace(one, gain_db=12.0, gain_probability=1.0)
+    one = OFF.replace(**EFFECTS[name])
+    both = one.replace(gain_db=12.0, gain_probability=1.0)
     for seed in range(5):
         drawn, states = [], []
-        for settings in (OFF, one, dataclasses.replace(OFF, gain_db=12.0, gain_probability=1.0), both):
+        for settings in (OFF, one, OFF.replace(gain_db=12.0, gain_probability=1.0), both):
             used = rng(seed)
             drawn.append(random_window(clip, RATE, settings, used))
             states.append(used.random())
@@ -167,7 +165,7 @@ def test_probabilities_are_kept() -> None:
     clip = speech(1.0)
     plain = [random_window(clip, RATE, OFF, rng(seed)) for seed in range(300)]
     for share in (0.0, 0.3, 1.0):
-        settings = dataclasses.replace(OFF, gain_db=6.0, gain_probability=share)
+        settings = OFF.replace(gain_db=6.0, gain_probability=share)
         changed = [
             not np.array_equal(random_window(clip, RATE, settings, rng(seed)), plain[seed]) for seed in range(300)
         ]
@@ -176,7 +174,7 @@ def test_probabilities_are_kept() -> None:
 
 def test_gain_is_within_its_bounds() -> None:
     clip = speech(1.0)
-    settings = dataclasses.replace(OFF, gain_db=6.0, gain_probability=1.0)
+    settings = OFF.replace(gain_db=6.0, gain_probability=1.0)
     levels = [effects.rms(random_window(clip, RATE, settings, rng(seed))) for seed in range(200)]
     gains_db = 20 * np.log10(np.array(levels) / effects.rms(clip))
     assert -6 <= gains_db.min() < -5
@@ -185,11 +183,11 @@ def test_gain_is_within_its_bounds() -> None:
 
 def test_noise_is_within_its_bounds() -> None:
     clip = speech(1.0)
-    settings = dataclasses.replace(OFF, noise_probability=1.0, min_snr_db=3.0, max_snr_db=9.0)
+    settings = OFF.replace(noise_probability=1.0)
     windows = [random_window(clip, RATE, settings, rng(seed)) for seed in range(100)]
     snrs_db = np.array([20 * np.log10(effects.rms(clip) / effects.rms(window - clip)) for window in windows])
-    assert 2.9 < snrs_db.min() < 4
-    assert 8 < snrs_db.max() < 9.1
+    assert 4.9 < snrs_db.min() < 7
+    assert 33 < snrs_db.max() < 35.1
 
 
 def test_the_default_takes_little_time() -> None:
@@ -206,7 +204,7 @@ def test_the_default_takes_little_time() -> None:
 
 
 def test_masks_are_no_wider_than_allowed() -> None:
-    settings = dataclasses.replace(OFF, num_masks=1, max_masked_mels=5, max_masked_frames=7)
+    settings = OFF.replace(num_masks=1, max_masked_mels=5, max_masked_frames=7)
     widths = set()
     for seed in range(60):
         mel_FT = torch.randn(40, 30, generator=torch.Generator().manual_seed(seed))
@@ -221,19 +219,17 @@ def test_masks_are_no_wider_than_allowed() -> None:
     assert frames == set(range(8))
 
 
-def test_masks_come_with_their_probability_and_fit_any_size() -> None:
-    settings = dataclasses.replace(AugmentSettings(), mask_probability=0.5, max_masked_mels=100, max_masked_frames=100)
-    changed = []
-    for seed in range(200):
+def test_masks_fit_any_size() -> None:
+    settings = AugmentSettings(max_masked_mels=100, max_masked_frames=100)
+    for seed in range(50):
         mel_FT = torch.randn(8, 9)
-        masked_FT = mel_FT.clone()
-        mask_bands(masked_FT, settings, rng(seed))
-        changed.append(not torch.equal(mel_FT, masked_FT))
-    assert 0.35 < np.mean(changed) < 0.6
+        mask_bands(mel_FT, settings, rng(seed))
+        assert mel_FT.shape == (8, 9)
+        assert mel_FT.isfinite().all()
 
 
 def test_mixup_pairs_are_the_same_wherever_they_are_made() -> None:
-    settings = dataclasses.replace(OFF, mixup_probability=0.5, mixup_alpha=0.4)
+    settings = OFF.replace(mixup_probability=0.5, mixup_alpha=0.4)
     pairs = [mixup_pair(sample, 50, settings, generator(3, 7, sample, "mixup")) for sample in range(50)]
     assert pairs == [mixup_pair(sample, 50, settings, generator(3, 7, sample, "mixup")) for sample in range(50)]
     assert pairs != [mixup_pair(sample, 50, settings, generator(3, 8, sample, "mixup")) for sample in range(50)]
@@ -247,7 +243,7 @@ def test_mixup_pairs_are_the_same_wherever_they_are_made() -> None:
 
 
 def test_every_other_sample_may_be_the_partner() -> None:
-    settings = dataclasses.replace(OFF, mixup_probability=1.0)
+    settings = OFF.replace(mixup_probability=1.0)
     partners = {mixup_pair(2, 5, settings, rng(seed))[0] for seed in range(100)}
     assert partners == {0, 1, 3, 4}
     assert mixup_pair(0, 1, settings, rng()) == (0, 1.0)
@@ -262,14 +258,12 @@ def test_a_generator_is_keyed_by_all_it_is_given() -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"noise_probability": 1.5}, "noise_probability must be 0 to 1, not 1.5"),
-        ({"speed": 1.0}, "speed must be 0 to less than 1"),
-        ({"min_snr_db": 40.0}, "min_snr_db must not be above max_snr_db"),
-        ({"gain_db": -1.0}, "gain_db must be 0 or more"),
-        ({"num_masks": -1}, "num_masks must be 0 or more"),
-        ({"min_rt60_seconds": 0.0}, "min_rt60_seconds must be more than 0"),
-        ({"min_rate_hz": 10.0}, "min_rate_hz must be 1000 or more"),
-        ({"mixup_alpha": 0}, "mixup_alpha must be more than 0"),
+        ({"noise_probability": 1.5}, "'noise_probability' cannot be 1.5; it takes a number from 0 to 1"),
+        ({"speed": 1.0}, "'speed' cannot be 1.0; it takes a number of at least 0 and below 1"),
+        ({"gain_db": -1.0}, "'gain_db' cannot be -1.0; it takes a number of at least 0"),
+        ({"num_masks": -1}, "'num_masks' cannot be -1; it takes a whole number of at least 0"),
+        ({"min_rate_hz": 10.0}, "'min_rate_hz' cannot be 10.0; it takes a number of at least 1000"),
+        ({"mixup_alpha": 0}, "'mixup_alpha' cannot be 0; it takes a number above 0"),
         ({"echo": 1}, "unknown setting 'echo'"),
     ],
 )

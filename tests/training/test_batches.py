@@ -50,8 +50,6 @@ def batches(data: TrainingData, num_threads: int = 0) -> list[Batch]:
 
 EVERYTHING: dict[str, Any] = {
     "augmentation": {"speed": 0.1, "gain_db": 6.0, "num_masks": 1, "mixup_probability": 0.5},
-    "class_weighting": "balanced",
-    "mask_absent_labels": True,
     "sampling": "balanced",
 }
 
@@ -61,9 +59,8 @@ def test_workers_hear_together_what_one_hears_alone(folder: Path, changes: dict[
     alone = batches(make_data(folder, **changes))
     parts = [make_data(folder, ProcessGroup(rank=rank, size=2), **changes) for rank in (0, 1)]
     for whole, first, second in zip(alone, *map(batches, parts), strict=True):
-        assert whole.total_weight == first.total_weight == second.total_weight
-        for field in ("target_BC", "absent_BC", "weight_B"):
-            assert torch.equal(getattr(whole, field), torch.cat([getattr(first, field), getattr(second, field)]))
+        assert len(whole.target_BC) == whole.num_windows == first.num_windows == second.num_windows
+        assert torch.equal(whole.target_BC, torch.cat([first.target_BC, second.target_BC]))
         torch.testing.assert_close(whole.encoded, torch.cat([first.encoded, second.encoded]), atol=1e-4, rtol=1e-4)
 
 
@@ -74,23 +71,13 @@ def test_threads_that_load_ahead_change_nothing(folder: Path) -> None:
         assert torch.equal(one.target_BC, other.target_BC)
 
 
-def test_labels_that_a_corpus_lacks_get_nothing(folder: Path) -> None:
-    data = make_data(folder, mask_absent_labels=True, label_smoothing=0.3)
+def test_labels_are_smoothed_over_all_of_them(folder: Path) -> None:
+    data = make_data(folder, label_smoothing=0.3)
     assert data.labels == ("calm", "happy", "angry")
     for batch in batches(data):
-        assert (batch.target_BC[batch.absent_BC] == 0).all()
-        torch.testing.assert_close(batch.target_BC.sum(dim=1), torch.ones(len(batch.target_BC)))
-        for target, absent in zip(batch.target_BC, batch.absent_BC, strict=True):
-            right = 0.7 + 0.3 / (2 if absent.any() else 3)
-            assert target.max().item() == pytest.approx(right)
-    everywhere = batches(make_data(folder, label_smoothing=0.3))
-    assert not any(batch.absent_BC.any() for batch in everywhere)
-
-
-def test_weights_sum_up_over_the_whole_step(folder: Path) -> None:
-    for batch in batches(make_data(folder, class_weighting="balanced")):
-        assert batch.weight_B.sum().item() == pytest.approx(batch.total_weight, rel=1e-6)
-        assert len(batch.weight_B.unique()) > 1
+        assert batch.target_BC.sum(dim=1).tolist() == pytest.approx([1.0] * len(batch.target_BC))
+        assert batch.target_BC.amax(dim=1).tolist() == pytest.approx([0.8] * len(batch.target_BC))
+        assert batch.target_BC.amin(dim=1).tolist() == pytest.approx([0.1] * len(batch.target_BC))
 
 
 def test_what_is_prepared_is_told_and_done_once(folder: Path, tmp_path: Path) -> None:

@@ -1,33 +1,16 @@
 import torch
-from torch.nn.functional import cross_entropy as torch_cross_entropy
-from torch.nn.functional import kl_div
+from torch.nn.functional import cross_entropy, kl_div
 
 from ser_core.training.config import Distillation
 from ser_core.training.data.batches import Batch
-from ser_core.training.learner import cross_entropy, divergence, loss_of_windows
+from ser_core.training.learner import divergence, loss_of_windows
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.1, 0.2, -3.0]], requires_grad=True)
 TARGET = torch.tensor([[0.9, 0.05, 0.05], [0.0, 1.0, 0.0]])
-NOTHING = torch.zeros(2, 3, dtype=torch.bool)
 
 
 def batch(teacher_BC: torch.Tensor | None) -> Batch:
-    return Batch(torch.zeros(2), TARGET, NOTHING, torch.ones(2), teacher_BC, 2.0)
-
-
-def test_it_is_torchs_cross_entropy_of_soft_targets() -> None:
-    expected = torch_cross_entropy(LOGITS, TARGET, reduction="none")
-    torch.testing.assert_close(cross_entropy(LOGITS, TARGET, NOTHING), expected)
-
-
-def test_a_label_that_cannot_be_has_no_part_and_no_gradient() -> None:
-    absent = torch.tensor([[False, False, True], [True, False, False]])
-    target = torch.tensor([[0.9, 0.1, 0.0], [0.0, 1.0, 0.0]])
-    loss = cross_entropy(LOGITS, target, absent)
-    torch.testing.assert_close(loss[0], torch_cross_entropy(LOGITS[:1, :2], target[:1, :2]))
-    (gradient,) = torch.autograd.grad(loss.sum(), LOGITS)
-    assert gradient.isfinite().all()
-    assert (gradient[absent] == 0).all()
+    return Batch(torch.zeros(2), TARGET, teacher_BC, 2)
 
 
 def test_the_teachers_part_is_scaled_by_the_square_of_the_temperature() -> None:
@@ -35,9 +18,10 @@ def test_the_teachers_part_is_scaled_by_the_square_of_the_temperature() -> None:
     expected = kl_div((LOGITS / 2).log_softmax(dim=1), teacher, reduction="none").sum(dim=1)
     torch.testing.assert_close(divergence(LOGITS / 2, teacher), expected)
     settings = Distillation(teachers=["one"], weight=0.25, temperature=2.0)
-    whole = 0.75 * cross_entropy(LOGITS, TARGET, NOTHING) + 0.25 * 4 * expected
+    labels_part = cross_entropy(LOGITS, TARGET, reduction="none")
+    whole = 0.75 * labels_part + 0.25 * 4 * expected
     torch.testing.assert_close(loss_of_windows(LOGITS, batch(teacher), settings), whole)
-    torch.testing.assert_close(loss_of_windows(LOGITS, batch(None), settings), cross_entropy(LOGITS, TARGET, NOTHING))
+    torch.testing.assert_close(loss_of_windows(LOGITS, batch(None), settings), labels_part)
 
 
 def test_several_classifiers_are_judged_each_by_itself() -> None:

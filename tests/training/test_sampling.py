@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ser_core.training.data.augment import OFF
-from ser_core.training.data.sampling import class_weights, plan_epoch, sampling_weights, split_steps
+from ser_core.training.data.sampling import plan_epoch, sampling_weights, split_steps
 from ser_core.training.data_config import AugmentSettings, Sampling
 
 STRATA = np.array([0] * 30 + [1] * 6 + [2] * 4)
@@ -60,10 +60,3 @@ def test_partners_of_mixup_do_not_depend_on_the_batch() -> None:
     assert small.partner_P.tolist() == large.partner_P.tolist()
     assert 5 < (small.share_P < 1).sum() < 35
     assert (small.share_P >= 0.5).all()
-
-
-def test_weights_make_every_label_count_the_same() -> None:
-    label_G = np.array([0, 0, 0, 0, 0, 0, 1, 1, 3, 3])
-    assert class_weights(label_G, 4, "none").tolist() == [1, 1, 1, 1]
-    weights_C = class_weights(label_G, 4, "balanced")
-    np.testing.assert_allclose(weights_C * np.bincount(label_G, minlength=4), [10 / 3, 10 / 3, 0, 10 / 3])
