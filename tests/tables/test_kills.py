@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -37,7 +36,7 @@ from tests.support.tables import (
 from tests.support.tables_faults import READS, WRITES, InjectedError, Interposer, Killed
 
 OTHER_LABELS = ("calm", "sad")
-OTHER_SETTINGS = replace(SETTINGS, model="other@4567", window_seconds=2.0)
+OTHER_SETTINGS = SETTINGS.replace(model="other@4567", window_seconds=2.0)
 EVERY_POINT = 1_000_000
 SAMPLES = [pytest.param(8, id="sample"), pytest.param(EVERY_POINT, id="every point", marks=pytest.mark.heavy)]
 COMMITS = {"after create_write_transaction", "after set_table_description", "after add_columns"}

@@ -1,7 +1,6 @@
 """The output folder: where it may be, what it refuses, what it counts, what it says of its runs."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,11 +103,11 @@ def test_unsorted_plan_is_refused(output: Output, tmp_path: Path, paths: list[st
 def test_other_settings_are_refused_naming_both(output: Output, plan: Callable[[World], Path]) -> None:
     score_all(output, plan(OLD), OLD)
     with pytest.raises(OutputError, match=r"window_seconds was 3\.0, now 2\.0; use --restart or another output"):
-        output.open().begin(replace(SETTINGS, window_seconds=2.0), LABELS, on_event=say_nothing)
+        output.open().begin(SETTINGS.replace(window_seconds=2.0), LABELS, on_event=say_nothing)
     with pytest.raises(OutputError, match=r"glob was nothing, now \"\*\.wav\""):
-        output.open().begin(replace(SETTINGS, glob="*.wav"), LABELS, on_event=say_nothing)
+        output.open().begin(SETTINGS.replace(glob="*.wav"), LABELS, on_event=say_nothing)
     with pytest.raises(OutputError, match=r"window_seconds was 3\.0, now 2\.0; use --restart or another output"):
-        output.open().check(replace(SETTINGS, window_seconds=2.0))
+        output.open().check(SETTINGS.replace(window_seconds=2.0))
     check_complete(output.location, OLD)
 
 
@@ -132,7 +131,7 @@ def test_restart_deletes_only_what_this_program_wrote(output: Output, plan: Call
     assert not storage.exists(output.location.join("run.json"))
     assert output.open().compare(plan(OLD)) == Comparison(num_new=len(OLD))
     labels = ("calm", "sad")
-    other = replace(SETTINGS, model="other")
+    other = SETTINGS.replace(model="other")
     score_all(output, plan(NOW), NOW, labels=labels, settings=other)
     assert output.open().fingerprint == other
     for note in notes:
