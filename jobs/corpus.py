@@ -122,7 +122,7 @@ def _shown(path: str) -> str:
 
 def _download(corpus: "Corpus | None", folder: str, console: Console) -> int:
     """Fetch and unpack; how many files there are."""
-    from ser_core.storage import Checksum, Download, unpack
+    from ser_core.storage import Download, unpack
 
     if corpus is None or corpus.archive is None:
         raise UsageError("--download knows ravdess alone; get the others from their owners")
@@ -139,7 +139,7 @@ def _download(corpus: "Corpus | None", folder: str, console: Console) -> int:
 
     wanted = Download(
         url=f"{folder_url.rstrip('/')}/{archive.name}",
-        checksum=Checksum("md5", archive.md5),
+        known_hash=archive.known_hash,
         max_bytes=archive.max_bytes,
         progress=show,
     )

@@ -42,7 +42,8 @@ class Archive:
     folder_variable: str
     folder_url: str
     name: str
-    md5: str
+    #: As "md5:bc69".
+    known_hash: str
     #: Unpacked, generously.
     max_bytes: int
     max_files: int

@@ -55,7 +55,7 @@ CORPUS = Corpus(
         folder_variable="SER_ZENODO_URL",
         folder_url="https://zenodo.org/records/1188976/files",
         name="Audio_Speech_Actors_01-24.zip",
-        md5="bc696df654c87fed845eb13823edef8a",
+        known_hash="md5:bc696df654c87fed845eb13823edef8a",
         max_bytes=2 * 2**30,
         max_files=5_000,
     ),

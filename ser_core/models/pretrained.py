@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ser_core.errors import SourceError, UsageError
-from ser_core.storage import Checksum, Download
+from ser_core.storage import Download
 
 #: As torchvision names its files: the first digits of the sha256 stand before the suffix (vgg16-397923af.pth).
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
@@ -35,9 +35,9 @@ def fetch_weights(file_or_url: str, folder: Path) -> Path:
     # Names such as model.safetensors are everybody's.
     final = folder / f"{hashlib.sha256(file_or_url.encode()).hexdigest()[:12]}-{Path(path).name}"
     hash_in_name = _HASH_IN_NAME.search(path)
-    checksum = Checksum("sha256", hash_in_name[1]) if hash_in_name else None
+    known_hash = f"sha256:{hash_in_name[1]}" if hash_in_name else None
     try:
-        Download(url=file_or_url, checksum=checksum).fetch(final)
+        Download(url=file_or_url, known_hash=known_hash).fetch(final)
     except SourceError as error:
         raise UsageError(f"--weights {error}") from error
     return final

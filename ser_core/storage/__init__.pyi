@@ -1,4 +1,3 @@
-from .download import Checksum as Checksum
 from .download import Download as Download
 from .download import unpack as unpack
 from .faults import service_fault as service_fault
@@ -23,7 +22,6 @@ from .s3 import probe_bucket as probe_bucket
 from .s3 import start_request as start_request
 
 __all__ = [
-    "Checksum",
     "Download",
     "Location",
     "Lock",

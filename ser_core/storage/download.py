@@ -3,23 +3,21 @@
 A zip file is not trusted: nothing outside of the folder, no links, no more than was agreed.
 """
 
-import hashlib
-import re
 import shutil
-import ssl
 import stat
 import time
 import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.client import HTTPException, HTTPResponse
 from pathlib import Path, PurePosixPath
-from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
 
+import requests
+import urllib3
 from filelock import FileLock, Timeout
+from pooch.hashes import file_hash, hash_algorithm
+from requests.adapters import HTTPAdapter
 
 from ser_core.errors import OutputError, SourceError
 from ser_core.storage.faults import service_fault
@@ -28,26 +26,15 @@ from ser_core.storage.location import Location, faults_of
 _CHUNK_BYTES = 2**20
 _TIMEOUT_SECONDS = 30.0
 _LOCK_SECONDS = 3600.0
-#: In a row, each of which brought less than a chunk.
+#: Answers in a row that end early, each of which brought less than a chunk; and tries of one request.
 _TRIES = 5
 _PAUSE_SECONDS = 0.5
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+#: A server that asks for a longer pause is asked again after this one.
+_LONGEST_PAUSE_SECONDS = 300
+_BUSY_STATUSES = (429, 500, 502, 503, 504)
 
 #: Is told the bytes that are here, and all there will be (None: not known).
 Progress = Callable[[int, int | None], None]
-
-
-@dataclass(frozen=True)
-class Checksum:
-    """What a file's digest begins with."""
-
-    #: As hashlib calls it.
-    algorithm: str
-    hex_digits: str
-
-    def fits(self, file: Path) -> bool:
-        with file.open("rb") as content:
-            return hashlib.file_digest(content, self.algorithm).hexdigest().startswith(self.hex_digits)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +42,8 @@ class Download:
     """A file to have."""
 
     url: str
-    #: None: a server that tells the length is believed.
-    checksum: Checksum | None = None
+    #: What its digest begins with, as "md5:bc69"; None: a server that tells the length is believed.
+    known_hash: str | None = None
     max_bytes: int = 2**40
     progress: Progress = lambda _done, _total: None
 
@@ -69,8 +56,8 @@ class Download:
     def fetch(self, final: Path) -> None:
         """Have the file at `final`; what is there already is verified and kept.
 
-        A download goes to `<name>.part` and continues from what is there. Of several processes that want one file, one
-        downloads it and the others wait.
+        A download goes to `<name>.part` and continues from what is there, as long as the server has the same version
+        of the file. Of several processes that want one file, one downloads it and the others wait.
 
         Raises:
             SourceError: the file cannot be had, or is another one than it should be.
@@ -94,78 +81,162 @@ class Download:
 
     def _fetch(self, final: Path) -> None:
         if final.exists():
-            if self.checksum and not self.checksum.fits(final):
+            if not self._is_right(final):
                 raise SourceError(f"{final}: {self._wrong()}; move it away, then run again")
             return
-        part = final.with_name(final.name + ".part")
+        part = _Part(final)
         self._complete(part)
-        if self.checksum and not self.checksum.fits(part):
-            part.unlink()
+        if part.may_be_mixed and not self._is_right(part.file):
+            part.delete()
+            self._complete(part)
+        if not self._is_right(part.file):
+            part.delete()
             raise SourceError(f"{self.shown}: {self._wrong()}; what was downloaded is deleted")
-        part.replace(final)
+        part.file.replace(final)
+        part.delete()
 
-    def _complete(self, part: Path) -> None:
-        """Try until all is there, or until trying brings no more."""
-        tries, most = 0, _size(part)
-        while True:
-            try:
-                self._append(part)
-                return
-            except (URLError, HTTPException, TimeoutError, ConnectionError, ssl.SSLError) as error:
-                tries = 1 if _size(part) >= most + _CHUNK_BYTES else tries + 1
-                most = max(most, _size(part))
-                refused = isinstance(error, HTTPError) and error.code < 500
-                if refused or tries == _TRIES:
-                    raise SourceError(f"{self.shown}: cannot be downloaded ({error}); run again to go on") from error
-                time.sleep(_PAUSE_SECONDS * tries)
+    def _is_right(self, file: Path) -> bool:
+        if self.known_hash is None:
+            return True
+        digest = str(file_hash(file, hash_algorithm(self.known_hash)))
+        return digest.startswith(self.known_hash.partition(":")[2])
 
     def _wrong(self) -> str:
-        return f"its {self.checksum.algorithm} does not begin with {self.checksum.hex_digits}" if self.checksum else ""
+        algorithm, _, digits = str(self.known_hash).partition(":")
+        return f"its {algorithm} does not begin with {digits}"
 
-    def _append(self, part: Path) -> None:
-        """Append what is missing; ConnectionError when the server ends early."""
-        start = _size(part)
+    def _complete(self, part: "_Part") -> None:
+        """Ask for what is missing until all is there, or until asking brings no more."""
+        tries, most = 0, part.size()
+        with _session() as session:
+            while (why := self._append(part, session)) is not None:
+                tries = 1 if part.size() >= most + _CHUNK_BYTES else tries + 1
+                most = max(most, part.size())
+                if tries == _TRIES:
+                    raise self._failure(why)
+                time.sleep(_PAUSE_SECONDS * tries)
+
+    def _failure(self, why: str) -> SourceError:
+        return SourceError(f"{self.shown}: cannot be downloaded ({why}); run again to go on")
+
+    def _append(self, part: "_Part", session: requests.Session) -> str | None:
+        """Append what one answer brings; None if all is there now, else why not.
+
+        Raises:
+            SourceError: the server refuses, or cannot be reached however often it was tried.
+        """
+        headers = part.request_headers(is_verified=self.known_hash is not None)
         try:
-            request = Request(self.url, headers={"Range": f"bytes={start}-"})
-            response: HTTPResponse = urlopen(request, timeout=_TIMEOUT_SECONDS)
-        except HTTPError as error:
-            if error.code != 416:
-                raise
-            if error.headers["Content-Range"] == f"bytes */{start}":
-                return
-            # The file there is another one by now: begin again.
-            part.unlink()
-            raise ConnectionError("the file changed while it was downloaded") from error
+            response = session.get(self.url, headers=headers, stream=True, timeout=_TIMEOUT_SECONDS)
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            raise self._failure(_root_of(error)) from error
         with response:
-            is_rest = response.status == 206
-            told = _CONTENT_RANGE.fullmatch(response.headers["Content-Range"] or "")
-            if is_rest and told and int(told[1]) != start:
-                part.unlink(missing_ok=True)
-                raise ConnectionError(f"it answered with bytes from {told[1]} instead of {start}")
-            if response.length is None and self.checksum is None:
+            if response.status_code == 416:
+                if response.headers.get("Content-Range") == f"bytes */{part.size()}":
+                    return None
+                part.delete()
+                return "the file changed while it was downloaded"
+            if not response.ok:
+                raise self._failure(f"{response.status_code} {response.reason}")
+            if not part.take(response):
+                return "the server answered with other bytes than it was asked for"
+            if response.raw.length_remaining is None and self.known_hash is None:
                 raise SourceError(f"{self.shown}: the server does not tell the file's length, so it cannot be verified")
-            done = start if is_rest else 0
-            total = None if response.length is None else done + response.length
-            self._copy(response, part, done, total, is_rest)
+            return self._copy(response.raw, part)
 
-    def _copy(self, response: HTTPResponse, part: Path, done: int, total: int | None, is_rest: bool) -> None:
-        with part.open("ab" if is_rest else "wb") as file:
-            # What has arrived is on disk at once, so that a kill loses none of it.
-            while chunk := response.read1(_CHUNK_BYTES):
-                done += len(chunk)
-                if done > self.max_bytes:
-                    file.close()
-                    part.unlink()
-                    raise SourceError(f"{self.shown}: is larger than {self.max_bytes} bytes, so it is another file")
-                file.write(chunk)
-                file.flush()
-                self.progress(done, total)
-        if total is not None and done != total:
-            raise ConnectionError(f"it ended after {done} of {total} bytes")
+    def _copy(self, body: urllib3.HTTPResponse, part: "_Part") -> str | None:
+        done = part.size()
+        total = None if body.length_remaining is None else done + body.length_remaining
+        with part.file.open("ab") as file:
+            try:
+                # What has arrived is on disk at once, so that a kill loses none of it.
+                while chunk := body.read1(_CHUNK_BYTES, decode_content=False):
+                    done += len(chunk)
+                    if done > self.max_bytes:
+                        part.delete()
+                        raise SourceError(f"{self.shown}: is larger than {self.max_bytes} bytes, so it is another file")
+                    file.write(chunk)
+                    file.flush()
+                    self.progress(done, total)
+            except urllib3.exceptions.HTTPError as error:
+                return _root_of(error) if total is None else f"it ended after {done} of {total} bytes"
+        return None
 
 
-def _size(file: Path) -> int:
-    return file.stat().st_size if file.exists() else 0
+class _Part:
+    """What has arrived of a file, and of which version of it, as the server names versions."""
+
+    def __init__(self, final: Path) -> None:
+        self.file = final.with_name(final.name + ".part")
+        self._version_file = final.with_name(final.name + ".part.version")
+        #: Whether a server that names no versions continued it, so that only its hash tells.
+        self.may_be_mixed = False
+
+    def size(self) -> int:
+        return self.file.stat().st_size if self.file.exists() else 0
+
+    def delete(self) -> None:
+        self.file.unlink(missing_ok=True)
+        self._version_file.unlink(missing_ok=True)
+
+    def request_headers(self, *, is_verified: bool) -> dict[str, str]:
+        """Asks for the rest of this version, or for the whole file if that is another; a part of no version is let go,
+        unless the whole is verified."""
+        version = self._version()
+        if self.file.exists() and not version and not is_verified:
+            self.delete()
+        # Compressed bytes have other places.
+        headers = {"Accept-Encoding": "identity"}
+        if size := self.size():
+            headers |= {"Range": f"bytes={size}-"} | ({"If-Range": version} if version else {})
+        return headers
+
+    def take(self, response: requests.Response) -> bool:
+        """Make ready for an answer's bytes: an empty part for a whole file; False, and no part, for other bytes."""
+        version = _version_of(response)
+        if response.status_code != 206:
+            self.delete()
+            self._version_file.write_text(version, encoding="latin-1")
+            return True
+        is_rest = response.headers.get("Content-Range", "").startswith(f"bytes {self.size()}-")
+        if not is_rest or (version and self._version() and version != self._version()):
+            self.delete()
+            return False
+        self.may_be_mixed = self.may_be_mixed or not self._version()
+        return True
+
+    def _version(self) -> str:
+        return self._version_file.read_text(encoding="latin-1").strip() if self._version_file.exists() else ""
+
+
+def _version_of(response: requests.Response) -> str:
+    """What may stand in If-Range: a strong ETag, or a date."""
+    etag = response.headers.get("ETag", "")
+    return str(etag if etag.startswith('"') else response.headers.get("Last-Modified", ""))
+
+
+def _session() -> requests.Session:
+    """A session that tries a request again while the server is busy or away, after the pause that it asks for."""
+    session = requests.Session()
+    retry = urllib3.Retry(
+        total=_TRIES - 1,
+        backoff_factor=_PAUSE_SECONDS,
+        status_forcelist=_BUSY_STATUSES,
+        raise_on_status=False,
+        retry_after_max=_LONGEST_PAUSE_SECONDS,
+    )
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(max_retries=retry))
+    return session
+
+
+def _root_of(error: BaseException) -> str:
+    """What is at the root of an error, whose own text may show what is secret in the URL."""
+    while (inner := error.__cause__ or error.__context__) is not None:
+        error = inner
+    if isinstance(error, requests.RequestException | urllib3.exceptions.HTTPError):
+        return type(error).__name__
+    return getattr(error, "strerror", None) or str(error)
 
 
 def unpack(archive: Path, folder: Path, *, max_files: int, max_bytes: int) -> int:

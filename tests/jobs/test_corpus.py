@@ -144,8 +144,8 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 def server(archive: bytes, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlakyServer]:
     known = CORPORA["ravdess"]
     assert known.archive is not None
-    md5 = hashlib.md5(archive).hexdigest()
-    ours = dataclasses.replace(known, archive=dataclasses.replace(known.archive, md5=md5))
+    known_hash = f"md5:{hashlib.md5(archive).hexdigest()}"
+    ours = dataclasses.replace(known, archive=dataclasses.replace(known.archive, known_hash=known_hash))
     monkeypatch.setitem(CORPORA, "ravdess", ours)
     monkeypatch.setattr(download, "_PAUSE_SECONDS", 0.0)
     with serving(archive) as running:

@@ -41,7 +41,7 @@ def test_a_url_is_downloaded_once(server: FlakyServer, tmp_path: Path) -> None:
 
 def test_what_cannot_be_had_is_one_clear_line(server: FlakyServer, tmp_path: Path) -> None:
     server.status = 404
-    with pytest.raises(UsageError, match=r"--weights http.*/model.pth: cannot be downloaded \(HTTP Error 404"):
+    with pytest.raises(UsageError, match=r"--weights http.*/model.pth: cannot be downloaded \(404 Not Found\)"):
         fetch_weights(server.url(), tmp_path)
     with pytest.raises(UsageError, match="names no file"):
         fetch_weights(server.url(""), tmp_path)

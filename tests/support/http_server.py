@@ -1,7 +1,7 @@
 """A server of one file under any name, which can be told to misbehave."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -13,7 +13,11 @@ class FlakyServer(ThreadingHTTPServer):
     break_after = 300_000
     status: int | None = None
     honours_ranges = True
+    #: Whether a range is of the version that the client asks for, or else the whole file is sent.
+    honours_if_range = True
     tells_length = True
+    #: Sent with every answer: the version of the content.
+    version: dict[str, str]
     #: Added to the true length.
     length_lie = 0
     #: Added to the first byte that an answer to a range says it begins with.
@@ -22,12 +26,21 @@ class FlakyServer(ThreadingHTTPServer):
     def __init__(self, content: bytes) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.content = content
+        self.version = {"ETag": '"1"'}
         #: Where the answered requests began.
         self.starts: list[int] = []
+        #: Answers to the next requests: status and headers, without a body.
+        self.refusals: list[tuple[int, dict[str, str]]] = []
+        #: Is called when an answer was broken off.
+        self.on_break: Callable[[], None] = lambda: None
         #: Set while the body is not to be sent on.
         self.hold = threading.Event()
         #: Is set when a body was held.
         self.held = threading.Event()
+
+    def change(self, content: bytes, **version: str) -> None:
+        """From now on it is another file."""
+        self.content, self.version = content, version
 
     @property
     def folder_url(self) -> str:
@@ -45,36 +58,48 @@ class _Handler(BaseHTTPRequestHandler):
         if server.status is not None:
             self.send_error(server.status)
             return
-        size = len(server.content)
-        start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-")) if server.honours_ranges else 0
-        server.starts.append(start)
-        if start >= size:
-            self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{size}")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+        if server.refusals:
+            self._send_head(*server.refusals.pop(0))
             return
-        self.send_response(206 if server.honours_ranges else 200)
-        if server.honours_ranges:
-            self.send_header("Content-Range", f"bytes {start + server.start_lie}-{size - 1}/{size}")
+        size, start = len(server.content), self._start()
+        server.starts.append(start)
+        if start >= size > 0:
+            self._send_head(416, {"Content-Range": f"bytes */{size}"})
+            return
+        headers = dict(server.version)
+        if start:
+            headers["Content-Range"] = f"bytes {start + server.start_lie}-{size - 1}/{size}"
         if server.tells_length:
-            self.send_header("Content-Length", str(size - start + server.length_lie))
-        self.end_headers()
+            headers["Content-Length"] = str(size - start + server.length_lie)
+        self._send_head(206 if start else 200, headers)
         self._send_body(server.content[start:])
+
+    def _start(self) -> int:
+        wanted = self.headers.get("If-Range")
+        is_other = wanted is not None and wanted not in self.server.version.values() and self.server.honours_if_range
+        asked = self.headers.get("Range")
+        return int(asked.removeprefix("bytes=")[:-1]) if asked and self.server.honours_ranges and not is_other else 0
+
+    def _send_head(self, status: int, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
 
     def _send_body(self, body: bytes) -> None:
         server = self.server
-        if server.num_breaks:
-            server.num_breaks -= 1
-            body = body[: server.break_after]
         if server.hold.is_set():
             self.wfile.write(body[: server.break_after])
             server.held.set()
             # Until the client is gone.
             self.connection.settimeout(60)
             self.connection.recv(1)
-            return
-        self.wfile.write(body)
+        elif server.num_breaks:
+            server.num_breaks -= 1
+            self.wfile.write(body[: server.break_after])
+            server.on_break()
+        else:
+            self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
         """Keep the test's output clean."""
