@@ -13,9 +13,8 @@ import numpy as np
 import pyarrow as pa
 
 from cluster.resources import Resources
-from cluster.session import first_line
 from cluster.stages import failure_records
-from ser_core.errors import FailureRateError, InterruptedRunError, OutputError, SerError, ServiceError
+from ser_core.errors import FailureRateError, InterruptedRunError, OutputError, SerError, ServiceError, one_line
 from ser_core.faults import Fault
 from ser_core.records import PENDING_SCHEMA
 from ser_core.tables import Assembler, RowSettings, Totals
@@ -200,7 +199,7 @@ def _feed(blocks: Iterator[pa.Table]) -> Iterator[Callable[[float], Any]]:
         except queue.Empty:
             return None
         if isinstance(item, BaseException):
-            raise PipelineError(first_line(item)) from item
+            raise PipelineError(one_line(item)) from item
         return item
 
     threading.Thread(target=read, name="blocks", daemon=True).start()

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cluster.resources import Resources
-from cluster.session import first_line
 from ser_core.audio import WindowSettings
-from ser_core.errors import SerError, UsageError
+from ser_core.errors import SerError, UsageError, one_line
 from ser_core.settings import Precision, ResolvedPrecision
 
 if TYPE_CHECKING:
@@ -162,5 +161,5 @@ def _does_not_run(resources: Resources, error: BaseException) -> SerError:
     remedy = "" if resources.device == "cpu" else ", or --device cpu"
     return SerError(
         f"--device {resources.device}: the model does not run there with batches of {resources.batch_size} "
-        f"({first_line(error)}); use a smaller --batch-size{remedy}"
+        f"({one_line(error)}); use a smaller --batch-size{remedy}"
     )

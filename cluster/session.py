@@ -3,7 +3,6 @@
 import ctypes
 import logging
 import os
-import re
 import signal
 import socket
 import sys
@@ -17,7 +16,7 @@ from typing import Any, NoReturn
 import psutil
 
 from cluster.resources import Hardware
-from ser_core.errors import SerError, SupersededError, UsageError
+from ser_core.errors import SerError, SupersededError, UsageError, one_line
 
 #: Where this program is imported from.
 _IMPORT_ROOT = Path(__file__).resolve().parent.parent
@@ -26,7 +25,6 @@ _CONNECT_SECONDS = 10.0
 _PR_SET_CHILD_SUBREAPER = 36
 _LONGEST_KILL_SECONDS = 3.0
 _LOOK_AGAIN_SECONDS = 0.2
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @contextmanager
@@ -118,7 +116,7 @@ def _start(address: str | None, own: Hardware, verbose: bool) -> Hardware:
                 **({"address": address} if address else _own_settings(own)),
             )
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise SerError(f"{where} cannot be used: {first_line(error)}") from error
+        raise SerError(f"{where} cannot be used: {one_line(error)}") from error
     # Ray put this process into a group of its own, where Ctrl-C would not reach it from a script or from make.
     with suppress(OSError):
         os.setpgid(0, process_group)
@@ -156,15 +154,6 @@ def local_hardware(cpus: int | None, gpus: int | None) -> Hardware:
     import torch
 
     return Hardware(cpus=cpus or joblib.cpu_count(), gpus=torch.cuda.device_count() if gpus is None else gpus)
-
-
-def first_line(error: BaseException) -> str:
-    """What went wrong, in one line; for an error in a task, what the task raised."""
-    cause = getattr(error, "cause", None)
-    if isinstance(cause, BaseException):
-        return f"{type(cause).__name__}: {first_line(cause)}"
-    lines = [line.strip() for line in _COLOUR.sub("", str(error)).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
 
 
 def _silence() -> None:

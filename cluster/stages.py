@@ -3,7 +3,6 @@
 Shape letters: N windows, S samples, F mel bands, T frames, C labels.
 """
 
-import traceback
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ import pyarrow as pa
 
 from cluster.attempts import MAX_ATTEMPTS, AttemptNotes
 from ser_core.audio import DECODE_WORKER, Decoder, WindowSettings, closing_segment, load_segments
-from ser_core.errors import SerError
+from ser_core.errors import SerError, one_line
 from ser_core.faults import Fault
 from ser_core.records import LOADED_SCHEMA, PREDICTED_SCHEMA, record
 from ser_core.score_config import FeaturesOn
@@ -144,7 +143,7 @@ class Loader:
         except SerError:
             raise
         except Exception as error:
-            yield _failure(row, f"an unexpected error: {_in_words(error)}")
+            yield _failure(row, f"an unexpected error: {type(error).__name__}: {one_line(error)}")
         self._attempts.end_file(row["path"])
 
     def _load(self, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -225,8 +224,3 @@ def failure_records(files: pa.Table, fault: Fault) -> pa.Table:
 
 def _failure(row: dict[str, Any], detail: str) -> dict[str, Any]:
     return record(row, closing_segment(Fault("crashed", detail)), payload=b"")
-
-
-def _in_words(error: Exception) -> str:
-    """An exception's type and message in one line."""
-    return " ".join("".join(traceback.format_exception_only(error)).split())

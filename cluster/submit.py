@@ -7,8 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cluster.session import first_line
-from ser_core.errors import SerError
+from ser_core.errors import SerError, one_line
 
 if TYPE_CHECKING:
     from ray.job_submission import JobSubmissionClient
@@ -38,9 +37,9 @@ def submit(dashboard: str, entrypoint: str) -> tuple["JobSubmissionClient", str]
         return client, client.submit_job(entrypoint=entrypoint)
     except AuthenticationError as error:
         what_to_do = "set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
-        raise SerError(f"--address {dashboard}: {first_line(error)}; {what_to_do}") from error
+        raise SerError(f"--address {dashboard}: {one_line(error)}; {what_to_do}") from error
     except (OSError, RuntimeError, ValueError, KeyError, RayError) as error:
-        raise SerError(f"--address {dashboard}: no Ray dashboard answers there ({first_line(error)})") from error
+        raise SerError(f"--address {dashboard}: no Ray dashboard answers there ({one_line(error)})") from error
 
 
 def follow(
@@ -70,7 +69,7 @@ def follow(
             failing_since = failing_since or now
             if now - failing_since > patience_seconds:
                 raise SerError(
-                    f"the connection to {dashboard} is lost ({first_line(error)}); "
+                    f"the connection to {dashboard} is lost ({one_line(error)}); "
                     f"follow the job with 'ray job logs --address {dashboard} --follow {job_id}'"
                 ) from error
         time.sleep(_POLL_SECONDS)

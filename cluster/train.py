@@ -9,8 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cluster.resources import Hardware
-from cluster.session import first_line
-from ser_core.errors import InterruptedRunError, OutputError, SerError, ServiceError, SupersededError, UsageError
+from ser_core.errors import (
+    InterruptedRunError,
+    OutputError,
+    SerError,
+    ServiceError,
+    SupersededError,
+    UsageError,
+    one_line,
+)
 from ser_core.settings import ResolvedDevice
 from ser_core.training import Event, TrainConfig
 
@@ -214,5 +221,5 @@ def _why(error: BaseException) -> str:
     failures = getattr(error, "worker_failures", None)
     if failures:
         rank, failure = min(failures.items())
-        return f"worker {rank}: {first_line(failure)}"
-    return first_line(error)
+        return f"worker {rank}: {one_line(failure)}"
+    return one_line(error)

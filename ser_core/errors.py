@@ -12,6 +12,26 @@ SerError                 exit 1
 `- InterruptedRunError   exit 130 Ctrl-C or SIGTERM; resumable
 """
 
+import re
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def one_line(error: BaseException) -> str:
+    """What went wrong: the operating system's reason, or the first line of what the error says.
+
+    For an error of Ray that a task caused, it is what the task raised.
+    """
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, BaseException):
+        return f"{type(cause).__name__}: {one_line(cause)}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    lines = [line.strip() for line in _COLOUR.sub("", str(error)).splitlines() if line.strip()]
+    if lines:
+        return lines[0]
+    return "access is denied" if isinstance(error, PermissionError) else type(error).__name__
+
 
 class SerError(Exception):
     """The root of every error that is shown as one line instead of a traceback."""

@@ -9,9 +9,9 @@ from pyarrow import csv
 
 from ser_core.corpora.manifest import rows_to_table
 from ser_core.corpora.reading import UNREADABLE, FoundClips, LeftOutFile, iter_files
-from ser_core.errors import SourceError, UsageError
+from ser_core.errors import SourceError, UsageError, one_line
 from ser_core.source import Skipped, Source, escape_path
-from ser_core.storage import Location, faults_of, read
+from ser_core.storage import Location, one_line_faults, read
 from ser_core.vocabulary import LABELS
 
 REQUIRED = ("path", "emotion", "speaker")
@@ -86,14 +86,12 @@ def _read_columns(location: Location) -> pa.Table:
     wanted = [*REQUIRED, *OPTIONAL]
     convert = csv.ConvertOptions(column_types=dict.fromkeys(wanted, pa.string()))
     try:
-        with faults_of(location):
+        with one_line_faults(location, "cannot be read", what="SOURCE", raises=SourceError):
             data = read(location)
         parse = csv.ParseOptions(newlines_in_values=True)
         table = csv.read_csv(io.BytesIO(data), parse_options=parse, convert_options=convert)
-    except OSError as error:
-        raise SourceError(f"SOURCE {location}: cannot be read ({error.strerror or 'access is denied'})") from error
     except pa.ArrowException as error:
-        raise SourceError(f"SOURCE {location}: {str(error).splitlines()[0]}") from error
+        raise SourceError(f"SOURCE {location}: {one_line(error)}") from error
     missing = [column for column in REQUIRED if column not in table.column_names]
     if missing:
         raise SourceError(f"SOURCE {location}: has no column '{missing[0]}'; it needs {', '.join(REQUIRED)}")

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ser_core.errors import OutputError, SourceError
-from ser_core.storage import Location, faults_of, put, read
+from ser_core.errors import SourceError
+from ser_core.storage import Location, one_line_faults, put, read
 from ser_core.vocabulary import LABELS
 
 #: One row per clip, sorted by corpus and path. A file may lack the columns that can be null.
@@ -154,22 +154,16 @@ def write_manifest(table: pa.Table, file: str) -> None:
     _check_together(table, str(location))
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd")
-    try:
+    with one_line_faults(location, "cannot be written", "name another file", what="manifest"):
         put(location, buffer.getvalue())
-    except OSError as error:
-        reason = error.strerror or "access is denied"
-        raise OutputError(f"manifest {location}: cannot be written ({reason}); name another file") from error
 
 
 def _read(location: Location) -> pa.Table:
     try:
-        with faults_of(location):
-            data = read(location)
-        return pq.read_table(io.BytesIO(data))
+        with one_line_faults(location, "cannot be read", what="manifest", raises=SourceError, passes=FileNotFoundError):
+            return pq.read_table(io.BytesIO(read(location)))
     except FileNotFoundError as error:
         raise SourceError(f"manifest {location}: there is no such file; {_WHAT_TO_DO}") from error
-    except OSError as error:
-        raise SourceError(f"manifest {location}: cannot be read ({error.strerror or 'access is denied'})") from error
     except pa.ArrowException as error:
         raise SourceError(f"manifest {location}: is no Parquet file; {_WHAT_TO_DO}") from error
 

@@ -7,9 +7,9 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ser_core.errors import SourceError
+from ser_core.errors import SourceError, one_line
 from ser_core.source.listing import SLICE_ROWS, escape_path, iter_sorted
-from ser_core.storage import Location, faults_of, read
+from ser_core.storage import Location, one_line_faults, read
 
 LIST_SUFFIXES = frozenset({"txt", "csv", "parquet"})
 _COLUMN = "path"
@@ -24,11 +24,10 @@ def read_path_list(location: Location, suffix: str) -> Iterator[str]:
     """
     readers = {"txt": _read_text, "csv": _read_csv, "parquet": _read_parquet}
     try:
-        chunks = [_escape(chunk) for chunk in readers[suffix](_open(location))]
-    except OSError as error:
-        raise SourceError(f"list {location}: cannot be read ({error.strerror or 'unknown reason'})") from error
+        with one_line_faults(location, "cannot be read", what="list", raises=SourceError):
+            chunks = [_escape(chunk) for chunk in readers[suffix](_open(location))]
     except pa.ArrowException as error:
-        raise SourceError(f"list {location}: {_one_line(error)}") from error
+        raise SourceError(f"list {location}: {one_line(error)}") from error
     column = pa.chunked_array(chunks, pa.large_string())
     return iter_sorted(pa.chunked_array([pc.unique(column)]))
 
@@ -36,8 +35,7 @@ def read_path_list(location: Location, suffix: str) -> Iterator[str]:
 def _open(location: Location) -> IO[bytes]:
     if location.is_s3:
         return io.BytesIO(read(location))
-    with faults_of(location):
-        return open(location.path, "rb")  # noqa: PTH123 - may be no UTF-8
+    return open(location.path, "rb")  # noqa: PTH123 - may be no UTF-8
 
 
 def _escape(raw_paths: list[bytes | None]) -> pa.Array:
@@ -89,7 +87,3 @@ def _texts(column: pa.Array) -> list[bytes | None]:
 
 def _no_column() -> pa.ArrowInvalid:
     return pa.ArrowInvalid(f"it has no column '{_COLUMN}'; name the column of paths so")
-
-
-def _one_line(error: BaseException) -> str:
-    return str(error).splitlines()[0]

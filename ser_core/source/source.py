@@ -29,7 +29,7 @@ from ser_core.source.listing import (
     walk_files,
 )
 from ser_core.source.path_list import LIST_SUFFIXES, read_path_list
-from ser_core.storage import Location, faults_of
+from ser_core.storage import Location, faults_of, one_line_faults
 
 _S3_SCHEME = b"s3://"
 _MAX_LOOKS_IN_FLIGHT = 64
@@ -144,15 +144,13 @@ def _kind_of(location: Location) -> Literal["folder", "file"] | None:
 
 def _kind_of_local(location: Location) -> Literal["folder", "file"] | None:
     path = Path(location.path)
-    try:
+    with one_line_faults(location, "cannot be read", what="SOURCE", raises=SourceError):
         if path.is_dir():
             os.scandir(path).close()
             return "folder"
         if path.exists() and not path.is_file():
             raise SourceError(f"SOURCE {location} is neither a file nor a folder")
         return "file" if path.is_file() else None
-    except OSError as error:
-        raise SourceError(f"SOURCE {location} cannot be read: {error.strerror}") from error
 
 
 def _kind_of_s3(location: Location) -> Literal["folder", "file"] | None:

@@ -19,9 +19,8 @@ from filelock import FileLock, Timeout
 from pooch.hashes import file_hash, hash_algorithm
 from requests.adapters import HTTPAdapter
 
-from ser_core.errors import OutputError, SourceError
-from ser_core.storage.faults import service_fault
-from ser_core.storage.location import Location, faults_of
+from ser_core.errors import SourceError
+from ser_core.storage.location import Location, one_line_faults
 
 _CHUNK_BYTES = 2**20
 _TIMEOUT_SECONDS = 30.0
@@ -64,20 +63,16 @@ class Download:
             OutputError: the folder cannot be written.
             ServiceError: the disk is full, or the like.
         """
-        with faults_of(Location(str(final.parent))):
-            try:
+        lock_file = final.with_name(f".{final.name}.lock")
+        try:
+            with one_line_faults(Location(str(final.parent)), "cannot be written", "name another", passes=Timeout):
                 final.parent.mkdir(parents=True, exist_ok=True)
-                lock_file = final.with_name(f".{final.name}.lock")
                 with FileLock(lock_file, timeout=_LOCK_SECONDS):
                     self._fetch(final)
                     # Whoever waited for it, and whoever makes a new one, finds the file.
                     lock_file.unlink(missing_ok=True)
-            except Timeout as error:
-                raise SourceError(f"{final}: another process is downloading it and does not end; end it") from error
-            except OSError as error:
-                if service_fault(error):
-                    raise
-                raise OutputError(f"{final.parent}: cannot be written ({error.strerror}); name another") from error
+        except Timeout as error:
+            raise SourceError(f"{final}: another process is downloading it and does not end; end it") from error
 
     def _fetch(self, final: Path) -> None:
         if final.exists():
@@ -251,19 +246,17 @@ def unpack(archive: Path, folder: Path, *, max_files: int, max_bytes: int) -> in
         OutputError: the folder cannot be written.
         ServiceError: the disk is full, or the like.
     """
-    with faults_of(Location(str(folder))):
-        try:
-            with zipfile.ZipFile(archive) as opened:
-                members = [member for member in opened.infolist() if not member.is_dir()]
-                _check(archive, folder, members, max_files, max_bytes)
-                for member in members:
-                    _extract(opened, member, folder / member.filename)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-            raise SourceError(f"{archive}: cannot be unpacked ({error}); delete it, then run again") from error
-        except OSError as error:
-            if service_fault(error):
-                raise
-            raise OutputError(f"{folder}: cannot be written ({error.strerror}); name another folder") from error
+    try:
+        with (
+            one_line_faults(Location(str(folder)), "cannot be written", "name another folder"),
+            zipfile.ZipFile(archive) as opened,
+        ):
+            members = [member for member in opened.infolist() if not member.is_dir()]
+            _check(archive, folder, members, max_files, max_bytes)
+            for member in members:
+                _extract(opened, member, folder / member.filename)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise SourceError(f"{archive}: cannot be unpacked ({error}); delete it, then run again") from error
     return len(members)
 
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Literal, Protocol, Self
+from typing import Protocol, Self
 
-from ser_core.errors import OutputError, SerError, ServiceError, UsageError
+from ser_core.errors import OutputError, SerError, ServiceError, UsageError, one_line
 from ser_core.storage import local
 from ser_core.storage.faults import service_fault
 
@@ -161,16 +161,33 @@ def list_files(location: Location, limit: int | None = None) -> list[tuple[str, 
 
 
 @contextmanager
-def one_line_faults(where: Location, what: Literal["read", "written"]) -> Iterator[None]:
-    """Turns errors of the operating system into OutputError or ServiceError; FileNotFoundError stays what it is."""
+def one_line_faults(
+    where: Location,
+    problem: str,
+    advice: str = "",
+    *,
+    what: str = "",
+    raises: type[SerError] = OutputError,
+    passes: type[OSError] | tuple[()] = (),
+) -> Iterator[None]:
+    """Turns an error of the operating system into one line: "<what> <where>: <problem> (<reason>); <advice>".
+
+    Args:
+        where: the file or folder; ServiceError names it too, where storage failed as a whole.
+        problem: as "cannot be read".
+        advice: what to do.
+        what: the word that names it for a person, as "manifest".
+        raises: the error that says the line.
+        passes: errors of one file that the caller catches.
+    """
     try:
         with faults_of(where):
             yield
-    except FileNotFoundError:
+    except passes:
         raise
     except OSError as error:
-        reason = error.strerror or "access is denied"
-        raise OutputError(f"{where}: cannot be {what} ({reason}); name another MODEL_DIR") from error
+        line = f"{what} {where}: {problem} ({one_line(error)})".lstrip()
+        raise raises(f"{line}; {advice}" if advice else line) from error
 
 
 def write(where: Location, data: bytes) -> None:
@@ -180,5 +197,5 @@ def write(where: Location, data: bytes) -> None:
         OutputError: it cannot be written.
         ServiceError: the disk is full, or the bucket failed as a whole.
     """
-    with one_line_faults(where, "written"):
+    with one_line_faults(where, "cannot be written", "name another MODEL_DIR"):
         put(where, data)

@@ -20,7 +20,7 @@ import psutil
 from ser_core.errors import OutputBusyError, OutputError, SerError
 from ser_core.settings import seconds_from_environment
 from ser_core.storage import location as storage
-from ser_core.storage.location import Location
+from ser_core.storage.location import Location, one_line_faults
 
 #: Process start times are derived from the boot time, which a correction of the clock shifts a little.
 _START_TOLERANCE_SECONDS = 1.0
@@ -163,12 +163,11 @@ class Lock:
         return holder is not None and holder.token == self._me.token
 
     def _read(self) -> Holder | None:
+        advice = "delete it if no run is alive"
         try:
-            return Holder.from_json(storage.read(self._file))
+            with one_line_faults(self._file, "cannot be read", advice, passes=FileNotFoundError):
+                return Holder.from_json(storage.read(self._file))
         except FileNotFoundError:
             return None
-        except OSError as error:
-            reason = error.strerror or "access is denied"
-            raise OutputError(f"{self._file}: cannot be read ({reason}); delete it if no run is alive") from error
         except (ValueError, TypeError) as error:
-            raise OutputError(f"{self._file} is no lock of this program; delete it if no run is alive") from error
+            raise OutputError(f"{self._file} is no lock of this program; {advice}") from error

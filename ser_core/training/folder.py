@@ -52,7 +52,7 @@ class TrainingFolder:
         """
         found = self._read()
         if found is None:
-            with one_line_faults(self.folder, "read"):
+            with one_line_faults(self.folder, "cannot be read", "name another MODEL_DIR", passes=FileNotFoundError):
                 names = [name for name, _ in storage.list_files(self.folder, _MAX_LOOKED_AT)]
             if foreign := [name for name in names if not name.startswith(f"{_OWN}/")]:
                 raise OutputError(
@@ -117,7 +117,7 @@ class TrainingFolder:
 
     def _read(self) -> dict[str, Any] | None:
         try:
-            with one_line_faults(self.folder, "read"):
+            with one_line_faults(self.folder, "cannot be read", "name another MODEL_DIR", passes=FileNotFoundError):
                 found = json.loads(storage.read(self._settings_file))
         except FileNotFoundError:
             return None

@@ -166,7 +166,7 @@ def _save(result: FoldResult, artifact: Artifact, best_epoch: int) -> None:
     fold, folder, evaluation = result.fold, result.fold.folder, result.evaluation
     card = card_of(artifact.config, fold, evaluation, best_epoch, calibrated_by_folds=result.calibrated_by_folds)
     artifact = dataclasses.replace(artifact, card=card)
-    with one_line_faults(folder, "written"):
+    with one_line_faults(folder, "cannot be written", "name another MODEL_DIR"):
         artifact.save(folder.url)
     if evaluation is not None:
         _write_parquet(folder.join(PREDICTIONS_FILE), result.predictions())

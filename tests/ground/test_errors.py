@@ -1,0 +1,28 @@
+"""An error as one line, as messages hold it."""
+
+import pytest
+
+from ser_core.errors import one_line
+
+
+class _TaskError(Exception):
+    """As Ray's: what a task raised, with a traceback for text."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__("\x1b[36mray::task()\x1b[39m\nTraceback ...")
+        self.cause = cause
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(13, "Permission denied", "/a"), "Permission denied"),
+        (PermissionError(), "access is denied"),
+        (PermissionError("no\nway"), "no"),
+        (ValueError(), "ValueError"),
+        (ValueError("\n \x1b[31m what? \x1b[0m\nmore"), "what?"),
+        (_TaskError(ValueError("odd\nindeed")), "ValueError: odd"),
+    ],
+)
+def test_an_error_is_one_line(error: Exception, line: str) -> None:
+    assert one_line(error) == line
