@@ -8,6 +8,7 @@ Shape letters: N clips of a set, C labels.
     MODEL_DIR/_training/    settings.json, and a fold's checkpoint until its model is there
 """
 
+import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -77,10 +78,7 @@ def run_job(job: Job, worker: Worker, callback: Callback, folds: Iterable[int] |
     Raises:
         SerError: one line that says what went wrong; whichever worker found it, all raise it.
     """
-    if job.config.precision == "bf16" and not has_bf16(worker.device.type):
-        raise UsageError(
-            f"precision: bf16: this {worker.device.type} can only emulate it, many times slower; set precision: fp32"
-        )
+    worker.group.together(lambda: _check_precision(job, worker.device.type))
     found: list[WaveformCache] = []
     worker.group.together(lambda: found.append(open_waveforms(job)))
     windows = TrainingWindows.of(found[0], job.windows, job.config.windows_per_clip, job.config.augmentation.overhang)
@@ -88,6 +86,14 @@ def run_job(job: Job, worker: Worker, callback: Callback, folds: Iterable[int] |
         fold = job.fold(number)
         if not worker.group.broadcast(lambda fold=fold: is_done(fold)):  # type: ignore[misc]
             _FoldRun(fold, found[0], windows, worker, callback).run()
+
+
+def _check_precision(job: Job, device: str) -> None:
+    if job.config.precision == "bf16" and not has_bf16(device):
+        raise UsageError(
+            f"precision: bf16: the {device} of {socket.gethostname()} can only emulate it, many times slower; "
+            "set precision: fp32"
+        )
 
 
 class _FoldRun:
