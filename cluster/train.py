@@ -77,6 +77,7 @@ def train(job: "Job", resources: TrainResources, callback: Callable[[Event], Non
         InterruptedRunError: `stop` was set.
         SerError: what a worker found, or that workers were lost too often.
     """
+    from ray.exceptions import RayActorError
     from ray.util.queue import Empty, Queue
 
     messages = Queue(actor_options={"num_cpus": 0})
@@ -94,6 +95,11 @@ def train(job: "Job", resources: TrainResources, callback: Callable[[Event], Non
                 if was_over:
                     break
                 continue
+            except RayActorError as error:
+                raise SerError(
+                    f"the training broke off (its message queue was lost: {first_line(error)}); "
+                    "run the same command to go on"
+                ) from error
             if isinstance(message, ServiceError):
                 raise ServiceError(f"{message}; the same command goes on from here") from message
             if isinstance(message, SerError):
@@ -177,8 +183,7 @@ def _work(settings: dict[str, Any]) -> None:
     torch.set_num_threads(job.config.threads or cores)
     num_loaders = min(_MAX_LOADERS, cores) if device.type == "cuda" else 0
     try:
-        if group.is_rank_0:
-            _check_seen(job)
+        group.broadcast(lambda: _check_seen(job))
         worker = Worker(group=group, device=device, num_threads=num_loaders, check_owner=lambda: _check_owner(job))
         run_job(job, worker, messages.put)
     except SerError as error:

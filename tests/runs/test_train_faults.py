@@ -216,3 +216,16 @@ def test_workers_that_are_lost_again_and_again_end_the_training(
     last = follower.lines[-1][1]
     assert last.startswith("ser: the training broke off (")
     assert "run the same command to go on" in last
+
+
+def test_a_lost_message_queue_ends_the_training_in_a_line(cluster: RayCluster, data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "train.yaml"
+    file.write_text(yaml.safe_dump(settings(data / "cache", **(CHANGES | {"workers": 1, "epochs": 1_000}))))
+    process = cluster.start("train", data / "tone.parquet", tmp_path / "model", "--config", file)
+    follower = Follower(process)
+    wait_for(lambda: follower.has("epoch 1/1000: "), process)
+    actors(cluster, process, "_QueueActor")[0].kill()
+    assert process.wait(60) == 1
+    follower.close()
+    assert not follower.has("Traceback")
+    assert follower.lines[-1][1].startswith("ser: the training broke off (its message queue was lost")

@@ -76,3 +76,40 @@ def write_corpus(
     manifest = folder / f"{corpus}.parquet"
     write_manifest(rows_to_table(rows), str(manifest))
     return manifest
+
+
+#: Everything that draws at random, or that the state holds.
+EVERYTHING = {
+    "architecture_settings": {"width": 16, "lstm_units": 8, "dropout": 0.3},
+    "augmentation": {
+        "speed": 0.1,
+        "overhang": 0.15,
+        "tempo": 0.5,
+        "num_masks": 1,
+        "gain_db": 6.0,
+        "mixup_probability": 0.5,
+    },
+    "sampling": "balanced",
+}
+
+
+#: Frozen layers, whose answers are kept, beneath what learns.
+WHISPER = {
+    "architecture": "whisper-bilstm",
+    "architecture_settings": {
+        "num_layers": 2, "frozen_layers": 1, "first_mixed_layer": 1, "width": 64,
+        "lstm_units": 6, "hidden_units": 5, "num_classifiers": 2,
+    },
+    "cache_frozen": True,
+    "weights_dtype": "fp16",
+    "augmentation": {"mixup_probability": 0.5},
+}  # fmt: skip
+
+
+#: A regression on all that is frozen, and what learns adds to it.
+REGRESSION = WHISPER | {
+    "architecture_settings": WHISPER["architecture_settings"]
+    | {"num_layers": 1, "regression": True, "hidden_units": 0, "num_classifiers": 1},
+    "sampling": "square_root",
+    "windows_per_clip": 3,
+}

@@ -11,6 +11,7 @@ from torch import distributed
 from ser_core.audio import log_mel as features
 from ser_core.corpora.manifest import read_manifests
 from ser_core.distributed import ProcessGroup
+from ser_core.errors import SerError, SupersededError
 from ser_core.storage.location import Location
 from ser_core.training.config import TrainConfig
 from ser_core.training.data import frontend as front_end
@@ -45,14 +46,29 @@ def main(jobs_file: str, rank: int, size: int, meeting_file: str, dtype: str = "
         compute_in_float64()
     distributed.init_process_group("gloo", init_method=f"file://{meeting_file}", rank=rank, world_size=size)
     group = ProcessGroup(rank=rank, size=size, local_rank=rank, local_size=size)
-    worker = Worker(group=group, device=torch.device("cpu"), num_threads=0)
     for values in json.loads(Path(jobs_file).read_text()):
-        run_job(make_job(values), worker, _nobody)
+        worker = Worker(
+            group=group, device=torch.device("cpu"), check_owner=_superseded if values.get("superseded") else _nothing
+        )
+        values["config"]["cache_dir"] = values["config"]["cache_dir"].replace("{rank}", str(rank))
+        try:
+            run_job(make_job(values), worker, _nothing)
+        except SerError as error:
+            error_file(Path(values["folder"]), rank).write_text(f"{type(error).__name__}: {error}")
     distributed.destroy_process_group()
 
 
-def _nobody(_event: Event) -> None:
+def error_file(folder: Path, rank: int) -> Path:
+    """Where a worker says why its job ended early."""
+    return folder.with_name(f"{folder.name}-error-{rank}")
+
+
+def _nothing(*_: Event) -> None:
     return None
+
+
+def _superseded() -> None:
+    raise SupersededError("a newer training took it over")
 
 
 if __name__ == "__main__":
