@@ -66,7 +66,7 @@ def test_a_precision_that_would_be_emulated_is_refused(
     manifests: list[str], tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ser_core.training.run.has_bf16", lambda _device: False)
-    with pytest.raises(UsageError, match="the cpu of .* can only emulate it, many times slower; set precision: fp32"):
+    with pytest.raises(UsageError, match=r"the cpu of .* can only emulate it, many times slower; set precision: fp32"):
         run(make_job(job_values(manifests, tmp_path / "model", cache, precision="bf16")))
 
 
