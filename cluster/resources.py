@@ -1,4 +1,4 @@
-"""From settings and what the cluster has to how many actors of which size; also on one core.
+"""Plans a run by its settings and the hardware: which engine, and how many loaders and predictors of which size.
 
 Ray's CPU numbers are bookkeeping, not pinning. They are fractions here so that a loader and a predictor fit
 on one core together with the tasks that Ray starts by itself: two actors of a whole CPU each would take all
@@ -16,7 +16,7 @@ _LOADER_CPUS_BESIDE_CPU_PREDICTOR = 0.2
 _CPU_PREDICTOR_CPUS = 0.7
 _LOADER_CPUS_BESIDE_GPU = 0.5
 _GPU_PREDICTOR_CPUS = 0.25
-#: Of all cores, what the predictors of many GPUs may take: beside them a loader must find its place.
+#: The largest share of all cores for the predictors of many GPUs: beside them a loader must find its place.
 _MAX_GPU_PREDICTOR_SHARE = 0.4
 #: On CPUs a predictor's small batches waste little on padding and lose no speed.
 _CPU_BATCH_SIZE = 16
@@ -34,7 +34,7 @@ _MAX_LOCAL_BYTES = 4e9
 
 @dataclass(frozen=True, kw_only=True)
 class Hardware:
-    """What Ray says there is."""
+    """Cores and GPUs, of this machine or of a cluster."""
 
     cpus: float
     gpus: float
@@ -42,7 +42,7 @@ class Hardware:
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """The actors of one run."""
+    """The loaders and predictors of one run; CPUs and GPUs are what Ray books for each."""
 
     device: ResolvedDevice
     num_loaders: int

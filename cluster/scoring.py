@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from ser_core.models import Artifact
 
-#: Of one block; a block with a file that takes its whole timeout, thrice, is slow but not stuck.
+#: Number of file timeouts that a block may take: one with a file that times out thrice is slow but not stuck.
 _NO_PROGRESS_TIMEOUTS = 4
 
 
@@ -33,7 +33,7 @@ class RayPipeline:
     predict: PredictSettings
     resources: Resources
     artifact: "ray.ObjectRef[Artifact]"
-    #: One for all passes: a file that killed its loader in one is met by itself in the next.
+    #: The notes are one for all passes: a file that killed its loader in one is met by itself in the next.
     attempts: AttemptNotes
 
     def run(self, pending: pa.Table, files_per_block: int) -> Iterator[pa.Table]:

@@ -18,10 +18,10 @@ import psutil
 from cluster.resources import Hardware
 from ser_core.errors import SerError, SupersededError, UsageError, one_line
 
-#: Where this program is imported from.
+#: The folder that this program is imported from.
 _IMPORT_ROOT = Path(__file__).resolve().parent.parent
 _CONNECT_SECONDS = 10.0
-#: Of Linux's prctl(2).
+#: An option of Linux's prctl(2).
 _PR_SET_CHILD_SUBREAPER = 36
 _LONGEST_KILL_SECONDS = 3.0
 _LOOK_AGAIN_SECONDS = 0.2
@@ -29,7 +29,7 @@ _LOOK_AGAIN_SECONDS = 0.2
 
 @contextmanager
 def connect(*, address: str | None, own: Hardware, verbose: bool) -> Iterator[Hardware]:
-    """Join the cluster at `address`, or start a Ray on this machine that has `own`; tells what there is.
+    """Join the cluster at `address`, or start a Ray on this machine that has `own`; yields what there is.
 
     A cluster is left at the end. A Ray of its own ends with the process, which must end by `leave`.
 

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from jobs.console import Console
 from ser_core.errors import InterruptedRunError
 
-#: After a signal while Ray starts; storage that is away would hold the end up.
+#: Longest time that the end takes after a signal while Ray starts; storage that is away would hold it up.
 _LONGEST_END_SECONDS = 5.0
 
 
