@@ -97,7 +97,7 @@ def train(job: "Job", resources: TrainResources, callback: Callable[[Event], Non
                 continue
             except RayActorError as error:
                 raise SerError(
-                    f"the training broke off (its message queue was lost: {first_line(error)}); "
+                    f"the training broke off (its message queue was lost: {one_line(error)}); "
                     "run the same command to go on"
                 ) from error
             if isinstance(message, ServiceError):
