@@ -1,4 +1,4 @@
-"""Notes what loaders have in hand, so that a file that kills its loader again and again is given up.
+"""Notes which files loaders are at, so that a file that kills its loader again and again is given up.
 
 Ray restarts an actor that died and repeats its task without limit: one such file would hold a run for ever.
 Files are noted by path, which is the same in every pass over what is pending.
@@ -13,10 +13,10 @@ MAX_ATTEMPTS = 2
 
 
 class AttemptNotes(Protocol):
-    """What a loader asks."""
+    """The notes as a loader uses them."""
 
     def begin_block(self, paths: Sequence[str]) -> bool:
-        """Note that these files are in hand; whether none of them was in hand before, in a block that did not end."""
+        """Note that these files are begun; False if one of them was begun before, in a block that did not end."""
         ...
 
     def end_block(self, paths: Sequence[str]) -> None:
@@ -24,7 +24,7 @@ class AttemptNotes(Protocol):
         ...
 
     def begin_file(self, path: str) -> int:
-        """Note that this file alone is in hand; how often it has been without an end, this time included."""
+        """Note that this file is begun alone; return how often it was without an end, this time included."""
         ...
 
     def end_file(self, path: str) -> None:
@@ -33,19 +33,19 @@ class AttemptNotes(Protocol):
 
 
 class Attempts:
-    """The notes themselves; they hold what is in hand and what killed its loader, not every file of a run."""
+    """The notes themselves; they hold what is begun and what killed its loader, not every file of a run."""
 
     def __init__(self) -> None:
-        self._in_hand: set[str] = set()
+        self._begun: set[str] = set()
         self._begun_alone: Counter[str] = Counter()
 
     def begin_block(self, paths: Sequence[str]) -> bool:
-        is_first = self._in_hand.isdisjoint(paths)
-        self._in_hand.update(paths)
+        is_first = self._begun.isdisjoint(paths)
+        self._begun.update(paths)
         return is_first
 
     def end_block(self, paths: Sequence[str]) -> None:
-        self._in_hand.difference_update(paths)
+        self._begun.difference_update(paths)
 
     def begin_file(self, path: str) -> int:
         self._begun_alone[path] += 1

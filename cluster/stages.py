@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class LoadSettings:
-    """What a loader is made from; travels to the nodes."""
+    """Settings of a loader; they travel to the nodes."""
 
     source: Source
     channels: Channels
@@ -43,7 +43,7 @@ class LoadSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class PredictSettings:
-    """What a predictor is made from; travels to the nodes."""
+    """Settings of a predictor; they travel to the nodes."""
 
     device: ResolvedDevice
     precision: ResolvedPrecision
@@ -66,8 +66,8 @@ class Loader:
         """
         Args:
             settings: what to load and how.
-            artifact: the model whose features are made.
-            attempts: what the loaders of a run have in hand.
+            artifact: the model whose log-mel is computed.
+            attempts: notes on the files that the loaders of a run are at.
         """
         self._settings = settings
         self._attempts = attempts
@@ -113,7 +113,7 @@ class Loader:
             yield pa.Table.from_pylist([service_fault], LOADED_SCHEMA)
 
     def _records(self, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """All records of a block; what did not go well together is taken file by file, to find whose fault it is."""
+        """All records of a block; what failed together is loaded file by file, to find which file is at fault."""
         paths = [row["path"] for row in rows]
         left = {row["file_id"]: row for row in rows}
         if self._attempts.begin_block(paths):
@@ -123,7 +123,7 @@ class Loader:
         self._attempts.end_block(paths)
 
     def _load_together(self, left: dict[int, dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Records of the files in `left`, which loses those that are done; it ends where one raises the unexpected."""
+        """Records of the files in `left`, which loses those that are done; it ends early where one raises."""
         try:
             for loaded in self._load(list(left.values())):
                 if loaded["is_last"]:
@@ -192,7 +192,7 @@ class PredictStage:
         """LOADED_SCHEMA -> PREDICTED_SCHEMA, row for row.
 
         Raises:
-            ArtifactError: the model's answer is no number.
+            ArtifactError: the model gave something that is no number.
         """
         counts = [len(index) for index in records["window_index"].to_pylist()]
         total = sum(counts)

@@ -22,7 +22,7 @@ PLAN_SCHEMA = pa.schema(
 GAP_TYPE = pa.struct([pa.field("start_seconds", pa.float64()), pa.field("end_seconds", pa.float64())])
 
 _FILE_FIELDS = [
-    #: The file's place in what is pending; the driver takes each place once, so a repeated record is harmless.
+    #: Index of the file in what is pending; the driver takes each once, so a repeated record is harmless.
     pa.field("file_id", pa.int64(), nullable=False),
     pa.field("path", pa.string(), nullable=False),
     pa.field("file_version", pa.string(), nullable=False),
@@ -46,7 +46,7 @@ _FAULT_FIELDS = [
 ]
 _RECORD_FIELDS = [*_FILE_FIELDS, *_SEGMENT_FIELDS, *_FAULT_FIELDS]
 
-#: What a loader is given: the pending part of the plan, with each file's place in it.
+#: The pending part of the plan, with each file's index in it: the input of a loader.
 PENDING_SCHEMA = PLAN_SCHEMA.append(pa.field("file_id", pa.int64(), nullable=False))
 
 #: Loader -> predictor. `payload` is float32, C order: log-mel (N, num_mels, num_frames), or, with features

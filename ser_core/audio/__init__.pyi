@@ -1,4 +1,3 @@
-from .decode import iter_segments as iter_segments
 from .isolated import DECODE_WORKER as DECODE_WORKER
 from .isolated import Decoder as Decoder
 from .load import CLIP_SOURCE as CLIP_SOURCE
@@ -25,7 +24,6 @@ __all__ = [
     "count_windows",
     "file_contents",
     "fit_log_mel",
-    "iter_segments",
     "load_segments",
     "look_at_clips",
 ]

@@ -55,7 +55,7 @@ class Child:
             raise ServiceError(f"the decoding process does not start ({error.detail})") from error
 
     def send(self, message: Setup | Request, payload: bytes = b"", *, timeout_seconds: float) -> None:
-        """Hand the child a message and the bytes that belong to it.
+        """Give the child a message and the bytes that belong to it.
 
         Raises:
             Fault: the child is dead, or did not take them in time.
@@ -95,7 +95,7 @@ class Child:
         return replace(head.segment, pcm_NS=pcm_NS)
 
     def interrupt(self) -> None:
-        """End the process, whatever it does; who waits for an answer of it gets a fault. From any thread."""
+        """End the process, whatever it does, from any thread; a call that waits for its answer raises a fault."""
         self._process.kill()
 
     def kill(self) -> None:
@@ -122,7 +122,7 @@ class Child:
 
 
 def _environment() -> dict[str, str]:
-    """That of this process; the child imports from where this one does, and computes in one thread."""
+    """The environment of this process; the child imports from where this one does, and computes in one thread."""
     package_parent = str(Path(__file__).resolve().parent.parent.parent)
     import_path = os.pathsep.join([package_parent, *filter(None, sys.path)])
     return os.environ | {"PYTHONPATH": import_path, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}

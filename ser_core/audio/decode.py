@@ -26,7 +26,7 @@ from ser_core.vocabulary import MIXED_CHANNEL, Channels
 _MAX_SAMPLE = 1e12
 
 
-#: The contents of a file, its path (as `os.fsdecode` gives it), or a call that opens it.
+#: A file: its contents, its path (as `os.fsdecode` gives it), or a call that opens it.
 Source = bytes | str | PathLike[str] | Callable[[], BinaryIO]
 
 
@@ -62,7 +62,7 @@ def _opened(source: Source | BinaryIO) -> contextlib.AbstractContextManager[Bina
 
 
 class _Cut:
-    """One pass over a recording."""
+    """Cuts one recording, in one pass."""
 
     def __init__(self, recording: Recording, channels: Channels, windows: WindowSettings) -> None:
         self._recording = recording
@@ -106,7 +106,7 @@ class _Cut:
         return self._num_frames / self._recording.sample_rate_hz
 
     def _judge_end(self) -> None:
-        """Settle what is wrong with the end of the file, if anything."""
+        """Decide what is wrong with the end of the file, if anything."""
         promised = self._recording.promised_seconds
         is_short = promised is not None and promised - self._seconds > self._recording.length_tolerance_seconds
         fault = self._fault or self._recording.fault
@@ -149,7 +149,7 @@ class _Cut:
 
 
 class _Lane:
-    """One channel on its way: resampled, then cut."""
+    """Resamples and cuts one channel."""
 
     def __init__(self, rate_hz: int, windows: WindowSettings, channel: int, num_channels: int) -> None:
         self._cutter = Cutter(windows, channel=channel, num_channels=num_channels)
@@ -160,8 +160,8 @@ class _Lane:
             self._resampler = soxr.ResampleStream(rate_hz, windows.sample_rate_hz, 1, dtype="float32", quality="HQ")
 
     def push(self, pcm_T: NDArray[np.float32]) -> Iterator[Segment]:
-        """Take samples at the file's rate; give full segments."""
-        # One product tells of nearly every block that all is well.
+        """Take samples at the file's rate; yield full segments."""
+        # One product shows for nearly every block that all is well.
         with np.errstate(over="ignore", invalid="ignore"):
             is_sound = float(pcm_T @ pcm_T) < _MAX_SAMPLE**2
         if not is_sound:
@@ -170,13 +170,13 @@ class _Lane:
         return self._cutter.push(self._resampler.resample_chunk(pcm_T) if self._resampler else pcm_T)
 
     def finish(self) -> Iterator[Segment]:
-        """The segments that are left."""
+        """Yield the segments that are left."""
         if self._resampler:
             yield from self._cutter.push(self._resampler.resample_chunk(np.zeros(0, np.float32), last=True))
         yield from self._cutter.finish()
 
     def _silence_not_finite(self, pcm_T: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Mark samples that are no sound; zeros in their place, as they would stay in the resampler for ever."""
+        """Mark samples that are no sound, and put zeros in their place: they would stay in the resampler for ever."""
         is_sound = np.abs(pcm_T) <= _MAX_SAMPLE
         index = self._num_read + np.flatnonzero(~is_sound)
         first = np.floor(index * self._ratio).astype(np.int64)

@@ -40,7 +40,7 @@ class Decoder:
             channels: see `iter_segments`.
             windows: see `iter_segments`.
             timeout_seconds: longest wait for a finished segment, and until the child has taken a file's contents.
-            memory_limit_bytes: what decoding may take on top of the child as it starts.
+            memory_limit_bytes: most memory that decoding may take on top of the child as it starts.
             retries: how often a file is tried again.
             worker: the module whose `main` the child runs.
         """
@@ -68,7 +68,7 @@ class Decoder:
             child.kill()
 
     def stop(self) -> None:
-        """End the child for good, from any thread: who decodes, or would, gets a ServiceError."""
+        """End the child for good, from any thread: a call that decodes, or begins to, raises ServiceError."""
         self._is_stopped = True
         if (child := self._child) is not None:
             child.interrupt()
@@ -104,7 +104,7 @@ class Decoder:
                     yield index, segment
                 current, index = following, index + 1
         finally:
-            # An answer nobody waits for would be taken for that of the next request.
+            # An answer that nobody waits for would be taken for that of the next request.
             if self._is_asked:
                 self.close()
 
@@ -166,7 +166,7 @@ class Decoder:
 
 
 class _Progress:
-    """What the caller has of a file."""
+    """Counts what the caller has of a file."""
 
     def __init__(self, window_samples: int) -> None:
         self.num_segments = 0
@@ -181,7 +181,7 @@ class _Progress:
         self._seconds[segment.channel] += segment.audio_seconds
 
     def closing_segments(self, fault: Fault) -> Iterator[Segment]:
-        """What ends a file whose decoding did not."""
+        """Yield what ends a file whose decoding broke off: a segment for each channel."""
         if self._latest is None:
             yield closing_segment(fault, window_samples=self._window_samples)
             return

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from ser_core.audio.settings import MelSettings
 
-#: librosa's `amin`: power below this counts as this.
+#: Least power, librosa's `amin`.
 _MIN_POWER = 1e-10
 #: Peaks above this are scaled down to it, so that absurd float samples cannot overflow the power spectrum.
 _MAX_PEAK = 1e6
-#: In powers of ten.
+#: Range of Whisper's scale below a window's maximum, in powers of ten.
 _WHISPER_RANGE = 8.0
 
 
@@ -53,7 +53,7 @@ def mel_db(pcm_BN: Tensor, settings: MelSettings, filterbank_FK: Tensor) -> Tens
 
 
 def mel_whisper(pcm_BN: Tensor, settings: MelSettings, filterbank_FK: Tensor) -> Tensor:
-    """Log-mel (B, F, T) as Whisper hears it: log10, floored 8 below the window's maximum, then (x + 4) / 4.
+    """Log-mel (B, F, T) as Whisper takes it: log10, floored 8 below the window's maximum, then (x + 4) / 4.
 
     The last frame is dropped, and the window mirrored at its ends, as Whisper's own code does.
     """
@@ -101,9 +101,9 @@ class LogMel(nn.Module):
 
 
 def fit_log_mel(batches: Iterable[Tensor], settings: MelSettings) -> LogMel:
-    """The features for a new model: `mean_db` and `std_db` are these windows', rounded to 0.1 dB.
+    """The log-mel of a new model: `mean_db` and `std_db` are those of these windows, rounded to 0.1 dB.
 
-    Whisper's scale has no such constants, so there no window is looked at.
+    Whisper's scale has no such constants, so for it no window is computed.
 
     Args:
         batches: float32 windows (B, N).

@@ -20,7 +20,7 @@ from ser_core.faults import Fault
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
 #: Samples (of all channels) read at a time: 4 MiB as float32, 11 s of stereo at 48 kHz.
 _BLOCK_SAMPLES = 2**20
-#: What libsndfile gives for a length it does not know is about 2^63.
+#: libsndfile reports a length of about 2^63 where it does not know it.
 _UNKNOWN_FRAMES = 2**62
 _UNCOMPRESSED_FORMATS = frozenset({"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF"})
 _FOREIGN_STARTS = {
@@ -64,9 +64,9 @@ class Recording:
             raise _fault_of_opening(error, file.read(16), wav) from error
         self.sample_rate_hz: int = self._sound.samplerate
         self.num_channels: int = self._sound.channels
-        #: Length by the header; None where it does not say. Nothing is allocated or planned by it.
+        #: Length according to the header; None where it does not say. Nothing is allocated or planned by it.
         self.promised_seconds = self._promised_by_libsndfile() if wav is None or wav.is_honest else wav.promised_seconds
-        #: Why the blocks ended before the audio did; None while they have not, or all is well.
+        #: Why the blocks ended before the audio did; None while they go on, or where all is well.
         self.fault: Fault | None = None
 
     def __enter__(self) -> Self:
@@ -160,7 +160,7 @@ class Recording:
 
 
 class ByteView:
-    """`head`, then the file's bytes from `offset` to `end`.
+    """A part of a file with other bytes in front, for libsndfile: `head`, then the bytes from `offset` to `end`.
 
     An error cannot pass through libsndfile: the first is kept in `error`, and libsndfile sees the end of the file.
     """

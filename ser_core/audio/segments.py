@@ -14,7 +14,7 @@ from ser_core.vocabulary import MIXED_CHANNEL
 
 MAX_SEGMENT_WINDOWS = 512
 MAX_SEGMENT_SECONDS = 240.0
-#: Samples that wait for their segment to fill, over all channels of a file.
+#: Most bytes of samples that wait for their segment to fill, over all channels of a file.
 MAX_PENDING_BYTES = 64 * 2**20
 SILENCE_DBFS = -120.0
 
@@ -56,19 +56,19 @@ class Segment:
     #: float32 (num_windows, window_samples), zero padded; may be (0, S).
     pcm_NS: NDArray[np.float32]
     window_index: list[int]
-    #: Where the audio in each window really ends.
+    #: End of the audio in each window, without padding.
     end_seconds: list[float]
     #: RMS level of each window's own samples, before padding; at least -120.
     level_dbfs: list[float]
-    #: What this segment adds to its channel.
+    #: Seconds of audio that this segment adds to its channel.
     audio_seconds: float
     #: (start, end) of what should have got a prediction and did not; where the end is not known, it equals the start.
     gaps: list[tuple[float, float]]
     #: Why audio is missing (`gaps`), or there is none; None where all is well.
     fault: Fault | None
-    #: Length of the file as its header has it; None where it does not say.
+    #: Length of the file according to its header; None where the header does not say.
     promised_seconds: float | None = None
-    #: Channels of the file that get segments.
+    #: Number of the file's channels that get segments.
     num_channels: int = 1
 
 
@@ -97,7 +97,7 @@ def closing_segment(
 
 
 def count_windows(num_samples: int, settings: WindowSettings) -> int:
-    """Windows of so many samples: each is full, or holds `min_tail_seconds`, or is the first."""
+    """Number of windows in so many samples: each is full, or holds `min_tail_seconds`, or is the first."""
     num_windows = -(-num_samples // settings.hop_samples)
     min_tail_samples = round(settings.min_tail_seconds * settings.sample_rate_hz)
     least_samples = min(settings.window_samples, min_tail_samples)
@@ -109,8 +109,8 @@ def count_windows(num_samples: int, settings: WindowSettings) -> int:
 class Cutter:
     """Cuts the samples of one channel into windows: window i starts at i x hop.
 
-    A window is kept if it is full, or holds `min_tail_seconds`, or is the first. Memory: one segment.
-    What it gives is not numbered, and no segment is the last: that is known only over all channels.
+    A window counts if it is full, or holds `min_tail_seconds`, or is the first. Memory: one segment. The segments are
+    not numbered, and none has `is_last`: both are known only over all channels.
     """
 
     def __init__(self, settings: WindowSettings, *, channel: int, num_channels: int) -> None:
@@ -129,7 +129,7 @@ class Cutter:
         self._bad_samples = np.concatenate([self._bad_samples, sample_index])
 
     def push(self, pcm_T: NDArray[np.float32]) -> Iterator[Segment]:
-        """Take the next samples; give the segments they fill, never the channel's last."""
+        """Take the next samples; yield the segments that they fill, never the channel's last."""
         num_skipped = max(0, self._next_window * self._settings.hop_samples - self._num_samples)
         self._num_samples += len(pcm_T)
         if num_skipped < len(pcm_T):
@@ -139,7 +139,7 @@ class Cutter:
             yield self._take(self._windows_per_segment, is_end=False)
 
     def finish(self) -> Iterator[Segment]:
-        """The segments that are left: at least one, perhaps without a window."""
+        """Yield the segments that are left: at least one, perhaps without a window."""
         num_left = count_windows(self._num_samples, self._settings) - self._next_window
         while num_left > self._windows_per_segment:
             yield self._take(self._windows_per_segment, is_end=False)
@@ -179,7 +179,7 @@ class Cutter:
         )
 
     def _take_windows(self, num_windows: int) -> NDArray[np.float32]:
-        """The next windows, (N, S) and contiguous; what later windows need stays pending."""
+        """Return the next windows, (N, S) and contiguous; what later windows need stays pending."""
         hop, window_samples = self._settings.hop_samples, self._settings.window_samples
         if num_windows == 0:
             return np.zeros((0, window_samples), np.float32)

@@ -20,11 +20,11 @@ _PCM, _FLOAT, _ALAW, _MULAW, _EXTENSIBLE = 0x0001, 0x0003, 0x0006, 0x0007, 0xFFF
 _SAMPLE_CODECS = frozenset({_PCM, _FLOAT, _ALAW, _MULAW})
 #: MS ADPCM, IMA ADPCM, GSM 6.10: blocks, whose frames the format chunk counts.
 _BLOCK_CODECS = frozenset({0x0002, 0x0011, 0x0031})
-#: What libsndfile 1.2 decodes inside a WAV; the last five: NMS ADPCM, G.721 (twice), MPEG layers 2 and 3.
+#: Codecs that libsndfile 1.2 decodes inside a WAV; the last five: NMS ADPCM, G.721 (twice), MPEG layers 2 and 3.
 KNOWN_CODECS = _SAMPLE_CODECS | _BLOCK_CODECS | {0x0038, 0x0040, 0x0064, 0x0050, 0x0055}
-#: What follows the format tag in the sub-format of an extensible header that means the tag.
+#: Follows the format tag in the sub-format of an extensible header, where that means the tag.
 _SUB_FORMAT_TAIL = bytes.fromhex("0000 0000 1000 8000 00aa 0038 9b71")
-#: Where sox and arecord, writing to a pipe, put a size just under or at 2 GiB.
+#: Sizes that sox and arecord write where they write to a pipe.
 _SOX_STREAMED, _ARECORD_STREAMED = 0x7FFFF000, 0x80000000
 
 

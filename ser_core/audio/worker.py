@@ -27,21 +27,21 @@ from ser_core.errors import SerError, ServiceError
 from ser_core.faults import Fault
 from ser_core.vocabulary import Channels
 
-#: How the child ends when memory runs out: then it is in no state to say so.
+#: Exit code of a child that ran out of memory: it is in no state to say so.
 OUT_OF_MEMORY_EXIT = 71
 _SEND_BUFFER_BYTES = 2**20
-#: In front of each message: its number of bytes.
+#: Comes in front of each message: its number of bytes.
 _LENGTH = struct.Struct("<I")
 _NO_WINDOWS = np.zeros((0, 0), np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What holds for all files."""
+    """Settings for all files."""
 
     channels: Channels
     windows: WindowSettings
-    #: What decoding may take on top of the process as it starts.
+    #: Most memory that decoding may take on top of the process as it starts.
     memory_limit_bytes: int
 
 

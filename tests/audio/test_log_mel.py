@@ -91,8 +91,8 @@ def test_agrees_with_librosa_on_real_speech() -> None:
     for file in files:
         pcm, _ = librosa.load(file, sr=RATE)
         np.testing.assert_allclose(our_db(pcm), librosa_db(pcm), atol=0.01, err_msg=str(file))
-        heard = LogMel(WHISPER)(torch.from_numpy(pcm)[None])[0].numpy()
-        np.testing.assert_allclose(heard, librosa_whisper(pcm), atol=0.01 / 40, err_msg=str(file))
+        ours = LogMel(WHISPER)(torch.from_numpy(pcm)[None])[0].numpy()
+        np.testing.assert_allclose(ours, librosa_whisper(pcm), atol=0.01 / 40, err_msg=str(file))
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, WHISPER])

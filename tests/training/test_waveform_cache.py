@@ -56,7 +56,7 @@ def as_scored(path: str) -> np.ndarray:
     return segment.pcm_NS[0, : round(segment.end_seconds[0] * 16_000)]
 
 
-def test_waveforms_are_what_scoring_hears(clips: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waveforms_are_those_of_scoring(clips: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(waveform_cache, "_CLIPS_A_PROCESS", 3)
     cache = WaveformCache.open(clips, tmp_path / "cache")
     assert len(cache) == len(clips)
