@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ser_core.audio.isolated import Decoder
 from ser_core.audio.load import CLIP_SOURCE, MAX_WHOLE_FILE_BYTES, file_contents, load_segments, look_at_clips
-from ser_core.audio.settings import WindowSettings
+from ser_core.audio.segments import WindowSettings
 from ser_core.faults import Fault
 from ser_core.source.listing import PlannedFile
 from ser_core.source.opener import FileOpener
