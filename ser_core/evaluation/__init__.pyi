@@ -1,6 +1,5 @@
 from .bootstrap import BootstrapSettings as BootstrapSettings
 from .bootstrap import Interval as Interval
-from .calibration import at_temperature as at_temperature
 from .calibration import fit_temperature as fit_temperature
 from .evaluate import LabelSets as LabelSets
 from .evaluate import compare_predictions as compare_predictions
@@ -27,7 +26,6 @@ __all__ = [
     "LabelSets",
     "ModelSpeakers",
     "accuracy",
-    "at_temperature",
     "compare_predictions",
     "evaluate_predictions",
     "fit_temperature",
