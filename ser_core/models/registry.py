@@ -9,8 +9,7 @@ from ser_core.errors import UsageError
 from ser_core.models.base import SpeechModel
 from ser_core.models.compact import Compact, CompactSettings
 from ser_core.models.vgg16_bilstm import Vgg16Bilstm, Vgg16BilstmSettings
-from ser_core.models.whisper_bilstm import WhisperBilstm
-from ser_core.models.whisper_settings import WhisperBilstmSettings
+from ser_core.models.whisper_bilstm import WhisperBilstm, WhisperBilstmSettings
 from ser_core.settings import Settings
 
 _WHISPER_MEL = MelSettings(n_fft=400, hop_length=160, num_mels=80, scale="whisper")

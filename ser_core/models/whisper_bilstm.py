@@ -5,28 +5,95 @@ K classifiers, C labels.
 """
 
 from pathlib import Path
+from typing import Literal, Self
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d, dropout, layer_norm, max_pool1d
 
 from ser_core.errors import UsageError
 from ser_core.models.base import SpeechModel
 from ser_core.models.layers import Regression, Standardise, attentive_statistics, weighted_statistics
-from ser_core.models.pretrained import read_checkpoint
-from ser_core.models.whisper_encoder import WhisperEncoder, positions
-from ser_core.models.whisper_settings import WhisperBilstmSettings
+from ser_core.models.whisper_encoder import HEAD_FEATURES, WhisperEncoder
+from ser_core.settings import Settings
 
-_PREFIXES = ("model.encoder.", "encoder.")
-#: float16 rounds the published sinusoids by half of it.
-_POSITION_TOLERANCE = 1e-3
 #: Whisper's log-mel is log10 of power / 4.
 _DB_PER_UNIT = 40.0
 #: Whisper's log-mel goes no lower than 2 below its highest value; a little less, for rounding.
 _FLOOR = 1.99
-#: How softly a step begins to count as speech: a hard step would turn rounding into another answer.
+#: How softly a step begins to count as speech: a hard step would turn rounding into another prediction.
 _SPEECH_EDGE_DB = 2.0
 _HIDDEN_DROPOUT = 0.5
+
+
+class WhisperBilstmSettings(Settings):
+    """Sizes of the encoder (by default whisper-base's), how much of it learns, and the head."""
+
+    num_layers: int = Field(default=5, ge=1, description="Blocks of the encoder; whisper-base has 6.")
+    frozen_layers: int = Field(
+        default=5, ge=0, description="Blocks that keep their weights, as the convolutions then do; 0: all learns."
+    )
+    first_mixed_layer: int = Field(
+        default=2,
+        ge=0,
+        description="First layer of the mix that the head reads; 0: the convolutions' output, 1: the first block's.",
+    )
+    width: int = Field(
+        default=512, ge=HEAD_FEATURES, multiple_of=HEAD_FEATURES, description="Features of the encoder's layers."
+    )
+    steps_per_lstm_step: int = Field(
+        default=2, ge=1, description="Steps of 20 ms whose mean is one step of the BiLSTM."
+    )
+    lstm_units: int = Field(default=128, ge=1, description="Units of the BiLSTM in each direction.")
+    statistics: Literal["none", "mix", "layers"] = Field(
+        default="layers",
+        description="What the mean and standard deviation over time are taken of, which the head reads beside the "
+        "BiLSTM: nothing, the mix, or each of its layers.",
+    )
+    mask_padding: bool = Field(
+        default=False,
+        description="Whether what follows a window's last sound is taken for padding, which no layer attends to.",
+    )
+    speech_range_db: float = Field(
+        default=40.0,
+        ge=0,
+        description="Decibels below the window's loudest step at which a step no longer counts as speech, and so not "
+        "in the statistics; 0: all steps count.",
+    )
+    regression: bool = Field(
+        default=False,
+        description="Whether a logistic regression reads the statistics, fitted to its minimum before the first epoch; "
+        "the classifiers then read the BiLSTM alone, and add to the regression. For a frozen encoder.",
+    )
+    statistics_noise: float = Field(
+        default=0.5,
+        ge=0,
+        description="Standard deviations of the noise on the statistics in training, where there is no regression.",
+    )
+    num_classifiers: int = Field(
+        default=8, ge=1, description="Classifiers, each with its own dropout and loss; their mean is the prediction."
+    )
+    hidden_units: int = Field(default=64, ge=0, description="Units of each classifier's hidden layer; 0: it has none.")
+    dropout: float = Field(default=0.4, ge=0, le=1, description="Dropout before the BiLSTM and the classifiers.")
+    lstm_drop_path: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of training windows that are predicted without the BiLSTM, so that it learns to add.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name in ("frozen_layers", "first_mixed_layer"):
+            if getattr(self, name) > self.num_layers:
+                raise ValueError(f"{name} must be at most num_layers ({self.num_layers})")
+        if self.regression and (self.frozen_layers < self.num_layers or self.statistics != "layers"):
+            raise ValueError(
+                "a regression reads what does not change in training: frozen_layers must be num_layers, and statistics "
+                "'layers'"
+            )
+        return self
 
 
 class WhisperBilstm(SpeechModel):
@@ -47,14 +114,14 @@ class WhisperBilstm(SpeechModel):
         self.lstm = nn.LSTM(settings.width, settings.lstm_units, batch_first=True, bidirectional=True)
         self.attention = nn.Linear(2 * settings.lstm_units, 1)
         self.dropout = nn.Dropout(settings.dropout)
-        num_heard = 4 * settings.lstm_units
+        num_pooled = 4 * settings.lstm_units
         num_statistics = 2 * settings.width * {"none": 0, "mix": 1, "layers": len(self.mix_L)}[settings.statistics]
         if settings.regression:
             self.regression = Regression(num_statistics, num_labels)
             num_statistics = 0
         self.standardise = Standardise(num_statistics)
         self.classifiers = nn.ModuleList(
-            _classifier(num_heard + num_statistics, num_labels, settings) for _ in range(settings.num_classifiers)
+            _classifier(num_pooled + num_statistics, num_labels, settings) for _ in range(settings.num_classifiers)
         )
 
     def _frozen_modules(self) -> list[nn.Module]:
@@ -69,76 +136,76 @@ class WhisperBilstm(SpeechModel):
 
     @property
     def encoding_key(self) -> str:
-        padding = "padding not heard" if self._settings.mask_padding else "padding heard"
-        return f"from layer {self._first_kept}, {padding}"
+        padding = "masked" if self._settings.mask_padding else "read"
+        return f"from layer {self._first_cached}, padding {padding}"
 
     @property
-    def _first_kept(self) -> int:
+    def _first_cached(self) -> int:
         return min(self._settings.first_mixed_layer, self._settings.frozen_layers)
 
     def encode_frozen(self, mel_BFT: Tensor) -> Tensor:
         """The frozen layers that are still needed, (B, L, S, H + 2): those that are mixed, and the last one.
 
-        Last of the features are how loud the step is, and 1 if it is heard; all are 0 where it is padding, so that
-        clips of unlike lengths can be mixed.
+        The last two features are the step's loudness, and 1; all are 0 where the step is padding, so that clips of
+        unlike lengths can be mixed.
         """
         if not self.has_frozen_layers:
             return mel_BFT
         with torch.no_grad():
             loudness_BS = _loudness(mel_BFT)
-            heard_BS = self._is_heard(loudness_BS)
-            layers = self._run([self.encoder.embed(mel_BFT)], heard_BS, 0, self._settings.frozen_layers)
-            kept_BLSH = torch.stack(layers[self._first_kept :], dim=1)
-            facts_BS2 = torch.stack([loudness_BS, torch.ones_like(loudness_BS)], dim=2).to(kept_BLSH.dtype)
-            facts_BLS2 = facts_BS2[:, None].expand(*kept_BLSH.shape[:3], 2)
-            return torch.cat([kept_BLSH, facts_BLS2], dim=3) * heard_BS[:, None, :, None]
+            audio_BS = self._is_audio(loudness_BS)
+            layers = self._run([self.encoder.embed(mel_BFT)], audio_BS, 0, self._settings.frozen_layers)
+            cached_BLSH = torch.stack(layers[self._first_cached :], dim=1)
+            facts_BS2 = torch.stack([loudness_BS, torch.ones_like(loudness_BS)], dim=2).to(cached_BLSH.dtype)
+            facts_BLS2 = facts_BS2[:, None].expand(*cached_BLSH.shape[:3], 2)
+            return torch.cat([cached_BLSH, facts_BLS2], dim=3) * audio_BS[:, None, :, None]
 
     def forward_encoded(self, encoded: Tensor) -> Tensor:
-        """Logits (B, C) from what `encode_frozen` gave, float16 or as it came; in training (B, K, C)."""
+        """Logits (B, C) from the output of `encode_frozen`, as it was or in float16; in training (B, K, C)."""
         return self._head(*self._layers(encoded))
 
     def regression_features(self, encoded: Tensor) -> Tensor:
-        layers_BLSH, loudness_BS, heard_BS = self._layers(encoded)
-        return self._statistics(layers_BLSH, heard_BS * self._speech(loudness_BS))
+        layers_BLSH, loudness_BS, audio_BS = self._layers(encoded)
+        return self._statistics(layers_BLSH, audio_BS * self._speech(loudness_BS))
 
     def _layers(self, encoded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The layers that are mixed, normed as their scales differ; how loud each step is, and whether it is heard."""
+        """The layers that are mixed, normed as their scales differ; each step's loudness, and 1 where it is audio."""
         settings = self._settings
         if self.has_frozen_layers:
-            kept_BLSH = encoded.float() if encoded.dtype == torch.float16 else encoded
-            loudness_BS, heard_BS = kept_BLSH[:, 0, :, -2:].unbind(dim=2)
-            first, layers = self._first_kept, list(kept_BLSH[..., :-2].unbind(dim=1))
+            cached_BLSH = encoded.float() if encoded.dtype == torch.float16 else encoded
+            loudness_BS, audio_BS = cached_BLSH[:, 0, :, -2:].unbind(dim=2)
+            first, layers = self._first_cached, list(cached_BLSH[..., :-2].unbind(dim=1))
         else:
             first, layers, loudness_BS = 0, [self.encoder.embed(encoded)], _loudness(encoded)
-            heard_BS = self._is_heard(loudness_BS).to(loudness_BS.dtype)
-        layers = self._run(layers, heard_BS > 0, settings.frozen_layers, settings.num_layers)
+            audio_BS = self._is_audio(loudness_BS).to(loudness_BS.dtype)
+        layers = self._run(layers, audio_BS > 0, settings.frozen_layers, settings.num_layers)
         layers_BLSH = torch.stack(layers[settings.first_mixed_layer - first :], dim=1)
-        return layer_norm(layers_BLSH, layers_BLSH.shape[3:]), loudness_BS, heard_BS
+        return layer_norm(layers_BLSH, layers_BLSH.shape[3:]), loudness_BS, audio_BS
 
-    def _run(self, layers: list[Tensor], is_heard_BS: Tensor, start: int, end: int) -> list[Tensor]:
+    def _run(self, layers: list[Tensor], is_audio_BS: Tensor, start: int, end: int) -> list[Tensor]:
         """`layers`, and after them what the blocks from `start` to `end` make of the last one."""
         layers = list(layers)
         # A mask of nothing would cost a GPU its quickest attention.
-        mask_BS = is_heard_BS if self._settings.mask_padding else None
+        mask_BS = is_audio_BS if self._settings.mask_padding else None
         for block in self.encoder.layers[start:end]:
             layers.append(block(layers[-1], mask_BS))
         return layers
 
-    def _head(self, layers_BLSH: Tensor, loudness_BS: Tensor, heard_BS: Tensor) -> Tensor:
-        mix_BSH = _mixed(layers_BLSH, self.mix_L.softmax(dim=0)) * (heard_BS > 0)[:, :, None]
+    def _head(self, layers_BLSH: Tensor, loudness_BS: Tensor, audio_BS: Tensor) -> Tensor:
+        mix_BSH = _mixed(layers_BLSH, self.mix_L.softmax(dim=0)) * (audio_BS > 0)[:, :, None]
         slower_BHS = avg_pool1d(mix_BSH.transpose(1, 2), self._settings.steps_per_lstm_step, ceil_mode=True)
         steps_BSH, _ = self.lstm(self.dropout(slower_BHS.transpose(1, 2)))
-        unheard_BS = max_pool1d(heard_BS.float(), self._settings.steps_per_lstm_step, ceil_mode=True) == 0
-        scores_BS1 = self.attention(steps_BSH).masked_fill(unheard_BS[:, :, None], float("-inf"))
-        heard = attentive_statistics(steps_BSH, scores_BS1)
+        is_padding_BS = max_pool1d(audio_BS.float(), self._settings.steps_per_lstm_step, ceil_mode=True) == 0
+        scores_BS1 = self.attention(steps_BSH).masked_fill(is_padding_BS[:, :, None], float("-inf"))
+        pooled_BH = attentive_statistics(steps_BSH, scores_BS1)
         if self.training:
             # Whole windows: dropout draws once for each.
-            heard = heard * dropout(heard.new_ones(len(heard), 1), self._settings.lstm_drop_path)
-        speech_BS = heard_BS * self._speech(loudness_BS)
+            pooled_BH = pooled_BH * dropout(pooled_BH.new_ones(len(pooled_BH), 1), self._settings.lstm_drop_path)
+        speech_BS = audio_BS * self._speech(loudness_BS)
         plain_BP = self._statistics(mix_BSH[:, None] if self._settings.statistics == "mix" else layers_BLSH, speech_BS)
         if self.regression is None:
-            heard = torch.cat([heard, self._standardised(plain_BP)], dim=1)
-        logits_BKC = torch.stack([classify(heard) for classify in self.classifiers], dim=1)
+            pooled_BH = torch.cat([pooled_BH, self._standardised(plain_BP)], dim=1)
+        logits_BKC = torch.stack([classify(pooled_BH) for classify in self.classifiers], dim=1)
         if self.regression is not None:
             logits_BKC = logits_BKC + self.regression(plain_BP)[:, None]
         # The mean of logits is that of log-probabilities, but for what cancels out.
@@ -158,10 +225,10 @@ class WhisperBilstm(SpeechModel):
             standardised_BP = standardised_BP + noise * torch.randn_like(standardised_BP)
         return standardised_BP
 
-    def _is_heard(self, loudness_BS: Tensor) -> Tensor:
+    def _is_audio(self, loudness_BS: Tensor) -> Tensor:
         """Whether a step is audio (B, S): those after the last one that rises above the floor are the window's padding.
 
-        Silence to the very end is taken for padding, too. A window that is silent as a whole is heard.
+        Silence to the very end is taken for padding, too. A window that is silent as a whole is audio.
         """
         if not self._settings.mask_padding:
             return torch.ones_like(loudness_BS, dtype=torch.bool)
@@ -169,38 +236,22 @@ class WhisperBilstm(SpeechModel):
         return is_loud_BS.flip(1).cummax(dim=1).values.flip(1)
 
     def _speech(self, loudness_BS: Tensor) -> Tensor:
-        """What each step counts as speech, 0 to 1; the loudest always counts."""
+        """The weight (B, S) of each step as speech, 0 to 1; the loudest always counts."""
         if not self._settings.speech_range_db:
             return torch.ones_like(loudness_BS)
         below_BS = (loudness_BS - loudness_BS.amax(dim=1, keepdim=True)) * _DB_PER_UNIT
         return ((below_BS + self._settings.speech_range_db) / _SPEECH_EDGE_DB).sigmoid()
 
     def encoder_layers(self) -> list[list[nn.Parameter]]:
-        """What is not frozen of the convolutions, and of each block."""
+        """The parameters that are not frozen, of the convolutions and of each block."""
         convolutions = [*self.encoder.conv1.parameters(), *self.encoder.conv2.parameters()]
         layers = [convolutions, *(list(block.parameters()) for block in self.encoder.layers)]
         return [[parameter for parameter in layer if parameter.requires_grad] for layer in layers]
 
     def load_weights(self, file: Path | None) -> None:
-        """Start the encoder from the published openai/whisper-base, or from its encoder alone; layers above go.
-
-        Raises:
-            UsageError: the file cannot be read, or holds no encoder of these sizes.
-        """
         if file is None:
             raise UsageError("--weights imagenet: whisper-bilstm starts from Whisper's weights; give their file")
-        found = _encoder_tensors(read_checkpoint(file))
-        for name, expected in self.encoder.state_dict().items():
-            tensor = found.get(name)
-            if tensor is None:
-                raise UsageError(f"--weights {file}: no encoder of openai/whisper-base ('{name}' is missing)")
-            if tensor.shape != expected.shape:
-                raise UsageError(
-                    f"--weights {file}: '{name}' is {tuple(tensor.shape)} instead of {tuple(expected.shape)}: "
-                    "give openai/whisper-base, or the sizes of this one as architecture settings"
-                )
-        _check_positions(file, found.get("embed_positions.weight"))
-        self.encoder.load_state_dict({name: found[name] for name in self.encoder.state_dict()})
+        self.encoder.load_published(file)
 
 
 def _classifier(num_features: int, num_labels: int, settings: WhisperBilstmSettings) -> nn.Module:
@@ -223,22 +274,7 @@ def _mixed(layers_BLSH: Tensor, share_L: Tensor) -> Tensor:
 
 
 def _loudness(mel_BFT: Tensor) -> Tensor:
-    """Of each step (B, S), the loudest band of its two frames, as the log-mel has it."""
+    """The loudest band of each step's two frames (B, S), on the scale of the log-mel."""
     frames_B1T = mel_BFT.amax(dim=1, keepdim=True)
     steps_BS: Tensor = max_pool1d(frames_B1T, kernel_size=2, stride=2, ceil_mode=True).squeeze(1)
     return steps_BS
-
-
-def _encoder_tensors(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    for prefix in _PREFIXES:
-        if tensors := {name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)}:
-            return tensors
-    return state
-
-
-def _check_positions(file: Path, found_SH: Tensor | None) -> None:
-    """Positions are computed here: a file with others is of another encoder."""
-    if found_SH is not None and not torch.allclose(
-        found_SH.float(), positions(*found_SH.shape), rtol=0, atol=_POSITION_TOLERANCE
-    ):
-        raise UsageError(f"--weights {file}: 'embed_positions.weight' is not Whisper's; give openai/whisper-base")

@@ -7,16 +7,23 @@ they are. The last layer norm is not here: what this program reads is the layers
 """
 
 import math
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
-from ser_core.models.whisper_settings import HEAD_FEATURES
+from ser_core.errors import UsageError
+from ser_core.models.pretrained import read_checkpoint
 
+#: Features of an attention head, the same in every size of Whisper.
+HEAD_FEATURES = 64
 _KERNEL_FRAMES = 3
 #: Features of the MLP's hidden layer, in layers' features; the same in every size of Whisper.
 _MLP_RATIO = 4
+_PREFIXES = ("model.encoder.", "encoder.")
+#: float16 rounds the published sinusoids by half of it.
+_POSITION_TOLERANCE = 1e-3
 
 
 class WhisperEncoder(nn.Module):
@@ -29,11 +36,45 @@ class WhisperEncoder(nn.Module):
         self.layers = nn.ModuleList(_Block(width) for _ in range(num_layers))
 
     def embed(self, mel_BFT: Tensor) -> Tensor:
-        """What the first block sees, (B, S, H): one step for two frames, S = (T + 1) // 2."""
+        """The input (B, S, H) of the first block: one step for two frames, S = (T + 1) // 2."""
         maps_BHS = gelu(self.conv2(gelu(self.conv1(mel_BFT))))
         # Or every norm and every sum after it would have to turn the steps round again.
         steps_BSH = maps_BHS.transpose(1, 2).contiguous()
         return steps_BSH + positions(steps_BSH.shape[1], steps_BSH.shape[2]).to(steps_BSH)
+
+    def load_published(self, file: Path) -> None:
+        """Take the weights of the published openai/whisper-base, or of its encoder alone; layers above go.
+
+        Raises:
+            UsageError: the file cannot be read, or holds no encoder of these sizes.
+        """
+        found = _encoder_tensors(read_checkpoint(file))
+        for name, expected in self.state_dict().items():
+            tensor = found.get(name)
+            if tensor is None:
+                raise UsageError(f"--weights {file}: no encoder of openai/whisper-base ('{name}' is missing)")
+            if tensor.shape != expected.shape:
+                raise UsageError(
+                    f"--weights {file}: '{name}' is {tuple(tensor.shape)} instead of {tuple(expected.shape)}: "
+                    "give openai/whisper-base, or the sizes of this one as architecture settings"
+                )
+        _check_positions(file, found.get("embed_positions.weight"))
+        self.load_state_dict({name: found[name] for name in self.state_dict()})
+
+
+def _encoder_tensors(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    for prefix in _PREFIXES:
+        if tensors := {name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)}:
+            return tensors
+    return state
+
+
+def _check_positions(file: Path, found_SH: Tensor | None) -> None:
+    """Positions are computed here: a file with others is of another encoder."""
+    if found_SH is not None and not torch.allclose(
+        found_SH.float(), positions(*found_SH.shape), rtol=0, atol=_POSITION_TOLERANCE
+    ):
+        raise UsageError(f"--weights {file}: 'embed_positions.weight' is not Whisper's; give openai/whisper-base")
 
 
 def positions(num_steps: int, width: int) -> Tensor:
@@ -55,9 +96,9 @@ class _Block(nn.Module):
         self.fc1 = nn.Linear(width, _MLP_RATIO * width)
         self.fc2 = nn.Linear(_MLP_RATIO * width, width)
 
-    def forward(self, steps_BSH: Tensor, is_heard_BS: Tensor | None = None) -> Tensor:
-        """The next layer; steps that are not heard are attended to by none, and what they become is meaningless."""
-        steps_BSH = steps_BSH + self.self_attn(self.self_attn_layer_norm(steps_BSH), is_heard_BS)
+    def forward(self, steps_BSH: Tensor, is_audio_BS: Tensor | None = None) -> Tensor:
+        """The next layer; steps of padding are attended to by none, and what they become is meaningless."""
+        steps_BSH = steps_BSH + self.self_attn(self.self_attn_layer_norm(steps_BSH), is_audio_BS)
         mlp_BSH: Tensor = self.fc2(gelu(self.fc1(self.final_layer_norm(steps_BSH))))
         return steps_BSH + mlp_BSH
 
@@ -71,12 +112,12 @@ class _SelfAttention(nn.Module):
         self.v_proj = nn.Linear(width, width)
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, steps_BSH: Tensor, is_heard_BS: Tensor | None) -> Tensor:
+    def forward(self, steps_BSH: Tensor, is_audio_BS: Tensor | None) -> Tensor:
         query, key, value = (
             project(steps_BSH).unflatten(2, (-1, HEAD_FEATURES)).transpose(1, 2)
             for project in (self.q_proj, self.k_proj, self.v_proj)
         )
-        mask_B11S = None if is_heard_BS is None else is_heard_BS[:, None, None]
-        heard_BNSD = scaled_dot_product_attention(query, key, value, mask_B11S)
-        out_BSH: Tensor = self.out_proj(heard_BNSD.transpose(1, 2).flatten(2))
+        mask_B11S = None if is_audio_BS is None else is_audio_BS[:, None, None]
+        attended_BNSD = scaled_dot_product_attention(query, key, value, mask_B11S)
+        out_BSH: Tensor = self.out_proj(attended_BNSD.transpose(1, 2).flatten(2))
         return out_BSH

@@ -11,9 +11,8 @@ from torch import nn
 
 from ser_core.errors import UsageError
 from ser_core.models.registry import build
-from ser_core.models.whisper_bilstm import WhisperBilstm
+from ser_core.models.whisper_bilstm import WhisperBilstm, WhisperBilstmSettings
 from ser_core.models.whisper_encoder import WhisperEncoder, positions
-from ser_core.models.whisper_settings import WhisperBilstmSettings
 
 NUM_MELS, NUM_LABELS = 20, 5
 TINY: dict[str, Any] = {
@@ -95,7 +94,7 @@ def test_windows_may_be_longer_than_whispers_thirty_seconds() -> None:
 @pytest.mark.parametrize("frozen", [0, 1, 2, 3])
 @pytest.mark.parametrize("first_mixed", [0, 2, 3])
 @pytest.mark.parametrize("mask_padding", [True, False])
-def test_what_is_frozen_does_not_matter_to_the_answer(frozen: int, first_mixed: int, mask_padding: bool) -> None:
+def test_what_is_frozen_does_not_matter_to_the_prediction(frozen: int, first_mixed: int, mask_padding: bool) -> None:
     mel_BFT = torch.randn(4, NUM_MELS, 40)
     mel_BFT[:, :, 30:] = -9
     plain = tiny(frozen_layers=0, first_mixed_layer=first_mixed, mask_padding=mask_padding)
@@ -108,7 +107,7 @@ def test_what_is_frozen_does_not_matter_to_the_answer(frozen: int, first_mixed: 
         torch.testing.assert_close(frozen_model.forward_encoded(kept), expected, rtol=0, atol=1e-6)
         if frozen:
             torch.testing.assert_close(frozen_model.forward_encoded(kept.half()), expected, rtol=0, atol=5e-3)
-            # Only what is mixed or read on is kept, how loud each step is, and whether it is heard.
+            # Only what is mixed or read on is kept, each step's loudness, and whether it is audio.
             assert kept.shape == (4, 1 + frozen - min(frozen, first_mixed), 20, 130)
 
 
@@ -143,7 +142,7 @@ def test_every_head_learns(statistics: str, hidden: int) -> None:
     assert all(value.grad is not None for value in model.parameters() if value.requires_grad)
 
 
-def test_every_classifier_learns_by_itself_and_the_answer_is_their_mean() -> None:
+def test_every_classifier_learns_by_itself_and_the_prediction_is_their_mean() -> None:
     mel_BFT = torch.randn(2, NUM_MELS, 40)
     model = tiny(num_classifiers=3, dropout=0.5).train()
     logits_BKC = model(mel_BFT)
@@ -176,11 +175,11 @@ def test_the_lstm_is_left_out_of_some_windows_in_training_alone() -> None:
     with torch.no_grad():
         torch.testing.assert_close(dropped(mel_BFT), whole(mel_BFT), rtol=0, atol=0)
         bias_C = whole.classifiers[0][1].bias
-        heard_BC = whole(mel_BFT) - bias_C
+        lstm_BC = whole(mel_BFT) - bias_C
         kept_BC = dropped.train()(mel_BFT)[:, 0] - bias_C
     is_kept_B = kept_BC.abs().amax(dim=1) > 1e-6
     assert 60 < is_kept_B.sum() < 140
-    torch.testing.assert_close(kept_BC[is_kept_B], 2 * heard_BC[is_kept_B], rtol=0, atol=1e-5)
+    torch.testing.assert_close(kept_BC[is_kept_B], 2 * lstm_BC[is_kept_B], rtol=0, atol=1e-5)
 
 
 def statistics_of(model: WhisperBilstm, mel_BFT: torch.Tensor, layers_BLSH: torch.Tensor) -> torch.Tensor:
@@ -208,7 +207,7 @@ def test_statistics_are_of_speech_alone() -> None:
 
 @pytest.mark.parametrize("frozen", [0, 2, 3])
 @pytest.mark.parametrize("speech_range_db", [0.0, 40.0])
-def test_padding_is_not_heard(frozen: int, speech_range_db: float) -> None:
+def test_padding_is_masked(frozen: int, speech_range_db: float) -> None:
     model = tiny(frozen_layers=frozen, speech_range_db=speech_range_db, mask_padding=True)
     with torch.no_grad():
         # Past a window's end the convolutions see 0: padding is to be the same to them, and to their second one.
