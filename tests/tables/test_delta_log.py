@@ -11,7 +11,7 @@ from deltalake import DeltaTable
 
 from ser_core import storage
 from ser_core.storage.location import Location
-from ser_core.tables.delta_log import Change, DeltaLog, OutrunError, Stamp
+from ser_core.tables.delta_log import CONFIGURATION, Change, DeltaLog, OutrunError, Stamp
 from ser_core.tables.output import Output
 from tests.support.tables import (
     LABELS,
@@ -28,14 +28,23 @@ from tests.support.tables import (
 pytestmark = pytest.mark.usefixtures("quick_disk")
 
 
-def test_log_of_many_commits_is_mended_through_a_checkpoint(output: Output, plan: Callable[[World], Path]) -> None:
-    world = {f"{index:03d}": Audio("1") for index in range(110)}
+#: Delta's own interval is 100 commits.
+@pytest.mark.parametrize(
+    ("interval", "num_commits", "back_to"), [(10, 14, 6), pytest.param(100, 110, 50, marks=pytest.mark.heavy)]
+)
+def test_log_of_many_commits_is_mended_through_a_checkpoint(
+    output: Output, monkeypatch: pytest.MonkeyPatch, interval: int, num_commits: int, back_to: int
+) -> None:
+    monkeypatch.setitem(CONFIGURATION, "delta.checkpointInterval", str(interval))
+    world = {f"{index:03d}": Audio("1") for index in range(num_commits)}
     begun = output.open().begin(SETTINGS, LABELS, on_event=say_nothing)
     for path, audio in world.items():
         begun.commit(*rows_of({path: audio}, begun.number))
     pair = begun._pair
     assert any("checkpoint" in path for path, _ in storage.list_files(output.location.join("files")))
-    pair.predictions.transact(pair.predictions.change_back_to(50), replace(pair.stamp, commit=pair.stamp.commit + 1))
+    pair.predictions.transact(
+        pair.predictions.change_back_to(back_to), replace(pair.stamp, commit=pair.stamp.commit + 1)
+    )
     lines: list[str] = []
     again = output.open().begin(SETTINGS, LABELS, on_event=lines.append)
     assert len(lines) == 1

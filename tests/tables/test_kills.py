@@ -38,7 +38,7 @@ from tests.support.tables_faults import READS, WRITES, InjectedError, Interposer
 OTHER_LABELS = ("calm", "sad")
 OTHER_SETTINGS = SETTINGS.replace(model="other@4567", window_seconds=2.0)
 EVERY_POINT = 1_000_000
-SAMPLES = [pytest.param(8, id="sample"), pytest.param(EVERY_POINT, id="every point", marks=pytest.mark.heavy)]
+SAMPLES = [pytest.param(2, id="sample"), pytest.param(EVERY_POINT, id="every point", marks=pytest.mark.heavy)]
 COMMITS = {"after create_write_transaction", "after set_table_description", "after add_columns"}
 
 
@@ -147,7 +147,7 @@ def test_broken_off_again_and_again(scene: Scene, size: int, dice: random.Random
     scene.check(output, "increment")
 
 
-@pytest.mark.parametrize("size", [pytest.param(4, id="sample"), pytest.param(40, id="many", marks=pytest.mark.heavy)])
+@pytest.mark.parametrize("size", [pytest.param(1, id="sample"), pytest.param(40, id="many", marks=pytest.mark.heavy)])
 def test_process_really_exits(scene: Scene, size: int, dice: random.Random) -> None:
     num_points = scene.score_watched(scene.output("increment"), "increment", _pass_by)
     for point in _sample(dice, num_points, size):
@@ -161,18 +161,21 @@ def test_process_really_exits(scene: Scene, size: int, dice: random.Random) -> N
         scene.check(output, "increment")
 
 
+#: A first run on S3 passes more of them.
+FEWEST_POINTS_ON_S3 = 80
+
+
 @pytest.mark.parametrize(
     ("server", "size"),
-    [pytest.param("moto_s3", 2, id="moto"), pytest.param("ceph_s3", 30, id="ceph", marks=pytest.mark.heavy)],
+    [pytest.param("moto_s3", 1, id="moto"), pytest.param("ceph_s3", 30, id="ceph", marks=pytest.mark.heavy)],
 )
 def test_broken_off_on_s3(
     scene: Scene, server: str, size: int, dice: random.Random, request: pytest.FixtureRequest
 ) -> None:
     bucket: Location = request.getfixturevalue(server).location
-    num_points = scene.score_watched(Output(bucket.join("unbroken")), "first run", _pass_by)
-    for point in _sample(dice, num_points, size):
+    for point in _sample(dice, FEWEST_POINTS_ON_S3, size):
         output = Output(bucket.join(f"point-{point}"))
-        with suppress(Killed):
+        with pytest.raises(Killed):
             scene.score_watched(output, "first run", _break_at(point, Killed))
         scene.score_watched(output, "first run", _pass_by)
         scene.check(output, "first run")
@@ -269,15 +272,14 @@ def _wake_everywhere(scene: Scene) -> None:
     test_older_run_wakes_while_a_newer_one_runs(scene, "increment", 3, EVERY_POINT, random.Random(1))
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("name", "broken", "attack"),
     [
-        pytest.param("recover", lambda pair: None, _break_off_everywhere, id="no mending", marks=pytest.mark.heavy),
+        pytest.param("recover", lambda pair: [], _break_off_everywhere, id="no mending"),
         pytest.param("delete_orphans", lambda pair: None, _break_off_everywhere, id="orphans stay"),
         pytest.param("look", _look_and_go_on, _wake_everywhere, id="commits whatever it sees"),
-        pytest.param(
-            "delete_orphans", _delete_what_is_dead_now, _wake_everywhere, id="no look", marks=pytest.mark.heavy
-        ),
+        pytest.param("delete_orphans", _delete_what_is_dead_now, _wake_everywhere, id="no look"),
     ],
 )
 def test_these_attacks_find_a_broken_protocol(

@@ -65,6 +65,9 @@ def _child(output: Location, plan: Path, host: str, *options: str) -> subprocess
     return launch(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.parametrize(
+    "any_place", ["folder", "moto_s3", pytest.param("ceph_s3", marks=pytest.mark.heavy)], indirect=True
+)
 def test_stopped_holder_that_goes_on_commits_nothing(any_place: Location, plan: Callable[[World], Path]) -> None:
     file = plan(NOW)
     older = _child(any_place, file, "host-a", "lock", "wait")
@@ -82,6 +85,11 @@ def test_stopped_holder_that_goes_on_commits_nothing(any_place: Location, plan: 
 
 
 @pytest.mark.parametrize("attempt", [0, *(pytest.param(number, marks=pytest.mark.heavy) for number in range(1, 3))])
+@pytest.mark.parametrize(
+    "any_place",
+    ["folder", *(pytest.param(place, marks=pytest.mark.heavy) for place in ("moto_s3", "ceph_s3"))],
+    indirect=True,
+)
 def test_two_drivers_forced_past_the_lock(any_place: Location, plan: Callable[[World], Path], attempt: int) -> None:
     file = plan(NOW)
     children = [_child(any_place, file, host) for host in ("host-a", "host-b")]
