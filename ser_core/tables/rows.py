@@ -3,6 +3,7 @@
 Shape letters: R records, W windows, G groups (one channel of one file), C labels.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,8 @@ from ser_core.tables.schema import file_schema, prediction_schema
 from ser_core.vocabulary import RETRYABLE_REASONS
 
 IntArray = npt.NDArray[np.int64]
+#: What a file's row has the sum of, over its records.
+_SUMMED = frozenset({"audio_seconds"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +52,8 @@ class Totals:
 class Assembler:
     """Holds records back until their file is whole, and takes each file once.
 
-    Execution is at-least-once: after a node is lost a record may come again. `num_files` places are known
-    beforehand, and a record for a place that is done, or that is held already, is dropped. `totals` counts on.
+    Execution is at-least-once: after a node is lost a record may come again. Files are numbered 0 to `num_files` - 1,
+    and a record of a file that is done, or that is held already, is dropped. `totals` counts on.
     """
 
     def __init__(self, settings: RowSettings, num_files: int, totals: Totals) -> None:
@@ -62,16 +65,16 @@ class Assembler:
         self._totals = totals
 
     def missing_F(self) -> IntArray:
-        """The places of the files that have not become whole, ascending."""
+        """The numbers (`file_id`) of the files that have not become whole, ascending."""
         return np.flatnonzero(~self._done)
 
     def add(self, records: pa.Table) -> None:
         """Take records (PREDICTED_SCHEMA) in any order."""
         file_ids_R = records["file_id"].to_numpy()
         alone_R = records["is_last"].to_numpy() & (records["segment_index"].to_numpy() == 0) & ~self._done[file_ids_R]
-        place_of_alone = np.flatnonzero(alone_R)
-        first = np.unique(file_ids_R[place_of_alone], return_index=True)[1]
-        self._accept(records.take(pa.array(place_of_alone[np.sort(first)])))
+        index_of_alone = np.flatnonzero(alone_R)
+        first = np.unique(file_ids_R[index_of_alone], return_index=True)[1]
+        self._accept(records.take(pa.array(index_of_alone[np.sort(first)])))
         for row in np.flatnonzero(~self._done[file_ids_R]):
             if not self._done[file_ids_R[row]]:
                 self._hold(records.slice(int(row), 1))
@@ -165,21 +168,17 @@ class _Windows:
         return self.end_W - self.start_W
 
     def rows(self, records: pa.Table, settings: RowSettings) -> pa.Table:
-        def of_record(name: str) -> pa.ChunkedArray:
-            return records[name].take(pa.array(self.record_W))
+        def of_records(name: str) -> object:
+            """A list has a value for each window; what is no list is the same for all windows of a record."""
+            values = records[name]
+            return _flat(records, name) if pa.types.is_list(values.type) else values.take(pa.array(self.record_W))
 
         columns: dict[str, object] = {
-            "path": of_record("path"),
-            "channel": of_record("channel"),
-            "window_index": self.index_W,
             "start_seconds": self.start_W,
-            "end_seconds": self.end_W,
             **_label_columns(self.probabilities_WC, settings.labels, None),
-            "level_dbfs": _flat(records, "level_dbfs").astype(np.float32),
-            "file_version": of_record("file_version"),
             "model": pa.repeat(settings.model, len(self.index_W)),
         }
-        return _table(columns, prediction_schema(settings.labels))
+        return _table(columns, prediction_schema(settings.labels), of_records)
 
 
 def _file_rows(
@@ -190,6 +189,11 @@ def _file_rows(
     probabilities_GC: npt.NDArray[np.float64],
     settings: RowSettings,
 ) -> pa.Table:
+    def of_records(name: str) -> object:
+        """What adds up is summed; the rest is the same in all records of a group."""
+        values = records[name]
+        return np.add.reduceat(values.to_numpy(), first_G) if name in _SUMMED else values.take(pa.array(first_G))
+
     gaps = _gaps(records, first_G)
     why_R = np.flatnonzero(records["reason"].is_valid().to_numpy())
     whose_G, first_why = np.unique(group_R[why_R], return_index=True)
@@ -197,22 +201,17 @@ def _file_rows(
     why_G[whose_G] = why_R[first_why]
     reason = records["reason"].take(pa.array(why_G, mask=why_G < 0))
     has_gap_G = pc.list_value_length(gaps).to_numpy() > 0
-    status_G = np.where(num_windows_G == 0, "failed", np.where(has_gap_G, "partial", "scored"))
     columns: dict[str, object] = {
-        "path": records["path"].take(pa.array(first_G)),
-        "channel": records["channel"].take(pa.array(first_G)),
-        "file_version": records["file_version"].take(pa.array(first_G)),
-        "status": status_G,
+        "status": np.where(num_windows_G == 0, "failed", np.where(has_gap_G, "partial", "scored")),
         **_label_columns(probabilities_GC, settings.labels, num_windows_G == 0),
         "num_windows": num_windows_G,
-        "audio_seconds": np.add.reduceat(records["audio_seconds"].to_numpy(), first_G),
         "gaps": gaps,
         "reason": reason,
         "detail": records["detail"].take(pa.array(why_G, mask=why_G < 0)),
         "retryable": pc.is_in(reason, value_set=pa.array(sorted(RETRYABLE_REASONS))),
         "run": pa.repeat(settings.run_number, len(first_G)),
     }
-    return _table(columns, file_schema(settings.labels))
+    return _table(columns, file_schema(settings.labels), of_records)
 
 
 def _label_columns(
@@ -243,5 +242,7 @@ def _flat(records: pa.Table, name: str) -> npt.NDArray[np.generic]:
     return values
 
 
-def _table(columns: dict[str, object], schema: pa.Schema) -> pa.Table:
-    return pa.table({field.name: columns[field.name] for field in schema}).cast(schema)
+def _table(columns: dict[str, object], schema: pa.Schema, of_records: Callable[[str], object]) -> pa.Table:
+    """A column that is not computed is the one that the records have under its name."""
+    values = {name: columns[name] if name in columns else of_records(name) for name in schema.names}
+    return pa.table(values).cast(schema)

@@ -1,6 +1,8 @@
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from ser_core.tables import schema
 from ser_core.tables.rows import Assembler, Rows, RowSettings, Totals, make_rows
 from ser_core.tables.schema import file_schema, prediction_schema
 from tests.support.records import LABELS, failed, record, table
@@ -25,6 +27,19 @@ def test_rows_have_the_published_schemas_and_start_at_index_times_hop() -> None:
     assert rows.predictions["start_seconds"].to_pylist() == [0.0, 3.0]
     assert rows.predictions["model"].to_pylist() == ["tiny@0"] * 2
     assert rows.files["run"].to_pylist() == [7]
+
+
+def test_a_new_column_has_what_the_records_have_under_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    share, modified = pa.field("speech_share", pa.float32()), pa.field("modified", pa.int64())
+    monkeypatch.setattr(schema, "PREDICTION_COLUMNS", [*schema.PREDICTION_COLUMNS, share, modified])
+    monkeypatch.setattr(schema, "FILE_COLUMNS", [modified, *schema.FILE_COLUMNS])
+    records = table(record("a.wav", 0, windows=2), failed("b.wav", 1), record("c.wav", 2))
+    records = records.append_column("speech_share", pa.array([[0.25, 1.0], [], [0.5]]))
+    records = records.append_column("modified", pa.array([7, 8, 9]))
+    rows = make_rows(records, SETTINGS)
+    assert rows.predictions["speech_share"].to_pylist() == [0.25, 1.0, 0.5]
+    assert rows.predictions["modified"].to_pylist() == [7, 7, 9]
+    assert rows.files["modified"].to_pylist() == [7, 8, 9]
 
 
 def test_emotion_is_the_label_of_the_highest_probability() -> None:
