@@ -1,9 +1,9 @@
 """Settings of `ser score`."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ser_core.settings import Device, HopSeconds, PathText, Precision, Probability, Settings, WindowSeconds, read_yaml
 from ser_core.vocabulary import Channels
@@ -74,6 +74,12 @@ class ScoreConfig(Settings):
         description="Seconds that scored rows wait at most to be committed: what a kill may cost.",
     )
     prune: bool = Field(default=False, description="Whether the rows of files that are gone from SOURCE are deleted.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.engine == "local" and self.address is not None:
+            raise ValueError("engine local is this process alone; leave out address, or use engine ray")
+        return self
 
 
 def load_score_config(file: Path | None, overrides: dict[str, Any]) -> ScoreConfig:
