@@ -1,13 +1,11 @@
 """`ser evaluate`: a model's predictions for the clips of manifests -> a report for programs and one for people."""
 
-import io
-import json
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from jobs.console import Console
-from ser_core.errors import OutputError, SerError, UsageError
+from ser_core.errors import SerError, UsageError
 from ser_core.settings import Device, Precision, ResolvedDevice, ResolvedPrecision
 
 if TYPE_CHECKING:
@@ -88,15 +86,12 @@ def run_evaluate(request: Request, console: Console) -> int:
 
 
 def _prove_writable(folder: "Location") -> None:
-    from ser_core.storage import delete, put
+    from ser_core.storage import delete, one_line_faults, put
 
     probe = folder.join(f".probe-{uuid.uuid4().hex}")
-    try:
+    with one_line_faults(folder, "cannot be written to", "name another folder", what="OUT"):
         put(probe, b"probe")
         delete(probe)
-    except OSError as error:
-        reason = error.strerror or "access is denied"
-        raise OutputError(f"OUT {folder}: cannot be written to ({reason}); name another folder") from error
 
 
 def _running(request: Request) -> "Running":
@@ -147,22 +142,15 @@ def _about(request: Request, artifact: "Artifact", manifest: "Manifest", running
 
 def _write(folder: "Location", evaluation: "Evaluation", predictions: Any) -> None:
     """The JSON last: where it is, the others belong to it."""
-    import pyarrow.parquet as pq
-
+    from ser_core.encoding import json_bytes, parquet_bytes
     from ser_core.evaluation import render_page
-    from ser_core.storage import delete, put
+    from ser_core.storage import delete, one_line_faults, put
 
-    buffer = io.BytesIO()
-    pq.write_table(predictions, buffer, compression="zstd")
-    data = json.dumps(evaluation.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    try:
+    with one_line_faults(folder, "cannot be written to", what="OUT"):
         delete(folder.join(JSON_FILE))
-        put(folder.join(PREDICTIONS_FILE), buffer.getvalue())
+        put(folder.join(PREDICTIONS_FILE), parquet_bytes(predictions))
         put(folder.join(PAGE_FILE), render_page(evaluation).encode())
-        put(folder.join(JSON_FILE), data.encode())
-    except OSError as error:
-        reason = error.strerror or "access is denied"
-        raise OutputError(f"OUT {folder}: cannot be written to ({reason})") from error
+        put(folder.join(JSON_FILE), json_bytes(evaluation.to_dict()))
 
 
 def _tell(evaluation: "Evaluation", folder: "Location", console: Console) -> None:

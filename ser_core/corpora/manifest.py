@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ser_core.encoding import parquet_bytes
 from ser_core.errors import SourceError
 from ser_core.storage import Location, one_line_faults, put, read
 from ser_core.vocabulary import LABELS
@@ -152,10 +153,8 @@ def write_manifest(table: pa.Table, file: str) -> None:
     location = Location.parse(file)
     table = _checked(table, location).sort_by(_ORDER)
     _check_together(table, str(location))
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
     with one_line_faults(location, "cannot be written", "name another file", what="manifest"):
-        put(location, buffer.getvalue())
+        put(location, parquet_bytes(table))
 
 
 def _read(location: Location) -> pa.Table:

@@ -17,6 +17,7 @@ from typing import Self
 
 import psutil
 
+from ser_core.encoding import json_bytes
 from ser_core.errors import OutputBusyError, OutputError, SerError
 from ser_core.settings import seconds_from_environment
 from ser_core.storage import location as storage
@@ -59,7 +60,7 @@ class Holder:
         return holder
 
     def to_json(self) -> bytes:
-        return json.dumps(asdict(self), indent=2).encode()
+        return json_bytes(asdict(self))
 
     def is_alive(self) -> bool:
         """Whether the process still runs; of use on its own host alone."""

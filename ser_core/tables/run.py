@@ -1,6 +1,5 @@
 """A run: the right to write to the tables, until a newer run takes it."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ser_core import storage
+from ser_core.encoding import json_bytes
 from ser_core.storage import Location
 from ser_core.tables.comparison import CHANGED, NEW, RETRIED, Comparison, Slice, Tally, sweep
 from ser_core.tables.delta_log import Change, DeltaLog
@@ -150,7 +150,7 @@ class Run:
     def _write_record(self, state: str, report: dict[str, Any]) -> None:
         self._pair.look()
         record = {"state": state, "run": self.number, "settings": self._fingerprint.to_dict(), **report}
-        data = json.dumps(record, indent=2, ensure_ascii=False).encode()
+        data = json_bytes(record)
         if state != "running":
             self._put("_ser", "runs", f"{self.number}.json", data=data)
         self._put("run.json", data=data)

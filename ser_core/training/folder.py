@@ -6,6 +6,7 @@ import uuid
 from typing import Any
 
 from ser_core import storage
+from ser_core.encoding import json_bytes
 from ser_core.errors import OutputError
 from ser_core.models import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from ser_core.storage import Location, Lock, one_line_faults, write
@@ -86,7 +87,7 @@ class TrainingFolder:
             return run
         run = uuid.uuid4().hex[:12]
         record = {"format_number": FORMAT_NUMBER, "run": run, "settings": settings}
-        write(self._settings_file, json.dumps(record, indent=2).encode() + b"\n")
+        write(self._settings_file, json_bytes(record))
         return run
 
     def restart(self) -> None:

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from ser_core import models, storage
 from ser_core.audio import LogMel
 from ser_core.corpora import CORPORA, Manifest
+from ser_core.encoding import json_bytes, parquet_bytes
 from ser_core.evaluation import (
     Evaluation,
     LabelSets,
@@ -107,7 +108,7 @@ def write_pooled(job: Job) -> None:
     finish = _calibrated if job.calibrates_by_folds else _as_written
     results = [finish(fold, predictions) for fold in folds]
     table = pa.concat_tables([result.predictions() for result in results])
-    _write_parquet(job.folder.join(PREDICTIONS_FILE), table)
+    write(job.folder.join(PREDICTIONS_FILE), parquet_bytes(table))
     tested, probabilities_GC = Manifest(table.select(job.manifest.table.column_names)), np.concatenate(predictions)
     overlap = any(fold.sets.speakers_overlap for fold in folds)
     seen = ModelSpeakers(training=tuple(sorted(set(job.manifest.speakers))) if overlap else ())
@@ -126,7 +127,7 @@ def write_pooled(job: Job) -> None:
         "training": {"settings": job.config.recipe(), "manifest": _manifest_facts(job), "versions": package_versions()},
         "test": evaluation.to_dict(),
     }  # fmt: skip
-    _write_json(job.folder.join(REPORT_FILE), report)
+    write(job.folder.join(REPORT_FILE), json_bytes(report))
 
 
 def _as_written(fold: Fold, predictions: list[Floats]) -> FoldResult:
@@ -169,7 +170,7 @@ def _save(result: FoldResult, artifact: Artifact, best_epoch: int) -> None:
     with one_line_faults(folder, "cannot be written", "name another MODEL_DIR"):
         artifact.save(folder.url)
     if evaluation is not None:
-        _write_parquet(folder.join(PREDICTIONS_FILE), result.predictions())
+        write(folder.join(PREDICTIONS_FILE), parquet_bytes(result.predictions()))
     report = {
         "run": fold.job.run,
         "model": artifact.identity,
@@ -178,7 +179,7 @@ def _save(result: FoldResult, artifact: Artifact, best_epoch: int) -> None:
         "temperature": result.temperature,
         "test": None if evaluation is None else evaluation.to_dict(),
     }
-    _write_json(folder.join(REPORT_FILE), report)
+    write(folder.join(REPORT_FILE), json_bytes(report))
 
 
 def _artifact_config(result: FoldResult, log_mel: LogMel, trained: Trained) -> ArtifactConfig:
@@ -255,13 +256,3 @@ def _read_predictions(fold: Fold) -> Floats:
     """A fold's predictions for its test clips, at temperature 1."""
     table = pq.read_table(io.BytesIO(storage.read(fold.folder.join(PREDICTIONS_FILE))))
     return probabilities_in(table, fold.job.labels)
-
-
-def _write_parquet(where: Location, table: pa.Table) -> None:
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    write(where, buffer.getvalue())
-
-
-def _write_json(where: Location, values: dict[str, Any]) -> None:
-    write(where, json.dumps(values, indent=2, ensure_ascii=False).encode() + b"\n")

@@ -14,6 +14,10 @@ from ser_core.storage.location import list_files, put, read
 from tests.conftest import S3Server
 from tests.support.audio_factory import encode, speech
 from tests.support.models import LABELS, tiny_artifact
+from tests.support.training import write_corpus
+from tests.support.training_runs import job_values
+from tests.support.training_runs import run as train
+from tests.support.training_worker import make_job
 
 FILES = ["evaluation.html", "evaluation.json", "predictions.parquet"]
 
@@ -84,6 +88,26 @@ def test_predictions_are_those_of_the_model_and_not_confined_to_a_corpus(place: 
     assert (table["prediction"] == likeliest).all()
 
 
+def test_training_writes_the_same_predictions_under_the_same_names(tmp_path: Path) -> None:
+    """`hum` has two of the model's three emotions: metrics leave the third out, and neither command's file does."""
+    manifests = [str(write_corpus(tmp_path, num_speakers=3, takes=2)),
+                 str(write_corpus(tmp_path, "hum", num_speakers=2, takes=2, emotions=("happy", "angry")))]  # fmt: skip
+    changes = {"epochs": 1, "temperature": 1.7, "split": {"split": "corpus", "test_corpora": ["hum"]}}
+    train(make_job(job_values(manifests, tmp_path / "model", tmp_path / "cache", **changes)))
+    arguments = [str(tmp_path / "model"), manifests[1], str(tmp_path / "out")]
+    assert run(["evaluate", *arguments, "--device", "cpu", "--precision", "fp32", "--resamples", "2"]) == 0
+    trained, evaluated = (
+        pq.read_table(tmp_path / name / "predictions.parquet").to_pandas().set_index("path")
+        for name in ("model", "out")
+    )
+    assert [name for name in trained.columns if name != "fold"] == list(evaluated.columns)
+    assert set(trained["temperature"]) == set(evaluated["temperature"]) == {1.7}
+    assert (trained["prediction"] == evaluated["prediction"]).all()
+    numbers = ["confidence", "p_calm", "p_happy", "p_angry"]
+    np.testing.assert_allclose(trained[numbers], evaluated.loc[trained.index, numbers], atol=1e-5)
+    assert (evaluated["p_calm"] > 0).all()
+
+
 def test_the_same_command_gives_the_same_files(place: Path, tmp_path: Path) -> None:
     for output in ("one", "two"):
         assert evaluate(place, tmp_path / output, "--quiet") == 0
@@ -122,9 +146,9 @@ def test_a_clip_that_cannot_be_decoded_ends_it(place: Path, tmp_path: Path, caps
         (["{place}/model", "{place}/none.parquet", "out"], 1, "none.parquet: there is no such file"),
         (["{place}/model", "{place}/a.parquet", "{place}/a.parquet", "out"], 1, "comes twice"),
         (["{place}/model", "{place}/a.parquet", "ftp://host/out"], 2, "ftp://"),
-        (["{place}/model", "{place}/a.parquet", "out", "--resamples", "1"], 2, "resamples must be 2"),
+        (["{place}/model", "{place}/a.parquet", "out", "--resamples", "1"], 2, "'resamples' cannot be 1"),
         (["{place}/model", "{place}/a.parquet", "out", "--draws", "100"], 2, "give --resamples 100"),
-        (["{place}/model", "{place}/a.parquet", "out", "--seed", "-1"], 2, "seed must be 0"),
+        (["{place}/model", "{place}/a.parquet", "out", "--seed", "-1"], 2, "'seed' cannot be -1"),
         (["{place}/model", "{place}/a.parquet", "out", "--batch-size", "0"], 2, "--batch-size must be 1"),
         (["{place}/model", "{place}/a-0-sad.wav", "out"], 1, "is no Parquet file"),
     ],
