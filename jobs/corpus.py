@@ -7,13 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from jobs.console import Console
-from ser_core.errors import UsageError
+from ser_core.corpora import CORPORA
+from ser_core.errors import UsageError, printable
 
+_CSV = "csv"
 if TYPE_CHECKING:
     from ser_core.corpora import Corpus, FoundClips
 
-Name = Literal["ravdess", "nemo", "emodb", "crema-d", "tess", "savee", "csv"]
-_CSV = "csv"
+    Name = str
+else:
+    #: The names that the command line lists, completes and takes.
+    Name = Literal[*CORPORA, _CSV]
 _MAX_FILES_SHOWN = 20
 _MEGABYTE = 10**6
 
@@ -52,21 +56,20 @@ class Request:
 
 def run_corpus(request: Request, console: Console) -> int:
     """Download if asked to, then write the manifest; 3 if something of SOURCE could not be read."""
-    from ser_core.corpora import CORPORA
-
     request = request.checked()
     corpus = CORPORA.get(request.corpus)
     if request.download is not None:
         num_files = _download(corpus, request.download, console)
         if request.manifest is None:
-            done = {"folder": request.download, "files": num_files, "licence": corpus.licence if corpus else None}
-            console.result(f"{request.download}: {num_files} files of {request.corpus}", done)
+            folder = printable(request.download)
+            done = {"folder": folder, "files": num_files, "licence": corpus.licence if corpus else None}
+            console.result(f"{folder}: {num_files} files of {request.corpus}", done)
             return 0
     return _write(request, corpus, console)
 
 
 def _write(request: Request, corpus: "Corpus | None", console: Console) -> int:
-    from ser_core.corpora import CORPORA, NO_TEXT, UNREADABLE, read_corpus, read_csv, write_manifest
+    from ser_core.corpora import NO_TEXT, UNREADABLE, read_corpus, read_csv, write_manifest
 
     source, manifest = request.source or "", request.manifest or ""
     if corpus is None:
@@ -77,11 +80,11 @@ def _write(request: Request, corpus: "Corpus | None", console: Console) -> int:
     _say_left_out(found, console)
     if corpus is not None and request.download is None:
         console.say(f"licence of {corpus.name}: {corpus.licence}")
-    data = _summary(found) | {"manifest": manifest, "licence": corpus.licence if corpus else None}
+    data = _summary(found) | {"manifest": printable(manifest), "licence": corpus.licence if corpus else None}
     emotions = ", ".join(f"{count} {emotion}" for emotion, count in data["emotions"].items())
     left_out = f"; {len(found.left_out)} files left out" if found.left_out else ""
-    text = f"{manifest}: {data['clips']} clips of {data['corpus']}, {data['speakers']} speakers ({emotions}){left_out}"
-    console.result(text, data)
+    counts = f"{data['clips']} clips of {data['corpus']}, {data['speakers']} speakers"
+    console.result(f"{data['manifest']}: {counts} ({emotions}){left_out}", data)
     return 3 if any(file.reason in {UNREADABLE, NO_TEXT} for file in found.left_out) else 0
 
 
@@ -94,7 +97,7 @@ def _summary(found: "FoundClips") -> dict[str, Any]:
         "clips": found.table.num_rows,
         "speakers": len(set(found.table["speaker"].to_pylist())),
         "emotions": {label: emotions[label] for label in LABELS if label in emotions},
-        "left_out": [{"path": _shown(file.path), "reason": file.reason} for file in found.left_out],
+        "left_out": [{"path": printable(file.path), "reason": file.reason} for file in found.left_out],
         "hidden": found.num_hidden,
     }
 
@@ -108,16 +111,10 @@ def _say_left_out(found: "FoundClips", console: Console) -> None:
         console.say(f"left out {count}: {reason}")
         files = [file for file in found.left_out if file.reason == reason and (console.verbose or not file.is_expected)]
         for file in files[:num_left]:
-            console.say(f"  {_shown(file.path)}")
+            console.say(f"  {printable(file.path)}")
         if len(files) > num_left:
             console.say(f"  and {len(files) - num_left} more; --verbose shows all")
         num_left = max(0, num_left - len(files))
-
-
-def _shown(path: str) -> str:
-    from ser_core.storage import Location
-
-    return str(Location(path))
 
 
 def _download(corpus: "Corpus | None", folder: str, console: Console) -> int:
@@ -125,7 +122,8 @@ def _download(corpus: "Corpus | None", folder: str, console: Console) -> int:
     from ser_core.storage import Download, unpack
 
     if corpus is None or corpus.archive is None:
-        raise UsageError("--download knows ravdess alone; get the others from their owners")
+        known = ", ".join(name for name, other in CORPORA.items() if other.archive is not None)
+        raise UsageError(f"--download knows {known} alone; get the others from their owners")
     if "://" in folder:
         raise UsageError(f"--download {folder}: give a local folder")
     archive = corpus.archive

@@ -15,6 +15,14 @@ SerError                 exit 1
 import re
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+#: What would break a line or move a terminal's cursor.
+_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def printable(text: str) -> str:
+    """A name as any terminal and file takes it: control characters, and bytes that are no UTF-8, as \\xHH."""
+    valid = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return _CONTROL_CHARACTER.sub(lambda match: f"\\x{ord(match[0]):02x}", valid)
 
 
 def one_line(error: BaseException) -> str:

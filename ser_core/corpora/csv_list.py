@@ -1,6 +1,7 @@
 """A corpus of one's own: a CSV file that says of every clip what other corpora say by its name."""
 
 import io
+import os
 import re
 from typing import Any
 
@@ -8,14 +9,14 @@ import pyarrow as pa
 from pyarrow import csv
 
 from ser_core.corpora.manifest import rows_to_table
-from ser_core.corpora.reading import UNREADABLE, FoundClips, LeftOutFile, iter_files
-from ser_core.errors import SourceError, UsageError, one_line
+from ser_core.corpora.reading import NO_TEXT, UNREADABLE, FoundClips, LeftOutFile, is_text, iter_files
+from ser_core.errors import SourceError, UsageError, one_line, printable
 from ser_core.source import Skipped, Source, escape_path
 from ser_core.storage import Location, one_line_faults, read
 from ser_core.vocabulary import LABELS
 
 REQUIRED = ("path", "emotion", "speaker")
-OPTIONAL = ("gender", "language", "modality", "vocal_channel", "intensity", "statement", "repetition")
+OPTIONAL = ("gender", "language", "statement")
 #: Other words for the common labels.
 SYNONYMS = {
     "calmness": "calm",
@@ -65,17 +66,19 @@ def read_csv(text: str, name: str | None, language: str | None, taken: frozenset
             facts
             | {"path": path, "corpus": corpus, "emotion": SYNONYMS.get(emotion, emotion)}
             | {"speaker": f"{corpus}-{facts['speaker']}", "gender": gender and _GENDERS.get(gender, gender)}
-            | {"language": facts["language"] or language, "repetition": _number(facts["repetition"], source, number)}
+            | {"language": facts["language"] or language}
         )
     if not rows:
-        why = f"; {left_out[0].path}: {left_out[0].reason}" if left_out else ""
+        why = f"; {printable(left_out[0].path)}: {left_out[0].reason}" if left_out else ""
         raise SourceError(f"SOURCE {source.describe()}: holds no clip{why}")
     return FoundClips(rows_to_table(rows), tuple(left_out))
 
 
 def _checked_name(name: str, taken: frozenset[str]) -> str:
     if _NAME.fullmatch(name) is None:
-        raise UsageError(f"'{name}' cannot name a corpus; give --name of letters a-z, digits, '-', '_' and '.'")
+        raise UsageError(
+            f"'{printable(name)}' cannot name a corpus; give --name of letters a-z, digits, '-', '_' and '.'"
+        )
     if name in taken:
         raise UsageError(f"'{name}' is another corpus; give this one a --name of its own")
     return name
@@ -92,9 +95,12 @@ def _read_columns(location: Location) -> pa.Table:
         table = csv.read_csv(io.BytesIO(data), parse_options=parse, convert_options=convert)
     except pa.ArrowException as error:
         raise SourceError(f"SOURCE {location}: {one_line(error)}") from error
-    missing = [column for column in REQUIRED if column not in table.column_names]
-    if missing:
-        raise SourceError(f"SOURCE {location}: has no column '{missing[0]}'; it needs {', '.join(REQUIRED)}")
+    for column in wanted:
+        count = table.column_names.count(column)
+        if count > 1:
+            raise SourceError(f"SOURCE {location}: the column '{column}' is there twice; leave one")
+        if count == 0 and column in REQUIRED:
+            raise SourceError(f"SOURCE {location}: has no column '{column}'; it needs {', '.join(REQUIRED)}")
     return pa.table(
         {name: table[name] if name in table.column_names else pa.nulls(len(table), pa.string()) for name in wanted}
     )
@@ -107,7 +113,9 @@ def _checked_row(
     if not path.strip():
         return None, "no path"
     target = source.locate(escape_path(path.encode()))
-    absolute = f"s3://{target}" if isinstance(target, str) else target.decode()
+    absolute = f"s3://{target}" if isinstance(target, str) else os.fsdecode(target)
+    if not is_text(absolute):
+        return absolute, NO_TEXT
     if size_of.get(absolute, -1) < 0:
         return absolute, UNREADABLE
     emotion, speaker = facts["emotion"], facts["speaker"]
@@ -116,10 +124,3 @@ def _checked_row(
     if SYNONYMS.get(emotion.lower(), emotion.lower()) not in LABELS:
         return absolute, f"emotion '{emotion}', which has no common label"
     return absolute, None
-
-
-def _number(text: str | None, source: Source, row: int) -> int | None:
-    try:
-        return None if text is None else int(text)
-    except ValueError as error:
-        raise SourceError(f"SOURCE {source.describe()}: row {row}: repetition '{text}' is no whole number") from error

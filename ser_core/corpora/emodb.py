@@ -22,7 +22,7 @@ def parse(path: str) -> ClipName | LeftOut | None:
     match = _NAME.fullmatch(Path(path).stem)
     if match is None:
         return None
-    speaker, text, emotion, version = match.groups()
+    speaker, text, emotion, _ = match.groups()
     if emotion == _BOREDOM:
         return LeftOut("boredom, which has no common label")
     return ClipName(
@@ -32,7 +32,6 @@ def parse(path: str) -> ClipName | LeftOut | None:
         gender="male" if speaker in _MEN else "female",
         language="de",
         statement=text,
-        repetition=ord(version) - ord("a") + 1 if version else None,
     )
 
 

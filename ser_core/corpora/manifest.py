@@ -36,14 +36,18 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("gender", pa.string()),
         #: ISO 639-1, as "en".
         pa.field("language", pa.string()),
-        pa.field("modality", pa.string()),
-        pa.field("vocal_channel", pa.string()),
-        pa.field("intensity", pa.string()),
         #: The sentence, or the corpus's own code of it.
         pa.field("statement", pa.string()),
-        pa.field("repetition", pa.int64()),
     ]
 )
+#: Manifests written before may have these columns too. Nothing reads them, but the content hash counts them.
+_FORMER_FIELDS = [
+    pa.field("modality", pa.string()),
+    pa.field("vocal_channel", pa.string()),
+    pa.field("intensity", pa.string()),
+    pa.field("repetition", pa.int64()),
+]
+_HASHED_COLUMNS = (*MANIFEST_SCHEMA.names[:-1], "modality", "vocal_channel", "intensity", "statement", "repetition")
 _ORDER = [("corpus", "ascending"), ("path", "ascending")]
 _MAX_NAMED = 3
 _WHAT_TO_DO = "write it with 'ser corpus'"
@@ -53,7 +57,7 @@ _WHAT_TO_DO = "write it with 'ser corpus'"
 class Manifest:
     """The clips of one or several manifest files."""
 
-    #: MANIFEST_SCHEMA.
+    #: MANIFEST_SCHEMA, and what columns manifests had before.
     table: pa.Table
 
     def __len__(self) -> int:
@@ -114,8 +118,9 @@ class Manifest:
     def content_hash(self) -> str:
         """The sha256 of all rows' values, paths too, in their order. What is in the audio files is not looked at."""
         digest = hashlib.sha256()
-        for name in MANIFEST_SCHEMA.names:
-            digest.update(json.dumps([name, self.table[name].to_pylist()]).encode())
+        for name in _HASHED_COLUMNS:
+            has_it = name in self.table.column_names
+            digest.update(json.dumps([name, self.table[name].to_pylist() if has_it else [None] * len(self)]).encode())
         return digest.hexdigest()
 
 
@@ -137,7 +142,7 @@ def read_manifests(files: Sequence[str]) -> Manifest:
     if not locations:
         raise SourceError(f"no manifest is given; {_WHAT_TO_DO}")
     tables = [_checked(_read(location), location) for location in locations]
-    table = pa.concat_tables(tables).sort_by(_ORDER).combine_chunks()
+    table = pa.concat_tables(tables, promote_options="default").sort_by(_ORDER).combine_chunks()
     _check_together(table, ", ".join(map(str, locations)))
     return Manifest(table)
 
@@ -151,7 +156,7 @@ def write_manifest(table: pa.Table, file: str) -> None:
         ServiceError: the bucket or the disk failed as a whole.
     """
     location = Location.parse(file)
-    table = _checked(table, location).sort_by(_ORDER)
+    table = _checked(table, location).select(MANIFEST_SCHEMA.names).sort_by(_ORDER)
     _check_together(table, str(location))
     with one_line_faults(location, "cannot be written", "name another file", what="manifest"):
         put(location, parquet_bytes(table))
@@ -170,8 +175,9 @@ def _read(location: Location) -> pa.Table:
 def _checked(table: pa.Table, location: Location) -> pa.Table:
     """The table in MANIFEST_SCHEMA; SourceError when it holds no rows that can be used."""
     where = f"manifest {location}"
+    fields = [*MANIFEST_SCHEMA, *(field for field in _FORMER_FIELDS if field.name in table.column_names)]
     columns = []
-    for field in MANIFEST_SCHEMA:
+    for field in fields:
         if field.name not in table.column_names:
             if not field.nullable:
                 raise SourceError(f"{where}: has no column '{field.name}'; {_WHAT_TO_DO}")
@@ -186,7 +192,7 @@ def _checked(table: pa.Table, location: Location) -> pa.Table:
         columns.append(column)
     if not len(table):
         raise SourceError(f"{where}: holds no clip; write it anew")
-    checked = pa.Table.from_arrays(columns, schema=MANIFEST_SCHEMA)
+    checked = pa.Table.from_arrays(columns, schema=pa.schema(fields))
     unknown = pc.invert(pc.is_in(checked["emotion"], pa.array(LABELS)))
     emotions = pc.unique(checked["emotion"].filter(unknown)).to_pylist()
     _refuse("the emotion", emotions, where, "is unknown", f"known: {', '.join(LABELS)}")

@@ -1,8 +1,7 @@
-"""What every corpus module speaks of: the common labels, and what a clip's name says."""
+"""The types of a corpus module: the corpus, and what a clip's name says of it."""
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,12 +18,8 @@ class ClipName:
     gender: str | None = None
     #: ISO 639-1, as "en".
     language: str | None = None
-    modality: str | None = None
-    vocal_channel: str | None = None
-    intensity: str | None = None
     #: The sentence, or the corpus's own code of it.
     statement: str | None = None
-    repetition: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,14 +59,3 @@ class Corpus:
     parse: Callable[[str], ClipName | LeftOut | None]
     #: Where it can be downloaded from without asking anyone.
     archive: Archive | None = None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Clip:
-    """One labelled recording."""
-
-    file: Path
-    #: One of `LABELS`.
-    emotion: str
-    #: Unique over all corpora: `<corpus>-<speaker>`.
-    speaker: str

@@ -9,9 +9,8 @@ import pyarrow as pa
 
 from ser_core.corpora.manifest import MANIFEST_SCHEMA, rows_to_table
 from ser_core.corpora.names import ClipName, Corpus, LeftOut
-from ser_core.errors import SourceError
+from ser_core.errors import SourceError, printable
 from ser_core.source import DEFAULT_GLOB_SUFFIXES, Skipped, Source, suffix_of
-from ser_core.storage import Location
 
 UNREADABLE = "cannot be read, or is not there"
 NO_TEXT = "the path is no UTF-8"
@@ -82,10 +81,13 @@ def iter_files(source: Source, skipped: Skipped) -> Iterator[tuple[str, int]]:
             yield (f"s3://{target}" if isinstance(target, str) else os.fsdecode(target)), size
 
 
+def is_text(path: str) -> bool:
+    """Whether a path is UTF-8, as it must be in a manifest."""
+    return not any("\udc80" <= letter <= "\udcff" for letter in path)
+
+
 def _named(corpus: Corpus, path: str) -> ClipName | LeftOut | None:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
+    if not is_text(path):
         return LeftOut(NO_TEXT)
     found = corpus.parse(path)
     suffix = suffix_of(path)
@@ -95,6 +97,6 @@ def _named(corpus: Corpus, path: str) -> ClipName | LeftOut | None:
 
 
 def _nothing_found(corpus: Corpus, source: Source, left_out: list[LeftOutFile]) -> str:
-    names = [str(Location(file.path)) for file in left_out[:_EXAMPLES_SHOWN]]
+    names = [printable(file.path) for file in left_out[:_EXAMPLES_SHOWN]]
     holds = f"it holds {', '.join(names)}{' ...' if len(left_out) > len(names) else ''}" if names else "it is empty"
     return f"SOURCE {source.root}: no clip of {corpus.name} ({corpus.example}) is there; {holds}"

@@ -1,9 +1,18 @@
-"""The table of the corpora that are known by name."""
+"""The corpora that are known by name: a new one is a module of this folder that defines CORPUS, and its line here."""
 
-from ser_core.corpora import crema_d, emodb, nemo, ravdess, savee, tess
+from importlib import import_module
+
 from ser_core.corpora.names import Corpus
 
+_MODULES = (
+    "ravdess",
+    "nemo",
+    "emodb",
+    "crema_d",
+    "tess",
+    "savee",
+)
+
+_FOUND: list[Corpus] = [import_module(f"ser_core.corpora.{name}").CORPUS for name in _MODULES]
 #: By name, as `ser corpus` takes it.
-CORPORA: dict[str, Corpus] = {
-    module.CORPUS.name: module.CORPUS for module in (ravdess, nemo, emodb, crema_d, tess, savee)
-}
+CORPORA = {corpus.name: corpus for corpus in _FOUND}

@@ -7,8 +7,7 @@ sentence "Say the word ...".
 import re
 from pathlib import Path
 
-from ser_core.corpora.names import Clip, ClipName, Corpus
-from ser_core.errors import SourceError
+from ser_core.corpora.names import ClipName, Corpus
 
 EMOTIONS = {
     "neutral": "neutral",
@@ -49,16 +48,3 @@ CORPUS = Corpus(
     example="OAF_back_ps.wav",
     parse=parse,
 )
-
-
-def speech_clips(folder: Path) -> list[Clip]:
-    """The clips below a folder, sorted; files of other names are not among them.
-
-    Raises:
-        SourceError: there is none.
-    """
-    named = [(file, parse(str(file))) for file in sorted(folder.rglob("*_*_*.*"))]
-    clips = [Clip(file=file, emotion=name.emotion, speaker=name.speaker) for file, name in named if name is not None]
-    if not clips:
-        raise SourceError(f"{folder}: no TESS clip ({CORPUS.example}) below it")
-    return clips

@@ -5,19 +5,17 @@ about the one file, and shows no credentials.
 """
 
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol, Self
 
-from ser_core.errors import OutputError, SerError, ServiceError, UsageError, one_line
+from ser_core.errors import OutputError, SerError, ServiceError, UsageError, one_line, printable
 from ser_core.storage import local
 from ser_core.storage.faults import service_fault
 
 _S3_SCHEME = "s3://"
-_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True)
@@ -48,9 +46,7 @@ class Location:
         return cls((_S3_SCHEME + bucket + "/" + key).rstrip("/"))
 
     def __str__(self) -> str:
-        """One line that any terminal and file takes: bytes that are no UTF-8, and control characters, as \\xHH."""
-        text = self.url.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        return _CONTROL_CHARACTER.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+        return printable(self.url)
 
     @property
     def is_s3(self) -> bool:

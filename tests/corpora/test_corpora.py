@@ -1,6 +1,7 @@
 """What names say in each corpus, and what becomes of a folder of them."""
 
 import itertools
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -74,11 +75,7 @@ def test_a_name_of_ravdess_is_read_whole() -> None:
         speaker="ravdess-12",
         gender="female",
         language="en",
-        modality="audio-only",
-        vocal_channel="speech",
-        intensity="strong",
         statement="Dogs are sitting by the door",
-        repetition=1,
     )
 
 
@@ -130,7 +127,7 @@ def test_a_folder_may_be_flat_or_not(tmp_path: Path, folder: str) -> None:
     found = read_corpus(CORPORA["ravdess"], str(tmp_path))
     [row] = found.table.to_pylist()
     assert row["path"] == f"{tmp_path}/{folder}03-01-05-01-01-01-03.wav"
-    assert (row["corpus"], row["emotion"], row["repetition"]) == ("ravdess", "angry", 1)
+    assert (row["corpus"], row["emotion"]) == ("ravdess", "angry")
     assert reasons(found) == {
         "song, not speech": 1,
         "video without sound": 1,
@@ -206,27 +203,20 @@ def test_a_list_of_ones_own(tmp_path: Path) -> None:
     (tmp_path / "lists").mkdir()
     file = tmp_path / "lists" / "Mine.csv"
     rows = [
-        "speaker,path,emotion,gender,language,statement,repetition,notes",
-        "1,../a.wav,Happiness,F,,Hello,2,x",
-        f"01,{tmp_path}/sub/b.wav,sad,male,fr,,,",
-        "2,../c.wav,boredom,,,,,",
-        "2,../gone.wav,sad,,,,,",
-        ",../elsewhere/d.wav,sad,,,,,",
-        "2,,sad,,,,,",
-        "2,../e.wav,fear,other,,,,",
+        "speaker,path,emotion,gender,language,statement,notes",
+        "1,../a.wav,Happiness,F,,Hello,x",
+        f"01,{tmp_path}/sub/b.wav,sad,male,fr,,",
+        "2,../c.wav,boredom,,,,",
+        "2,../gone.wav,sad,,,,",
+        ",../elsewhere/d.wav,sad,,,,",
+        "2,,sad,,,,",
+        "2,../e.wav,fear,other,,,",
     ]
     file.write_text("\n".join(rows))
     found = read_csv(str(file), None, "de", TAKEN)
     a, b, e = found.table.to_pylist()
-    assert (a["corpus"], a["emotion"], a["speaker"], a["gender"], a["language"], a["statement"], a["repetition"]) == (
-        "mine",
-        "happy",
-        "mine-1",
-        "female",
-        "de",
-        "Hello",
-        2,
-    )
+    assert (a["corpus"], a["emotion"], a["speaker"]) == ("mine", "happy", "mine-1")
+    assert (a["gender"], a["language"], a["statement"]) == ("female", "de", "Hello")
     assert (b["path"], b["speaker"], b["gender"], b["language"]) == (
         f"{tmp_path}/sub/b.wav",
         "mine-01",
@@ -248,7 +238,6 @@ def test_a_list_of_ones_own(tmp_path: Path) -> None:
         ("path,emotion\na.wav,sad\n", None, "no column 'speaker'; it needs path, emotion, speaker"),
         ("path,emotion,speaker\na.wav,bored,1\n", None, "holds no clip; .*a.wav: emotion 'bored'"),
         ("path,emotion,speaker\n", None, "holds no clip"),
-        ("path,emotion,speaker,repetition\na.wav,sad,1,two\n", None, "row 1: repetition 'two' is no whole number"),
         ("", None, "Empty CSV"),
     ],
 )
@@ -261,6 +250,53 @@ def test_what_is_no_list_of_clips_is_one_line(tmp_path: Path, content: str, name
     assert "mine.csv" in str(caught.value)
 
 
+@pytest.fixture
+def odd_folder(tmp_path: Path) -> Path:
+    """A folder whose name is no UTF-8."""
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    folder.mkdir()
+    return folder
+
+
+def test_a_list_in_a_folder_that_is_no_utf_8(tmp_path: Path, odd_folder: Path) -> None:
+    write(tmp_path, "a.wav")
+    write(odd_folder, "b.wav")
+    file = odd_folder / "mine.csv"
+    file.write_text(f"path,emotion,speaker\n{tmp_path}/a.wav,sad,1\nb.wav,sad,1\n")
+    found = read_csv(str(file), None, None, TAKEN)
+    assert found.table["path"].to_pylist() == [f"{tmp_path}/a.wav"]
+    assert [(left.path, left.reason) for left in found.left_out] == [(f"{odd_folder}/b.wav", "the path is no UTF-8")]
+    file.write_text("path,emotion,speaker\nb.wav,sad,1\n")
+    with pytest.raises(SourceError, match=r"/\\xff/mine.csv: holds no clip; .*/\\xff/b.wav: the path is no UTF-8$"):
+        read_csv(str(file), None, None, TAKEN)
+
+
+def test_a_list_whose_own_name_is_no_utf_8(tmp_path: Path) -> None:
+    write(tmp_path, "a.wav")
+    file = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.csv"))
+    file.write_text("path,emotion,speaker\na.wav,sad,1\n")
+    with pytest.raises(UsageError, match=r"^'\\xff' cannot name a corpus; give --name"):
+        read_csv(str(file), None, None, TAKEN)
+    assert len(read_csv(str(file), "mine", None, TAKEN).table) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"path,emotion,speaker,path\na.wav,sad,1,a.wav\n", "the column 'path' is there twice"),
+        (b"path,emotion,speaker,gender,gender\na.wav,sad,1,f,f\n", "the column 'gender' is there twice"),
+        (b"path,emotion,speaker\na\xff.wav,sad,1\n", "invalid UTF8"),
+        (b"\x00\xff\x00", "no column 'path'|invalid|CSV"),
+    ],
+)
+def test_an_odd_list_is_one_line(tmp_path: Path, content: bytes, words: str) -> None:
+    write(tmp_path, "a.wav")
+    (tmp_path / "mine.csv").write_bytes(content)
+    with pytest.raises(SourceError, match=f"mine.csv: .*({words})") as caught:
+        read_csv(str(tmp_path / "mine.csv"), None, None, TAKEN)
+    assert "\n" not in str(caught.value)
+
+
 def test_names_of_other_corpora_are_taken(tmp_path: Path) -> None:
     write(tmp_path, "a.wav", "ravdess.csv")
     for name, words in ((None, "'ravdess' is another corpus"), ("a b", "'a b' cannot name a corpus")):
@@ -269,13 +305,3 @@ def test_names_of_other_corpora_are_taken(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "a.wav"):
         with pytest.raises(UsageError, match=r"give a \.csv file with the columns path, emotion, speaker"):
             read_csv(str(path), None, None, TAKEN)
-
-
-def test_clips_for_training(tmp_path: Path) -> None:
-    write(tmp_path, "03-01-05-01-01-01-03.wav", "03-02-05-01-01-01-03.wav", "OAF_back_ps.wav", "OAF_back_joy.wav")
-    assert [(clip.emotion, clip.speaker) for clip in ravdess.speech_clips(tmp_path)] == [("angry", "ravdess-03")]
-    assert [(clip.emotion, clip.speaker) for clip in tess.speech_clips(tmp_path)] == [("surprised", "tess-OAF")]
-    (tmp_path / "empty").mkdir()
-    for module in (ravdess, tess):
-        with pytest.raises(SourceError, match=r"no (RAVDESS speech|TESS) clip"):
-            module.speech_clips(tmp_path / "empty")

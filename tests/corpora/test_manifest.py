@@ -30,7 +30,7 @@ def file(tmp_path: Path) -> str:
 
 def test_rows_come_back_sorted(file: str) -> None:
     rows = [
-        row("/b.wav", "happy", "y-1", "y", gender="male", language="en", statement="Hi", repetition=2),
+        row("/b.wav", "happy", "y-1", "y", gender="male", language="en", statement="Hi"),
         row("/c.wav", "neutral"),
         row("s3://bucket/a.wav"),
     ]
@@ -68,6 +68,30 @@ def test_the_hash_is_of_the_rows_alone(tmp_path: Path) -> None:
     for other in (row("/b.wav", "sad"), row("/b.wav", "happy", gender="male"), row("/c.wav", "happy")):
         write_manifest(table(other), two)
         assert read_manifests([one, two]).content_hash() != joined.content_hash()
+
+
+FORMER_ROWS = [
+    row("/a.wav", gender="male", modality="audio-only", vocal_channel="speech", intensity="strong", statement="Hi",
+        repetition=2),
+    row("/b.wav", "happy", "x-2"),
+]  # fmt: skip
+
+
+def test_a_manifest_of_before_has_the_hash_it_had(tmp_path: Path) -> None:
+    former, new, both = (str(tmp_path / f"{name}.parquet") for name in ("former", "new", "both"))
+    pq.write_table(pa.Table.from_pylist(FORMER_ROWS), former)
+    manifest = read_manifests([former])
+    assert manifest.statements.tolist() == ["Hi", None]
+    assert manifest.content_hash() == "24dfae5b46957f35c79e18fb316bc78d2d8b5055201e52766b1848e94b9d6d72"
+    assert (
+        manifest.take(np.array([1])).content_hash()
+        == "4c7274a0155a4ef2d45508400e9c3bd8e96e9e1d26e4b8f0780ee7bfcc914433"
+    )
+    # What is written anew, or beside it, has none of the columns that nothing reads.
+    write_manifest(manifest.table, both)
+    assert pq.read_schema(both).names == MANIFEST_SCHEMA.names
+    write_manifest(table(row("/c.wav")), new)
+    assert read_manifests([new, former]).paths == ["/a.wav", "/b.wav", "/c.wav"]
 
 
 def test_a_manifest_in_a_bucket(moto_s3: S3Server) -> None:

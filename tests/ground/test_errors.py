@@ -2,7 +2,7 @@
 
 import pytest
 
-from ser_core.errors import one_line
+from ser_core.errors import one_line, printable
 
 
 class _TaskError(Exception):
@@ -26,3 +26,7 @@ class _TaskError(Exception):
 )
 def test_an_error_is_one_line(error: Exception, line: str) -> None:
     assert one_line(error) == line
+
+
+def test_a_name_is_printable() -> None:
+    assert printable("/tmp/é \udcff\n\x1b[1m\x9b\\.wav") == "/tmp/é \\xff\\x0a\\x1b[1m\\x9b\\.wav"

@@ -9,17 +9,15 @@ import subprocess
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
 from jobs.cli import run
-from jobs.corpus import Name
 from ser_core.corpora.manifest import read_manifests
 from ser_core.corpora.registry import CORPORA
 from ser_core.storage import download
 from tests.support.audio_factory import encode, speech
-from tests.support.cli import finish, start
+from tests.support.cli import finish, ser, start
 from tests.support.http_server import FlakyServer, serving
 
 LICENCE = "licence of ravdess: CC BY-NC-SA 4.0 (Livingstone & Russo 2018, doi 10.1371/journal.pone.0196391)"
@@ -33,8 +31,9 @@ def touch(folder: Path, *paths: str) -> Path:
     return folder
 
 
-def test_every_corpus_can_be_named() -> None:
-    assert set(get_args(Name)) == {*CORPORA, "csv"}
+def test_every_corpus_can_be_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["corpus", "--help"]) == 0
+    assert f"<{'|'.join([*CORPORA, 'csv'])}>" in capsys.readouterr().out
 
 
 def test_a_manifest_is_written_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,6 +96,23 @@ def test_a_list_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "1 clips of mine, 1 speakers (1 happy); 1 files left out" in capsys.readouterr().out
     read = read_manifests([manifest])
     assert (read.speakers.tolist(), read.languages.tolist()) == (["mine-1"], ["fr"])
+
+
+def test_a_list_and_a_manifest_in_a_folder_that_is_no_utf_8(tmp_path: Path) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    touch(folder, "a.wav")
+    touch(tmp_path, "b.wav")
+    (folder / "list.csv").write_text(
+        "path,emotion,speaker\na.wav,joy,1\n../b.wav,joy,1\n" + f"{tmp_path}/b.wav,sad,1\n"
+    )
+    arguments = ("corpus", "csv", folder / "list.csv", folder / "m.parquet")
+    for mode in ("human", "json"):
+        answer = ser(*arguments, "--output-mode", mode, PYTHONIOENCODING="utf-8:strict")
+        assert answer.code == 3, answer.err
+        assert "Traceback" not in answer.err
+    assert answer.data["manifest"] == f"{tmp_path}/\\xff/m.parquet"
+    assert [left["reason"] for left in answer.data["left_out"]] == ["the path is no UTF-8"] * 2
+    assert read_manifests([str(folder / "m.parquet")]).paths == [f"{tmp_path}/b.wav"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Lists of paths: text, CSV and Parquet, each path once, sorted, exactly as written."""
 
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,7 +10,9 @@ import pytest
 from ser_core import storage
 from ser_core.errors import SourceError
 from ser_core.source import path_list
+from ser_core.source.listing import Skipped
 from ser_core.source.path_list import read_path_list
+from ser_core.source.source import Source
 from ser_core.storage.location import Location
 from tests.conftest import S3Server
 
@@ -66,6 +69,27 @@ def test_what_is_no_list_is_one_line(tmp_path: Path, name: str, content: bytes, 
         _read(tmp_path / name)
     assert str(tmp_path / name) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["list.txt", "list.csv", "list.parquet"])
+def test_a_list_in_a_folder_that_is_no_utf_8(tmp_path: Path, name: str) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    folder.mkdir()
+    (folder / "a.wav").write_bytes(b"12")
+    file = folder / name
+    if name == "list.parquet":
+        with file.open("wb") as stream:
+            pq.write_table(pa.table({"path": ["a.wav"]}), stream)
+    else:
+        file.write_text("path\na.wav\n" if name == "list.csv" else "a.wav\n")
+    source = Source.parse(str(file))
+    (table,) = source.list(exclude=None, skipped=Skipped())
+    assert table["size"].to_pylist() == [2]
+    assert source.describe() == f"{tmp_path}/\\xff/{name}"
+    file.write_bytes(b"")
+    if name != "list.txt":
+        with pytest.raises(SourceError, match=rf"^list {tmp_path}/\\xff/{name}: "):
+            list(source.list(exclude=None, skipped=Skipped()))
 
 
 def test_parquet_without_the_column_or_with_numbers(tmp_path: Path) -> None:
