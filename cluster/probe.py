@@ -118,19 +118,29 @@ def _has_bf16(device: str) -> bool:
 
 def _try_here(artifact: "Artifact", resources: Resources, precision: Precision, windows: WindowSettings) -> bool:
     """Predict a batch on this machine, in bf16 where it is wanted and to be had; whether it is to be had."""
+    import torch
+
     from ser_core.models import Predictor, has_bf16, resolve_device
 
+    num_threads = torch.get_num_threads()
     device, _ = resolve_device(resources.device, "fp32")
     has = has_bf16(device)
     tried: ResolvedPrecision = "bf16" if has and precision != "fp32" else "fp32"
     try:
         predictor = Predictor(
-            artifact, device=device, precision=tried, batch_size=resources.batch_size, features_on="device"
+            artifact,
+            device=device,
+            precision=tried,
+            batch_size=resources.batch_size,
+            features_on="device",
+            num_threads=resources.threads_per_predictor,
         )
         # One window is enough: every batch is padded to its full size.
         predictor.predict(np.zeros((1, windows.window_samples), dtype=np.float32))
     except (RuntimeError, MemoryError) as error:
         raise _does_not_run(resources, error) from error
+    finally:
+        torch.set_num_threads(num_threads)
     return has
 
 
