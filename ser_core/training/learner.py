@@ -112,7 +112,7 @@ class Learner:
         loss = loss_of_windows(logits.float(), batch, self._config.distillation).sum()
         self._optimizer.zero_grad()
         # The mean over workers of their sums, times the workers, is the sum over all windows.
-        (loss * (self._group.size / batch.num_windows)).backward()  # type: ignore[no-untyped-call]
+        (loss * (self._group.size / batch.num_examples)).backward()  # type: ignore[no-untyped-call]
         if self._config.grad_clip_norm:
             nn.utils.clip_grad_norm_(self.model.parameters(), self._config.grad_clip_norm)
         self._optimizer.step()

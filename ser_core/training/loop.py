@@ -107,7 +107,7 @@ class Training:
         last_report = time.monotonic()
         for number, batch in enumerate(self._data.batches(plan, training_N, num_threads)):
             losses.append(self._learner.step(batch, index, number))
-            total[1] += batch.num_windows
+            total[1] += batch.num_examples
             if self._group.is_rank_0 and time.monotonic() - last_report >= _REPORT_EVERY_SECONDS:
                 last_report = time.monotonic()
                 loss = float(torch.stack(losses).sum()) * self._group.size / float(total[1])
@@ -124,7 +124,7 @@ class Training:
     def _validate(self) -> dict[str, float]:
         """Metrics of the EMA weights on the validation clips."""
         probabilities_GC = self.predict_clips(self._learner.ema_weights(), self._fold.sets.validation_N)
-        sets = LabelSets(self._validation, self._data.labels, self._corpus_labels)
+        sets = LabelSets(self._validation, self._data.clips.labels, self._corpus_labels)
         restricted_GC = sets.restricted(probabilities_GC)
         predicted_G = restricted_GC.argmax(axis=1)
         right_G = np.maximum(restricted_GC[np.arange(len(predicted_G)), sets.label_G], np.finfo(np.float64).tiny)
@@ -136,7 +136,7 @@ class Training:
 
     def predict_clips(self, weights: dict[str, Tensor], clip_N: Numbers) -> Floats:
         """The predictions (N, C) of the model with these weights, at temperature 1; all workers must call it."""
-        sums_NX = np.zeros((len(clip_N), len(self._data.labels) + 1))
+        sums_NX = np.zeros((len(clip_N), len(self._data.clips.labels) + 1))
         mine = self._group.shard_of(len(clip_N))
         with self._learner.with_weights(weights):
             window_W, owner_W, seconds_W = self._data.scored_windows(clip_N[mine])

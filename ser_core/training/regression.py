@@ -14,9 +14,9 @@ from ser_core.training.data import Numbers, TrainingData, sampling_weights
 
 _BATCH = 64
 _MAX_ITERATIONS = 1_000
-#: Of the gradient: features that differ by rounding then give weights that do so too.
+#: Largest gradient at the minimum: features that differ by rounding then give weights that do so too.
 _TOLERANCE = 1e-5
-#: So far below the lowest bias lies that of a label with no window.
+#: Distance from the lowest bias to that of a label without windows.
 _NO_WINDOW = 10.0
 Floats = npt.NDArray[np.floating]
 
@@ -24,8 +24,8 @@ Floats = npt.NDArray[np.floating]
 def fit_regression(regression: Regression, data: TrainingData, training_N: Numbers) -> None:
     """Fit a model's regression to the windows that are learned from; all workers must call it, and get the same.
 
-    Every clip counts as often as an epoch hears it. Labels are as they are: neither smoothed nor mixed, and no teacher
-    is asked.
+    Every clip counts as often as an epoch uses it. Labels are as they are, neither smoothed nor mixed, and teachers
+    have no part.
 
     Args:
         regression: is fitted.
@@ -41,7 +41,7 @@ def fit_regression(regression: Regression, data: TrainingData, training_N: Numbe
         label_N = clips.label_G[training_N]
         weight_N = sampling_weights(clips.stratum_G[training_N], config.sampling)
         weight_W = (weight_N / np.bincount(owner_W))[owner_W]
-        fitted_CX = fit(features_WP, label_N[owner_W], weight_W, len(data.labels), config.regression_c)
+        fitted_CX = fit(features_WP, label_N[owner_W], weight_W, len(clips.labels), config.regression_c)
         return torch.from_numpy(fitted_CX.astype(np.float32))
 
     fitted_CX = data.group.broadcast(fit_on_rank_0)
@@ -49,13 +49,13 @@ def fit_regression(regression: Regression, data: TrainingData, training_N: Numbe
 
 
 def _of_windows(data: TrainingData, window_W: Numbers) -> Floats:
-    """The features of kept windows (W, P), each computed by one of the workers."""
+    """The features (W, P) of cached windows, each computed by one of the workers."""
     mine = data.group.shard_of(len(window_W))
     own_W = window_W[mine]
     features_WP = torch.zeros(len(window_W), data.front_end.num_regression_features)
     for start in range(0, len(own_W), _BATCH):
         part = slice(start, min(start + _BATCH, len(own_W)))
-        found = data.front_end.regression_features(data.front_end.encoded(data.kept[own_W[part]]))
+        found = data.front_end.regression_features(data.encoded(own_W[part]))
         features_WP[mine][part] = torch.from_numpy(found)
     return data.group.all_reduce(features_WP).numpy()
 

@@ -86,7 +86,7 @@ def test_a_folder_that_cannot_be_written(data: Path, tmp_path: Path) -> None:
 def test_a_cache_that_cannot_be_written(data: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     answer = train(data, tmp_path, cache_dir=str(tmp_path / "file" / "cache"))
-    assert_one_line(answer, 1, "file/cache", "cannot keep waveforms")
+    assert_one_line(answer, 1, "file/cache", "cannot cache waveforms")
 
 
 def test_a_folder_of_somebody_else(data: Path, tmp_path: Path) -> None:

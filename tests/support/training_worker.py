@@ -14,7 +14,7 @@ from ser_core.distributed import ProcessGroup
 from ser_core.errors import SerError, SupersededError
 from ser_core.storage.location import Location
 from ser_core.training.config import TrainConfig
-from ser_core.training.data import frontend as front_end
+from ser_core.training.data import features as front_ends
 from ser_core.training.events import Event
 from ser_core.training.job import Job
 from ser_core.training.run import Worker, run_job
@@ -34,9 +34,9 @@ def compute_in_float64() -> None:
     """Have this process train in float64, where rounding is too small to grow into anything that is seen."""
     torch.set_default_dtype(torch.float64)
     torch.Tensor.float = torch.Tensor.double  # type: ignore[method-assign]
-    filterbank, encode = features.librosa_filterbank, front_end.FrontEnd.encode
+    filterbank, encode = features.librosa_filterbank, front_ends.FrontEnd.encode
     features.librosa_filterbank = lambda mel: filterbank(mel).double()
-    front_end.FrontEnd.encode = lambda self, mel_BFT: encode(self, mel_BFT.double())  # type: ignore[method-assign]
+    front_ends.FrontEnd.encode = lambda self, mel_BFT: encode(self, mel_BFT.double())  # type: ignore[method-assign]
 
 
 def main(jobs_file: str, rank: int, size: int, meeting_file: str, dtype: str = "float32") -> None:

@@ -11,9 +11,8 @@ from ser_core.corpora.manifest import read_manifests
 from ser_core.distributed import ALONE, ProcessGroup
 from ser_core.storage.location import Location
 from ser_core.training.data.batches import Batch, TrainingData
-from ser_core.training.data.clips import ClipLabels, TrainingWindows
-from ser_core.training.data.frontend import FrontEnd
-from ser_core.training.data.sampling import plan_epoch
+from ser_core.training.data.clips import ClipLabels, TrainingWindows, plan_epoch
+from ser_core.training.data.features import FrontEnd
 from ser_core.training.events import Preparing
 from ser_core.training.job import Job
 from ser_core.training.run import open_waveforms
@@ -59,7 +58,7 @@ def test_workers_hear_together_what_one_hears_alone(folder: Path, changes: dict[
     alone = batches(make_data(folder, **changes))
     parts = [make_data(folder, ProcessGroup(rank=rank, size=2), **changes) for rank in (0, 1)]
     for whole, first, second in zip(alone, *map(batches, parts), strict=True):
-        assert len(whole.target_BC) == whole.num_windows == first.num_windows == second.num_windows
+        assert len(whole.target_BC) == whole.num_examples == first.num_examples == second.num_examples
         assert torch.equal(whole.target_BC, torch.cat([first.target_BC, second.target_BC]))
         torch.testing.assert_close(whole.encoded, torch.cat([first.encoded, second.encoded]), atol=1e-4, rtol=1e-4)
 
@@ -73,7 +72,7 @@ def test_threads_that_load_ahead_change_nothing(folder: Path) -> None:
 
 def test_labels_are_smoothed_over_all_of_them(folder: Path) -> None:
     data = make_data(folder, label_smoothing=0.3)
-    assert data.labels == ("calm", "happy", "angry")
+    assert data.clips.labels == ("calm", "happy", "angry")
     for batch in batches(data):
         assert batch.target_BC.sum(dim=1).tolist() == pytest.approx([1.0] * len(batch.target_BC))
         assert batch.target_BC.amax(dim=1).tolist() == pytest.approx([0.8] * len(batch.target_BC))

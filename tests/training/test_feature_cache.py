@@ -5,7 +5,7 @@ import pytest
 
 from ser_core.distributed import ALONE, ProcessGroup
 from ser_core.errors import OutputError
-from ser_core.training.data.feature_cache import FeatureCache, Windows
+from ser_core.training.data.features import FeatureCache, Windows
 
 
 class Computer:
@@ -70,5 +70,5 @@ def test_workers_of_a_machine_divide_the_blocks(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match=r"file: cannot keep features .*cache_dir"):
+    with pytest.raises(OutputError, match=r"file: cannot cache features .*cache_dir"):
         FeatureCache(tmp_path / "file" / "entry", 3, (2,), np.float32)

@@ -8,7 +8,7 @@ from ser_core.audio.log_mel import LogMel
 from ser_core.audio.settings import MelSettings
 from ser_core.errors import UsageError
 from ser_core.models.registry import build, default_mel
-from ser_core.training.data.frontend import FrontEnd, Teachers
+from ser_core.training.data.features import FrontEnd, Teachers
 from ser_core.training.transfer import check_teacher
 from tests.support.models import LABELS, tiny_artifact
 
@@ -24,7 +24,7 @@ def test_what_is_kept_gives_the_mels_of_scoring_to_the_bit() -> None:
     log_mel = LogMel(MelSettings(num_mels=32, mean_db=-37.1, std_db=17.3))
     front_end = FrontEnd(build("compact", {"width": 16}, 32, 3), log_mel, CPU, caches_encoded=True)
     assert not front_end.caches_encoded
-    assert torch.equal(front_end.cached_mel(front_end.keep(PCM)), log_mel(torch.from_numpy(PCM)))
+    assert torch.equal(front_end.cached_mel(front_end.features(PCM)), log_mel(torch.from_numpy(PCM)))
     assert torch.equal(front_end.mel(PCM), log_mel(torch.from_numpy(PCM)))
 
 
@@ -42,14 +42,14 @@ def test_what_frozen_layers_give_is_kept_in_half_precision() -> None:
     model = build("whisper-bilstm", SMALL, 80, 3)
     log_mel = LogMel(default_mel("whisper-bilstm"))
     front_end = FrontEnd(model, log_mel, CPU, caches_encoded=True)
-    kept = front_end.keep(PCM)
+    kept = front_end.features(PCM)
     assert kept.dtype == np.float16
     model.eval()
     whole = model(log_mel(torch.from_numpy(PCM)))
     torch.testing.assert_close(model.forward_encoded(front_end.encoded(kept)), whole, atol=5e-3, rtol=0)
     now = FrontEnd(model, log_mel, CPU, caches_encoded=False)
     mel_BFT = log_mel(torch.from_numpy(PCM))
-    assert torch.equal(now.encoded(now.keep(PCM)), model.encode_frozen(mel_BFT))
+    assert torch.equal(now.encoded(now.features(PCM)), model.encode_frozen(mel_BFT))
 
 
 def test_other_frozen_weights_are_another_key() -> None:
@@ -63,7 +63,7 @@ def test_other_frozen_weights_are_another_key() -> None:
 
 def test_teachers_answer_with_the_mean_of_their_probabilities() -> None:
     one, other = tiny_artifact(1.5), tiny_artifact(3.0)
-    together = Teachers([one, other], 2.0, CPU).answer(PCM)
+    together = Teachers([one, other], 2.0, CPU).predict(PCM)
     each = []
     for artifact, temperature in ((one, 3.0), (other, 6.0)):
         logits = artifact.model()(artifact.log_mel()(torch.from_numpy(PCM)))
@@ -88,5 +88,5 @@ def test_frozen_layers_are_computed_in_the_precision_of_the_training() -> None:
     assert exact.key != rounded.key
     with torch.autocast("cpu", torch.bfloat16):
         expected = model.encode_frozen(log_mel(torch.from_numpy(PCM)))
-    assert torch.equal(rounded.encoded(rounded.keep(PCM)), expected.half())
-    assert (rounded.encoded(rounded.keep(PCM)) - exact.encoded(exact.keep(PCM))).abs().max() > 1e-4
+    assert torch.equal(rounded.encoded(rounded.features(PCM)), expected.half())
+    assert (rounded.encoded(rounded.features(PCM)) - exact.encoded(exact.features(PCM))).abs().max() > 1e-4

@@ -11,8 +11,7 @@ import torch
 from ser_core.errors import SerError, UsageError
 from ser_core.models.artifact import Artifact
 from ser_core.storage.location import Location
-from ser_core.training.data.clips import ClipLabels, TrainingWindows
-from ser_core.training.data.sampling import sampling_weights
+from ser_core.training.data.clips import ClipLabels, TrainingWindows, sampling_weights
 from ser_core.training.events import EpochDone, FoldBegan
 from ser_core.training.job import Job
 from ser_core.training.regression import fit

@@ -125,7 +125,7 @@ def test_a_clip_that_cannot_be_decoded_is_named_and_the_others_counted(clips: Ma
 
 def test_a_folder_that_cannot_be_written_is_named(clips: Manifest, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match=r"file/cache: cannot keep waveforms \(Not a directory\)"):
+    with pytest.raises(OutputError, match=r"file/cache: cannot cache waveforms \(Not a directory\)"):
         WaveformCache.open(clips, tmp_path / "file" / "cache")
 
 

@@ -32,7 +32,7 @@ FAULTS = {
     "empty-checkpoint": "is no checkpoint of this program; begin anew with --restart",
     "no-checkpoint": "is no checkpoint of this program; begin anew with --restart",
     "taken-over": "a newer training took it over",
-    "no-cache": "cannot keep waveforms",
+    "no-cache": "cannot cache waveforms",
 }
 
 

@@ -1,7 +1,7 @@
 """Steps of an epoch -> batches on the device.
 
-Shape letters: G clips of the manifest, W kept windows, P places of an epoch, B windows of a worker's step, S samples,
-F mel bands, T frames, C labels.
+Shape letters: G clips of the manifest, W cached windows, E examples of an epoch, B examples of a worker's step, M of
+them that are mixed, S samples, F mel bands, T frames, C labels.
 """
 
 import dataclasses
@@ -9,7 +9,6 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,30 +19,29 @@ from ser_core.distributed import ProcessGroup
 from ser_core.ordered import in_order
 from ser_core.training.config import TrainConfig
 from ser_core.training.data import augment
-from ser_core.training.data.clips import ClipLabels, Numbers, TrainingWindows
-from ser_core.training.data.feature_cache import FeatureCache
-from ser_core.training.data.frontend import FrontEnd, Teachers
-from ser_core.training.data.sampling import Epoch
+from ser_core.training.data.clips import ClipLabels, Epoch, Numbers, TrainingWindows
+from ser_core.training.data.features import Array, FeatureCache, FrontEnd, Teachers
 from ser_core.training.data.waveform_cache import WaveformCache
 from ser_core.training.events import Callback, Preparing
 
-Say = Callable[[int, int], None]
+_NO_WINDOW = np.zeros(0, np.int64)
 
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
     """A worker's part of a step."""
 
-    #: As `forward_encoded` takes it.
+    #: What `forward_encoded` takes.
     encoded: Tensor
     target_BC: Tensor
+    #: Probabilities that teachers give; None without teachers.
     teacher_BC: Tensor | None
-    #: Over all workers' parts.
-    num_windows: int
+    #: Number of examples of all workers' parts.
+    num_examples: int
 
 
 class TrainingData:
-    """Everything a training hears; the parts that do not change are kept on disk."""
+    """Everything that a training computes with; the features that do not change are cached on disk."""
 
     def __init__(
         self, config: TrainConfig, waveforms: WaveformCache, windows: TrainingWindows, clips: ClipLabels,
@@ -52,51 +50,52 @@ class TrainingData:
         self.config, self.waveforms, self.windows, self.clips = config, waveforms, windows, clips
         self.front_end, self.teachers, self.group = front_end, teachers, group
         folder = cache / "features"
-        example = front_end.keep(np.zeros((1, windows.settings.window_samples), np.float32))
-        name = f"{waveforms.key}-{windows_key(config)}"
-        self.kept = FeatureCache(folder / f"{name}-{front_end.key}", len(windows), example.shape[1:], example.dtype)
-        self.taught: FeatureCache | None = None
+        example = front_end.features(np.zeros((1, windows.settings.window_samples), np.float32))
+        cut = f"{config.window_seconds:g}-{config.windows_per_clip}-{config.augmentation.overhang:g}"
+        name = f"{waveforms.key}-{cut}"
+        self.features = FeatureCache(folder / f"{name}-{front_end.key}", len(windows), example.shape[1:], example.dtype)
+        self._taught: FeatureCache | None = None
         if teachers is not None and not self.changes_waveform:
-            shape = (len(self.labels),)
-            self.taught = FeatureCache(folder / f"{name}-{teachers.key}", len(windows), shape, np.float32)
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Of the model."""
-        return self.clips.labels
+            shape = (len(clips.labels),)
+            self._taught = FeatureCache(folder / f"{name}-{teachers.key}", len(windows), shape, np.float32)
 
     @property
     def changes_waveform(self) -> bool:
+        """Whether an epoch computes features anew, of waveforms that it changes."""
         return self.config.augmentation.changes_waveform
 
     def prepare(self, training_N: Numbers, evaluated_N: Numbers, callback: Callback) -> None:
-        """Compute what is kept of these clips; all workers must call it."""
+        """Cache the features of these clips; all workers must call it."""
         scored = [self.windows.scored[clip] for clip in evaluated_N]
         is_learned = self.front_end.num_regression_features > 0 or not self.changes_waveform
-        learned = [self.windows.learned[clip] for clip in training_N] if is_learned else []
-        nothing = np.zeros(0, np.int64)
-        self._fill(
-            self.kept, np.concatenate([nothing, *scored, *learned]), self.front_end.keep, _say("features", callback)
-        )
-        if self.taught is not None and self.teachers is not None:
+        learned_W = np.concatenate([_NO_WINDOW, *(self.windows.learned[clip] for clip in training_N if is_learned)])
+        window_W = np.concatenate([_NO_WINDOW, *scored, learned_W])
+        self._fill(self.features, window_W, self.front_end.features, "features", callback)
+        if self._taught is not None and self.teachers is not None:
             teachers = self.teachers
-            say = _say("teachers' answers", callback)
-            heard = np.concatenate([nothing, *learned])
-            self._fill(self.taught, heard, lambda pcm_BS: teachers.answer(pcm_BS).cpu().numpy(), say)
+            self._fill(
+                self._taught, learned_W, lambda pcm_BS: teachers.predict(pcm_BS).cpu().numpy(),
+                "teachers' predictions", callback,
+            )  # fmt: skip
 
-    def _fill(self, store: FeatureCache, window_B: Numbers, compute: Callable[[Any], Any], say: Say) -> None:
+    def _fill(
+        self, cache: FeatureCache, window_B: Numbers, compute: Callable[[Array], Array], what: str, callback: Callback
+    ) -> None:
         read = self.windows.read
-        store.fill(window_B, lambda numbers: compute(read(self.waveforms, numbers)), self.group, say)
+        cache.fill(
+            window_B, lambda numbers: compute(read(self.waveforms, numbers)), self.group,
+            lambda done, total: callback(Preparing(what, done, total)),
+        )  # fmt: skip
 
     def scored_windows(self, clip_N: Numbers) -> tuple[Numbers, Numbers, npt.NDArray[np.float64]]:
-        """Of clips, as scoring cuts them: the windows' numbers, the place of each one's clip, its seconds."""
+        """The windows of clips as scoring cuts them: their numbers, the index of each one's clip, its seconds."""
         numbers = [self.windows.scored[clip] for clip in clip_N]
-        window_W = np.concatenate(numbers) if numbers else np.zeros(0, np.int64)
+        window_W = np.concatenate([_NO_WINDOW, *numbers])
         owner_W = np.repeat(np.arange(len(clip_N)), [len(part) for part in numbers])
         return window_W, owner_W, self.windows.seconds_W[window_W]
 
     def random_windows(self, clip_B: Numbers, draws: Sequence[augment.Draw]) -> npt.NDArray[np.float32]:
-        """The samples (B, S) of a window of each clip, cut at random and augmented, each by its own draws."""
+        """The samples (B, S) of a window of each clip, cut at random and augmented, each by its own random numbers."""
         cut, settings = self.windows.settings, self.config.augmentation
         return np.stack(
             [
@@ -108,122 +107,106 @@ class TrainingData:
         )
 
     def encoded(self, window_B: Numbers) -> Tensor:
-        """What `forward_encoded` takes, of windows that `prepare` has seen to."""
-        return self.front_end.encoded(self.kept[window_B])
+        """What `forward_encoded` takes, of windows whose features are cached."""
+        return self.front_end.encoded(self.features[window_B])
+
+    def taught(self, loaded: Array) -> Tensor | None:
+        """Probabilities (B, C) that teachers give windows, by number or by their samples; None without teachers."""
+        if self._taught is not None:
+            return self.front_end.on_device(self._taught[loaded])
+        return None if self.teachers is None else self.teachers.predict(loaded)
 
     def batches(self, epoch: Epoch, training_N: Numbers, num_threads: int) -> Iterator[Batch]:
         """This worker's part of each step of an epoch over the training clips.
 
         Args:
-            epoch: of places in `training_N`.
+            epoch: of the clips of `training_N`, by index.
             training_N: the training set.
-            num_threads: that load ahead; 0: nothing is loaded ahead.
+            num_threads: number that load ahead; 0: nothing is loaded ahead.
         """
         maker = _BatchMaker(self, epoch, training_N)
         if not num_threads:
-            for places in epoch.steps:
-                yield maker.make(places, maker.load(places))
+            for step in epoch.steps:
+                yield maker.make(step, maker.load(step))
             return
         with ThreadPoolExecutor(num_threads, thread_name_prefix="batches") as threads:
             loaded = in_order(epoch.steps, lambda step: threads.submit(maker.load, step), max_in_flight=num_threads + 1)
-            for places, data in zip(epoch.steps, loaded, strict=True):
-                yield maker.make(places, data)
+            for step, data in zip(epoch.steps, loaded, strict=True):
+                yield maker.make(step, data)
 
 
 class _BatchMaker:
-    """`load` may run in any thread, `make` where the model is."""
+    """Makes this worker's part of the steps of an epoch. `load` may run in any thread, `make` where the model is."""
 
     def __init__(self, data: TrainingData, epoch: Epoch, training_N: Numbers) -> None:
         self._data, self._epoch, self._training_N = data, epoch, training_N
-        self.config = data.config
-        self._is_mixed_P = epoch.share_P < 1
+        self._config = data.config
 
-    def _clips(self, place: Any) -> Numbers:
-        clips: Numbers = self._training_N[self._epoch.clip_P[place]]
+    def _clips(self, example_B: Numbers) -> Numbers:
+        clips: Numbers = self._training_N[self._epoch.clip_E[example_B]]
         return clips
 
-    def _mine(self, places: Numbers) -> tuple[Numbers, Numbers]:
-        """This worker's places, and which of them, by their row, are mixed with another one."""
-        own_B = places[self._data.group.shard_of(len(places))]
-        return own_B, np.flatnonzero(self._is_mixed_P[own_B])
+    def _own(self, step: Numbers) -> tuple[Numbers, Numbers]:
+        """This worker's examples of a step, and the rows among them that are mixed with another one."""
+        own_B = step[self._data.group.shard_of(len(step))]
+        return own_B, np.flatnonzero(self._epoch.share_E[own_B] < 1)
 
-    def _heard(self, places: Numbers) -> Numbers:
-        """This worker's places, and after them the partners of those that are mixed."""
-        own_B, mixed_M = self._mine(places)
-        return np.concatenate([own_B, self._epoch.partner_P[own_B[mixed_M]]])
+    def _with_partners(self, step: Numbers) -> Numbers:
+        """This worker's examples, and after them the partners of those that are mixed."""
+        own_B, mixed_M = self._own(step)
+        return np.concatenate([own_B, self._epoch.partner_E[own_B[mixed_M]]])
 
-    def _draws(self, place_B: Numbers) -> list[augment.Draw]:
+    def _draws(self, example_B: Numbers) -> list[augment.Draw]:
         of_epoch = functools.partial(augment.generator, self._epoch.seed, self._epoch.number)
-        return [functools.partial(of_epoch, place) for place in place_B.tolist()]
+        return [functools.partial(of_epoch, example) for example in example_B.tolist()]
 
-    def load(self, places: Numbers) -> npt.NDArray[Any]:
-        """Windows' samples, or the numbers of kept windows."""
-        place_B = self._heard(places)
-        clip_B, draws = self._clips(place_B), self._draws(place_B)
+    def load(self, step: Numbers) -> Array:
+        """The samples of the windows of a step, or the numbers of cached windows."""
+        example_B = self._with_partners(step)
+        clip_B, draws = self._clips(example_B), self._draws(example_B)
         if self._data.changes_waveform:
             return self._data.random_windows(clip_B, draws)
         learned = self._data.windows.learned
         pairs = zip(clip_B.tolist(), draws, strict=True)
         return np.array([draw("waveform").choice(learned[clip]) for clip, draw in pairs])
 
-    def make(self, places: Numbers, loaded: npt.NDArray[Any]) -> Batch:
-        """The batch of what was loaded."""
-        own_B, mixed_M = self._mine(places)
-        place_B = self._heard(places)
-        encoded, teacher_BC = self._hear(place_B, loaded), self._taught(place_B, loaded)
+    def make(self, step: Numbers, loaded: Array) -> Batch:
+        """The batch of what `load` gave."""
+        own_B, mixed_M = self._own(step)
+        encoded, teacher_BC = self._encoded(self._with_partners(step), loaded), self._data.taught(loaded)
         device = encoded.device
         if len(mixed_M):
             row_M = torch.from_numpy(mixed_M).to(device)
-            share_M = torch.from_numpy(self._epoch.share_P[own_B[mixed_M]]).float().to(device)
+            share_M = torch.from_numpy(self._epoch.share_E[own_B[mixed_M]]).float().to(device)
             encoded = _mix(encoded, row_M, share_M)
             teacher_BC = None if teacher_BC is None else _mix(teacher_BC, row_M, share_M)
-        return Batch(
-            encoded,
-            torch.from_numpy(self._targets(own_B)).float().to(device),
-            teacher_BC,
-            len(places),
-        )
+        target_BC = torch.from_numpy(self._targets(own_B)).float().to(device)
+        return Batch(encoded, target_BC, teacher_BC, len(step))
 
-    def _hear(self, place_B: Numbers, loaded: npt.NDArray[Any]) -> Tensor:
+    def _encoded(self, example_B: Numbers, loaded: Array) -> Tensor:
         front_end = self._data.front_end
         if self._data.changes_waveform:
             mel_BFT = front_end.mel(loaded)
         elif front_end.caches_encoded:
-            return front_end.encoded(self._data.kept[loaded])
+            return self._data.encoded(loaded)
         else:
-            mel_BFT = front_end.cached_mel(self._data.kept[loaded])
-        augment.change_mels(mel_BFT, self.config.augmentation, self._draws(place_B))
+            mel_BFT = front_end.cached_mel(self._data.features[loaded])
+        augment.change_mels(mel_BFT, self._config.augmentation, self._draws(example_B))
         return front_end.encode(mel_BFT)
-
-    def _taught(self, place_B: Numbers, loaded: npt.NDArray[Any]) -> Tensor | None:
-        """What teachers say of the same clips or windows."""
-        data = self._data
-        if data.taught is not None:
-            return data.front_end.on_device(data.taught[loaded])
-        return None if data.teachers is None else data.teachers.answer(loaded)
 
     def _targets(self, own_B: Numbers) -> npt.NDArray[np.float64]:
         """Labels (B, C), smoothed and mixed."""
-        share_B1 = self._epoch.share_P[own_B, np.newaxis]
-        return share_B1 * self._smoothed(own_B) + (1 - share_B1) * self._smoothed(self._epoch.partner_P[own_B])
+        share_B1 = self._epoch.share_E[own_B, np.newaxis]
+        return share_B1 * self._smoothed(own_B) + (1 - share_B1) * self._smoothed(self._epoch.partner_E[own_B])
 
-    def _smoothed(self, place_B: Numbers) -> npt.NDArray[np.float64]:
-        smoothing, num_labels = self.config.label_smoothing, len(self._data.labels)
-        label_B = self._data.clips.label_G[self._clips(place_B)]
+    def _smoothed(self, example_B: Numbers) -> npt.NDArray[np.float64]:
+        smoothing, num_labels = self._config.label_smoothing, len(self._data.clips.labels)
+        label_B = self._data.clips.label_G[self._clips(example_B)]
         return (1 - smoothing) * np.eye(num_labels)[label_B] + smoothing / num_labels
 
 
 def _mix(values: Tensor, row_M: Tensor, share_M: Tensor) -> Tensor:
-    """Of own rows, and after them M others, the own ones: those that `row_M` names mixed with an other each."""
-    own, other = values.float().tensor_split([len(values) - len(row_M)])
+    """Mix the rows that `row_M` names with a partner each: own rows come first in `values`, then the M partners."""
+    own, partner = values.float().tensor_split([len(values) - len(row_M)])
     share = share_M.view(-1, *[1] * (own.dim() - 1))
-    return own.index_copy(0, row_M, share * own[row_M] + (1 - share) * other)
-
-
-def _say(what: str, callback: Callback) -> Say:
-    return lambda done, total: callback(Preparing(what, done, total))
-
-
-def windows_key(config: TrainConfig) -> str:
-    """Names how the windows are cut."""
-    return f"{config.window_seconds:g}-{config.windows_per_clip}-{config.augmentation.overhang:g}"
+    return own.index_copy(0, row_M, share * own[row_M] + (1 - share) * partner)

@@ -6,7 +6,7 @@ Shape letters: N clips, S samples of a window, T samples of a clip.
     FOLDER/<key>/offsets.npy       (N + 1,) int64: where each clip begins in it, and where the last one ends
     FOLDER/<key>/steps.npy         (N,) float32: what one step of each clip's integers is worth, a power of two
 
-A step is as fine as the clip's peak allows: 16-bit samples are kept to the bit, quiet clips lose nothing to rounding,
+A step is as fine as the clip's peak allows: 16-bit samples come back to the bit, quiet clips lose nothing to rounding,
 and what is louder than full scale is not clipped. No clip is held whole in memory, however long it is. The key is made
 of the paths and versions of the clips, so another source, another order or a changed file is another entry; nothing is
 ever changed in one that is there.
@@ -14,7 +14,6 @@ ever changed in one that is there.
 
 import hashlib
 import json
-import logging
 import os
 import queue
 import shutil
@@ -40,7 +39,6 @@ from ser_core.ordered import in_order
 from ser_core.source import FileOpener, PlannedFile
 from ser_core.storage import Location, faults_of
 
-_log = logging.getLogger(__name__)
 _SAMPLES, _OFFSETS, _STEPS = "waveforms.int16", "offsets.npy", "steps.npy"
 #: Of what is on disk, and of how it is decoded.
 _FORMAT = 1
@@ -93,7 +91,7 @@ class WaveformCache:
                 return cls(entry)
         except (OSError, NotImplementedError) as error:
             reason = getattr(error, "strerror", None) or "it cannot be locked"
-            raise OutputError(f"{folder}: cannot keep waveforms ({reason}); name another folder") from error
+            raise OutputError(f"{folder}: cannot cache waveforms ({reason}); name another folder") from error
 
     def __len__(self) -> int:
         return len(self._steps)
@@ -179,7 +177,6 @@ def _build(files: list[PlannedFile], entry: Path, sample_rate_hz: int) -> None:
 
 
 def _write(files: list[PlannedFile], folder: Path, sample_rate_hz: int) -> None:
-    _log.info("decoding %d clips into %s", len(files), folder.parent)
     offsets, steps = [0], []
     failures: list[tuple[str, Fault]] = []
     with (folder / _SAMPLES).open("wb") as out:
