@@ -24,6 +24,8 @@ CPU = plan_resources(ScoreConfig(), Hardware(cpus=1, gpus=0))
 GPU = plan_resources(ScoreConfig(), Hardware(cpus=1, gpus=1))
 HAS_GPU = torch.cuda.is_available()
 
+pytestmark = pytest.mark.ray
+
 
 class DeadlyArtifact(Artifact):
     """Takes the process that it is handed to along."""

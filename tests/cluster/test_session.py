@@ -85,6 +85,7 @@ def names_in(process: "subprocess.Popen[str]") -> list[str]:
     return found
 
 
+@pytest.mark.ray
 def test_its_own_ray_is_on_loopback_alone_and_goes_with_the_run_also_by_ctrl_c_in_a_script(tmp_path: Path) -> None:
     write_archive(tmp_path / "in", 60)
     output = tmp_path / "out"
@@ -109,6 +110,7 @@ def test_its_own_ray_is_on_loopback_alone_and_goes_with_the_run_also_by_ctrl_c_i
 
 
 @pytest.mark.heavy
+@pytest.mark.ray
 def test_a_run_that_slept_for_long_and_was_taken_over_ends_with_its_line_and_code(tmp_path: Path) -> None:
     write_archive(tmp_path / "in", 80)
     output = tmp_path / "out"

@@ -115,6 +115,7 @@ def short_folder() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.ray
 @pytest.mark.parametrize(
     ("number", "started"),
     [
