@@ -3,6 +3,7 @@
 Exit codes: 0 all scored, 1 error, 2 usage, 3 some files failed or are partial, 130 interrupted.
 """
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,11 +13,18 @@ from typer.core import TyperGroup
 
 from jobs.console import Console, OutputMode
 from jobs.corpus import Name as CorpusName
+from jobs.options import option, settings_options
 from ser_core.errors import InterruptedRunError, SerError, UsageError
-from ser_core.score_config import Engine, FeaturesOn, ScoreConfig, load_score_config
+from ser_core.evaluation import BootstrapSettings
+from ser_core.score_config import ScoreConfig, load_score_config
 from ser_core.settings import Device, Precision
-from ser_core.training import Split
-from ser_core.vocabulary import Channels
+from ser_core.training import TrainConfig
+
+SCORE, BOOTSTRAP = ScoreConfig(), BootstrapSettings()
+TRAIN_OPTIONS = (
+    "split.split", "split.folds", "split.test_share", "temperature", "workers", "epochs", "seed", "weights", "device",
+    "address",
+)  # fmt: skip
 
 
 class _Verbs(TyperGroup):
@@ -33,69 +41,55 @@ app = typer.Typer(
     name="ser",
     cls=_Verbs,
     help="Batch speech emotion recognition over audio archives of any size.",
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
-Model = Annotated[str | None, typer.Option("--model", metavar="NAME|DIR", help="A bundled model, a folder or s3://.")]
+Config = Annotated[Path | None, typer.Option(help="YAML file of settings; options override it.")]
 Mode = Annotated[OutputMode, typer.Option("--output-mode", help="For people, or one JSON object for programs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Only results and errors.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Everything, Ray's own words too.")]
 
 
+def _at_home(value: str | None) -> str | None:
+    """An option's path, in which a shell leaves `~` as it is."""
+    return value and os.path.expanduser(value)  # noqa: PTH111 - Path would shorten s3://
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import version
+
+        typer.echo(f"ser {version('ser')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and end.")
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command()
-def score(  # noqa: PLR0913, PLR0917 - one parameter an option
+@settings_options(ScoreConfig, ScoreConfig.model_fields)
+def score(  # noqa: PLR0913 - one parameter an option
     source: Annotated[
         str, typer.Argument(metavar="SOURCE", help="Directory, file, glob, s3://bucket/prefix, or list of paths.")
     ],
     output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or s3://bucket/prefix for the results.")],
-    model: Model = None,
-    glob: Annotated[str | None, typer.Option(help="Which files of SOURCE, relative to it, e.g. '**/*.wav'.")] = None,
-    channels: Annotated[Channels | None, typer.Option(help="Mix all channels, or answer for each.")] = None,
-    window_seconds: Annotated[float | None, typer.Option(help="Length of a window.")] = None,
-    hop_seconds: Annotated[float | None, typer.Option(help="From one window's start to the next's.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Windows a predictor takes at a time.")] = None,
-    device: Annotated[Device | None, typer.Option(help="Where the model runs.")] = None,
-    precision: Annotated[Precision | None, typer.Option(help="Of the model's arithmetic.")] = None,
-    features_on: Annotated[FeaturesOn | None, typer.Option(help="Where log-mels are made.")] = None,
-    engine: Annotated[Engine | None, typer.Option(help="On Ray, or in this process; auto: by what is pending.")] = None,
-    cpus: Annotated[int | None, typer.Option(help="CPU cores to use.")] = None,
-    gpus: Annotated[int | None, typer.Option(help="GPUs to use.")] = None,
-    address: Annotated[str | None, typer.Option(help="A Ray cluster to join.")] = None,
-    max_failure_rate: Annotated[float | None, typer.Option(help="Share of files that may fail.")] = None,
-    file_timeout_seconds: Annotated[float | None, typer.Option(help="Longest without a finished segment.")] = None,
-    commit_seconds: Annotated[float | None, typer.Option(help="What a kill may cost at most.")] = None,
-    prune: Annotated[
-        bool | None, typer.Option("--prune/--no-prune", help="Delete rows of files gone from SOURCE.")
-    ] = None,
+    *,
+    overrides: dict[str, Any],
     restart: Annotated[bool, typer.Option("--restart", help="Delete this program's results and begin anew.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; say what would be done.")] = False,
-    config: Annotated[Path | None, typer.Option(help="YAML file of settings; options override it.")] = None,
+    config: Config = None,
     output_mode: Mode = "human",
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
     """Score a directory or a bucket into two tables; run it again to go on or to add what is new."""
-    overrides = {
-        "model": model,
-        "glob": glob,
-        "channels": channels,
-        "window_seconds": window_seconds,
-        "hop_seconds": hop_seconds,
-        "batch_size": batch_size,
-        "device": device,
-        "precision": precision,
-        "features_on": features_on,
-        "engine": engine,
-        "cpus": cpus,
-        "gpus": gpus,
-        "address": address,
-        "max_failure_rate": max_failure_rate,
-        "file_timeout_seconds": file_timeout_seconds,
-        "commit_seconds": commit_seconds,
-        "prune": prune,
-    }
     settings = _checked(config, overrides, restart, dry_run)
     from jobs.score import Request, run_score
 
@@ -106,13 +100,14 @@ def score(  # noqa: PLR0913, PLR0917 - one parameter an option
 @app.command()
 def predict(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Audio files.")],
-    model: Model = None,
+    *,
+    model: Annotated[str, option(ScoreConfig, "model", metavar="NAME|DIR", callback=_at_home)] = SCORE.model,
     output_mode: Mode = "human",
 ) -> int:
     """Name the emotion of a few files, one line each, without Ray."""
     from jobs.predict import run_predict
 
-    return run_predict(files, model or ScoreConfig.model, Console(output_mode))
+    return run_predict(files, model, Console(output_mode))
 
 
 @app.command()
@@ -134,7 +129,8 @@ def corpus(  # noqa: PLR0913, PLR0917 - one parameter an option
     ] = None,
     manifest: Annotated[str | None, typer.Argument(metavar="MANIFEST", help="Parquet file to write.")] = None,
     download: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Fetch RAVDESS into DIR first; DIR is SOURCE then.")
+        str | None,
+        typer.Option(metavar="DIR", callback=_at_home, help="Fetch RAVDESS into DIR first; DIR is SOURCE then."),
     ] = None,
     csv_name: Annotated[str | None, typer.Option("--name", help="Of csv: the corpus's name.")] = None,
     language: Annotated[str | None, typer.Option(help="Of csv: where the list tells none, e.g. en.")] = None,
@@ -152,58 +148,38 @@ def corpus(  # noqa: PLR0913, PLR0917 - one parameter an option
 
 
 @app.command()
-def train(  # noqa: PLR0913, PLR0917 - one parameter an option
+@settings_options(TrainConfig, TRAIN_OPTIONS)
+def train(
     manifests: Annotated[list[str], typer.Argument(metavar="MANIFEST...", help="From 'ser corpus'; local or s3://.")],
     folder: Annotated[str, typer.Argument(metavar="MODEL_DIR", help="Folder or s3://bucket/prefix for the model.")],
-    split: Annotated[Split | None, typer.Option(help="What the test has not heard before.")] = None,
-    folds: Annotated[int | None, typer.Option(help="Cross-validate: as many trainings.")] = None,
-    test_share: Annotated[float | None, typer.Option(help="Of each corpus, or of all clips; 0: no test.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="Of the answers, in the place of a fitted one.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that share each batch.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the clips.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything that is random.")] = None,
-    weights: Annotated[
-        str | None, typer.Option(metavar="FILE|URL|DIR", help="Trained weights to start from, or a model.")
-    ] = None,
-    device: Annotated[Device | None, typer.Option(help="Where to train.")] = None,
-    address: Annotated[str | None, typer.Option(help="A Ray cluster to join.")] = None,
+    *,
+    overrides: dict[str, Any],
     restart: Annotated[
         bool, typer.Option("--restart", help="Delete what an earlier training left and begin anew.")
     ] = False,
-    config: Annotated[Path | None, typer.Option(help="YAML file of settings; options override it.")] = None,
+    config: Config = None,
     output_mode: Mode = "human",
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
-    """Train a model on manifests and test it on unheard speakers; run it again to go on."""
+    """Train a model on manifests and test it on speakers that it was not trained on; run it again to go on."""
     from jobs.train import Request, run_train
 
-    overrides = {
-        "split.split": split,
-        "split.folds": folds,
-        "split.test_share": test_share,
-        "temperature": temperature,
-        "workers": workers,
-        "epochs": epochs,
-        "seed": seed,
-        "weights": weights,
-        "device": device,
-        "address": address,
-    }
     request = Request(manifests=manifests, folder=folder, config=config, overrides=overrides, restart=restart)
     return run_train(request, Console(output_mode, quiet, verbose))
 
 
 @app.command()
-def evaluate(  # noqa: PLR0913, PLR0917 - one parameter an option
+def evaluate(  # noqa: PLR0913 - one parameter an option
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A bundled model, a folder or s3://bucket/prefix.")],
     manifests: Annotated[list[str], typer.Argument(metavar="MANIFEST...", help="From 'ser corpus'; local or s3://.")],
     output: Annotated[str, typer.Argument(metavar="OUT", help="Folder or s3://bucket/prefix for the report.")],
-    device: Annotated[Device, typer.Option(help="Where the model runs.")] = "auto",
-    precision: Annotated[Precision, typer.Option(help="Of the model's arithmetic.")] = "auto",
-    batch_size: Annotated[int | None, typer.Option(help="Windows the model takes at a time.")] = None,
-    resamples: Annotated[int, typer.Option(help="Number of bootstrap resamples for the 95 % intervals.")] = 2_000,
-    seed: Annotated[int, typer.Option(help="Seed of the resampling.")] = 0,
+    *,
+    device: Annotated[Device, option(ScoreConfig, "device")] = SCORE.device,
+    precision: Annotated[Precision, option(ScoreConfig, "precision")] = SCORE.precision,
+    batch_size: Annotated[int | None, option(ScoreConfig, "batch_size")] = None,
+    resamples: Annotated[int, option(BootstrapSettings, "resamples")] = BOOTSTRAP.resamples,
+    seed: Annotated[int, option(BootstrapSettings, "seed")] = BOOTSTRAP.seed,
     draws: Annotated[int | None, typer.Option(hidden=True)] = None,
     output_mode: Mode = "human",
     quiet: Quiet = False,
@@ -232,7 +208,7 @@ def submit(
 
     command = typer.main.get_group(app).commands[verb]
     values = command.make_context(f"ser {verb}", list(arguments)).params
-    overrides = {name: values[name] for name in ScoreConfig.model_fields}
+    overrides = {name: values[name] for name in ScoreConfig.model_fields if values[name] is not None}
     settings = _checked(values["config"], overrides, values["restart"], values["dry_run"])
     return run_submit(address, VerbArguments(verb, command.params, values | {"model": settings.model}), Console())
 

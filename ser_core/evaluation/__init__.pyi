@@ -1,4 +1,3 @@
-from .bootstrap import BootstrapSettings as BootstrapSettings
 from .bootstrap import Interval as Interval
 from .calibration import fit_temperature as fit_temperature
 from .evaluate import LabelSets as LabelSets
@@ -15,6 +14,7 @@ from .result import About as About
 from .result import Evaluation as Evaluation
 from .result import GroupMetrics as GroupMetrics
 from .result import ModelSpeakers as ModelSpeakers
+from .settings import BootstrapSettings as BootstrapSettings
 
 __all__ = [
     "About",

@@ -11,23 +11,15 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
 
 from ser_core.evaluation import metrics
 from ser_core.evaluation.metrics import Floats, Labels
-from ser_core.settings import Settings
+from ser_core.evaluation.settings import BootstrapSettings
 
 Metric = Literal["accuracy", "macro_f1", "uar"]
 Names = npt.NDArray[np.object_]
 _PERCENTS = (2.5, 97.5)
 _RESAMPLES_AT_A_TIME = 100
-
-
-class BootstrapSettings(Settings):
-    """How the intervals are made."""
-
-    resamples: int = Field(default=2_000, ge=2, le=10**6, description="Resamples of speakers, for the 95 % intervals.")
-    seed: int = Field(default=0, ge=0, description="Seed of the resamples.")
 
 
 class Interval(NamedTuple):

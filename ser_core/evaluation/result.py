@@ -7,8 +7,9 @@ import dataclasses
 from collections.abc import Collection, Iterator
 from typing import Any, Self
 
-from ser_core.evaluation.bootstrap import BootstrapSettings, Interval
+from ser_core.evaluation.bootstrap import Interval
 from ser_core.evaluation.metrics import ClassMetrics, CoveragePoint, Labels, Reliability
+from ser_core.evaluation.settings import BootstrapSettings
 
 #: Format of the JSON; raised when a field goes or changes its meaning. 2: resamples, predictions, missing_labels, seen.
 FORMAT_NUMBER = 2
