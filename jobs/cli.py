@@ -45,7 +45,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Config = Annotated[Path | None, typer.Option(help="YAML file of settings; options override it.")]
 Mode = Annotated[OutputMode, typer.Option("--output-mode", help="For people, or one JSON object for programs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Only results and errors.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Everything, Ray's own words too.")]
@@ -54,6 +53,14 @@ Verbose = Annotated[bool, typer.Option("--verbose", help="Everything, Ray's own 
 def _at_home(value: str | None) -> str | None:
     """An option's path, in which a shell leaves `~` as it is."""
     return value and os.path.expanduser(value)  # noqa: PTH111 - Path would shorten s3://
+
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        help="YAML file of settings; options override it.", callback=lambda value: value and value.expanduser()
+    ),
+]
 
 
 def _show_version(is_asked: bool) -> None:

@@ -37,8 +37,30 @@ RENAMED = {
     "temperature_speakers": "calibration_speakers",
     "temperature_share": "calibration_share",
 }
-#: Settings that are gone, and what is said of them.
-_GONE = {"hears_padding": "is now called 'mask_padding', and means the opposite"}
+#: Settings that are gone, and what holds instead.
+_GONE = {
+    "optimizer": "AdamW learns, and weight_decay: 0 makes it Adam",
+    "warmup_share": "the learning rate rises in the first 0.15 of the steps",
+    "class_weighting": "sampling: balanced takes every emotion equally often",
+    "mask_absent_labels": "every label counts in the loss of every clip",
+    "early_stopping_epochs": "all epochs are run, and the best one by the validation set is kept",
+    "hears": "teachers see the windows that the student sees",
+    "overhang_probability": "every window may hang over",
+    "mask_probability": "every window is masked, and num_masks: 0 switches it off",
+    "min_rt60_seconds": "rooms reverberate for 0.15 to 0.6 s",
+    "max_rt60_seconds": "rooms reverberate for 0.15 to 0.6 s",
+    "min_direct_db": "the direct sound is 0 to 12 dB above the reverberation",
+    "max_direct_db": "the direct sound is 0 to 12 dB above the reverberation",
+    "min_snr_db": "noise is 5 to 35 dB below the speech",
+    "max_snr_db": "noise is 5 to 35 dB below the speech",
+    "max_noise_colour": "noise falls as 1 / frequency ** 0 to 2",
+    "test_statements": "give test_share or folds",
+    "hears_padding": "mask_padding takes its place, and means the opposite",
+    "pooling": "steps are pooled by attentive statistics",
+    "hidden_dropout": "it is 0.5",
+    "num_heads": "heads have 64 features each",
+    "mlp_width": "it is four times width",
+}
 _MAX_SHOWN = 60
 
 
@@ -146,7 +168,7 @@ def _unknown(settings: type[Settings], names: list[str]) -> str:
     if name in RENAMED:
         return f"'{dotted}' is now called '{RENAMED[name]}'"
     if name in _GONE:
-        return f"'{dotted}' {_GONE[name]}"
+        return f"'{dotted}' is gone ({_GONE[name]}); leave it out"
     known = sorted(group_of(settings, names[:-1]).model_fields)
     close = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
@@ -158,7 +180,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        values = yaml.safe_load(file.expanduser().read_text(encoding="utf-8"))
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"config {file}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

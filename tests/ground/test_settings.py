@@ -2,20 +2,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from ser_core.audio.segments import WindowSettings
 from ser_core.audio.settings import MelSettings
 from ser_core.errors import UsageError
-from ser_core.score_config import ScoreConfig, load_score_config
-
-CONFIGS = Path(__file__).parent.parent.parent / "configs"
-
-
-def test_score_yaml_shows_every_field_with_its_default() -> None:
-    shown = yaml.safe_load((CONFIGS / "score.yaml").read_text())
-    assert shown == ScoreConfig().to_dict()
-    assert load_score_config(CONFIGS / "score.yaml", {}) == ScoreConfig()
+from ser_core.score_config import load_score_config
 
 
 def test_options_override_the_file_and_none_does_not(tmp_path: Path) -> None:
