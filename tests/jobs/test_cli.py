@@ -1,11 +1,14 @@
 import json
 import shutil
+import subprocess
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.cli import ROOT, assert_one_line, files, ser, ser_here
+from ser_core.score_config import ScoreConfig
+from tests.support.cli import ROOT, SER, assert_one_line, files, ser, ser_here
 
 
 def test_help_imports_nothing_heavy() -> None:
@@ -25,7 +28,13 @@ def test_help_imports_nothing_heavy() -> None:
         (["score", "{tmp}", "{tmp}/out"], 1, ["holds no file"]),
         (["score", "ftp://host/dir", "{tmp}/out"], 2, ["ftp://"]),
         (["score", "{tmp}", "{tmp}/out", "--model", "nosuch"], 1, ["nosuch", "compact"]),
-        (["score", "{tmp}", "{tmp}/out", "--window-seconds", "0"], 2, ["window_seconds"]),
+        (["score", "{tmp}", "{tmp}/out", "--window-seconds", "0"], 2, ["--window-seconds", "0.1"]),
+        (["score", "{tmp}", "{tmp}/out", "--cpus", "some"], 2, ["--cpus", "integer"]),
+        (["score", "{tmp}", "{tmp}/out", "--model", "~/nosuch"], 1, ["'{home}/nosuch'"]),
+        (["score", "{tmp}", "{tmp}/out", "--config=~/none.yaml"], 2, ["{home}/none.yaml"]),
+        (["predict", "examples/calm.wav", "--model", "~/nosuch"], 1, ["'{home}/nosuch'"]),
+        (["train", "{tmp}/none.parquet", "{tmp}/out", "--test-share", "1"], 2, ["'split.test_share' cannot be 1.0"]),
+        (["train", "{tmp}/none.parquet", "{tmp}/out", "--epochs", "0"], 2, ["--epochs"]),
         (["score", "{tmp}", "{tmp}/out", "--config", "{tmp}/none.yaml"], 2, ["none.yaml"]),
         (["score", "{tmp}", "{tmp}/out", "--restart", "--dry-run"], 2, ["--dry-run"]),
         (["score", "{tmp}", "{tmp}/out", "--channels", "both"], 2, ["channels", "mix"]),
@@ -37,7 +46,7 @@ def test_help_imports_nothing_heavy() -> None:
 )
 def test_a_persons_mistake_gets_one_line(tmp_path: Path, arguments: list[str], code: int, words: list[str]) -> None:
     answer = ser_here(*[argument.format(tmp=tmp_path) for argument in arguments])
-    assert_one_line(answer, code, *words)
+    assert_one_line(answer, code, *[word.format(home=Path.home()) for word in words])
     assert not (tmp_path / "out" / "predictions").exists()
 
 
@@ -45,6 +54,31 @@ def test_an_address_where_nobody_listens_gets_one_line(tmp_path: Path) -> None:
     answer = ser("score", "examples", tmp_path / "out", "--address", "127.0.0.1:9")
     assert_one_line(answer, 2, "127.0.0.1:9", "no Ray cluster answers")
     assert not (tmp_path / "out" / "predictions").exists()
+
+
+def test_an_option_says_what_its_field_says() -> None:
+    words = " ".join(ser_here("score", "--help").out.split())
+    for name, field in ScoreConfig.model_fields.items():
+        assert f"--{name.replace('_', '-')}" in words
+        assert str(field.description) in words.replace("- ", "-")
+    assert "[default: 300.0] [0.001<=x<=10000000]" in words
+
+
+def test_the_version_is_the_packages() -> None:
+    answer = ser_here("--version")
+    assert (answer.code, answer.out) == (0, f"ser {version('ser')}\n")
+
+
+def test_a_shell_completes_verbs_options_and_values() -> None:
+    script = ser("--show-completion", "bash").out
+    found = {}
+    for words in ("ev", "score --chan", "score --channels e"):
+        line = f'COMP_WORDS=(ser {words}); COMP_CWORD={len(words.split())}; _ser_completion "{SER[0]}"'
+        shell = subprocess.run(
+            ["bash", "-c", f'{script}\n{line}; echo "${{COMPREPLY[*]}}"'], capture_output=True, text=True, check=True
+        )
+        found[words] = shell.stdout.split()
+    assert found == {"ev": ["evaluate"], "score --chan": ["--channels"], "score --channels e": ["each"]}
 
 
 def test_alone_it_shows_its_help() -> None:
