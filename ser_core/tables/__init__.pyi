@@ -1,12 +1,12 @@
-from .fingerprint import Fingerprint as Fingerprint
-from .output import Comparison as Comparison
+from .comparison import Comparison as Comparison
+from .comparison import Tally as Tally
 from .output import OpenOutput as OpenOutput
 from .output import Output as Output
-from .output import Run as Run
-from .output import Tally as Tally
 from .rows import Assembler as Assembler
 from .rows import RowSettings as RowSettings
 from .rows import Totals as Totals
+from .run import Run as Run
+from .schema import Fingerprint as Fingerprint
 
 __all__ = [
     "Assembler",

@@ -14,13 +14,11 @@ from pathlib import Path
 from ser_core import storage
 from ser_core.errors import OutputError
 from ser_core.storage import Location, Lock
-from ser_core.tables.comparison import Comparison, Tally, sweep
-from ser_core.tables.fingerprint import FORMAT, Fingerprint, describe, read_description, read_format
+from ser_core.tables.comparison import Comparison, sweep
 from ser_core.tables.parts import one_line
 from ser_core.tables.run import Run
+from ser_core.tables.schema import FORMAT, Fingerprint, describe, read_description, read_format
 from ser_core.tables.table_pair import TablePair
-
-__all__ = ["Comparison", "Output", "Run", "Tally"]
 
 #: What deltalake refuses in a table's place, or reads as another place than everybody else does.
 _UNUSABLE = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]|%[0-9A-Fa-f]{2}")

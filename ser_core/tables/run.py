@@ -12,9 +12,8 @@ from ser_core.encoding import json_bytes
 from ser_core.storage import Location
 from ser_core.tables.comparison import CHANGED, NEW, RETRIED, Comparison, Slice, Tally, sweep
 from ser_core.tables.delta_log import Change, DeltaLog
-from ser_core.tables.fingerprint import Fingerprint
 from ser_core.tables.parts import Part, one_line
-from ser_core.tables.schema import file_schema, filled, prediction_schema
+from ser_core.tables.schema import Fingerprint, file_schema, filled, prediction_schema
 from ser_core.tables.table_pair import TablePair
 
 #: Stale paths are held until there are this many: each removal rewrites the parts that hold them.

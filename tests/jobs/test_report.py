@@ -9,9 +9,9 @@ from ser_core.models.artifact import Artifact
 from ser_core.score_config import ScoreConfig
 from ser_core.source.plan import PlanSummary
 from ser_core.storage.location import Location
-from ser_core.tables.fingerprint import Fingerprint
-from ser_core.tables.output import Comparison, Tally
+from ser_core.tables.comparison import Comparison, Tally
 from ser_core.tables.rows import Totals
+from ser_core.tables.schema import Fingerprint
 
 OUTPUT = Location("s3://bucket/emotions")
 PLAN = PlanSummary(num_files=10, num_bytes=2_500_000, other_suffixes={"txt": 3, "": 1}, num_hidden=2)

@@ -18,9 +18,9 @@ from deltalake.exceptions import TableNotFoundError
 from ser_core.records import PLAN_SCHEMA
 from ser_core.storage.location import Location, list_files, read
 from ser_core.tables import schema
-from ser_core.tables.fingerprint import Fingerprint
-from ser_core.tables.output import Output, Run
-from ser_core.tables.schema import file_schema, filled, prediction_schema
+from ser_core.tables.output import Output
+from ser_core.tables.run import Run
+from ser_core.tables.schema import Fingerprint, file_schema, filled, prediction_schema
 
 LABELS = ("angry", "happy", "sad")
 SETTINGS = Fingerprint(

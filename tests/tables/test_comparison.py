@@ -6,7 +6,8 @@ import pytest
 
 from ser_core.storage.location import Location
 from ser_core.tables import comparison
-from ser_core.tables.output import Comparison, Output
+from ser_core.tables.comparison import Comparison
+from ser_core.tables.output import Output
 from tests.support.tables import LABELS, SETTINGS, Audio, check_complete, rows_of, score_all, write_plan
 
 #: A folder that could not be listed, as the walk writes it.

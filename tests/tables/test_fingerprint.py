@@ -10,9 +10,9 @@ from deltalake import DeltaTable
 
 from ser_core.errors import OutputError
 from ser_core.storage.location import Location
-from ser_core.tables import fingerprint
-from ser_core.tables.fingerprint import Fingerprint, describe, read_description
+from ser_core.tables import schema
 from ser_core.tables.output import Output
+from ser_core.tables.schema import Fingerprint, describe, read_description
 from tests.support.tables import LABELS, NOW, OLD, SETTINGS, World, check_complete, say_nothing, score_all
 
 HERE = Location("/results/predictions")
@@ -44,7 +44,7 @@ def test_an_output_goes_on_though_a_setting_has_another_name_now(
     describe_again(output, DESCRIPTION_0_1.replace('"hop_seconds"', '"stride"'))
     with pytest.raises(OutputError, match="'hop_seconds' is missing"):
         output.open()
-    monkeypatch.setattr(fingerprint, "FORMER_NAMES", {"stride": "hop_seconds"})
+    monkeypatch.setattr(schema, "FORMER_NAMES", {"stride": "hop_seconds"})
     score_all(output, plan(NOW), NOW)
     check_complete(output.location, NOW)
     with pytest.raises(OutputError, match=r"hop_seconds was 3\.0, now 1\.0"):

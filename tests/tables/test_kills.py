@@ -18,7 +18,8 @@ import pytest
 from ser_core import storage
 from ser_core.errors import OutputError, SupersededError
 from ser_core.storage.location import Location
-from ser_core.tables.output import Output, Run
+from ser_core.tables.output import Output
+from ser_core.tables.run import Run
 from ser_core.tables.table_pair import TablePair
 from tests.support.tables import (
     LABELS,

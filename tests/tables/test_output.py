@@ -13,7 +13,8 @@ from ser_core import storage
 from ser_core.errors import OutputError
 from ser_core.storage.location import Location
 from ser_core.tables import comparison
-from ser_core.tables.output import Comparison, Output, Tally
+from ser_core.tables.comparison import Comparison, Tally
+from ser_core.tables.output import Output
 from tests.support.tables import (
     LABELS,
     NOW,
@@ -161,7 +162,7 @@ def test_newer_format_is_refused(
     output: Output, plan: Callable[[World], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("ser_core.tables.fingerprint.FORMAT", 2)
+        patch.setattr("ser_core.tables.schema.FORMAT", 2)
         patch.setattr("ser_core.tables.output.FORMAT", 2)
         score_all(output, plan(OLD), OLD)
     for act in (output.open, output.check_writable, lambda: score_all(output, plan(OLD), OLD)):

@@ -12,8 +12,9 @@ from deltalake import DeltaTable
 from ser_core import storage
 from ser_core.errors import InterruptedRunError, ServiceError
 from ser_core.tables import comparison, run
+from ser_core.tables.comparison import Tally
 from ser_core.tables.delta_log import DeltaLog
-from ser_core.tables.output import Output, Tally
+from ser_core.tables.output import Output
 from tests.support.tables import (
     LABELS,
     NOW,
