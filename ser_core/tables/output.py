@@ -64,11 +64,11 @@ class Output:
         probe = self.location.join("_ser", f"probe-{uuid.uuid4().hex}")
         try:
             _mark(self.location)
-            answers = [storage.put_new(probe, b"probe") for _ in range(2)]
+            created = [storage.put_new(probe, b"probe") for _ in range(2)]
             storage.delete(probe)
         except OSError as error:
             raise OutputError(f"{self.location} cannot be written to: {error.strerror or error}") from error
-        if answers != [True, False]:
+        if created != [True, False]:
             raise OutputError(
                 f"{self.location}: the storage ignores If-None-Match, so two runs could overwrite each other; "
                 "use one that honours it"

@@ -101,24 +101,24 @@ def rows_of(world: World, run: int, labels: tuple[str, ...] = LABELS) -> tuple[p
     for path, audio in world.items():
         for channel in audio.channels:
             seed = zlib.crc32(f"{path}|{audio.version}|{channel}".encode())
-            draws = np.random.default_rng(seed).random((audio.windows + 1, len(labels)), np.float32)
+            values = np.random.default_rng(seed).random((audio.windows + 1, len(labels)), np.float32)
             key = {"path": path, "channel": channel, "file_version": audio.version}
-            for window, probabilities in enumerate(draws[:-1]):
+            for window, probabilities in enumerate(values[:-1]):
                 time = {"window_index": window, "start_seconds": 3.0 * window, "end_seconds": 3.0 * window + 3}
                 rest = {"level_dbfs": -20.0, "model": f"run {run}"}
-                predictions.append({**key, **time, **_answer(probabilities, labels), **rest})
-            answer = _answer(draws[-1], labels) if audio.windows else {}
+                predictions.append({**key, **time, **_prediction(probabilities, labels), **rest})
+            of_file = _prediction(values[-1], labels) if audio.windows else {}
             end = {"num_windows": audio.windows, "audio_seconds": 3.0 * audio.windows, "gaps": [], "run": run}
             status = {"status": audio.status, "retryable": audio.retryable}
             reason = {"reason": None if audio.status == "scored" else "crashed"}
-            files.append({**key, **answer, **end, **status, **reason})
+            files.append({**key, **of_file, **end, **status, **reason})
     return (
         pa.Table.from_pylist(predictions, schema=prediction_schema(labels)),
         pa.Table.from_pylist(files, schema=file_schema(labels)),
     )
 
 
-def _answer(probabilities: np.ndarray, labels: tuple[str, ...]) -> dict[str, Any]:
+def _prediction(probabilities: np.ndarray, labels: tuple[str, ...]) -> dict[str, Any]:
     best = int(probabilities.argmax())
     named = {f"p_{label}": float(p) for label, p in zip(labels, probabilities, strict=True)}
     return {"emotion": labels[best], "confidence": float(probabilities[best]), **named}
