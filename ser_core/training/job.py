@@ -1,7 +1,6 @@
 """A training as a whole and its folds: what decides the outcome, where it goes, what is checked before it begins."""
 
 import dataclasses
-import hashlib
 import os
 from collections import Counter
 from functools import cached_property
@@ -14,21 +13,11 @@ from ser_core import models
 from ser_core.audio import MelSettings, WindowSettings
 from ser_core.corpora import Manifest
 from ser_core.errors import UsageError
-from ser_core.models import Artifact, SpeechModel, bundled_names, fetch_weights
+from ser_core.models import Artifact, SpeechModel, bundled_names
 from ser_core.storage import Location
 from ser_core.training.config import FOLD, TrainConfig
 from ser_core.training.data import ClipSets, check_emotions, check_sets, make_folds
-from ser_core.training.transfer import (
-    check_leakage,
-    check_start,
-    check_teacher,
-    load_start,
-    speakers_known_from,
-    start_from,
-)
-
-#: The value of `weights` that means the weights that are published for the architecture.
-PUBLISHED = "imagenet"
+from ser_core.training.transfer import PUBLISHED, Start, check_leakage, check_teacher, speakers_known_from
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -130,30 +119,11 @@ class Job:
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"licence_file {file}: cannot be read; name a text file, or leave it out") from error
 
-    @property
-    def weights(self) -> str | None:
-        """What to start from: PUBLISHED, a URL, or an absolute path."""
-        return None if self.config.weights is None else self._placed(self.config.weights)
-
     @cached_property
-    def start(self) -> Artifact | None:
-        """The model to start from, where `weights` names one.
-
-        Raises:
-            ArtifactError: it is broken.
-        """
-        return None if self.weights is None else load_start(self.weights)
-
-    @cached_property
-    def weights_hash(self) -> str | None:
-        """sha256 of the file to start from."""
-        weights = self.weights
-        if weights is None or weights == PUBLISHED:
-            return None
-        if self.start is not None:
-            return self.start.content_hash
-        with fetch_weights(weights, self.cache_folder).open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()
+    def start(self) -> Start:
+        """What the model starts from."""
+        weights = self.config.weights
+        return Start(f"--weights {weights}", weights and self._placed(weights), self.cache_folder)
 
     @cached_property
     def _shared_teachers(self) -> dict[str, Artifact]:
@@ -188,10 +158,7 @@ class Job:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             model = models.build(config.architecture, config.architecture_settings, self.mel.num_mels, len(self.labels))
-        if self.start is not None:
-            start_from(f"--weights {config.weights}", self.start, model)
-        elif self.weights is not None:
-            model.load_weights(None if self.weights == PUBLISHED else fetch_weights(self.weights, self.cache_folder))
+        self.start.load_into(model)
         if config.weights_dtype == "fp16":
             _round_frozen(model)
         return model
@@ -210,9 +177,7 @@ class Job:
         """
         check_emotions(self.manifest)
         self.check_workers(num_workers)
-        if self.start is not None:
-            where = f"--weights {self.config.weights}"
-            check_start(where, self.start, self.config.architecture, self.labels, self.mel)
+        self.start.check(self.config.architecture, self.labels, self.mel)
         model = self.new_model()
         teachers = [teacher.content_hash for number in range(self.num_folds) for teacher in self.fold(number).teachers]
         _ = self.licence_text
@@ -223,7 +188,7 @@ class Job:
             num_learning=sum(value.numel() for value in model.parameters() if value.requires_grad),
             identity={
                 "manifest": self.manifest.content_hash(),
-                "weights_sha256": self.weights_hash,
+                "weights_sha256": self.start.sha256,
                 "teachers_sha256": list(dict.fromkeys(teachers)),
                 "settings": self.config.recipe(),
             },
@@ -265,12 +230,11 @@ class Fold:
         """
         job = self.job
         artifacts = job.load_teachers(self.number)
-        named = [(f"distillation: teacher {name}", artifact)
-                 for name, artifact in zip(job.config.distillation.teachers, artifacts, strict=True)]  # fmt: skip
-        for _, artifact in named:
+        for name, artifact in zip(job.config.distillation.teachers, artifacts, strict=True):
             check_teacher(artifact, job.labels, job.mel)
-        for name, artifact in [*named, *([(f"--weights {job.config.weights}", job.start)] if job.start else [])]:
-            check_leakage(name, artifact, self.sets, job.manifest, job.config)
+            check_leakage(f"distillation: teacher {name}", artifact, self.sets, job.manifest, job.config)
+        if job.start.artifact is not None:
+            check_leakage(job.start.name, job.start.artifact, self.sets, job.manifest, job.config)
         return artifacts
 
     @cached_property
@@ -278,7 +242,7 @@ class Fold:
         """Speakers by what for; those that teachers and the model to start from know count as trained on."""
         of = self.job.manifest.speakers
         validation, calibration = set(of[self.sets.validation_N]), set(of[self.sets.calibration_N])
-        known = speakers_known_from([*self.teachers, *([self.job.start] if self.job.start else [])])
+        known = speakers_known_from(filter(None, [*self.teachers, self.job.start.artifact]))
         found = {
             "speakers": set(of[self.sets.training_N]) | (known - validation - calibration),
             "validation_speakers": validation,

@@ -197,7 +197,7 @@ def _artifact_config(result: FoldResult, log_mel: LogMel, trained: Trained) -> A
         licence_file=Path(config.licence_file).name if config.licence_file else None,
         training={
             "settings": config.recipe(),
-            "weights_sha256": job.weights_hash,
+            "weights_sha256": job.start.sha256,
             "teachers_sha256": [artifact.content_hash for artifact in fold.teachers],
             "manifest": _manifest_facts(job),
             "split": fold.sets.split,

@@ -109,7 +109,7 @@ class _FoldRun:
         config, group, sets = self._job.config, self._worker.group, self._fold.sets
         state = group.broadcast(self._read_state)
         group.together(self._load)
-        start, model = self._job.start, self._model
+        start, model = self._job.start.artifact, self._model
         # A model to start from keeps the constants that its weights were trained with.
         log_mel = LogMel(group.broadcast(lambda: self._mel(state))) if start is None else start.log_mel()
         data = self._data(FrontEnd(

@@ -1,60 +1,101 @@
 """What a model takes over from others: weights to start from, teachers to learn from; and whom it then has seen."""
 
+import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from ser_core.audio import MelSettings
 from ser_core.corpora import Manifest
 from ser_core.errors import UsageError
 from ser_core.evaluation import ModelSpeakers
-from ser_core.models import CONFIG_FILE, Artifact, SpeechModel, bundled_names
+from ser_core.models import CONFIG_FILE, Artifact, SpeechModel, bundled_names, fetch_weights
 from ser_core.training.config import FOLD, TrainConfig
 from ser_core.training.data import ClipSets
 
-
-def load_start(weights: str) -> Artifact | None:
-    """The model that `weights` names; None where it names a file or URL.
-
-    Raises:
-        ArtifactError: it is broken.
-    """
-    is_folder = weights.startswith("s3://") or weights in bundled_names() or Path(weights, CONFIG_FILE).is_file()
-    return Artifact.load(weights) if is_folder else None
+#: The value of `weights` that means the weights that are published for the architecture.
+PUBLISHED = "imagenet"
 
 
-def check_start(where: str, artifact: Artifact, architecture: str, labels: Sequence[str], mel: MelSettings) -> None:
-    """Whether a new model can start from another one's weights; its `mel` has the constants of the other's data.
+@dataclass(frozen=True)
+class Start:
+    """What a new model starts from: nothing, published weights, a file of weights, or another model."""
 
-    Raises:
-        UsageError: the other one has another architecture, other labels or other features.
-    """
-    theirs = artifact.config
-    for what, found, wanted in (
-        ("architecture", theirs.architecture, architecture),
-        ("labels", ", ".join(theirs.labels), ", ".join(labels)),
-    ):
-        if found != wanted:
-            raise UsageError(f"{where}: this model's {what}: {found}; this training's: {wanted}; give another model")
-    constants = {"mean_db": mel.mean_db, "std_db": mel.std_db}
-    if theirs.mel.to_dict() | constants != mel.to_dict():
-        given = theirs.mel.to_dict() | constants
-        raise UsageError(f"{where}: this model was trained on another log-mel; give its settings as mel: {given}")
+    #: As it was given, for messages.
+    name: str
+    #: PUBLISHED, a URL, a model's name or folder, or a file; None: nothing.
+    weights: str | None
+    #: Where this machine caches what is fetched.
+    cache_folder: Path
 
+    @cached_property
+    def artifact(self) -> Artifact | None:
+        """The model that `weights` names; None where it names none.
 
-def start_from(where: str, artifact: Artifact, model: SpeechModel) -> None:
-    """Give a model another one's weights.
+        Raises:
+            ArtifactError: it is broken.
+        """
+        where = self.weights
+        if where is None:
+            return None
+        is_model = where.startswith("s3://") or where in bundled_names() or Path(where, CONFIG_FILE).is_file()
+        return Artifact.load(where) if is_model else None
 
-    Raises:
-        UsageError: a tensor is missing or of another shape.
-    """
-    tensors = artifact.model().state_dict()
-    for name, value in model.state_dict().items():
-        if name not in tensors or tensors[name].shape != value.shape:
-            shape = tuple(tensors[name].shape) if name in tensors else "missing"
+    @cached_property
+    def sha256(self) -> str | None:
+        """The hash of what is read; None where that is nothing, or published."""
+        if self.weights is None or self.weights == PUBLISHED:
+            return None
+        if self.artifact is not None:
+            return self.artifact.content_hash
+        with fetch_weights(self.weights, self.cache_folder).open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+
+    def check(self, architecture: str, labels: Sequence[str], mel: MelSettings) -> None:
+        """Whether a model can start from this; the constants of its `mel` are taken over.
+
+        Raises:
+            ArtifactError: the model to start from is broken.
+            UsageError: it has another architecture, other labels or other features.
+        """
+        if self.artifact is None:
+            return
+        theirs = self.artifact.config
+        for what, found, wanted in (
+            ("architecture", theirs.architecture, architecture),
+            ("labels", ", ".join(theirs.labels), ", ".join(labels)),
+        ):
+            if found != wanted:
+                raise UsageError(
+                    f"{self.name}: this model's {what}: {found}; this training's: {wanted}; give another model"
+                )
+        expected = theirs.mel.replace(mean_db=mel.mean_db, std_db=mel.std_db)
+        if expected != mel:
+            given = expected.to_dict()
             raise UsageError(
-                f"{where}: '{name}' is {shape} instead of {tuple(value.shape)}; give the same architecture_settings"
+                f"{self.name}: this model was trained on another log-mel; give its settings as mel: {given}"
             )
-    model.load_state_dict(tensors)
+
+    def load_into(self, model: SpeechModel) -> None:
+        """Give a model these weights.
+
+        Raises:
+            UsageError: they are missing, of another architecture or of another shape.
+        """
+        if self.artifact is None:
+            if self.weights is not None:
+                is_published = self.weights == PUBLISHED
+                model.load_weights(None if is_published else fetch_weights(self.weights, self.cache_folder))
+            return
+        tensors = self.artifact.model().state_dict()
+        for name, value in model.state_dict().items():
+            if name not in tensors or tensors[name].shape != value.shape:
+                shape, wanted = tuple(tensors[name].shape) if name in tensors else "missing", tuple(value.shape)
+                raise UsageError(
+                    f"{self.name}: '{name}' is {shape} instead of {wanted}; give the same architecture_settings"
+                )
+        model.load_state_dict(tensors)
 
 
 def check_teacher(artifact: Artifact, labels: Sequence[str], mel: MelSettings) -> None:
