@@ -81,7 +81,7 @@ def run_evaluate(request: Request, console: Console) -> int:
         about=_about(request, artifact, manifest, running),
     )
     _write(folder, evaluation, predictions_table(manifest, probabilities_GC, config.labels, config.temperature))
-    _tell(evaluation, folder, console)
+    _report(evaluation, folder, console)
     return 0
 
 
@@ -95,7 +95,7 @@ def _prove_writable(folder: "Location") -> None:
 
 
 def _running(request: Request) -> "Running":
-    """Where and how the model runs."""
+    """The device, the precision and the batch size that the model runs with."""
     from ser_core.models import resolve_device
 
     device, precision = resolve_device(request.device, request.precision)
@@ -153,7 +153,7 @@ def _write(folder: "Location", evaluation: "Evaluation", predictions: Any) -> No
         put(folder.join(JSON_FILE), json_bytes(evaluation.to_dict()))
 
 
-def _tell(evaluation: "Evaluation", folder: "Location", console: Console) -> None:
+def _report(evaluation: "Evaluation", folder: "Location", console: Console) -> None:
     if console.mode == "human":
         for note in evaluation.notes:
             console.say(note)

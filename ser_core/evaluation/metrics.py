@@ -82,20 +82,20 @@ def accuracy_of(confusion_CC: npt.NDArray[Any]) -> Floats:
 
 
 def uar_of(confusion_CC: npt.NDArray[Any]) -> Floats:
-    """As `uar`, of confusion matrices (..., C, C)."""
+    """The UAR (...) of confusion matrices (..., C, C); NaN where there is no clip."""
     right_C = np.diagonal(confusion_CC, axis1=-2, axis2=-1)
     support_C = confusion_CC.sum(axis=-1)
     return _mean_where(_ratio(right_C, support_C), support_C > 0)
 
 
 def macro_f1_of(confusion_CC: npt.NDArray[Any]) -> Floats:
-    """As `macro_f1`, of confusion matrices (..., C, C)."""
+    """The macro F1 (...) of confusion matrices (..., C, C); NaN where there is no clip."""
     right_C = np.diagonal(confusion_CC, axis1=-2, axis2=-1)
     support_C = confusion_CC.sum(axis=-1)
     return _mean_where(_ratio(2 * right_C, support_C + confusion_CC.sum(axis=-2)), support_C > 0)
 
 
-#: For many matrices at once, as the bootstrap has them.
+#: The metrics that many confusion matrices give at once, as the bootstrap needs them.
 FROM_CONFUSION: dict[str, Callable[[npt.NDArray[Any]], Floats]] = {
     "accuracy": accuracy_of,
     "macro_f1": macro_f1_of,

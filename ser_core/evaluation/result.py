@@ -29,7 +29,7 @@ class ModelSpeakers:
 
     @classmethod
     def of_training(cls, training: dict[str, Any]) -> Self | None:
-        """From `training` of a model's config; None where it does not say.
+        """The speakers that `training` of a model's config names; None where it does not say.
 
         It reads the lists `speakers`, `validation_speakers` and `calibration_speakers`; only the first must be there.
         """
@@ -74,7 +74,7 @@ class GroupMetrics:
         return tuple(corpus for corpus, number in self.speakers_by_corpus.items() if number <= 2)
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Plain values for JSON."""
         return {
             "clips": self.num_clips,
             "speakers": self.num_speakers,
@@ -97,7 +97,7 @@ class Groups:
     seen: dict[str, GroupMetrics]
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Plain values for JSON."""
         by = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {part: {name: one.to_dict() for name, one in groups.items()} for part, groups in by.items() if groups}
 
@@ -126,11 +126,11 @@ class Evaluation:
 
     title: str
     about: About | None
-    #: In the order of the rows and columns of `confusion_LL`.
+    #: They are in the order of the rows and columns of `confusion_LL`.
     labels: tuple[str, ...]
     #: Those of `labels` that the model cannot predict.
     missing_labels: tuple[str, ...]
-    #: By corpus: the labels that its clips can have.
+    #: The labels that the clips of each corpus can have.
     label_sets: dict[str, tuple[str, ...]]
     settings: BootstrapSettings
     overall: GroupMetrics
@@ -193,7 +193,7 @@ class Evaluation:
             yield f"Of {corpus} there {'is 1 speaker' if number == 1 else 'are 2 speakers'}: its intervals say little."
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON: plain values, no NaN."""
+        """Plain values for JSON, without NaN."""
         return {
             "format_number": FORMAT_NUMBER,
             "title": self.title,

@@ -32,7 +32,7 @@ class ArtifactConfig(Settings):
         default=1.0, gt=0, description="Divides the logits, so that confidences mean what they say."
     )
     weights_dtype: Literal["fp32", "fp16"] = Field(
-        default="fp32", description="How the weights are stored; they compute in float32, or as scoring is told."
+        default="fp32", description="How the weights are stored; they compute in float32, or in scoring's precision."
     )
     licence: str | None = Field(default=None, description="Of the weights, by name.")
     licence_file: str | None = Field(default=None, description="A file of the model's folder that says more.")

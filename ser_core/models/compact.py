@@ -13,7 +13,7 @@ from ser_core.models.base import SpeechModel
 from ser_core.models.layers import BatchNorm, attentive_statistics
 from ser_core.settings import Settings
 
-#: Of each convolution: channels as a multiple of `width`, stride over (mel bands, frames).
+#: Each convolution's channels, as a multiple of `width`, and its stride over (mel bands, frames).
 _LAYERS = (
     (1.0, (2, 2)),
     (1.5, (2, 2)),

@@ -6,7 +6,7 @@ from pathlib import Path
 from ser_core.errors import UsageError
 from ser_core.settings import Device, Precision, ResolvedDevice, ResolvedPrecision
 
-#: As Linux names them, of x86 and of ARM.
+#: Linux's names of the instructions of x86 and of ARM.
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
 

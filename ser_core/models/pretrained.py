@@ -11,7 +11,7 @@ from torch import Tensor
 from ser_core.errors import SourceError, UsageError
 from ser_core.storage import Download
 
-#: As torchvision names its files: the first digits of the sha256 stand before the suffix (vgg16-397923af.pth).
+#: torchvision's files have the first digits of their sha256 before the suffix (vgg16-397923af.pth).
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
 
 

@@ -21,7 +21,7 @@ class Architecture:
 
     settings: type[Settings]
     build: Callable[[Any, int, int], SpeechModel]
-    #: Of a new model, where nothing else is said.
+    #: The log-mel of a new model, where the settings do not say.
     mel: MelSettings
 
 

@@ -218,7 +218,7 @@ class WhisperBilstm(SpeechModel):
         return weighted_statistics(read_BLSH, speech_BS[:, None, :, None]).flatten(1)
 
     def _standardised(self, plain_BP: Tensor) -> Tensor:
-        """With noise, in training."""
+        """The standardised statistics, with noise in training."""
         standardised_BP: Tensor = self.standardise(plain_BP)
         noise = self._settings.statistics_noise
         if self.training and noise:
