@@ -38,6 +38,11 @@ class Fault(Exception):  # noqa: N818
             return cls(reason, f"the file cannot be read ({error.strerror})")
         return cls("unreadable", f"the file cannot be read ({type(error).__name__}: {error})")
 
+    @classmethod
+    def changed(cls) -> "Fault":
+        """The fault of a file that is of another version than the planned one."""
+        return cls("changed", "the file changed after it was listed")
+
     @property
     def retryable(self) -> bool:
         """Whether it may go away by itself, so that the next run tries the file again."""

@@ -1,10 +1,10 @@
+from .fetch import FileOpener as FileOpener
 from .fetch import fetch_all as fetch_all
 from .listing import DEFAULT_GLOB_SUFFIXES as DEFAULT_GLOB_SUFFIXES
 from .listing import PlannedFile as PlannedFile
 from .listing import Skipped as Skipped
 from .listing import escape_path as escape_path
 from .listing import suffix_of as suffix_of
-from .opener import FileOpener as FileOpener
 from .plan import PlanSummary as PlanSummary
 from .plan import suffix_count as suffix_count
 from .plan import write_plan as write_plan

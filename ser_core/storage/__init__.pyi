@@ -13,29 +13,23 @@ from .location import put_new as put_new
 from .location import read as read
 from .location import write as write
 from .lock import Lock as Lock
-from .s3 import error_code as error_code
-from .s3 import get_object as get_object
 from .s3 import head_object as head_object
-from .s3 import is_transient as is_transient
 from .s3 import list_pages as list_pages
-from .s3 import probe_bucket as probe_bucket
 from .s3 import start_request as start_request
+from .versions import get_version as get_version
 
 __all__ = [
     "Download",
     "Location",
     "Lock",
     "delete",
-    "error_code",
     "exists",
     "faults_of",
-    "get_object",
+    "get_version",
     "head_object",
-    "is_transient",
     "list_files",
     "list_pages",
     "one_line_faults",
-    "probe_bucket",
     "put",
     "put_new",
     "read",

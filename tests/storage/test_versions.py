@@ -5,11 +5,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from ser_core import storage
 from ser_core.errors import ServiceError
 from ser_core.faults import Fault
-from ser_core.source.opener import get_version
-from ser_core.storage import s3
+from ser_core.storage import s3, versions
+from ser_core.storage.versions import get_version
 from tests.conftest import S3Server
 from tests.support.flaky_s3 import FlakyProxy, S3Fault
 
@@ -67,7 +66,7 @@ def test_another_version_is_changed(server: S3Server) -> None:
 
 def test_a_server_that_ignores_the_condition_is_seen_through(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     with_condition = s3.get_object
-    monkeypatch.setattr(storage, "get_object", lambda path, **_: with_condition(path))
+    monkeypatch.setattr(versions, "get_object", lambda path, **_: with_condition(path))
     assert _reason(server, "a.wav", "another-etag") == "changed"
 
 

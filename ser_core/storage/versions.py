@@ -1,0 +1,74 @@
+"""Reads an S3 object of the version that was planned, and tells what is wrong with it from what is wrong with S3."""
+
+from contextlib import suppress
+
+from ser_core.faults import Fault
+from ser_core.storage.faults import service_fault
+from ser_core.storage.location import Location, faults_of
+from ser_core.storage.s3 import error_code, get_object, is_transient, probe_bucket
+
+_CHANGED_CODES = frozenset({"PreconditionFailed", "412", "InvalidRange", "416"})
+
+
+async def get_version(
+    target: str, version: str, range_bytes: tuple[int, int] | None = None, *, is_listed: bool = False
+) -> bytes:
+    """An object's bytes, all of them of the planned etag.
+
+    Args:
+        target: "bucket/key".
+        version: its etag in the plan; "" for one that was not found then.
+        range_bytes: first byte and the one after the last; None: the whole object.
+        is_listed: the plan came from listing the bucket, so that listing it must still be allowed.
+
+    Raises:
+        Fault: about this object.
+        ServiceError: about the bucket, the credentials or the service.
+    """
+    bucket = target.partition("/")[0]
+    # An object that was not found is looked at by a request whose refusal says why, as a HEAD's does not.
+    start, end = (0, 1) if not version else range_bytes or (0, 0)
+    conditions = ({"IfMatch": f'"{version}"'} if version else {}) | (
+        {"Range": f"bytes={start}-{end - 1}"} if end else {}
+    )
+    # Raised outside of `faults_of`, which would look for a fault of the service behind it.
+    fault: Fault | None = None
+    with faults_of(Location(f"s3://{bucket}")):
+        try:
+            data, etag = await get_object(target, **conditions)
+        except Exception as error:
+            fault = await _fault_of(error, bucket, is_listed=is_listed)
+            if fault is None:
+                raise
+    if fault is None and etag != version:
+        fault = Fault.changed()
+    if fault is not None:
+        raise fault
+    return data
+
+
+async def _fault_of(error: Exception, bucket: str, *, is_listed: bool) -> Fault | None:
+    """What an error means for its object; None when it is of the service. Raises what a look at the bucket finds."""
+    if is_transient(error):
+        # Any answer to another question, a refusal too, shows that the service is there.
+        with suppress(PermissionError):
+            await probe_bucket(bucket)
+        return Fault("network", "requests for this object fail, although the service is there")
+    if service_fault(error):
+        return None
+    if isinstance(error, PermissionError) and error_code(error) != "InvalidObjectState" and is_listed:
+        await probe_bucket(bucket)
+    return _fault_of_answer(error, error_code(error))
+
+
+def _fault_of_answer(error: Exception, code: str) -> Fault:
+    if code in _CHANGED_CODES:
+        return Fault.changed()
+    if code == "InvalidObjectState":
+        # Restoring it changes no etag, so only a reason that is tried again lets the next run find it.
+        return Fault("permission", "the object is archived (Glacier); restore it, then run again")
+    if isinstance(error, FileNotFoundError | UnicodeError):
+        return Fault("not_found", "there is no such object")
+    if isinstance(error, PermissionError):
+        return Fault("permission", "access to this object is denied")
+    return Fault("unreadable", f"the service refuses the object ({code or type(error).__name__})")
