@@ -134,7 +134,9 @@ class OpenOutput:
         if self._is_made:
             self._pair.fence()
             self._pair.describe(describe(None))
-            storage.delete(self.location.join("run.json"))
+            record = self.location.join("run.json")
+            with one_line(record):
+                storage.delete(record)
             self.fingerprint = None
 
     def begin(self, fingerprint: Fingerprint, labels: tuple[str, ...], *, on_event: Callable[[str], None]) -> Run:
@@ -146,7 +148,8 @@ class OpenOutput:
             OutputError: the tables were made with other settings; it names both values.
             SupersededError: another run began at the same moment.
         """
-        _mark(self.location)
+        with one_line(self.location):
+            _mark(self.location)
         self._pair.create(labels, describe(fingerprint))
         self._check_now(fingerprint)
         self._pair.fence()

@@ -5,7 +5,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,8 +86,10 @@ class PartStore:
         rows = rows.sort_by([(name, "ascending") for name in KEY_COLUMNS if name in rows.column_names])
         path = f"{self.partition_column}={partition}/part-{label}-{uuid.uuid4().hex}.parquet"
         data = _encode(rows)
+        file = self.table.join(path)
         self._uncommitted.append(path)
-        storage.put(self.table.join(path), data)
+        with one_line(file):
+            storage.put(file, data)
         first_path, last_path = rows["path"][0].as_py(), rows["path"][-1].as_py()
         return Part(path, len(data), rows.num_rows, partition, first_path, last_path)
 
@@ -96,9 +98,10 @@ class PartStore:
         self._uncommitted.clear()
 
     def discard(self) -> None:
-        """Delete the parts written since the last `keep`."""
+        """Delete the parts written since the last `keep`; what cannot be deleted is left to the next run."""
         while self._uncommitted:
-            storage.delete(self.table.join(self._uncommitted.pop()))
+            with suppress(OSError):
+                storage.delete(self.table.join(self._uncommitted.pop()))
 
     def read(self, part: Part, schema: pa.Schema) -> pa.Table:
         """These columns of a part, null where it was written before there was such a column.

@@ -151,13 +151,14 @@ class TablePair:
         Raises:
             SupersededError: a newer run took the tables over; nothing was deleted.
         """
-        listed = [(log, path) for log in self.logs for path, _ in storage.list_files(log.location)]
-        self.look()
-        live = {log: {part.path for part in log.parts()} for log in self.logs}
-        orphans = [log.location.join(path) for log, path in listed if _is_ours(path) and path not in live[log]]
-        # One deletion takes tens of milliseconds on S3, and a compaction leaves thousands.
-        with ThreadPoolExecutor(_DELETES_IN_FLIGHT if self.output.is_s3 else 1) as pool:
-            list(pool.map(storage.delete, orphans))
+        with self._faults():
+            listed = [(log, path) for log in self.logs for path, _ in storage.list_files(log.location)]
+            self.look()
+            live = {log: {part.path for part in log.parts()} for log in self.logs}
+            orphans = [log.location.join(path) for log, path in listed if _is_ours(path) and path not in live[log]]
+            # One deletion takes tens of milliseconds on S3, and a compaction leaves thousands.
+            with ThreadPoolExecutor(_DELETES_IN_FLIGHT if self.output.is_s3 else 1) as pool:
+                list(pool.map(storage.delete, orphans))
 
     @contextmanager
     def _faults(self) -> Iterator[None]:

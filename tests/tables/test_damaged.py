@@ -109,3 +109,23 @@ def test_something_else_in_the_place_of_a_record(output: Output, plan: Callable[
             score_all(output, plan(OLD), OLD)
 
     assert name in message(run)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("_ser", "was not made by ser"),
+        ("predictions", "predictions cannot be used"),
+        ("files", "files cannot be used"),
+        ("predictions/_delta_log", "predictions cannot be used"),
+        ("files/status=scored", "/files/status=scored/part-"),
+        ("predictions/emotion=sad", "/predictions/emotion=sad/part-"),
+    ],
+)
+def test_file_in_the_place_of_a_folder(output: Output, plan: Callable[[World], Path], name: str, words: str) -> None:
+    place = Path(output.location.path, name)
+    if name != "_ser":
+        output.check_writable()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(b"")
+    assert words in message(lambda: score_all(output, plan(OLD), OLD))
