@@ -93,6 +93,7 @@ def upgrade(values: dict[str, Any]) -> dict[str, Any]:
 def _upgraded_whisper(settings: dict[str, Any]) -> dict[str, Any]:
     constants: dict[str, Any] = {"pooling": "attentive-statistics"}
     if isinstance(width := settings.get("width", 512), int):
+        # As in whisper_encoder.py, whose import would take torch with it.
         constants |= {"num_heads": width // 64, "mlp_width": 4 * width}
     for name, constant in constants.items():
         if settings.get(name, constant) != constant:

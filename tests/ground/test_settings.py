@@ -1,12 +1,17 @@
+import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import Field, ValidationError
 
 from ser_core.audio.segments import WindowSettings
 from ser_core.audio.settings import MelSettings
 from ser_core.errors import UsageError
-from ser_core.score_config import load_score_config
+from ser_core.score_config import ScoreConfig, load_score_config
+from ser_core.settings import Names, Settings
 
 
 def test_options_override_the_file_and_none_does_not(tmp_path: Path) -> None:
@@ -37,6 +42,85 @@ def test_a_bad_file_gets_one_line_that_names_it(tmp_path: Path, text: str, words
     with pytest.raises(UsageError, match=r"(?s)^[^\n]*$") as error:
         load_score_config(file, {})
     assert words in str(error.value)
+
+
+def test_settings_do_not_change_and_a_changed_copy_is_checked() -> None:
+    config = ScoreConfig()
+    with pytest.raises(ValidationError, match="frozen"):
+        config.device = "cpu"
+    assert config.replace(device="cpu") == ScoreConfig(device="cpu")
+    with pytest.raises(UsageError, match="'batch_size' cannot be 0"):
+        config.replace(batch_size=0)
+
+
+class Group(Settings):
+    """For tests."""
+
+    size: int | None = Field(default=None, ge=2, multiple_of=2)
+    names: Names = Field(default=(), min_length=1)
+    share: float = Field(default=0.5, gt=0, lt=1)
+
+
+class Whole(Settings):
+    """For tests."""
+
+    group: Group = Group()
+    text: str
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (
+            {"text": "a", "group": {"size": 3}},
+            "'group.size' cannot be 3; it takes a multiple of 2 of at least 2 or nothing",
+        ),
+        ({"text": "a", "group": {"size": "4"}}, "'group.size' cannot be '4'"),
+        ({"text": "a", "group": {"size": True}}, "'group.size' cannot be True"),
+        (
+            {"text": "a", "group": {"names": []}},
+            "'group.names' cannot be []; it takes a list of 1 or more (each of it a text)",
+        ),
+        ({"text": "a", "group": {"names": [1]}}, "'group.names' cannot be 1; it takes a list"),
+        ({"text": "a", "group": {"share": 1}}, "'group.share' cannot be 1; it takes a number above 0 and below 1"),
+        ({"text": "a", "group": {"share": math.nan}}, "'group.share' cannot be nan"),
+        ({"text": "a", "group": 3}, "'group' cannot be 3; it takes a group of settings"),
+        ({"text": "a", "group": {"shares": 1}}, "unknown setting 'group.shares'; did you mean 'share'?"),
+        ({"text": "a" * 100, "group": 3, "more": 1}, "'group' cannot be 3"),
+        (
+            {"text": ["a" * 100]},
+            "'text' cannot be ['aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...; it takes a text",
+        ),
+        ({}, "'text' is missing"),
+        ({1: 2, "text": "a"}, "1 is no name of a setting"),
+    ],
+)
+def test_the_first_fault_is_one_line_in_this_programs_words(values: dict[Any, Any], words: str) -> None:
+    with pytest.raises(UsageError) as error:
+        Whole.from_dict(values, "f.yaml")
+    assert str(error.value).startswith(f"f.yaml: {words}")
+    assert "\n" not in str(error.value)
+
+
+def test_an_empty_group_has_its_defaults() -> None:
+    assert Whole.from_dict({"text": "a", "group": None}) == Whole(text="a")
+
+
+def test_home_is_expanded_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    file = tmp_path / "score.yaml"
+    for given, expected in (
+        ("~/model", "/home/me/model"),
+        ("s3://bucket/~/model", "s3://bucket/~/model"),
+        ("a~", "a~"),
+    ):
+        file.write_text(f"model: {given}\n")
+        assert load_score_config(file, {}).model == expected
+
+
+def test_the_decoding_child_starts_without_pydantic() -> None:
+    code = "import sys, ser_core.audio.worker; sys.exit('pydantic' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -1,7 +1,17 @@
+import json
+from typing import Any
+
+import numpy as np
 import pytest
+import soundfile
+import torch
 
 from ser_core.errors import UsageError
-from ser_core.models.artifact_config import ArtifactConfig
+from ser_core.evaluation.result import ModelSpeakers
+from ser_core.models.artifact import Artifact
+from ser_core.models.artifact_config import FORMAT_NUMBER, ArtifactConfig
+from ser_core.training.data_config import SplitSettings
+from tests.support.cli import ROOT
 from tests.support.models import tiny_artifact
 
 
@@ -22,3 +32,81 @@ def test_only_what_has_no_default_must_be_given() -> None:
 def test_label_that_is_no_plain_word_is_refused(label: str) -> None:
     with pytest.raises(UsageError, match="must be a lower-case word"):
         tiny_artifact().config.replace(labels=("sad", label))
+
+
+#: What the program before format 3 answered to the first 5 s of examples/angry.wav, in float32.
+BEFORE = {
+    "compact": (0.016902, 0.002349, 0.73743, 0.011054, 0.060181, 0.034351, 0.002057, 0.135675),
+    "whisper-bilstm": (0.003874, 0.00418, 0.002551, 0.000202, 0.080659, 0.649891, 0.000926, 0.257717),
+}
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_a_bundled_model_of_an_older_format_answers_as_it_did(name: str) -> None:
+    artifact = Artifact.load(name)
+    assert json.loads(artifact.config_json)["format_number"] < FORMAT_NUMBER == artifact.config.format_number
+    pcm, rate_hz = soundfile.read(ROOT / "examples" / "angry.wav", dtype="float32")
+    assert rate_hz == artifact.config.mel.sample_rate_hz
+    window_BN = torch.zeros(1, round(artifact.config.window_seconds * rate_hz))
+    window_BN[0, : len(pcm)] = torch.from_numpy(pcm)[: window_BN.shape[1]]
+    with torch.inference_mode():
+        logits_BC = artifact.model()(artifact.log_mel()(window_BN))
+    np.testing.assert_allclose((logits_BC / artifact.config.temperature).softmax(dim=1)[0], BEFORE[name], atol=2e-6)
+
+
+def old(**changes: Any) -> ArtifactConfig:
+    """A config of format 2 with these values."""
+    values = {"name": "x", "architecture": "whisper-bilstm", "architecture_settings": {}, "mel": {}, "training": {}}
+    return ArtifactConfig.from_json(
+        json.dumps(values | {"format_number": 2, "window_seconds": 2, "labels": ["sad", "calm"]} | changes).encode()
+    )
+
+
+def test_settings_of_an_older_format_have_the_names_of_now() -> None:
+    settings = {"hears_padding": False, "pooling": "attentive-statistics", "hidden_dropout": 0.3, "dropout": 0.2}
+    config = old(architecture_settings=settings | {"width": 128, "num_heads": 2, "mlp_width": 512})
+    assert config.architecture_settings == {"mask_padding": True, "dropout": 0.2, "width": 128}
+    assert old().architecture_settings == {"mask_padding": False}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"pooling": "attention"}, "pooling 'attention' is no longer supported, only 'attentive-statistics'"),
+        ({"num_heads": 4}, "num_heads 4 is no longer supported, only 8"),
+        ({"width": 128, "mlp_width": 128}, "mlp_width 128 is no longer supported, only 512"),
+    ],
+)
+def test_a_setting_that_is_no_longer_supported_is_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=f"^architecture whisper-bilstm: {words}; use the ser that made the model$"):
+        old(architecture_settings=settings)
+
+
+def test_what_an_older_format_says_of_its_training_is_read_as_now() -> None:
+    epoch = {"number": 3, "loss": 0.5, "stopping_loss": 0.4, "stopping_uar": None}
+    split = {"split": "speaker", "stopping_speakers": 0, "temperature_speakers": 1, "test_statements": None}
+    training = {
+        "speakers": ["a-1"],
+        "stopping_speakers": ["a-2"],
+        "temperature_speakers": ["a-3"],
+        "history": [epoch],
+        "figures": {"best_epoch": epoch, "test": {"clips": 7}},
+        "settings": {"split": split, "average_decay": 0.9},
+    }
+    found = old(training=training).training
+    assert ModelSpeakers.of_training(found) == ModelSpeakers(
+        training=("a-1",), validation=("a-2",), calibration=("a-3",)
+    )
+    assert found["history"] == [{"number": 3, "loss": 0.5, "validation_loss": 0.4, "validation_uar": None}]
+    assert (found["best_epoch"], found["test"]) == (3, {"clips": 7})
+    assert found["settings"]["ema_decay"] == 0.9
+    # As a later training compares it with its own.
+    assert (
+        found["settings"]["split"].items()
+        <= SplitSettings(validation_speakers=0, calibration_speakers=1).to_dict().items()
+    )
+
+
+@pytest.mark.parametrize("training", [{}, {"figures": 3}, {"settings": None}, {"figures": {"best_epoch": 1}}])
+def test_what_is_not_as_it_should_be_does_no_harm(training: dict[str, Any]) -> None:
+    assert isinstance(old(training=training).training, dict)

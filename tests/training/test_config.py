@@ -4,7 +4,9 @@ from typing import Any
 import pytest
 
 from ser_core.errors import UsageError
+from ser_core.settings import RENAMED
 from ser_core.training.config import TrainConfig, load_train_config
+from ser_core.training.data_config import SplitSettings
 
 
 def test_options_override_the_file_and_none_does_not(tmp_path: Path) -> None:
@@ -37,6 +39,41 @@ def test_a_bad_file_gets_one_line(tmp_path: Path, text: str, words: str) -> None
     with pytest.raises(UsageError, match=r"(?s)^[^\n]*$") as error:
         load_train_config(file, {})
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize(("before", "now"), RENAMED.items())
+def test_a_name_of_before_leads_to_the_one_of_now(before: str, now: str) -> None:
+    group = None if now in TrainConfig.model_fields else "split"
+    with pytest.raises(UsageError, match=f"^f.yaml: '(split.)?{before}' is now called '{now}'$"):
+        TrainConfig.from_dict({group: {before: 1}} if group else {before: 1}, "f.yaml")
+    assert now in (SplitSettings if group else TrainConfig).model_fields
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"mask_absent_labels": False}, "'mask_absent_labels' is gone (every label counts in the loss of every clip)"),
+        ({"distillation": {"hears": "windows"}}, "'distillation.hears' is gone (teachers see the windows"),
+        ({"augmentation": {"min_snr_db": 3.0}}, "'augmentation.min_snr_db' is gone (noise is 5 to 35 dB below"),
+    ],
+)
+def test_what_is_gone_says_what_holds_instead(values: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError) as error:
+        TrainConfig.from_dict(values, "f.yaml")
+    assert str(error.value).startswith(f"f.yaml: {words}")
+    assert str(error.value).endswith("; leave it out")
+
+
+def test_home_is_expanded_in_every_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    file = tmp_path / "train.yaml"
+    file.write_text(
+        "licence_file: ~/LICENCE\nweights: ~/base.pth\ncache_dir: ~/cache\ndistillation: {teachers: [~/one, two]}\n"
+    )
+    config = load_train_config(file, {})
+    assert (config.licence_file, config.weights) == ("/home/me/LICENCE", "/home/me/base.pth")
+    assert (config.cache_dir, config.distillation.teachers) == ("/home/me/cache", ("/home/me/one", "two"))
+    assert load_train_config(file, {"weights": "~/other.pth"}).weights == "/home/me/other.pth"
 
 
 def test_a_recipe_tells_names_and_no_places() -> None:
