@@ -9,11 +9,11 @@ demo: .venv/.installed
 	$(BIN)/python examples/show.py demo-output
 
 test: .venv/.installed-dev
-	$(BIN)/python -m pytest -m "not heavy" -n 2 --dist loadgroup --no-loadscope-reorder --max-worker-restart 2
+	$(BIN)/python -m pytest -m "not heavy" -n 2 --dist loadgroup --no-loadscope-reorder --max-worker-restart 2 $(PYTEST_OPTIONS)
 
 # Minutes long, or with an S3 server of their own; SER_TEST_DATA names a folder of real speech.
 test-heavy: .venv/.installed-dev
-	$(BIN)/python -m pytest -m heavy -o faulthandler_timeout=3600
+	$(BIN)/python -m pytest -m heavy -o faulthandler_timeout=3600 $(PYTEST_OPTIONS)
 
 check: .venv/.installed-dev
 	$(BIN)/ruff check .
