@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from ser_core.training import Job
 
 _POLL_SECONDS = 0.2
-#: Two workers of a whole CPU each would leave no room on two cores.
+#: Number of CPUs that Ray reserves for a worker at most, and the share of all CPUs that it may reserve.
 _MAX_CPUS_PER_WORKER = 1.0
 _SHARE_OF_CPUS = 0.9
-#: One worker computes features while the others wait for it.
+#: Time limit of a collective: workers wait while one computes features.
 _LONGEST_WAIT_SECONDS = 6 * 3600
-#: Beside a GPU, threads that load batches.
+#: Number of threads that load batches beside a GPU, at most.
 _MAX_LOADERS = 8
-#: How often Ray looks whether its workers live, and are done.
+#: Interval in which Ray looks whether its workers live, and are done.
 _LOOK_SECONDS = "0.5"
 
 
@@ -71,7 +71,7 @@ def plan_training(config: TrainConfig, hardware: Hardware) -> TrainResources:
 
 
 def train(job: "Job", resources: TrainResources, callback: Callable[[Event], None], stop: threading.Event) -> None:
-    """Run a job on the Ray that is connected, to its end; `tell` is called here, in order.
+    """Run a job on the Ray that is connected, to its end; `callback` is called here, in order.
 
     Raises:
         InterruptedRunError: `stop` was set.

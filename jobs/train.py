@@ -103,7 +103,7 @@ class _Command:
         from ser_core.training import open_waveforms
 
         if not self._address:
-            self._console.say(f"looking at {len(job.manifest)} clips; what is decoded is kept in {job.cache_folder}")
+            self._console.say(f"looking at {len(job.manifest)} clips; what is decoded is cached in {job.cache_folder}")
             open_waveforms(job)
 
     def _train(self, job: "Job") -> None:
@@ -216,7 +216,7 @@ def _text(data: dict[str, Any], report: dict[str, Any]) -> str:
         lines.append("trained on all clips; none was left to test")
     else:
         lines.append(
-            f"{data['test']['clips']} test clips of {data['test']['speakers']} speakers: {_figures(data['test'])}"
+            f"{data['test']['clips']} test clips of {data['test']['speakers']} speakers: {_metrics_of(data['test'])}"
         )
         lines.append(_split(report))
         lines += [f"note: {note}" for note in report["test"]["notes"]]
@@ -234,18 +234,16 @@ def _text(data: dict[str, Any], report: dict[str, Any]) -> str:
 
 
 def _split(report: dict[str, Any]) -> str:
-    """Which protocol the figures are of; folds are split alike."""
+    """The protocol of the test; folds are split alike."""
     split = report["split"] if "split" in report else report["folds"][0]["split"]
-    heard = (
-        "test speakers were heard in the training" if split["speakers_overlap"] else "no test speaker was heard before"
-    )
-    return f"split by {split['split']}; {heard}"
+    seen = "test speakers were in the training" if split["speakers_overlap"] else "no test speaker was in the training"
+    return f"split by {split['split']}; {seen}"
 
 
 _NAMES = {"accuracy": "accuracy", "uar": "UAR", "macro_f1": "macro F1"}
 
 
-def _figures(overall: dict[str, Any]) -> str:
+def _metrics_of(overall: dict[str, Any]) -> str:
     parts = []
     for name, words in _NAMES.items():
         one = overall[name]

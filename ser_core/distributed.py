@@ -21,7 +21,7 @@ class ProcessGroup:
 
     rank: int = 0
     size: int = 1
-    #: Among the workers of the same machine, who share its caches.
+    #: Rank among the workers of the same machine, who share its caches.
     local_rank: int = 0
     local_size: int = 1
 

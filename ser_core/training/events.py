@@ -11,13 +11,13 @@ from ser_core.storage import Location, faults_of, write
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EpochRecord:
-    """What an epoch came to; the last three are of the validation clips, None where there are none."""
+    """The metrics of an epoch; the last three are of the validation clips, None where there are none."""
 
-    #: From 1.
+    #: Number of the epoch, from 1 on.
     number: int
-    #: The mean over windows, as they were learned from.
+    #: Mean loss over the windows that were learned from.
     loss: float
-    #: At its end.
+    #: Learning rate at the end of the epoch.
     learning_rate: float
     validation_loss: float | None = None
     validation_accuracy: float | None = None
@@ -57,7 +57,7 @@ class StepDone:
     epoch: int
     step: int
     num_steps: int
-    #: The mean over what rank 0 has seen of the epoch.
+    #: Mean loss over what rank 0 has seen of the epoch.
     loss: float
 
 

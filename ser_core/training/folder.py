@@ -12,7 +12,7 @@ from ser_core.models import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from ser_core.storage import Location, Lock, one_line_faults, write
 from ser_core.training.report import PREDICTIONS_FILE, REPORT_FILE
 
-#: Of settings.json and checkpoints; 2: settings and history with the names of today.
+#: Number of the format of settings.json and of checkpoints; format 1 had other names for settings and metrics.
 FORMAT_NUMBER = 2
 _OWN = "_training"
 _SETTINGS = "settings.json"
@@ -36,7 +36,7 @@ class TrainingFolder:
         return self.folder.join(_OWN, "logs")
 
     def lock(self) -> Lock:
-        """Spares a second training in the same folder its work."""
+        """The lock that keeps a second training in the same folder from starting."""
         return Lock(self.folder.join(_OWN, "lock.json"))
 
     def check_writable(self) -> None:
@@ -77,12 +77,12 @@ class TrainingFolder:
             )
 
     def run(self) -> str | None:
-        """The run whose folder it is."""
+        """The name of the run whose folder it is; None where there is none."""
         found = self._read()
         return None if found is None else str(found["run"])
 
     def begin(self, settings: dict[str, Any]) -> str:
-        """The run's name: of the one that is there, or a new one's."""
+        """Begin a run, unless one is there; returns its name."""
         if (run := self.run()) is not None:
             return run
         run = uuid.uuid4().hex[:12]
@@ -111,7 +111,7 @@ class TrainingFolder:
         storage.delete(self._settings_file)
 
     def remove_checkpoints(self) -> None:
-        """Of a training that is done, and of its dead relatives."""
+        """Delete the checkpoints of a training that is done, and those of dead runs before it."""
         for name, _ in storage.list_files(self.folder.join(_OWN)):
             if name.startswith("checkpoint-"):
                 storage.delete(self.folder.join(_OWN, name))
@@ -138,7 +138,7 @@ def _result(name: str) -> str:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """What is another now, a phrase each."""
+    """The settings that differ, a phrase each."""
     found = []
     for name in sorted(old.keys() | new.keys()):
         before, now = old.get(name), new.get(name)

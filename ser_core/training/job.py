@@ -144,7 +144,7 @@ class Job:
         ]
 
     def _placed(self, name: str) -> str:
-        """A local path as an absolute one; what is none, or a bundled model, as it is."""
+        """A local path made absolute; a URL or the name of a bundled model as it is."""
         is_name = name == PUBLISHED or "://" in name or name in bundled_names()
         return name if is_name else str(Path(self.base, name).absolute())
 
@@ -200,7 +200,7 @@ class Fold:
     """One fold of a job: its clips, where its model and its checkpoint go, and whom it learns from."""
 
     job: Job
-    #: From 0 on.
+    #: Number of the fold, from 0 on.
     number: int
     sets: ClipSets
 
@@ -239,7 +239,7 @@ class Fold:
 
     @cached_property
     def speakers(self) -> dict[str, list[str]]:
-        """Speakers by what for; those that teachers and the model to start from know count as trained on."""
+        """Speakers by set; those whom teachers or the model to start from have seen count as trained on."""
         of = self.job.manifest.speakers
         validation, calibration = set(of[self.sets.validation_N]), set(of[self.sets.calibration_N])
         known = speakers_known_from(filter(None, [*self.teachers, self.job.start.artifact]))
@@ -254,7 +254,7 @@ class Fold:
 
 @torch.no_grad()
 def _round_frozen(model: SpeechModel) -> None:
-    """As they will be stored, so that what is learned and measured is what is kept."""
+    """Round frozen weights as they will be stored, so that what is measured is what is stored."""
     for parameter in model.parameters():
         if not parameter.requires_grad:
             parameter.copy_(parameter.half())

@@ -67,7 +67,7 @@ class Learner:
     def __init__(
         self, model: SpeechModel, config: TrainConfig, group: ProcessGroup, device: torch.device, num_steps: int
     ) -> None:
-        """Take over a model that is on the device already; `num_steps` of the whole training."""
+        """Take over a model that is on the device already; `num_steps` is the number of steps of the whole training."""
         self.model = model
         self._config, self._group, self._device = config, group, device
         self._module: nn.Module = _Encoded(model)
@@ -96,7 +96,7 @@ class Learner:
 
     @property
     def learning_rate(self) -> float:
-        """Of the first group, now."""
+        """The learning rate of the first group of parameters, now."""
         return float(self._optimizer.param_groups[0]["lr"])
 
     def step(self, batch: Batch, epoch: int, number: int) -> Tensor:
@@ -144,7 +144,7 @@ class Learner:
 
     @contextmanager
     def with_weights(self, weights: dict[str, Tensor]) -> Iterator[SpeechModel]:
-        """The model in evaluation mode with these in the place of its own, which it gets back."""
+        """The model in evaluation mode with these weights; it gets its own back at the end."""
         own = {name: value.detach().clone() for name, value in self._learning.items()}
         _copy(weights, self._learning)
         try:
@@ -155,7 +155,7 @@ class Learner:
 
     @torch.no_grad()
     def logits(self, encoded: Tensor) -> Tensor:
-        """Float32 logits (B, C) as the model answers now, of what `forward_encoded` takes."""
+        """Float32 logits (B, C) of the model as it is now, from what `forward_encoded` takes."""
         with self._autocast():
             logits_BC = self.model.forward_encoded(encoded)
         return logits_BC.float()
@@ -182,20 +182,20 @@ class Learner:
         _copy(state.part(_MODEL), self._learning)
         _copy(state.part(_EMA), self._ema)
         parameters = list(itertools.chain(*(group["params"] for group in self._optimizer.param_groups)))
-        kept: dict[int, dict[str, Tensor]] = {}
+        restored: dict[int, dict[str, Tensor]] = {}
         for name, value in state.part(_OPTIMIZER).items():
             index, _, field = name.partition(".")
             # In the parameter's own layout, so that every step is computed as it would have been.
             like = parameters[int(index)] if value.dim() else value
-            kept.setdefault(int(index), {})[field] = torch.empty_like(like, dtype=value.dtype).copy_(value)
-        self._optimizer.load_state_dict({"state": kept, "param_groups": state.facts["param_groups"]})
+            restored.setdefault(int(index), {})[field] = torch.empty_like(like, dtype=value.dtype).copy_(value)
+        self._optimizer.load_state_dict({"state": restored, "param_groups": state.facts["param_groups"]})
         if self._schedule is not None:
             self._schedule.load_state_dict(state.facts["schedule"])
         self._num_steps = state.facts["num_steps"]
 
 
 class _Encoded(nn.Module):
-    """What learns of a model, as a module whose `forward` the workers' gradients can hang on."""
+    """The part of a model that learns, as a module for DistributedDataParallel."""
 
     def __init__(self, model: SpeechModel) -> None:
         super().__init__()
@@ -206,10 +206,10 @@ class _Encoded(nn.Module):
 
 
 def _learning(model: nn.Module) -> dict[str, Tensor]:
-    """By name, the parameters that learn and the statistics that follow; never what is frozen."""
+    """The parameters that learn and the statistics that follow them, by name; without what is frozen."""
     parameters: dict[str, Tensor] = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    kept = model.state_dict(keep_vars=True)
-    return parameters | {name: value for name, value in model.named_buffers() if name in kept}
+    stored = model.state_dict(keep_vars=True)
+    return parameters | {name: value for name, value in model.named_buffers() if name in stored}
 
 
 @torch.no_grad()
@@ -219,15 +219,15 @@ def _copy(values: dict[str, Tensor], into: dict[str, Tensor]) -> None:
 
 
 def loss_of_windows(logits: Tensor, batch: Batch, distillation: Distillation) -> Tensor:
-    """Of each window (B,), the cross-entropy of its target, and of what the teachers said where there are any.
+    """The loss (B,) of each window: cross-entropy of its target, and where there are teachers divergence from them.
 
     Args:
-        logits: (B, C), or of several classifiers (B, K, C): each is judged by itself, and their mean is the loss.
-        batch: what was heard.
+        logits: (B, C), or of several classifiers (B, K, C), whose losses are averaged.
+        batch: the targets, and the probabilities of the teachers.
         distillation: how the teachers count.
     """
-    answers = logits.unbind(dim=1) if logits.dim() == 3 else (logits,)
-    return torch.stack([_loss(logits_BC, batch, distillation) for logits_BC in answers]).mean(dim=0)
+    each_BC = logits.unbind(dim=1) if logits.dim() == 3 else (logits,)
+    return torch.stack([_loss(logits_BC, batch, distillation) for logits_BC in each_BC]).mean(dim=0)
 
 
 def _loss(logits_BC: Tensor, batch: Batch, distillation: Distillation) -> Tensor:
@@ -236,11 +236,11 @@ def _loss(logits_BC: Tensor, batch: Batch, distillation: Distillation) -> Tensor
         return loss_B
     temperature, weight = distillation.temperature, distillation.weight
     # Gradients shrink by the square of the temperature (Hinton et al. 2015, arXiv 1503.02531, section 2).
-    taught_B = temperature**2 * divergence(logits_BC / temperature, batch.teacher_BC)
-    return (1 - weight) * loss_B + weight * taught_B
+    divergence_B = temperature**2 * divergence(logits_BC / temperature, batch.teacher_BC)
+    return (1 - weight) * loss_B + weight * divergence_B
 
 
 def divergence(logits_BC: Tensor, target_BC: Tensor) -> Tensor:
-    """Of each window (B,), Kullback and Leibler's, of the answer from the target (probabilities)."""
+    """Kullback-Leibler divergence (B,) of the predictions of logits (B, C) from target probabilities (B, C)."""
     gap_BC = target_BC.clamp(min=1e-12).log() - log_softmax(logits_BC, dim=1)
     return (target_BC * gap_BC).sum(dim=1)

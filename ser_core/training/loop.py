@@ -2,7 +2,7 @@
 
 Shape letters: G clips, W windows, C labels, X = C + 1: labels, then seconds.
 
-Everything random is keyed by (seed, epoch, place of the clip), and dropout by (seed, epoch, step, worker): broken off
+Everything random is keyed by (seed, epoch, example), and dropout by (seed, epoch, step, worker): broken off
 anywhere and continued, with as many workers and threads, on the same kind of CPU, it gives the same weights to the bit.
 """
 
@@ -32,7 +32,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Trained:
-    """The best epoch's weights, of what learns, and how it came about."""
+    """The learned weights of the best epoch, and the history of all epochs."""
 
     weights: dict[str, Tensor]
     best: EpochRecord
@@ -63,7 +63,7 @@ class Training:
         Args:
             callback: rank 0 calls it with how it goes.
             save: rank 0 calls it with the state after every epoch.
-            num_threads: that load ahead.
+            num_threads: number of threads that load ahead.
 
         Raises:
             SerError: the loss is no number any more, or rank 0 could not save.
@@ -154,5 +154,5 @@ class Training:
 
 
 def num_steps(config: TrainConfig, num_clips: int) -> int:
-    """Of a whole training."""
+    """Number of steps of a whole training."""
     return config.epochs * len(split_steps(num_clips, config.batch_size))

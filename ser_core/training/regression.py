@@ -1,4 +1,4 @@
-"""What a model's regression is fitted to, and the fit: multinomial logistic, to its minimum (scikit-learn's Newton).
+"""A model's regression, fitted to its minimum before the first epoch: multinomial logistic, by scikit-learn's Newton.
 
 Shape letters: G clips, N clips in training, W windows, P features, C labels.
 """
@@ -63,14 +63,14 @@ def _of_windows(data: TrainingData, window_W: Numbers) -> Floats:
 def fit(
     features_WP: Floats, label_W: npt.NDArray[np.int64], weight_W: Floats, num_labels: int, c: float
 ) -> npt.NDArray[np.float64]:
-    """Weights of the logits, and last of each row the bias, (C, P + 1), for features as they come.
+    """Fit weights of the logits (C, P) and, as the last column, biases, (C, P + 1), for features as they come.
 
     Args:
-        features_WP: what is known of each window; it is standardised on the way.
-        label_W: what is right for each; at least two of the labels occur.
-        weight_W: what each counts.
+        features_WP: features of each window; they are standardised on the way.
+        label_W: label of each window; at least two of the labels occur.
+        weight_W: weight of each window.
         num_labels: C.
-        c: scikit-learn's: what a window of weight 1 counts against the weights' square.
+        c: scikit-learn's C: weight of the loss against that of the L2 penalty.
     """
     scaler = StandardScaler()
     standard_WP = scaler.fit_transform(features_WP.astype(np.float64), sample_weight=weight_W)

@@ -1,5 +1,4 @@
-"""What a training leaves: of each fold a model, predictions for its test clips and a report; of all folds together,
-pooled predictions and a report.
+"""What a training leaves: each fold's model, predictions and report, and pooled predictions and a report of all folds.
 
 Shape letters: N clips of a set, G test clips of all folds, C labels.
 """
@@ -121,7 +120,7 @@ def write_pooled(job: Job) -> None:
         "run": job.run,
         "folds": [{"split": one.fold.sets.to_dict(job.manifest), "temperature": one.temperature, **metrics.to_dict()}
                   for one, metrics in zip(results, overall, strict=True)],
-        # Of a model that is trained on everybody: nothing is better known about it.
+        # Nothing is better known about a model that is trained on everybody.
         "temperature": fitted_temperature(job, tested, probabilities_GC),
         "over_folds": {name: _spread([getattr(metrics, name).value for metrics in overall]) for name in _METRICS},
         "training": {"settings": job.config.recipe(), "manifest": _manifest_facts(job), "versions": package_versions()},
@@ -131,15 +130,15 @@ def write_pooled(job: Job) -> None:
 
 
 def _as_written(fold: Fold, predictions: list[Floats]) -> FoldResult:
-    """A fold's result, its model being what it is."""
+    """A fold's result, with the temperature that its model has."""
     config = models.read_config(fold.folder.url)
     return _evaluate(fold, predictions[fold.number], config.temperature, ModelSpeakers.of_training(config.training))
 
 
 def _calibrated(fold: Fold, predictions: list[Floats]) -> FoldResult:
-    """A fold's result, its model now having the temperature that fits the other folds' predictions.
+    """Give a fold's model the temperature that fits the other folds' predictions, and write all of it anew.
 
-    These are for clips that the other folds' models were not trained on.
+    These predictions are for clips that the other folds' models were not trained on.
     """
     job, others = fold.job, [number for number in range(len(predictions)) if number != fold.number]
     clips = job.manifest.take(np.concatenate([job.sets[other].test_N for other in others]))
@@ -222,7 +221,7 @@ def _manifest_facts(job: Job) -> dict[str, Any]:
 
 
 def _licence(job: Job) -> str | None:
-    """Of the corpora, where all are known."""
+    """The licences of the corpora, where all are known."""
     names = sorted(job.clips_by_corpus)
     if not all(name in CORPORA for name in names):
         return None
@@ -248,7 +247,7 @@ def fitted_temperature(job: Job, clips: Manifest, probabilities_NC: Floats) -> f
 
 
 def _spread(values: list[float]) -> dict[str, float]:
-    """Over folds: mean, and standard deviation (of a sample)."""
+    """Mean over the folds, and standard deviation (of a sample)."""
     return {"mean": float(np.mean(values)), "standard_deviation": float(np.std(values, ddof=1))}
 
 

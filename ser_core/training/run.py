@@ -39,14 +39,14 @@ from ser_core.training.loop import Trained, Training, num_steps
 from ser_core.training.regression import fit_regression
 from ser_core.training.report import FoldPredictions, is_done, write_fold
 
-#: Number of windows that the constants of the features are fitted to, and how many are looked at together.
+#: Number of windows that the constants of the features are fitted to, and of those that are read together.
 _MAX_FITTED_WINDOWS = 4_096
 _FIT_BATCH = 64
 
 
 @dataclass(frozen=True, kw_only=True)
 class Worker:
-    """Who trains, where."""
+    """One of the processes that train: its rank, its device, and what it must ask before it writes."""
 
     group: ProcessGroup
     device: torch.device
@@ -171,7 +171,7 @@ class _FoldRun:
             yield torch.from_numpy(self._windows.read(self._waveforms, window_N[start : start + _FIT_BATCH]))
 
     def _finish(self, training: Training, trained: Trained, learner: Learner, log_mel: LogMel) -> None:
-        """Predict the calibration and test clips with what is kept, and write it."""
+        """Predict the calibration and test clips with the best weights, and write model and report."""
         is_half = self._job.config.weights_dtype == "fp16"
         weights = _as_stored(trained.weights, learner.model) if is_half else trained.weights
         predictions = FoldPredictions(
@@ -190,7 +190,7 @@ class _FoldRun:
 
 
 def _as_stored(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """In half precision, so that what is measured is what is kept."""
+    """The weights rounded to half precision, so that what is measured is what is stored."""
     halved = {name for name, _ in model.named_parameters()}
     return {name: value.half().float() if name in halved else value for name, value in weights.items()}
 

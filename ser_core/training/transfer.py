@@ -22,7 +22,7 @@ PUBLISHED = "imagenet"
 class Start:
     """What a new model starts from: nothing, published weights, a file of weights, or another model."""
 
-    #: As it was given, for messages.
+    #: What messages call it.
     name: str
     #: PUBLISHED, a URL, a model's name or folder, or a file; None: nothing.
     weights: str | None

@@ -81,10 +81,10 @@ def test_what_a_faster_tempo_leaves_free_is_silent() -> None:
     faster = [mel for mel in mels if mel[0, -1] == 0]
     assert faster
     for mel in faster:
-        heard = int((mel[0] > 0).sum()) + 1
-        assert 50 <= heard < 100
-        assert mel[0, heard - 1] == 99
-        assert not mel[:, heard:].any()
+        num_frames = int((mel[0] > 0).sum()) + 1
+        assert 50 <= num_frames < 100
+        assert mel[0, num_frames - 1] == 99
+        assert not mel[:, num_frames:].any()
 
 
 def test_without_tempo_a_log_mel_stays_as_it_is() -> None:

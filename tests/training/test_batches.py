@@ -54,7 +54,7 @@ EVERYTHING: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("changes", [{}, EVERYTHING, EVERYTHING | {"augmentation": {"mixup_probability": 0.5}}])
-def test_workers_hear_together_what_one_hears_alone(folder: Path, changes: dict[str, Any]) -> None:
+def test_the_batches_of_two_workers_are_together_those_of_one(folder: Path, changes: dict[str, Any]) -> None:
     alone = batches(make_data(folder, **changes))
     parts = [make_data(folder, ProcessGroup(rank=rank, size=2), **changes) for rank in (0, 1)]
     for whole, first, second in zip(alone, *map(batches, parts), strict=True):

@@ -33,7 +33,7 @@ def test_square_root_sampling_is_half_way_to_balanced() -> None:
     assert sorted(clip_E) != sorted(plan_epoch(0, 1, strata_G, "square_root", 16, OFF).clip_E)
 
 
-def test_balanced_sampling_hears_every_stratum_equally_often() -> None:
+def test_balanced_sampling_uses_every_stratum_equally_often() -> None:
     clip_E = plan_epoch(0, 0, STRATA, "balanced", 16, OFF).clip_E
     assert sorted(np.bincount(STRATA[clip_E]).tolist()) == [13, 13, 14]
     times = np.bincount(clip_E, minlength=40)
@@ -43,10 +43,10 @@ def test_balanced_sampling_hears_every_stratum_equally_often() -> None:
 
 
 @pytest.mark.parametrize("sampling", ["natural", "square_root", "balanced"])
-def test_turns_are_how_often_an_epoch_hears_a_clip(sampling: Sampling) -> None:
+def test_sampling_weights_are_how_often_an_epoch_uses_a_clip(sampling: Sampling) -> None:
     strata_G = np.repeat([0, 1, 2], [30, 9, 2])
-    heard = [plan_epoch(1, number, strata_G, sampling, 8, OFF).clip_E for number in range(200)]
-    mean_G = np.bincount(np.concatenate(heard), minlength=len(strata_G)) / len(heard)
+    epochs = [plan_epoch(1, number, strata_G, sampling, 8, OFF).clip_E for number in range(200)]
+    mean_G = np.bincount(np.concatenate(epochs), minlength=len(strata_G)) / len(epochs)
     expected_G = sampling_weights(strata_G, sampling)
     assert expected_G.sum() == pytest.approx(len(strata_G))
     np.testing.assert_allclose([mean_G[strata_G == stratum].mean() for stratum in range(3)],

@@ -118,9 +118,9 @@ def test_a_lower_rate_leaves_nothing_above_half_of_it(low_rate_hz: float) -> Non
 
 def test_a_telephone_passes_its_band_alone() -> None:
     pcm_S = white()
-    heard_S = effects.telephone(pcm_S, RATE)
+    line_S = effects.telephone(pcm_S, RATE)
     changes_db = [
-        power_db(heard_S, low, high) - power_db(pcm_S, low, high)
+        power_db(line_S, low, high) - power_db(pcm_S, low, high)
         for low, high in ((20, 100), (500, 3_000), (4_500, 7_900))
     ]
     assert changes_db[0] < -20

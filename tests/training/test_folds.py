@@ -74,7 +74,7 @@ def test_clips_of_random_folds_are_pooled_too(manifests: list[str], tmp_path: Pa
     assert report["test"]["notes"][0].startswith("9 of the 9 speakers were in the model's training")
 
 
-def test_a_corpus_that_was_never_heard_is_judged_by_the_emotions_it_has(
+def test_a_corpus_that_is_new_is_tested_by_the_emotions_it_has(
     manifests: list[str], tmp_path: Path, cache: Path
 ) -> None:
     changes = {"epochs": 8, "split": {"split": "corpus", "test_corpora": ["hum"]}}

@@ -32,9 +32,9 @@ def test_learnable_emotions_are_learned_for_unseen_speakers(manifests: list[str]
     best = max(records, key=lambda record: record.score)
     assert artifact.config.training["best_epoch"] == best.number
     assert artifact.config.labels == ("calm", "happy", "angry")
-    heard = {name: set(artifact.config.training[name]) for name in (
+    speakers = {name: set(artifact.config.training[name]) for name in (
         "speakers", "validation_speakers", "calibration_speakers", "test_speakers")}  # fmt: skip
-    assert sum(map(len, heard.values())) == len(set().union(*heard.values())) == 9
+    assert sum(map(len, speakers.values())) == len(set().union(*speakers.values())) == 9
 
 
 @pytest.mark.parametrize("changes", [EVERYTHING, WHISPER, REGRESSION, {"schedule": "none", "ema_decay": 0.0}])

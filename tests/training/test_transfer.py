@@ -24,7 +24,7 @@ def test_a_student_learns_from_a_teacher(manifests: list[str], tmp_path: Path, c
         assert history[-1]["loss"] < 0.5 * history[0]["loss"]
 
 
-def test_a_teacher_may_not_have_heard_who_is_tested(manifests: list[str], tmp_path: Path, cache: Path) -> None:
+def test_a_teacher_may_not_have_seen_who_is_tested(manifests: list[str], tmp_path: Path, cache: Path) -> None:
     split = {"folds": 2, "validation_speakers": 0, "calibration_speakers": 0}
     run(make_job(job_values(manifests, tmp_path / "teacher", cache, epochs=1, split=split)))
     for name, is_fair in (("teacher/fold-{fold}", True), ("teacher/fold-1", False)):
@@ -42,7 +42,7 @@ def test_a_teacher_may_not_have_heard_who_is_tested(manifests: list[str], tmp_pa
                 job.check(1)
 
 
-def test_a_model_to_start_from_may_not_have_heard_who_is_tested(
+def test_a_model_to_start_from_may_not_have_seen_who_is_tested(
     manifests: list[str], tmp_path: Path, cache: Path
 ) -> None:
     everything = {"test_share": 0, "validation_speakers": 0, "calibration_speakers": 0}
@@ -55,7 +55,9 @@ def test_a_model_to_start_from_may_not_have_heard_who_is_tested(
     assert job.fold(0).speakers["speakers"] == sorted(set(job.manifest.speakers))
 
 
-def test_a_model_to_start_from_hears_on_as_it_did(manifests: list[str], tmp_path: Path, cache: Path) -> None:
+def test_a_model_keeps_the_constants_of_the_one_it_starts_from(
+    manifests: list[str], tmp_path: Path, cache: Path
+) -> None:
     split = {"test_share": 0, "validation_speakers": 0, "calibration_speakers": 0}
     run(make_job(job_values(manifests, tmp_path / "start", cache, epochs=1, split=split)))
     config = tmp_path / "start/config.json"
@@ -82,7 +84,7 @@ def test_what_a_model_knows_through_its_teacher_is_kept_with_it(
         make_job(job_values(manifests[:1], tmp_path / "other", cache, **start, split=split)).check(1)
 
 
-def test_a_model_that_does_not_say_whom_it_has_heard_is_not_started_from(
+def test_a_model_that_does_not_say_whom_it_was_trained_on_is_not_started_from(
     manifests: list[str], tmp_path: Path, cache: Path
 ) -> None:
     tiny_artifact().save(str(tmp_path / "teacher"))

@@ -1,4 +1,4 @@
-"""What training does to a clip so that a model does not learn it by heart; never used in scoring.
+"""Augmentation: what training does to clips so that a model does not learn them by heart; never used in scoring.
 
 Shape letters: N samples of a clip, S samples of a window, F mel bands, T frames.
 
@@ -18,7 +18,7 @@ from ser_core.training.data import effects
 from ser_core.training.data.waveform_cache import Waveform
 from ser_core.training.data_config import AugmentSettings
 
-#: Of a generator: each has numbers of its own.
+#: What a generator is for; each has random numbers of its own.
 Purpose = Literal["waveform", "mel", "mixup", "tempo"]
 _PURPOSES = get_args(Purpose)
 #: Gives the generator of one sample for a purpose.
@@ -28,12 +28,12 @@ _DRAWS = (
     "speed_if", "speed", "start", "reverberation_if", "rt60", "direct", "noise_if", "snr", "colour",
     "tilt_if", "tilt", "low_rate_if", "low_rate", "telephone_if", "gain_if", "gain",
 )  # fmt: skip
-#: What needs more than one number: seeds are drawn for it.
+#: What needs more than one random number, and gets a seed.
 _SEEDS = ("reverberation", "noise")
-#: Ranges of a room: its reverberation decays by 60 dB in so long, the direct sound is so much above it.
+#: Ranges of a room: the time in which its reverberation decays by 60 dB, and the level of the direct sound above it.
 _RT60_SECONDS = (0.15, 0.6)
 _DIRECT_DB = (0.0, 12.0)
-#: Ranges of noise: it is so much below the speech, and its power falls as 1 / frequency ** colour.
+#: Ranges of noise: its level below the speech, and the colour with which its power falls, as 1 / frequency ** colour.
 _SNR_DB = (5.0, 35.0)
 _NOISE_COLOUR = (0.0, 2.0)
 
@@ -85,7 +85,7 @@ def random_window(
 def _cut(
     pcm_N: npt.NDArray[np.float32] | Waveform, window_samples: int, settings: AugmentSettings, draws: "_Draws"
 ) -> npt.NDArray[np.float32]:
-    """At most a window, at a random speed."""
+    """Cut a window at a random place, played at a random speed; it may be shorter than a window."""
     factor = 1.0
     if draws.happens("speed", settings.speed_probability):
         factor = draws.between("speed", 1 - settings.speed, 1 + settings.speed)
@@ -119,10 +119,10 @@ def change_tempo(mel_FT: Tensor, settings: AugmentSettings, rng: np.random.Gener
         return
     num_frames = mel_FT.shape[1]
     factor = (1 + settings.tempo) ** (2 * share - 1)
-    num_used, num_heard = (max(1, round(num_frames * min(1.0, part))) for part in (factor, 1 / factor))
-    heard_FT = interpolate(mel_FT[None, :, :num_used], num_heard, mode="linear", align_corners=True)[0]
-    mel_FT[:, num_heard:] = mel_FT.min()
-    mel_FT[:, :num_heard] = heard_FT
+    num_used, num_played = (max(1, round(num_frames * min(1.0, part))) for part in (factor, 1 / factor))
+    stretched_FT = interpolate(mel_FT[None, :, :num_used], num_played, mode="linear", align_corners=True)[0]
+    mel_FT[:, num_played:] = mel_FT.min()
+    mel_FT[:, :num_played] = stretched_FT
 
 
 def change_mels(mel_BFT: Tensor, settings: AugmentSettings, draws: Sequence[Draw]) -> None:

@@ -19,13 +19,13 @@ TELEPHONE_RATE_HZ = 8_000
 #: The band of a telephone line (ITU-T G.712).
 TELEPHONE_BAND_HZ = (300.0, 3_400.0)
 _TELEPHONE_ORDER = 4
-#: Of mu-law companding (ITU-T G.711).
+#: The parameter mu of mu-law companding (ITU-T G.711).
 _MU = 255
-#: Noise has no more below this, or a rumble that nobody hears would be all of it.
+#: Below this, noise has no more power, or it would be all inaudible rumble.
 _LEAST_NOISE_HZ = 50.0
-#: Where a tilt leaves the level as it is.
+#: Frequency at which a tilt leaves the level as it is.
 _PIVOT_HZ = 1_000.0
-#: Between the direct sound and the first of the reverberation.
+#: Time between the direct sound and the first reverberation.
 _FIRST_REFLECTION_SECONDS = 0.002
 
 
@@ -35,7 +35,7 @@ def rms(pcm_S: Samples) -> float:
 
 
 def change_speed(pcm_S: Samples, factor: float) -> Samples:
-    """Faster and higher by a factor, or slower and lower below 1; about S / factor samples."""
+    """The signal faster and higher by a factor, or slower and lower below 1; about S / factor samples."""
     return _resample(pcm_S, factor, 1.0)
 
 
@@ -98,13 +98,13 @@ def tilt(pcm_S: Samples, difference_db: float, rate_hz: int) -> Samples:
 
 
 def lower_rate(pcm_S: Samples, low_rate_hz: float, rate_hz: int) -> Samples:
-    """As recorded at a lower sample rate: nothing is left above half of it."""
+    """The signal as recorded at a lower sample rate: nothing is left above half of it."""
     low_S = _resample(pcm_S, rate_hz, low_rate_hz)
     return _fitted(_resample(low_S, low_rate_hz, rate_hz), len(pcm_S))
 
 
 def telephone(pcm_S: Samples, rate_hz: int) -> Samples:
-    """As heard over the telephone: 300 to 3,400 Hz, 8 kHz, 8-bit mu-law."""
+    """The signal over a telephone line: 300 to 3,400 Hz, 8 kHz, 8-bit mu-law."""
     line_S = _resample(pcm_S, rate_hz, TELEPHONE_RATE_HZ)
     if not len(line_S):
         return np.zeros_like(pcm_S)

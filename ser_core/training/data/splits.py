@@ -1,11 +1,11 @@
-"""Which clips train a model, which say which epoch is kept, which calibrate it, and which test it.
+"""Splits: which clips train a model, which validate its epochs, which calibrate it, and which test it.
 
 Shape letters: N rows (clips) of a manifest.
 
-    speaker     nobody in the test is heard before; held out, or K folds
+    speaker     nobody in the test is in training; held out, or K folds
     random      clips at random, stratified by corpus and emotion; speakers are in training and test
-    statement   the sentence of a test clip is never heard before; speakers are in training and test
-    corpus      no clip of a test corpus is heard before
+    statement   the sentence of a test clip is not in training; speakers are in training and test
+    corpus      no clip of a test corpus is in training
 
 But for `random`, the validation and calibration sets are of speakers who are in no other set. A split by statement
 leaves out clips that do not say their statement, as theirs might be that of the test, and what the validation and
@@ -178,8 +178,8 @@ class _Clips:
             names = set(self._speakers[rest_N][self._corpora[rest_N] == corpus])
             num_stopping, num_temperature = self._num_held(len(names))
             order = self._shuffled(names, rng)
-            held = [order[place] for place in _spread(len(order), num_stopping + num_temperature, rng)]
-            chosen = {held[place] for place in _spread(len(held), num_stopping, rng)}
+            held = [order[index] for index in _spread(len(order), num_stopping + num_temperature, rng)]
+            chosen = {held[index] for index in _spread(len(held), num_stopping, rng)}
             stopping += chosen
             temperature += set(held) - chosen
         of_N = self._speakers[rest_N]
@@ -210,7 +210,7 @@ class _Clips:
     def _test_share_of(self, group: list[tuple[str, str]]) -> list[tuple[str, str]]:
         count = min(max(1, round(self._settings.test_share * len(group))), len(group) - 1)
         rng = _generator(self._settings.seed, group[0][0])
-        return [group[place] for place in _spread(len(group), count, rng)]
+        return [group[index] for index in _spread(len(group), count, rng)]
 
     def _rows_of(self, units: list[tuple[str, str]], name_N: npt.NDArray[np.object_]) -> Rows:
         wanted = set(units)
@@ -227,7 +227,7 @@ def _generator(seed: int, corpus: str, number: int = 0) -> np.random.Generator:
 
 
 def _spread(size: int, count: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-    """`count` places out of `size`, evenly spaced from a random start (systematic sampling)."""
+    """`count` indices out of `size`, evenly spaced from a random start (systematic sampling)."""
     return np.floor((np.arange(count) + rng.random()) * size / max(1, count)).astype(np.int64)
 
 

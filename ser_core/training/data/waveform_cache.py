@@ -40,18 +40,18 @@ from ser_core.source import FileOpener, PlannedFile
 from ser_core.storage import Location, faults_of
 
 _SAMPLES, _OFFSETS, _STEPS = "waveforms.int16", "offsets.npy", "steps.npy"
-#: Of what is on disk, and of how it is decoded.
+#: Number of the format on disk, and of the way of decoding.
 _FORMAT = 1
 _KEY_DIGITS = 32
 _DECODE_SECONDS = 300.0
-#: Starting a process takes about as long as decoding so many.
+#: Number of clips that are decoded in the time that it takes to start a process.
 _CLIPS_A_PROCESS = 100
 #: Length of the pieces that a clip comes in.
 _WINDOW_SECONDS = 1.0
 #: A decoded clip that waits is held in memory up to here, and else on the disk: 65 s at 16 kHz.
 _MAX_BYTES_IN_MEMORY = 4 * 2**20
 _BLOCK_BYTES = 2**20
-#: Clips that wait, for each decoding process.
+#: Number of clips that wait, for each decoding process.
 _CLIPS_AHEAD = 4
 _MAX_BYTES_AHEAD = 256 * 2**20
 #: Below this a peak is less than one step of 16 bits.
@@ -101,7 +101,7 @@ class WaveformCache:
 
     @property
     def key(self) -> str:
-        """Names these clips, in these versions and this order."""
+        """The name of these clips, in these versions and this order."""
         return self._entry.name
 
     def num_samples(self, index: int) -> int:
