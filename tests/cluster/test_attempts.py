@@ -1,3 +1,5 @@
+"""Notes on what loaders are at: in this process, and shared by the loaders of a run on Ray."""
+
 import os
 import signal
 from collections.abc import Iterator
@@ -7,6 +9,7 @@ import pytest
 import ray
 
 from cluster.attempts import AttemptNotes, Attempts, SharedAttempts
+from tests.support.ray_cluster import on_ray
 
 
 @pytest.fixture(scope="module")
@@ -16,9 +19,12 @@ def ray_here() -> Iterator[None]:
     ray.shutdown()
 
 
-@pytest.fixture(params=["in this process", "shared"])
-def attempts(request: pytest.FixtureRequest, ray_here: None) -> AttemptNotes:
-    return Attempts() if request.param == "in this process" else SharedAttempts()
+@pytest.fixture(params=["in this process", on_ray()])
+def attempts(request: pytest.FixtureRequest) -> AttemptNotes:
+    if request.param == "in this process":
+        return Attempts()
+    request.getfixturevalue("ray_here")
+    return SharedAttempts()
 
 
 def test_a_block_that_ended_may_come_again(attempts: AttemptNotes) -> None:
@@ -54,6 +60,7 @@ def test_what_is_done_is_forgotten() -> None:
     assert not any(vars(attempts).values())
 
 
+@pytest.mark.ray
 def test_loaders_share_their_notes(ray_here: None) -> None:
     attempts = SharedAttempts()
 
@@ -64,14 +71,13 @@ def test_loaders_share_their_notes(ray_here: None) -> None:
     assert [ray.get(begin.remote(attempts)) for _ in range(2)] == [True, False]
 
 
+@pytest.mark.ray
 def test_a_lost_counter_counts_anew(ray_here: None) -> None:
     attempts = SharedAttempts()
     attempts.begin_block(["a"])
-    [counter] = [
-        child for child in psutil.Process().children(recursive=True) if child.name() == "ray::Attempts"
-        and child.pid == ray.get(attempts._actor.__ray_call__.remote(lambda _: os.getpid()))
-    ]  # fmt: skip
+    counter = psutil.Process(ray.get(attempts._actor.__ray_call__.remote(lambda _: os.getpid())))
+    assert counter.name() == "ray::Attempts"
     counter.send_signal(signal.SIGKILL)
-    counter.wait(20)
+    psutil.wait_procs([counter], timeout=20)
     assert attempts.begin_block(["a"])
     assert attempts.begin_file("a") == 1

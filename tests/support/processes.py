@@ -106,6 +106,12 @@ def abort(process: "subprocess.Popen[str]") -> str:
     return "\n".join(text if isinstance(text, str) else text.decode() for text in written if text)
 
 
+def peak_memory_bytes(pid: int | str = "self") -> int:
+    """The most memory that a process ever held: its own, where getrusage counts in that of the one that started it."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return 1024 * int(status.partition("VmHWM:")[2].split()[0])
+
+
 def _thread_states(pid: int) -> list[str]:
     """The state of each thread, a letter as proc(5) has it."""
     return [stat.read_text().rpartition(") ")[2][0] for stat in Path(f"/proc/{pid}/task").glob("*/stat")]

@@ -223,17 +223,16 @@ def test_a_full_disk_is_said_in_a_line(clips: Manifest, tmp_path: Path) -> None:
 
 
 _OPEN_AND_CUT = """
-import resource, sys
+import sys
 from pathlib import Path
 from ser_core.corpora.manifest import read_manifests
 from ser_core.training.data.waveform_cache import WaveformCache
-def peak_bytes():
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+from tests.support.processes import peak_memory_bytes
 clips, folder = read_manifests([sys.argv[1]]), Path(sys.argv[2])
 WaveformCache.open(clips.take([0]), folder)
-before = peak_bytes()
+before = peak_memory_bytes()
 cache = WaveformCache.open(clips, folder)
-print(peak_bytes() - before, cache.num_samples(1), *cache.waveform(1)[16_000 * 3_000 :][:3])
+print(peak_memory_bytes() - before, cache.num_samples(1), *cache.waveform(1)[16_000 * 3_000 :][:3])
 """
 
 
