@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 JSON_FILE, PAGE_FILE, PREDICTIONS_FILE = "evaluation.json", "evaluation.html", "predictions.parquet"
 _CPU_BATCH_SIZE, _GPU_BATCH_SIZE = 16, 256
-_MAX_BATCH_SIZE = 65_536
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +35,6 @@ class Request:
     def __post_init__(self) -> None:
         if self.output.endswith(".parquet"):
             raise UsageError(f"OUT {self.output}: is named like a manifest; the last argument is the folder to write")
-        if self.batch_size is not None and not 1 <= self.batch_size <= _MAX_BATCH_SIZE:
-            raise UsageError(f"--batch-size must be 1 to {_MAX_BATCH_SIZE}, not {self.batch_size}")
 
 
 class Running(TypedDict):

@@ -1,5 +1,4 @@
 from .bootstrap import Interval as Interval
-from .calibration import fit_temperature as fit_temperature
 from .evaluate import LabelSets as LabelSets
 from .evaluate import compare_predictions as compare_predictions
 from .evaluate import evaluate_predictions as evaluate_predictions
@@ -7,6 +6,7 @@ from .metrics import Floats as Floats
 from .metrics import accuracy as accuracy
 from .metrics import uar as uar
 from .page import render_page as render_page
+from .predictions import fit_temperature as fit_temperature
 from .predictions import predict_manifest as predict_manifest
 from .predictions import predictions_table as predictions_table
 from .predictions import probabilities_in as probabilities_in

@@ -13,8 +13,8 @@ from ser_core.corpora import CORPORA, Manifest
 from ser_core.errors import SourceError, UsageError
 from ser_core.evaluation import metrics
 from ser_core.evaluation.bootstrap import Interval, Metric, Names, intervals, paired_bootstrap
-from ser_core.evaluation.calibration import at_temperature
 from ser_core.evaluation.metrics import Floats, Labels
+from ser_core.evaluation.predictions import at_temperature
 from ser_core.evaluation.result import About, Evaluation, GroupMetrics, Groups, ModelSpeakers
 from ser_core.evaluation.settings import BootstrapSettings
 from ser_core.vocabulary import LABELS

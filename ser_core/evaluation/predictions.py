@@ -1,24 +1,29 @@
-"""The clips of a manifest -> a model's predictions, by the code of scoring; and the table in which they are written.
+"""The clips of a manifest -> a model's predictions, by the code of scoring; their temperature; the table of them.
 
 Shape letters: G clips, N windows that wait, S samples of a window, C labels.
 
 Clips are fetched and decoded (in a child process, so that a clip may crash it) while the model works, and their windows
 are batched over clips; memory does not grow with the audio.
+
+A clip's prediction is the softmax of the duration-weighted mean of its windows' log-probabilities, and these are logits
+but for a constant: so a temperature that divides a prediction's logarithms divides every window's logits. A probability
+of 0 (a label that the clip's corpus lacks) stays 0.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
 
 from ser_core.aggregation import aggregate, log_probability_sums
 from ser_core.audio import CLIP_SOURCE, Decoder, WindowSettings, load_segments, look_at_clips
 from ser_core.corpora import Manifest
 from ser_core.errors import SourceError
-from ser_core.evaluation.calibration import at_temperature
 from ser_core.models import Predictor
 from ser_core.storage import Location
 
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
     from ser_core.audio import Segment
 
 _DECODE_SECONDS = 300.0
+_MIN_TEMPERATURE, _MAX_TEMPERATURE = 0.1, 10.0
 
 
 def predict_manifest(
@@ -93,6 +99,48 @@ def predictions_table(
 def probabilities_in(table: pa.Table, labels: Sequence[str]) -> npt.NDArray[np.float64]:
     """The predictions (G, C) at temperature 1 of what `predictions_table` made."""
     return np.stack([table[f"p_{label}"].to_numpy() for label in labels], axis=1)
+
+
+def fit_temperature(
+    probabilities_GC: npt.NDArray[np.float64], label_G: npt.NDArray[np.int64], group_G: npt.NDArray[Any] | None = None
+) -> float:
+    """The divisor of the logits, 0.1 to 10, that makes the labels most likely (Guo et al. 2017, arXiv 1706.04599).
+
+    Args:
+        probabilities_GC: the clips' predictions at temperature 1.
+        label_G: the right labels, none of which has probability 0.
+        group_G: the group of each clip, such as its corpus; every group counts the same. None: every clip does.
+    """
+    log_GC = _log(probabilities_GC)
+    weight_G = np.ones(len(label_G))
+    if group_G is not None:
+        _, index_G, count = np.unique(group_G, return_inverse=True, return_counts=True)
+        weight_G = 1.0 / count[index_G]
+
+    def loss(log_temperature: float) -> float:
+        scores_GC = log_softmax(log_GC / np.exp(log_temperature), axis=1)
+        return -float(np.average(scores_GC[np.arange(len(label_G)), label_G], weights=weight_G))
+
+    bounds = (np.log(_MIN_TEMPERATURE), np.log(_MAX_TEMPERATURE))
+    found = minimize_scalar(loss, bounds=bounds, method="bounded")
+    return float(np.exp(found.x))
+
+
+def at_temperature(
+    probabilities_GC: npt.NDArray[np.float64], temperature: float | npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Predictions with their logits divided by a temperature: one for all, or (G,) each clip's.
+
+    Predictions that were calibrated with temperature T become uncalibrated ones again at 1 / T.
+    """
+    divisor = np.asarray(temperature, np.float64).reshape(-1, 1)
+    calibrated_GC: npt.NDArray[np.float64] = softmax(_log(probabilities_GC) / divisor, axis=1)
+    return calibrated_GC
+
+
+def _log(probabilities_GC: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    with np.errstate(divide="ignore"):
+        return np.log(probabilities_GC)
 
 
 class _Sums:

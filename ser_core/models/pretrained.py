@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ser_core.errors import SourceError, UsageError
-from ser_core.storage import Download
 
 #: torchvision's files have the first digits of their sha256 before the suffix (vgg16-397923af.pth).
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
@@ -25,6 +24,11 @@ def fetch_weights(file_or_url: str, folder: Path) -> Path:
         UsageError: no such file; or the URL cannot be had, or gave something of another length or hash.
         ServiceError: the disk is full, or the like.
     """
+    # Only who downloads pays for importing what does it.
+
+    # Only who downloads pays for importing what does it.
+    from ser_core.storage import Download
+
     if not file_or_url.startswith(("http://", "https://")):
         if not Path(file_or_url).is_file():
             raise UsageError(f"--weights {file_or_url}: no such file; give a file or an http(s) URL")

@@ -3,7 +3,7 @@ import pytest
 from scipy.special import softmax
 
 from ser_core.aggregation import aggregate, log_probability_sums
-from ser_core.evaluation.calibration import at_temperature, fit_temperature
+from ser_core.evaluation.predictions import at_temperature, fit_temperature
 
 
 def drawn(num_clips: int, temperature: float) -> tuple[np.ndarray, np.ndarray]:

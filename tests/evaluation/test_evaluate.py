@@ -9,9 +9,8 @@ from ser_core.corpora.manifest import Manifest
 from ser_core.errors import SourceError, UsageError
 from ser_core.evaluation import metrics
 from ser_core.evaluation.bootstrap import BootstrapSettings
-from ser_core.evaluation.calibration import at_temperature
 from ser_core.evaluation.evaluate import LabelSets, compare_predictions, evaluate_predictions
-from ser_core.evaluation.predictions import predictions_table, probabilities_in
+from ser_core.evaluation.predictions import at_temperature, predictions_table, probabilities_in
 from ser_core.evaluation.result import ModelSpeakers
 from ser_core.vocabulary import LABELS
 from tests.support.evaluations import ABOUT, manifest, predictions

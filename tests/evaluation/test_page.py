@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from ser_core.evaluation.bootstrap import BootstrapSettings
-from ser_core.evaluation.calibration import at_temperature
 from ser_core.evaluation.evaluate import evaluate_predictions
 from ser_core.evaluation.page import render_page
+from ser_core.evaluation.predictions import at_temperature
 from ser_core.evaluation.result import About, Evaluation, ModelSpeakers
 from ser_core.vocabulary import LABELS
 from tests.support.evaluations import ABOUT, manifest, predictions

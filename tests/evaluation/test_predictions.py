@@ -8,8 +8,7 @@ from ser_core.audio.decode import iter_segments
 from ser_core.audio.segments import WindowSettings
 from ser_core.corpora.manifest import Manifest, read_manifests, rows_to_table, write_manifest
 from ser_core.errors import SourceError
-from ser_core.evaluation.calibration import at_temperature
-from ser_core.evaluation.predictions import predict_manifest
+from ser_core.evaluation.predictions import at_temperature, predict_manifest
 from ser_core.models.predictor import Predictor
 from ser_core.storage.location import put
 from tests.conftest import S3Server
