@@ -28,9 +28,6 @@ def record(path: str, file_id: int, windows: int = 1, **values: Any) -> dict[str
         "level_dbfs": [-20.0] * windows,
         "audio_seconds": 3.0 * windows,
         "gaps": [],
-        "reason": None,
-        "detail": None,
-        "service_fault": None,
         "probabilities": probabilities.reshape(-1).tolist(),
     } | values
 
