@@ -120,6 +120,8 @@ class Decoder:
                     yield segment
             except Fault as error:
                 self.close()
+                if self._is_stopped:
+                    raise ServiceError("decoding was stopped") from error
                 if attempt + 1 == self._num_attempts:
                     fault = Fault(error.reason, f"{error.detail}, in each of {self._num_attempts} attempts")
                     yield from progress.closing_segments(fault)

@@ -216,6 +216,22 @@ def test_a_caller_that_stops_midway_spoils_nothing() -> None:
         assert segment.audio_seconds == 2
 
 
+@pytest.mark.parametrize("retries", [0, 2])
+def test_a_decoder_that_is_stopped_says_so_and_blames_no_file(retries: int) -> None:
+    hanging = poisoned(encode(noise(2)), "hang")
+    decoder = Decoder(channels="mix", windows=WINDOWS, timeout_seconds=60, retries=retries, worker=WORKER)
+    with decoder:
+        segments = decoder.segments_of([encode(noise(2)), hanging])
+        # While the caller has the first, the child is at the second.
+        next(segments)
+        threading.Timer(0.2, decoder.stop).start()
+        with pytest.raises(ServiceError, match="decoding was stopped"):
+            next(segments)
+        with pytest.raises(ServiceError, match="decoding was stopped"):
+            list(decoder.segments(encode(noise(2))))
+    assert not children()
+
+
 def test_a_child_that_died_idle_is_replaced() -> None:
     contents = encode(noise(2))
     with make_decoder() as decoder:
