@@ -1,6 +1,5 @@
 from .comparison import Comparison as Comparison
 from .comparison import Tally as Tally
-from .output import OpenOutput as OpenOutput
 from .output import Output as Output
 from .rows import Assembler as Assembler
 from .rows import RowSettings as RowSettings
@@ -12,7 +11,6 @@ __all__ = [
     "Assembler",
     "Comparison",
     "Fingerprint",
-    "OpenOutput",
     "Output",
     "RowSettings",
     "Run",
