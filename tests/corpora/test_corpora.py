@@ -1,7 +1,9 @@
 """What names say in each corpus, and what becomes of a folder of them."""
 
+import inspect
 import itertools
 import os
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -48,6 +50,15 @@ def test_every_corpus_is_tried() -> None:
     assert {name for name, *_ in KNOWN} == set(UNKNOWN) == set(CORPORA)
     assert all(corpus.name == name and corpus.licence for name, corpus in CORPORA.items())
     assert all(isinstance(corpus.parse(corpus.example), ClipName) for corpus in CORPORA.values())
+
+
+def test_a_corpus_is_one_file_and_one_line() -> None:
+    room = Path(inspect.getfile(ravdess)).parent
+    defining = {file.stem for file in room.glob("*.py") if re.search("^CORPUS = ", file.read_text(), re.MULTILINE)}
+    assert {name.replace("-", "_") for name in CORPORA} == defining
+    sources = [file for folder in ("ser_core", "cluster", "jobs") for file in (room.parents[1] / folder).rglob("*.py")]
+    naming = {file.name for file in sources if re.search("crema.d|savee", file.read_text())}
+    assert naming == {"crema_d.py", "savee.py", "registry.py"}
 
 
 @pytest.mark.parametrize(("corpus", "path", "emotion", "speaker", "gender"), KNOWN)
