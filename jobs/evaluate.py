@@ -1,6 +1,5 @@
 """`ser evaluate`: a model's predictions for the clips of manifests -> a report for programs and one for people."""
 
-import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -56,7 +55,7 @@ def run_evaluate(request: Request, console: Console) -> int:
         predictions_table,
     )
     from ser_core.models import Artifact, Predictor
-    from ser_core.storage import Location
+    from ser_core.storage import Location, check_writable
 
     settings = BootstrapSettings.from_dict({"resamples": request.resamples, "seed": request.seed}, "options")
     folder = Location.parse(request.output)
@@ -64,7 +63,7 @@ def run_evaluate(request: Request, console: Console) -> int:
     config = artifact.config
     manifest = read_manifests(request.manifests)
     LabelSets(manifest, config.labels)
-    _prove_writable(folder)
+    check_writable(folder, "name another folder", what="OUT")
     running = _running(request)
     probabilities_GC = _predict(Predictor(artifact, features_on="device", **running), manifest, console)
     evaluation = evaluate_predictions(
@@ -80,15 +79,6 @@ def run_evaluate(request: Request, console: Console) -> int:
     _write(folder, evaluation, predictions_table(manifest, probabilities_GC, config.labels, config.temperature))
     _report(evaluation, folder, console)
     return 0
-
-
-def _prove_writable(folder: "Location") -> None:
-    from ser_core.storage import delete, one_line_faults, put
-
-    probe = folder.join(f".probe-{uuid.uuid4().hex}")
-    with one_line_faults(folder, "cannot be written to", "name another folder", what="OUT"):
-        put(probe, b"probe")
-        delete(probe)
 
 
 def _running(request: Request) -> "Running":

@@ -1,7 +1,6 @@
 """`ser predict`: a few files, one line each, by the pipeline in this process."""
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,15 +13,13 @@ from cluster.resources import plan_resources
 from cluster.scoring import open_pipeline
 from cluster.session import local_hardware
 from jobs.console import Console
+from ser_core.errors import printable
 from ser_core.models import Artifact, resolve_device
 from ser_core.records import PLAN_SCHEMA
 from ser_core.score_config import ScoreConfig
 from ser_core.source import Source, escape_path
 from ser_core.storage import Location
 from ser_core.tables import RowSettings
-
-#: What would break a line or move a terminal's cursor.
-_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def run_predict(files: list[str], model: str, console: Console) -> int:
@@ -83,4 +80,4 @@ def _line(answer: dict[str, Any]) -> str:
         fields.append(f"{answer['confidence']:.2f}")
     if answer["status"] != "scored":
         fields.append(f"{answer['reason']}: {answer['detail']}")
-    return "\t".join(_CONTROL_CHARACTER.sub(lambda match: f"\\x{ord(match[0]):02x}", field) for field in fields)
+    return "\t".join(map(printable, fields))

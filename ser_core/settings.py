@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from ser_core.errors import UsageError
+from ser_core.errors import UsageError, one_line
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -182,9 +182,9 @@ def read_yaml(file: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"config {file}: cannot be read ({error.strerror})") from error
+        raise UsageError(f"config {file}: cannot be read ({one_line(error)})") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"config {file}: not YAML ({str(error).splitlines()[0]})") from error
+        raise UsageError(f"config {file}: not YAML ({one_line(error)})") from error
     require(isinstance(values, dict | None), f"config {file}: must be a list of 'name: value' lines")
     return values or {}
 

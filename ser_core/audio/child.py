@@ -14,7 +14,7 @@ import numpy as np
 
 from ser_core.audio.segments import Segment
 from ser_core.audio.worker import OUT_OF_MEMORY_EXIT, Ready, Request, SegmentHead, Setup, Skipped, Wire
-from ser_core.errors import ServiceError
+from ser_core.errors import ServiceError, one_line
 from ser_core.faults import Fault
 
 _START_SECONDS = 60.0
@@ -45,7 +45,7 @@ class Child:
                     start_new_session=True,
                 )
             except OSError as error:
-                raise ServiceError(f"cannot start a decoding process: {error.strerror}") from error
+                raise ServiceError(f"cannot start a decoding process: {one_line(error)}") from error
         try:
             self.send(setup, timeout_seconds=_START_SECONDS)
             if not isinstance(self.receive(_START_SECONDS), Ready):

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from ser_core.errors import ArtifactError, UsageError
+from ser_core.errors import ArtifactError, UsageError, one_line
 from ser_core.models.artifact_config import CONFIG_FILE, ArtifactConfig
 
 if TYPE_CHECKING:
@@ -232,4 +232,4 @@ def _read(folder: "Location", file_name: str) -> bytes:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(file_name) from error
     except OSError as error:
-        raise UsageError(f"{file_name} cannot be read ({error.strerror or error})") from error
+        raise UsageError(f"{file_name} cannot be read ({one_line(error)})") from error

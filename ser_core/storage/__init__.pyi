@@ -3,6 +3,7 @@ from .download import unpack as unpack
 from .faults import service_fault as service_fault
 from .local import version_of as version_of
 from .location import Location as Location
+from .location import check_writable as check_writable
 from .location import delete as delete
 from .location import exists as exists
 from .location import faults_of as faults_of
@@ -22,6 +23,7 @@ __all__ = [
     "Download",
     "Location",
     "Lock",
+    "check_writable",
     "delete",
     "exists",
     "faults_of",

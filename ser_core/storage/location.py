@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol, Self
 
-from ser_core.errors import OutputError, SerError, ServiceError, UsageError, one_line, printable
+from ser_core.errors import OutputError, SerError, ServiceError, UsageError, printable
 from ser_core.storage import local
 from ser_core.storage.faults import service_fault
 
@@ -182,8 +182,23 @@ def one_line_faults(
     except passes:
         raise
     except OSError as error:
-        line = f"{what} {where}: {problem} ({one_line(error)})".lstrip()
+        # An error of S3 has no strerror, and its own text may hold a signed URL.
+        line = f"{what} {where}: {problem} ({error.strerror or 'access is denied'})".lstrip()
         raise raises(f"{line}; {advice}" if advice else line) from error
+
+
+def check_writable(folder: Location, advice: str, *, what: str = "", probe: str = ".probe") -> None:
+    """Prove that files can be made in a folder, by one named `probe` that is deleted again.
+
+    `advice` and `what` are those of one_line_faults.
+
+    Raises:
+        OutputError: they cannot.
+        ServiceError: the disk is full, or the bucket failed as a whole.
+    """
+    with one_line_faults(folder, "cannot be written to", advice, what=what):
+        put(folder.join(probe), b"probe")
+        delete(folder.join(probe))
 
 
 def write(where: Location, data: bytes) -> None:

@@ -62,12 +62,10 @@ class Output:
         """
         self._require_ours()
         probe = self.location.join("_ser", f"probe-{uuid.uuid4().hex}")
-        try:
+        with storage.one_line_faults(self.location, "cannot be written to", "use another output"):
             _mark(self.location)
             created = [storage.put_new(probe, b"probe") for _ in range(2)]
             storage.delete(probe)
-        except OSError as error:
-            raise OutputError(f"{self.location} cannot be written to: {error.strerror or error}") from error
         if created != [True, False]:
             raise OutputError(
                 f"{self.location}: the storage ignores If-None-Match, so two runs could overwrite each other; "
@@ -84,11 +82,9 @@ class Output:
         return OpenOutput(self.location)
 
     def _require_ours(self) -> None:
-        try:
+        with storage.one_line_faults(self.location, "cannot be read as a folder", "use another output"):
             is_marked = storage.exists(self._marker)
             files = [] if is_marked else storage.list_files(self.location, limit=100)
-        except OSError as error:
-            raise OutputError(f"{self.location} cannot be read as a folder: {error.strerror or error}") from error
         if is_marked:
             with one_line(self._marker):
                 read_format(storage.read(self._marker), self._marker)

@@ -9,7 +9,7 @@ from ser_core import storage
 from ser_core.encoding import json_bytes
 from ser_core.errors import OutputError
 from ser_core.models import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
-from ser_core.storage import Location, Lock, one_line_faults, write
+from ser_core.storage import Location, Lock, check_writable, one_line_faults, write
 from ser_core.training.report import PREDICTIONS_FILE, REPORT_FILE
 
 #: Number of the format of settings.json and of checkpoints; format 1 had other names for settings and metrics.
@@ -41,9 +41,7 @@ class TrainingFolder:
 
     def check_writable(self) -> None:
         """Raises OutputError when nothing can be written here."""
-        probe = self.folder.join(_OWN, "probe")
-        write(probe, b"")
-        storage.delete(probe)
+        check_writable(self.folder, "name another MODEL_DIR", probe=f"{_OWN}/probe")
 
     def check(self, settings: dict[str, Any] | None) -> None:
         """Whether a training with these settings may begin here, or go on; None: whether one may begin anew.
