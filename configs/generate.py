@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from ser_core.audio import MelSettings
-from ser_core.models.registry import ARCHITECTURES
+from ser_core.models.registry import ARCHITECTURES, architecture
 from ser_core.score_config import ScoreConfig
 from ser_core.settings import Settings, takes
 from ser_core.training import TrainConfig
@@ -47,7 +47,7 @@ def generated() -> dict[str, str]:
 def _train_schema() -> dict[str, Any]:
     """The schema of a training, which knows each architecture's settings too."""
     schema = TrainConfig.model_json_schema()
-    groups = {"mel": MelSettings} | {name: architecture.settings for name, architecture in ARCHITECTURES.items()}
+    groups = {"mel": MelSettings} | {name: architecture(name).settings for name in ARCHITECTURES}
     schema["$defs"] |= {name: group.model_json_schema() for name, group in groups.items()}
     properties = schema["properties"]
     properties["architecture"]["enum"] = list(ARCHITECTURES)

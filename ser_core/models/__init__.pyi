@@ -6,8 +6,8 @@ from .artifact import package_versions as package_versions
 from .artifact import read_config as read_config
 from .artifact_config import CONFIG_FILE as CONFIG_FILE
 from .artifact_config import ArtifactConfig as ArtifactConfig
+from .base import Regression as Regression
 from .base import SpeechModel as SpeechModel
-from .layers import Regression as Regression
 from .precision import has_bf16 as has_bf16
 from .precision import resolve_device as resolve_device
 from .predictor import Predictor as Predictor

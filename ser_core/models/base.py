@@ -4,13 +4,42 @@ Shape letters: B windows, F mel bands, T mel frames, K classifiers, C labels.
 """
 
 import abc
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from ser_core.audio import MelSettings
 from ser_core.errors import UsageError
-from ser_core.models.layers import Regression
+from ser_core.settings import Settings
+
+
+class Regression(nn.Module):
+    """The linear part of a model that no training step moves: it is fitted to its minimum before all else learns.
+
+    Features (B, P) -> logits (B, C), in float32 whatever the rest is computed in; 0 until it is fitted.
+    """
+
+    weight_CP: Tensor
+    bias_C: Tensor
+
+    def __init__(self, num_features: int, num_labels: int) -> None:
+        super().__init__()
+        # No parameters: an optimizer's small steps do not come near the minimum.
+        self.register_buffer("weight_CP", torch.zeros(num_labels, num_features))
+        self.register_buffer("bias_C", torch.zeros(num_labels))
+
+    def set(self, weight_CP: Tensor, bias_C: Tensor) -> None:
+        """Take the fitted weights."""
+        self.weight_CP.copy_(weight_CP)
+        self.bias_C.copy_(bias_C)
+
+    def forward(self, features_BP: Tensor) -> Tensor:
+        with torch.autocast(features_BP.device.type, enabled=False):
+            return nn.functional.linear(features_BP.to(self.weight_CP.dtype), self.weight_CP, self.bias_C)
 
 
 class SpeechModel(nn.Module, abc.ABC):
@@ -85,3 +114,13 @@ class SpeechModel(nn.Module, abc.ABC):
             UsageError: the file does not hold them, or the architecture has none to start from.
         """
         raise UsageError(f"--weights {file or 'imagenet'}: this architecture starts from scratch; leave it out")
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """How a model of one kind is made: its settings, and a builder taking (settings, num_mels, num_labels)."""
+
+    settings: type[Settings]
+    build: Callable[[Any, int, int], SpeechModel]
+    #: The log-mel of a new model, where the settings do not say.
+    mel: MelSettings

@@ -9,7 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from ser_core.models.base import SpeechModel
+from ser_core.audio import MelSettings
+from ser_core.models.base import Architecture, SpeechModel
 from ser_core.models.layers import BatchNorm, attentive_statistics
 from ser_core.settings import Settings
 
@@ -72,3 +73,6 @@ def _conv(channels_in: int, channels_out: int, stride: tuple[int, int]) -> nn.Mo
         BatchNorm(channels_out),
         nn.ReLU(),
     )
+
+
+ARCHITECTURE = Architecture(CompactSettings, Compact, MelSettings())

@@ -1,35 +1,15 @@
-"""The architectures: normalised log-mel (B, F, T) -> logits (B, C), for any T. One a file, one table of names."""
+"""The architectures by name: normalised log-mel (B, F, T) -> logits (B, C), for any T. One a file."""
 
-import dataclasses
-from collections.abc import Callable
+import importlib
 from typing import Any
 
 from ser_core.audio import MelSettings
 from ser_core.errors import UsageError
-from ser_core.models.base import SpeechModel
-from ser_core.models.compact import Compact, CompactSettings
-from ser_core.models.vgg16_bilstm import Vgg16Bilstm, Vgg16BilstmSettings
-from ser_core.models.whisper_bilstm import WhisperBilstm, WhisperBilstmSettings
+from ser_core.models.base import Architecture, SpeechModel
 from ser_core.settings import Settings
 
-_WHISPER_MEL = MelSettings(n_fft=400, hop_length=160, num_mels=80, scale="whisper")
-
-
-@dataclasses.dataclass(frozen=True)
-class Architecture:
-    """How a model of one kind is made: its settings, and a builder taking (settings, num_mels, num_labels)."""
-
-    settings: type[Settings]
-    build: Callable[[Any, int, int], SpeechModel]
-    #: The log-mel of a new model, where the settings do not say.
-    mel: MelSettings
-
-
-ARCHITECTURES: dict[str, Architecture] = {
-    "compact": Architecture(CompactSettings, Compact, MelSettings()),
-    "vgg16-bilstm": Architecture(Vgg16BilstmSettings, Vgg16Bilstm, MelSettings()),
-    "whisper-bilstm": Architecture(WhisperBilstmSettings, WhisperBilstm, _WHISPER_MEL),
-}
+#: Each is the `ARCHITECTURE` of the module of its name, which is imported when it is asked for.
+ARCHITECTURES = ("compact", "vgg16-bilstm", "whisper-bilstm")
 
 
 def build(name: str, settings: dict[str, Any], num_mels: int, num_labels: int) -> SpeechModel:
@@ -38,7 +18,7 @@ def build(name: str, settings: dict[str, Any], num_mels: int, num_labels: int) -
     Raises:
         UsageError: the architecture, or one of its settings, is unknown.
     """
-    return _architecture(name).build(_settings(name, settings), num_mels, num_labels)
+    return architecture(name).build(_settings(name, settings), num_mels, num_labels)
 
 
 def resolved_settings(name: str, settings: dict[str, Any]) -> dict[str, Any]:
@@ -56,15 +36,20 @@ def default_mel(name: str) -> MelSettings:
     Raises:
         UsageError: the architecture is unknown.
     """
-    return _architecture(name).mel
+    return architecture(name).mel
 
 
-def _architecture(name: str) -> Architecture:
-    architecture = ARCHITECTURES.get(name)
-    if architecture is None:
+def architecture(name: str) -> Architecture:
+    """How models of the named architecture are made.
+
+    Raises:
+        UsageError: the architecture is unknown.
+    """
+    if name not in ARCHITECTURES:
         raise UsageError(f"architecture '{name}' is unknown; known: {', '.join(ARCHITECTURES)}")
-    return architecture
+    found: Architecture = importlib.import_module(f"ser_core.models.{name.replace('-', '_')}").ARCHITECTURE
+    return found
 
 
 def _settings(name: str, settings: dict[str, Any]) -> Settings:
-    return _architecture(name).settings.from_dict(settings, f"architecture {name}")
+    return architecture(name).settings.from_dict(settings, f"architecture {name}")

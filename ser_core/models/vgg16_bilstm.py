@@ -10,8 +10,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from ser_core.audio import MelSettings
 from ser_core.errors import UsageError
-from ser_core.models.base import SpeechModel
+from ser_core.models.base import Architecture, SpeechModel
 from ser_core.models.pretrained import read_checkpoint
 from ser_core.settings import Settings
 
@@ -93,3 +94,6 @@ def _imagenet_state() -> dict[str, Tensor]:
             f"--weights imagenet: cannot be downloaded ({error}); give a file, or none to start from scratch"
         ) from error
     return state
+
+
+ARCHITECTURE = Architecture(Vgg16BilstmSettings, Vgg16Bilstm, MelSettings())

@@ -12,9 +12,10 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d, dropout, layer_norm, max_pool1d
 
+from ser_core.audio import MelSettings
 from ser_core.errors import UsageError
-from ser_core.models.base import SpeechModel
-from ser_core.models.layers import Regression, Standardise, attentive_statistics, weighted_statistics
+from ser_core.models.base import Architecture, Regression, SpeechModel
+from ser_core.models.layers import Standardise, attentive_statistics, weighted_statistics
 from ser_core.models.whisper_encoder import HEAD_FEATURES, WhisperEncoder
 from ser_core.settings import Settings
 
@@ -278,3 +279,8 @@ def _loudness(mel_BFT: Tensor) -> Tensor:
     frames_B1T = mel_BFT.amax(dim=1, keepdim=True)
     steps_BS: Tensor = max_pool1d(frames_B1T, kernel_size=2, stride=2, ceil_mode=True).squeeze(1)
     return steps_BS
+
+
+ARCHITECTURE = Architecture(
+    WhisperBilstmSettings, WhisperBilstm, MelSettings(n_fft=400, hop_length=160, num_mels=80, scale="whisper")
+)

@@ -10,7 +10,7 @@ from ser_core.audio.log_mel import LogMel, fit_log_mel, librosa_filterbank, mel_
 from ser_core.audio.settings import MelSettings
 from ser_core.errors import UsageError
 from ser_core.models.artifact import Artifact
-from ser_core.models.registry import ARCHITECTURES
+from ser_core.models.registry import architecture
 
 SETTINGS = MelSettings()
 RATE = SETTINGS.sample_rate_hz
@@ -35,7 +35,7 @@ def our_db(pcm: np.ndarray, settings: MelSettings = SETTINGS) -> np.ndarray:
     return mel_db(torch.from_numpy(pcm)[None], settings, librosa_filterbank(settings))[0].numpy()
 
 
-WHISPER = ARCHITECTURES["whisper-bilstm"].mel
+WHISPER = architecture("whisper-bilstm").mel
 
 
 def librosa_whisper(pcm: np.ndarray) -> np.ndarray:

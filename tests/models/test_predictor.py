@@ -12,7 +12,7 @@ from ser_core.errors import ArtifactError, UsageError
 from ser_core.models.artifact import Artifact, bundled_names
 from ser_core.models.precision import has_bf16, resolve_device
 from ser_core.models.predictor import Predictor, _hold_in_bf16
-from ser_core.models.registry import ARCHITECTURES, build
+from ser_core.models.registry import ARCHITECTURES, build, default_mel
 from ser_core.settings import Device, Precision
 from tests.support.models import LABELS, tiny_artifact
 
@@ -139,7 +139,7 @@ NEEDS_BF16 = pytest.mark.skipif(not has_bf16("cpu"), reason="this CPU does not c
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_weights_held_in_bf16_predict_as_those_that_autocast_rounds(architecture: str) -> None:
     torch.manual_seed(1)
-    mel = ARCHITECTURES[architecture].mel
+    mel = default_mel(architecture)
     model = build(architecture, {}, mel.num_mels, len(LABELS)).eval()
     mel_BFT = torch.randn(2, mel.num_mels, 64)
     with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
