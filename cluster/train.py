@@ -87,7 +87,7 @@ def train(job: "Job", resources: TrainResources, callback: Callable[[Event], Non
     ):
         while True:
             if stop.is_set():
-                raise InterruptedRunError("stopped; what was learned is kept; run the same command to go on")
+                raise InterruptedRunError("stopped; every epoch that ended is saved; run the same command to go on")
             was_over = fit.is_over.is_set()
             try:
                 message = messages.get(timeout=_POLL_SECONDS)

@@ -6,7 +6,7 @@ from ser_core.training.job import Fold
 
 _PURPOSE = {
     "training": "the weights were fitted to them",
-    "validation": "they said which epoch is kept",
+    "validation": "they said which epoch is best",
     "calibration": "the temperature was fitted to them",
     "test": "measured below; nothing was chosen by them",
 }

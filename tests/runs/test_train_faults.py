@@ -157,7 +157,7 @@ def test_a_killed_or_interrupted_command_goes_on_where_it_was(
     first.wait_for_epoch(1)
     first.process.send_signal(signal.SIGINT)
     assert first.end() == 130
-    assert first.err.splitlines()[-1] == "ser: stopped; what was learned is kept; run the same command to go on"
+    assert first.err.splitlines()[-1] == "ser: stopped; every epoch that ended is saved; run the same command to go on"
     second = Training(cluster, data, tmp_path / "model")
     second.wait_for_epoch(4)
     kill_all(second.process)

@@ -182,7 +182,7 @@ def test_a_statement_that_only_held_speakers_say_cannot_be_tested() -> None:
         for emotion in EMOTIONS
         for statement in ("one", "two")
     ]
-    with pytest.raises(UsageError, match="only the stopping and temperature speakers say the tested statements"):
+    with pytest.raises(UsageError, match="only the validation and calibration speakers say the tested statements"):
         make_folds(manifest(own), SplitSettings(split="statement", folds=10))
 
 

@@ -126,7 +126,7 @@ def change_tempo(mel_FT: Tensor, settings: AugmentSettings, rng: np.random.Gener
 
 
 def change_mels(mel_BFT: Tensor, settings: AugmentSettings, draws: Sequence[Draw]) -> None:
-    """All that happens to normalised log-mels, in place, each by its own draws."""
+    """All that happens to normalised log-mels, in place, each by its own random numbers."""
     if not settings.changes_mel:
         return
     for mel_FT, draw in zip(mel_BFT, draws, strict=True):
@@ -152,8 +152,8 @@ def mixup_pair(sample: int, num_samples: int, settings: AugmentSettings, rng: np
 
     Features and targets are mixed alike: share x this one's + (1 - share) x the partner's.
     """
-    happens, place = rng.random(2).tolist()
+    happens, partner = rng.random(2).tolist()
     share = float(rng.beta(settings.mixup_alpha, settings.mixup_alpha))
     if happens >= settings.mixup_probability or num_samples < 2:
         return sample, 1.0
-    return (sample + 1 + int(place * (num_samples - 1))) % num_samples, max(share, 1 - share)
+    return (sample + 1 + int(partner * (num_samples - 1))) % num_samples, max(share, 1 - share)

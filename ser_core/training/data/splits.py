@@ -150,7 +150,7 @@ class _Clips:
             test_N = test_N[~np.isin(self._speakers[test_N], self._speakers[held_N])]
             require(
                 len(test_N) > 0 or not was_there,
-                "split statement: only the stopping and temperature speakers say the tested statements; "
+                "split statement: only the validation and calibration speakers say the tested statements; "
                 "test others, use fewer folds, or set validation_speakers and calibration_speakers to 0",
             )
         training_N = np.setdiff1d(rest_N, np.concatenate([validation_N, calibration_N]))
@@ -167,30 +167,30 @@ class _Clips:
         shares = (self._settings.validation_share, self._settings.calibration_share)
         counts = [min(round(share * len(rest_N)), len(rest_N)) for share in shares]
         held_N = ordered_N[_spread(len(ordered_N), sum(counts), rng)]
-        is_stopping = np.isin(np.arange(len(held_N)), _spread(len(held_N), counts[0], rng))
-        return np.sort(held_N[is_stopping]), np.sort(held_N[~is_stopping])
+        is_validation = np.isin(np.arange(len(held_N)), _spread(len(held_N), counts[0], rng))
+        return np.sort(held_N[is_validation]), np.sort(held_N[~is_validation])
 
     def _whole_speakers(self, rest_N: Rows, number: int) -> tuple[Rows, Rows]:
-        stopping: list[str] = []
-        temperature: list[str] = []
+        validation: list[str] = []
+        calibration: list[str] = []
         for corpus in sorted(set(self._corpora[rest_N])):
             rng = _generator(self._settings.seed, corpus, number)
             names = set(self._speakers[rest_N][self._corpora[rest_N] == corpus])
-            num_stopping, num_temperature = self._num_held(len(names))
+            num_validation, num_calibration = self._num_held(len(names))
             order = self._shuffled(names, rng)
-            held = [order[index] for index in _spread(len(order), num_stopping + num_temperature, rng)]
-            chosen = {held[index] for index in _spread(len(held), num_stopping, rng)}
-            stopping += chosen
-            temperature += set(held) - chosen
+            held = [order[index] for index in _spread(len(order), num_validation + num_calibration, rng)]
+            chosen = {held[index] for index in _spread(len(held), num_validation, rng)}
+            validation += chosen
+            calibration += set(held) - chosen
         of_N = self._speakers[rest_N]
-        return rest_N[np.isin(of_N, stopping)], rest_N[np.isin(of_N, temperature)]
+        return rest_N[np.isin(of_N, validation)], rest_N[np.isin(of_N, calibration)]
 
     def _num_held(self, num_speakers: int) -> tuple[int, int]:
         """Number of validation and calibration speakers of a corpus: one each, then in turn while half are left."""
         spare = max(min(2, num_speakers - 1), num_speakers // 2)
         most = self._settings.calibration_speakers
-        stopping = min(self._settings.validation_speakers, max(spare - most, (spare + 1) // 2))
-        return stopping, min(most, spare - stopping)
+        validation = min(self._settings.validation_speakers, max(spare - most, (spare + 1) // 2))
+        return validation, min(most, spare - validation)
 
     def _groups(self, name_N: npt.NDArray[np.object_]) -> list[list[tuple[str, str]]]:
         """Each corpus's (corpus, name); their order does not depend on what other corpora are there."""
