@@ -176,8 +176,9 @@ class _Channel:
     def take(self, weight: int) -> list[pa.Table]:
         """Wait for a table, and for a moment for more of them, up to this weight in all. Nothing at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._tables or self._is_over)
-            self._changed.wait_for(lambda: self._is_full(weight) or self._is_over, _FILL_SECONDS)
+            while not self._changed.wait_for(lambda: self._is_full(weight) or self._is_over, _FILL_SECONDS):
+                if self._tables:
+                    break
             taken: list[pa.Table] = []
             while self._tables and not self._is_closed and (not taken or self._tables[0][1] <= weight):
                 table, of_table = self._tables.popleft()

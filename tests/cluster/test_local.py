@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +11,7 @@ import psutil
 import pyarrow as pa
 import pytest
 
-from cluster.local import LocalPipeline
+from cluster.local import LocalPipeline, _Channel
 from cluster.resources import Hardware, Resources, plan_resources
 from cluster.stages import LoadSettings, PredictSettings
 from ser_core.audio.segments import WindowSettings
@@ -129,6 +130,28 @@ def test_a_pass_that_begins_too_late_does_not_begin(tmp_path: Path) -> None:
     blocks = local.run(archive(tmp_path, 2), 1)
     local.close()
     assert list(blocks) == []
+
+
+def test_whoever_finds_nothing_left_waits_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cluster.local._FILL_SECONDS", 0.001)
+    channel, taken = _Channel(num_writers=1, size=4), []
+
+    def take() -> None:
+        while tables := channel.take(10):
+            taken.extend(tables)
+
+    takers = [threading.Thread(target=take, daemon=True) for _ in range(3)]
+    for taker in takers:
+        taker.start()
+    for number in range(100):
+        channel.put(number, 1)
+        while len(taken) <= number and all(taker.is_alive() for taker in takers):
+            time.sleep(0.001)
+    assert all(taker.is_alive() for taker in takers)
+    channel.finish()
+    for taker in takers:
+        taker.join(10)
+    assert taken == list(range(100))
 
 
 def test_what_a_stage_raises_comes_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
