@@ -69,9 +69,7 @@ class _Command:
         self._decode(job)
         self._folder.check_writable()
         self._stack.enter_context(self._folder.lock().held(self._console.say))
-        if self._request.restart:
-            self._folder.restart()
-        job = _named(job, self._folder.begin(settings))
+        job = _named(job, self._folder.begin(settings, restart=self._request.restart))
         self._train(job)
         if job.config.split.folds is not None:
             write_pooled(job)

@@ -79,25 +79,25 @@ class TrainingFolder:
         found = self._read()
         return None if found is None else str(found["run"])
 
-    def begin(self, settings: dict[str, Any]) -> str:
-        """Begin a run, unless one is there; returns its name."""
-        if (run := self.run()) is not None:
+    def begin(self, settings: dict[str, Any], *, restart: bool = False) -> str:
+        """Begin a run, or with `restart` another one in its place; returns the name of the run that is there then."""
+        if not restart and (run := self.run()) is not None:
             return run
+        self._delete_own()
         run = uuid.uuid4().hex[:12]
         record = {"format_number": FORMAT_NUMBER, "run": run, "settings": settings}
         write(self._settings_file, json_bytes(record))
         return run
 
-    def restart(self) -> None:
-        """Delete what a training wrote here, and nothing else.
+    def _delete_own(self) -> None:
+        """Delete what a training wrote here, its report first, and nothing else.
 
-        The settings go last: whenever it is broken off, the folder is still a training's, and lacks its report.
+        But for the settings: whenever this is broken off, the folder is a training's, and one that is not done.
         """
-        found = self._read()
-        if found is None:
-            return
-        match found["settings"]:
-            case {"settings": {"licence_file": str(licence_file)}}:
+        match self._read():
+            case None:
+                return
+            case {"settings": {"settings": {"licence_file": str(licence_file)}}}:
                 results = {*_RESULTS, licence_file}
             case _:
                 results = {*_RESULTS}
@@ -106,7 +106,6 @@ class TrainingFolder:
         ]
         for name in sorted(own, key=lambda name: _result(name) != REPORT_FILE):
             storage.delete(self.folder.join(name))
-        storage.delete(self._settings_file)
 
     def remove_checkpoints(self) -> None:
         """Delete the checkpoints of a training that is done, and those of dead runs before it."""

@@ -15,9 +15,9 @@ def test_a_run_has_one_name_until_it_is_restarted(tmp_path: Path) -> None:
     run = folder(tmp_path).begin({"epochs": 1})
     assert folder(tmp_path).begin({"epochs": 1}) == run == folder(tmp_path).run()
     folder(tmp_path).check({"epochs": 1})
-    folder(tmp_path).restart()
-    assert folder(tmp_path).run() is None
-    assert folder(tmp_path).begin({"epochs": 2}) != run
+    again = folder(tmp_path).begin({"epochs": 2}, restart=True)
+    assert again != run
+    assert folder(tmp_path).run() == again
 
 
 def test_a_restart_deletes_what_a_training_left_and_nothing_else(tmp_path: Path) -> None:
@@ -33,9 +33,9 @@ def test_a_restart_deletes_what_a_training_left_and_nothing_else(tmp_path: Path)
     for name in own + others:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("")
-    folder(tmp_path).restart()
+    folder(tmp_path).begin({}, restart=True)
     left = sorted(str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file())
-    assert left == sorted(others)
+    assert left == sorted([*others, "_training/settings.json"])
 
 
 def test_other_settings_are_named(tmp_path: Path) -> None:
@@ -58,8 +58,8 @@ def test_an_older_programs_folder_is_refused_unless_it_is_restarted(tmp_path: Pa
     with pytest.raises(OutputError, match=r"begun by an older ser, .*--restart"):
         folder(tmp_path).check({})
     folder(tmp_path).check(None)
-    folder(tmp_path).restart()
-    assert not [*tmp_path.rglob("*.*")]
+    folder(tmp_path).begin({}, restart=True)
+    assert [file.name for file in tmp_path.rglob("*.*")] == ["settings.json"]
 
 
 def test_differences_are_phrases() -> None:
