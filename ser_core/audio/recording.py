@@ -13,7 +13,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from ser_core.audio import containers
-from ser_core.audio.wav_header import KNOWN_CODECS, WavHeader, read_wav_header
+from ser_core.audio.containers import KNOWN_CODECS, WavHeader, read_wav_header
 from ser_core.errors import SerError
 from ser_core.faults import Fault
 

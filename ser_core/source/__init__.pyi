@@ -5,10 +5,10 @@ from .listing import PlannedFile as PlannedFile
 from .listing import Skipped as Skipped
 from .listing import escape_path as escape_path
 from .listing import suffix_of as suffix_of
-from .plan import PlanSummary as PlanSummary
-from .plan import suffix_count as suffix_count
-from .plan import write_plan as write_plan
+from .source import PlanSummary as PlanSummary
 from .source import Source as Source
+from .source import suffix_count as suffix_count
+from .source import write_plan as write_plan
 
 __all__ = [
     "DEFAULT_GLOB_SUFFIXES",
