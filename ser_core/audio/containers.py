@@ -1,4 +1,4 @@
-"""What containers promise and hold beside what libsndfile tells: WAV headers, AIFF, AU and W64 lengths, Ogg and MP3 ends.
+"""What containers promise and hold beside what libsndfile tells: WAV headers, other lengths, the ends of Ogg and MP3.
 
 libsndfile reads a WAV whose data end early without a word, gives no frame at data size 0, and stops at 4 GiB at
 data size 0xFFFFFFFF (both sizes stand for "not known yet" in WAVs that were streamed).
