@@ -24,18 +24,18 @@ _MEGABYTE = 10**6
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What was typed."""
+    """The arguments and options of the command."""
 
     corpus: Name
     source: str | None
     manifest: str | None
     download: str | None
-    #: Of `csv`.
+    #: The corpus's name and language, which `csv` alone takes.
     name: str | None
     language: str | None
 
     def checked(self) -> "Request":
-        """The same with `source` and `manifest` in their places.
+        """The same request with `source` and `manifest` set right where --download is given.
 
         Raises:
             UsageError: an argument is missing or does not fit the others.
@@ -55,7 +55,7 @@ class Request:
 
 
 def run_corpus(request: Request, console: Console) -> int:
-    """Download if asked to, then write the manifest; 3 if something of SOURCE could not be read."""
+    """Download if asked to, then write the manifest; returns 3 if something of SOURCE could not be read."""
     request = request.checked()
     corpus = CORPORA.get(request.corpus)
     if request.download is not None:
@@ -77,7 +77,7 @@ def _write(request: Request, corpus: "Corpus | None", console: Console) -> int:
     else:
         found = read_corpus(corpus, source)
     write_manifest(found.table, manifest)
-    _say_left_out(found, console)
+    _report_left_out(found, console)
     if corpus is not None and request.download is None:
         console.say(f"licence of {corpus.name}: {corpus.licence}")
     data = _summary(found) | {"manifest": printable(manifest), "licence": corpus.licence if corpus else None}
@@ -102,8 +102,8 @@ def _summary(found: "FoundClips") -> dict[str, Any]:
     }
 
 
-def _say_left_out(found: "FoundClips", console: Console) -> None:
-    """A count for each reason; below it files, where it is not known what they are: some, or all when verbose."""
+def _report_left_out(found: "FoundClips", console: Console) -> None:
+    """Print a count for each reason, and below it the unexpected files: some of them, or all files when verbose."""
     if console.mode == "json":
         return
     num_left = len(found.left_out) if console.verbose else _MAX_FILES_SHOWN
@@ -118,7 +118,7 @@ def _say_left_out(found: "FoundClips", console: Console) -> None:
 
 
 def _download(corpus: "Corpus | None", folder: str, console: Console) -> int:
-    """Fetch and unpack; how many files there are."""
+    """Download and unpack; returns the number of files."""
     from ser_core.storage import Download, unpack
 
     if corpus is None or corpus.archive is None:

@@ -14,7 +14,8 @@ SerError                 exit 1
 
 import re
 
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+#: What programs write to colour text in a terminal.
+TERMINAL_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 #: What would break a line or move a terminal's cursor.
 _CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -35,7 +36,7 @@ def one_line(error: BaseException) -> str:
         return f"{type(cause).__name__}: {one_line(cause)}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    lines = [line.strip() for line in _COLOUR.sub("", str(error)).splitlines() if line.strip()]
+    lines = [line.strip() for line in TERMINAL_COLOUR.sub("", str(error)).splitlines() if line.strip()]
     if lines:
         return lines[0]
     return "access is denied" if isinstance(error, PermissionError) else type(error).__name__

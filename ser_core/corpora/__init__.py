@@ -1,5 +1,5 @@
-"""Labelled speech for training and judging: what each corpus's file names say, lists of one's own, and the manifest
-that all of them become."""
+"""Labelled speech for training and evaluation: each corpus's file names, or a CSV list of one's own, are read into a
+manifest, a Parquet file with a row for each clip."""
 
 import lazy_loader
 

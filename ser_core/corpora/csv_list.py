@@ -1,4 +1,4 @@
-"""A corpus of one's own: a CSV file that says of every clip what other corpora say by its name."""
+"""A corpus of one's own: a CSV file with a row for each clip -> rows of a manifest."""
 
 import io
 import os
@@ -17,7 +17,7 @@ from ser_core.vocabulary import LABELS
 
 REQUIRED = ("path", "emotion", "speaker")
 OPTIONAL = ("gender", "language", "statement")
-#: Other words for the common labels.
+#: Words that mean one of the common labels.
 SYNONYMS = {
     "calmness": "calm",
     "happiness": "happy",
@@ -37,13 +37,13 @@ def read_csv(text: str, name: str | None, language: str | None, taken: frozenset
 
     Args:
         text: the file; relative paths in it are relative to its folder.
-        name: of the corpus; None: the file's, without its suffix. A speaker becomes `<name>-<speaker>`.
-        language: of the rows that tell none.
-        taken: names that another corpus has.
+        name: the corpus's name; None: the file's, without its suffix. A speaker becomes `<name>-<speaker>`.
+        language: the language of rows that name none.
+        taken: names that other corpora have.
 
     Raises:
         UsageError: it is no .csv file, or the name cannot be used.
-        SourceError: it cannot be read, lacks a column, or holds no clip; a repetition is no number.
+        SourceError: it cannot be read, lacks a column, or holds no clip.
         ServiceError: the bucket or file system failed as a whole.
     """
     source = Source.parse(text)

@@ -1,4 +1,4 @@
-"""Manifests: Parquet files that say of every clip of a corpus where it is, what is felt in it, and who speaks.
+"""Manifests: Parquet files with a row for each clip: where it is, its emotion, and who speaks.
 
 Shape letters: N rows (clips).
 """
@@ -70,7 +70,7 @@ class Manifest:
 
     @cached_property
     def label_N(self) -> npt.NDArray[np.int64]:
-        """Each clip's emotion as its place in LABELS."""
+        """(N,) Each clip's emotion as an index into LABELS."""
         return np.array([LABELS.index(emotion) for emotion in self.table["emotion"].to_pylist()], dtype=np.int64)
 
     @property
@@ -112,11 +112,11 @@ class Manifest:
         return {name: self.take(np.flatnonzero(self.corpora == name)).labels() for name in names}
 
     def take(self, index_N: npt.NDArray[np.int64]) -> "Manifest":
-        """The rows of these numbers, in their order."""
+        """The rows at these indices, in their order."""
         return Manifest(self.table.take(pa.array(index_N, pa.int64())))
 
     def content_hash(self) -> str:
-        """The sha256 of all rows' values, paths too, in their order. What is in the audio files is not looked at."""
+        """The sha256 of all rows' values, paths too, in their order; the audio files are not read."""
         digest = hashlib.sha256()
         for name in _HASHED_COLUMNS:
             has_it = name in self.table.column_names
@@ -148,7 +148,7 @@ def read_manifests(files: Sequence[str]) -> Manifest:
 
 
 def write_manifest(table: pa.Table, file: str) -> None:
-    """Write rows (MANIFEST_SCHEMA) to a local file or s3:// object, sorted, in the place of what is there.
+    """Write rows (MANIFEST_SCHEMA) to a local file or s3:// object, sorted, over the one that is there.
 
     Raises:
         SourceError: there is no row, or one that `read_manifests` would refuse.

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClipName:
-    """What a clip's path says about it, None where it says nothing."""
+    """The facts that a clip's path gives, None where it gives none."""
 
     #: The corpus's own name of the clip, the same for every copy of it.
     clip: str
@@ -24,7 +24,7 @@ class ClipName:
 
 @dataclasses.dataclass(frozen=True)
 class LeftOut:
-    """A file that is of the corpus and yet no clip to learn from."""
+    """A file of the corpus that is no clip to learn from."""
 
     reason: str
 
@@ -33,29 +33,28 @@ class LeftOut:
 class Archive:
     """A zip file that holds a corpus."""
 
-    #: An environment variable that names a mirror: the URL of the folder instead of `folder_url`.
+    #: The environment variable that may hold the URL of a mirror's folder, which then replaces `folder_url`.
     folder_variable: str
     folder_url: str
     name: str
-    #: As "md5:bc69".
+    #: Its hash, as "md5:bc69".
     known_hash: str
-    #: Unpacked, generously.
+    #: A generous limit of what it holds, unpacked.
     max_bytes: int
     max_files: int
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """A corpus whose file names say everything."""
+    """A corpus whose file names hold all facts about its clips."""
 
     name: str
     licence: str
-    #: Those of `LABELS` that its clips have.
+    #: The labels that its clips have, all of them in `LABELS`.
     emotions: frozenset[str]
     #: A file name as the corpus has it.
     example: str
-    #: A clip's path, of which no more than the last two parts are read, and not the suffix; None: no name of this
-    #: corpus.
+    #: Reads a clip's path, of which only the last two parts count, without the suffix; None: no name of this corpus.
     parse: Callable[[str], ClipName | LeftOut | None]
-    #: Where it can be downloaded from without asking anyone.
+    #: The archive, if anyone may download it.
     archive: Archive | None = None

@@ -1,4 +1,4 @@
-"""A folder or bucket with a corpus's files -> rows of a manifest, and what was left out and why."""
+"""A folder or bucket with a corpus's files -> rows of a manifest, and the files that were left out, with reasons."""
 
 import dataclasses
 import os
@@ -24,18 +24,18 @@ class LeftOutFile:
     path: str
     #: The same words for every file with the same reason.
     reason: str
-    #: Whether it is known what the file is, so that a count says enough.
+    #: Whether it is known what the file is, so that a count is enough for a person.
     is_expected: bool
 
 
 @dataclasses.dataclass(frozen=True)
 class FoundClips:
-    """What a source gave."""
+    """The clips that were found in a source, and what else is in it."""
 
     #: MANIFEST_SCHEMA.
     table: pa.Table
     left_out: tuple[LeftOutFile, ...]
-    #: Of a folder: hidden files, which are not looked at.
+    #: Number of hidden files of a folder, which are not looked at.
     num_hidden: int = 0
 
 

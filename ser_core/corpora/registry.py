@@ -14,5 +14,5 @@ _MODULES = (
 )
 
 _FOUND: list[Corpus] = [import_module(f"ser_core.corpora.{name}").CORPUS for name in _MODULES]
-#: By name, as `ser corpus` takes it.
+#: The corpora by the names that `ser corpus` takes.
 CORPORA = {corpus.name: corpus for corpus in _FOUND}

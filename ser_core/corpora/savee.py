@@ -1,7 +1,7 @@
 """SAVEE: acted English speech, 4 men, 7 emotions (Haq & Jackson 2010, University of Surrey).
 
 A file is named `DC_a01.wav`, or `a01.wav` in a folder `DC`: speaker, emotion, number. A number is no sentence's: some
-sentences are the same in all emotions and others are not, so the statement is not told.
+sentences are the same in all emotions and others are not, so no statement is given.
 """
 
 import re

@@ -1,5 +1,5 @@
-"""What SOURCE holds and how it is read: a folder, a file, a glob, a bucket or a list becomes a sorted plan of
-paths, sizes and versions, and each planned file's bytes are fetched, or opened, only as long as it is of its
+"""SOURCE becomes a plan, and planned files are read: a folder, a file, a glob, a bucket or a list is listed as sorted
+paths, sizes and versions, and each file's bytes are fetched, or the file is opened, only as long as it is of its
 planned version."""
 
 import lazy_loader

@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 from ser_core.errors import SourceError
 from ser_core.storage import Location, faults_of, service_fault, version_of
 
-#: Rows of a table, and names of one folder held as Python objects.
+#: Number of rows in a table, and of names of one folder that are Python objects at a time.
 SLICE_ROWS = 50_000
-#: A name ends in anything after its last dot; what is longer, or comes after so many others, is not told apart.
+#: Anything may follow a name's last dot; longer suffixes, and those after so many others, are counted together.
 _MAX_SUFFIX_LENGTH = 16
 _MAX_SUFFIXES = 1000
 _OTHER = "(other)"
@@ -34,9 +34,9 @@ class PlannedFile(NamedTuple):
 
 @dataclass
 class Skipped:
-    """What a listing met and left out."""
+    """Counts of the files that a listing left out."""
 
-    #: By lower-case suffix without the dot; "" for none.
+    #: Number of files by lower-case suffix without the dot; "" for none.
     other_suffixes: Counter[str] = field(default_factory=Counter)
     num_hidden: int = 0
 
@@ -50,11 +50,11 @@ class Skipped:
 class Choice:
     """Which files a listing wants."""
 
-    #: Says of a path relative to the listed folder whether it is wanted.
+    #: Whether a path, relative to the listed folder, is wanted.
     wants: Callable[[str], bool]
     #: Folders so deep below the listed one hold nothing that could be wanted; None: no limit.
     max_depth: int | None = None
-    #: Left out with all that is below it.
+    #: A folder that is left out with all that is below it.
     exclude: Location | None = None
 
 

@@ -1,4 +1,4 @@
-"""What is to be scored: a folder, a file, a glob, a bucket prefix, or a list; and the plan of it, sorted by path."""
+"""SOURCE: a folder, a file, a glob, a bucket prefix or a list of paths; and its plan, a Parquet file sorted by path."""
 
 import os
 import posixpath
@@ -46,16 +46,16 @@ class Source:
     """
 
     kind: Literal["folder", "file", "list"]
-    #: What paths are relative to.
+    #: The folder that paths are relative to.
     root: Location
-    #: Of a folder: which files count; None: by suffix.
+    #: The glob that a folder's files must match; None: their suffix decides.
     pattern: str | None = None
-    #: Of a file or a list: its name in the root.
+    #: The name of a file or a list in the root.
     name: str = ""
 
     @classmethod
     def parse(cls, text: str, glob: str | None = None) -> Self:
-        """Find out what SOURCE is; looks at it, lists nothing.
+        """Find out what SOURCE is, without listing it.
 
         Raises:
             SourceError: there is no such file, folder or prefix.
@@ -81,7 +81,7 @@ class Source:
         return cls("list" if suffix_of(name) in LIST_SUFFIXES else "file", Location(folder or "/"), None, name)
 
     def describe(self) -> str:
-        """The one text for this source, whatever way it was typed."""
+        """The same text for the same source, however it was typed."""
         return str(self.root.join(part) if (part := self.pattern or self.name) else self.root)
 
     def list(self, *, exclude: Location | None, skipped: Skipped) -> Iterator[pa.Table]:
@@ -94,7 +94,7 @@ class Source:
             yield pa.Table.from_arrays([pa.array(column) for column in zip(*chunk, strict=True)], schema=PLAN_SCHEMA)
 
     def locate(self, path: str) -> str | bytes:
-        """What to open for a row's path: the raw bytes of a local path, or "bucket/key"."""
+        """Where a row's path is: the raw bytes of a local path, or "bucket/key"."""
         raw = unescape_path(path)
         if self.kind == "list" and raw.startswith(_S3_SCHEME):
             return raw.removeprefix(_S3_SCHEME).decode("utf-8", "replace")
@@ -203,11 +203,11 @@ _MAX_SUFFIXES_SHOWN = 5
 
 @dataclass(frozen=True)
 class PlanSummary:
-    """What the plan holds, and what the source holds besides."""
+    """Counts of what the plan holds, and of what the source holds besides."""
 
     num_files: int
     num_bytes: int
-    #: By lower-case suffix without the dot; "" for none.
+    #: Number of files by lower-case suffix without the dot; "" for none.
     other_suffixes: Mapping[str, int]
     num_hidden: int
 

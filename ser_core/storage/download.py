@@ -25,24 +25,25 @@ from ser_core.storage.location import Location, one_line_faults
 _CHUNK_BYTES = 2**20
 _TIMEOUT_SECONDS = 30.0
 _LOCK_SECONDS = 3600.0
-#: Answers in a row that end early, each of which brought less than a chunk; and tries of one request.
+#: How often one request is sent, and how many responses in a row may end early that bring less than a chunk.
 _TRIES = 5
 _PAUSE_SECONDS = 0.5
-#: A server that asks for a longer pause is asked again after this one.
+#: The longest pause, even where a server asks for a longer one.
 _LONGEST_PAUSE_SECONDS = 300
 _BUSY_STATUSES = (429, 500, 502, 503, 504)
 
-#: Is told the bytes that are here, and all there will be (None: not known).
+#: A callback that gets the bytes that have arrived, and how many there will be (None: not known).
 Progress = Callable[[int, int | None], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Download:
-    """A file to have."""
+    """A file on a server, and how it is known to be the right one."""
 
     url: str
-    #: What its digest begins with, as "md5:bc69"; None: a server that tells the length is believed.
+    #: The beginning of its hash, as "md5:bc69"; None: the length that the server names must do.
     known_hash: str | None = None
+    #: A larger file is another file.
     max_bytes: int = 2**40
     progress: Progress = lambda _done, _total: None
 
@@ -53,10 +54,10 @@ class Download:
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
     def fetch(self, final: Path) -> None:
-        """Have the file at `final`; what is there already is verified and kept.
+        """Download the file to `final`; one that is there already is verified and stays.
 
         A download goes to `<name>.part` and continues from what is there, as long as the server has the same version
-        of the file. Of several processes that want one file, one downloads it and the others wait.
+        of the file. Where several processes want one file, one downloads it and the others wait.
 
         Raises:
             SourceError: the file cannot be had, or is another one than it should be.
@@ -115,7 +116,7 @@ class Download:
         return SourceError(f"{self.shown}: cannot be downloaded ({why}); run again to go on")
 
     def _append(self, part: "_Part", session: requests.Session) -> str | None:
-        """Append what one answer brings; None if all is there now, else why not.
+        """Append what one response brings; None if the file is whole now, else why it is not.
 
         Raises:
             SourceError: the server refuses, or cannot be reached however often it was tried.
@@ -159,12 +160,12 @@ class Download:
 
 
 class _Part:
-    """What has arrived of a file, and of which version of it, as the server names versions."""
+    """The part of a file that has arrived, and the version that the server gave the file then."""
 
     def __init__(self, final: Path) -> None:
         self.file = final.with_name(final.name + ".part")
         self._version_file = final.with_name(final.name + ".part.version")
-        #: Whether a server that names no versions continued it, so that only its hash tells.
+        #: Whether a server that names no versions continued it, so that only the hash can show what it is.
         self.may_be_mixed = False
 
     def size(self) -> int:
@@ -175,19 +176,21 @@ class _Part:
         self._version_file.unlink(missing_ok=True)
 
     def request_headers(self, *, is_verified: bool) -> dict[str, str]:
-        """Asks for the rest of this version, or for the whole file if that is another; a part of no version is let go,
-        unless the whole is verified."""
+        """The headers that ask for the rest of this version, or for the whole file if the server has another.
+
+        A part without a version is deleted, unless the whole file is verified by its hash.
+        """
         version = self._version()
         if self.file.exists() and not version and not is_verified:
             self.delete()
-        # Compressed bytes have other places.
+        # In a compressed body, ranges would count other bytes.
         headers = {"Accept-Encoding": "identity"}
         if size := self.size():
             headers |= {"Range": f"bytes={size}-"} | ({"If-Range": version} if version else {})
         return headers
 
     def take(self, response: requests.Response) -> bool:
-        """Make ready for an answer's bytes: an empty part for a whole file; False, and no part, for other bytes."""
+        """Whether a response's body goes on from the part; for a whole file, the part begins anew."""
         version = _version_of(response)
         if response.status_code != 206:
             self.delete()
@@ -205,13 +208,13 @@ class _Part:
 
 
 def _version_of(response: requests.Response) -> str:
-    """What may stand in If-Range: a strong ETag, or a date."""
+    """The version for If-Range: a strong ETag, or else the date of the last change."""
     etag = response.headers.get("ETag", "")
     return str(etag if etag.startswith('"') else response.headers.get("Last-Modified", ""))
 
 
 def _session() -> requests.Session:
-    """A session that tries a request again while the server is busy or away, after the pause that it asks for."""
+    """A session that repeats a request while the server is busy or away, after the pause that it asks for."""
     session = requests.Session()
     retry = urllib3.Retry(
         total=_TRIES - 1,
@@ -226,7 +229,7 @@ def _session() -> requests.Session:
 
 
 def _root_of(error: BaseException) -> str:
-    """What is at the root of an error, whose own text may show what is secret in the URL."""
+    """The root cause of an error; the error's own text may show secrets in the URL."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
     if isinstance(error, requests.RequestException | urllib3.exceptions.HTTPError):
@@ -235,7 +238,7 @@ def _root_of(error: BaseException) -> str:
 
 
 def unpack(archive: Path, folder: Path, *, max_files: int, max_bytes: int) -> int:
-    """Unpack all files below `folder`; one that is there already with its size is kept. Returns how many there are.
+    """Unpack all files below `folder`, but for those that are there already in their size; returns the number of files.
 
     Every name is checked before anything is written, and a file gets its name when it is whole: after a kill the same
     call goes on.
@@ -289,7 +292,7 @@ def _extract(opened: zipfile.ZipFile, member: zipfile.ZipInfo, final: Path) -> N
     final.parent.mkdir(parents=True, exist_ok=True)
     part = final.with_name(f".{final.name}.part")
     part.unlink(missing_ok=True)
-    # zipfile gives no more bytes than the member's own size says, and checks their CRC.
+    # zipfile gives no more bytes than the member's size, and checks their CRC.
     with opened.open(member) as packed, part.open("xb") as file:
         shutil.copyfileobj(packed, file)
     part.replace(final)

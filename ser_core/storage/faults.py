@@ -1,8 +1,10 @@
-"""Tells an error of storage as a whole from one of a single file."""
+"""Distinguishes an error of storage as a whole from one of a single file."""
 
 import errno
 import re
 from typing import Any
+
+from ser_core.errors import TERMINAL_COLOUR
 
 _CODES = {
     "ExpiredToken": "the credentials have expired; renew them",
@@ -23,14 +25,13 @@ _CODES = {
     "IllegalLocationConstraintException": "the region is wrong; set AWS_DEFAULT_REGION",
     "QuotaExceeded": "the quota is used up; free some space",
 }
-#: A refusal of these is about the bucket, or about an output that cannot be written, and not about one file.
+#: Operations whose refusal is about the bucket, or about an output that cannot be written, and not about one file.
 _WHOLE_OPERATIONS = frozenset(
     {"ListObjectsV2", "HeadBucket", "PutObject", "DeleteObject", "CreateMultipartUpload", "UploadPart"}
 )
 _REFUSED = "access is denied; check the credentials (none found: anonymous) and the bucket's policy"
 _UNREACHABLE = "the service cannot be reached; check the network and AWS_ENDPOINT_URL, then run again"
 _SICK = "the service answers with errors (status {}); run again when it is well"
-_COLOUR = re.compile(r"\x1b\[\d*m")
 _BOTOCORE_ERRORS = {
     "NoCredentialsError": "no credentials were found; set the usual AWS environment or a profile",
     "PartialCredentialsError": "the credentials are incomplete; set both the access key and the secret key",
@@ -57,9 +58,9 @@ _ERRNOS = {
 
 
 def service_fault(error: BaseException, where: str = "storage") -> str | None:
-    """One sentence, naming `where` and what to do, when an error is of the service; None when of one file.
+    """One sentence that names `where` and what to do, if an error is one of the service; None if it is of one file.
 
-    It reads errors of the operating system, of s3fs and botocore, and of deltalake, whose text alone tells its kind.
+    It knows errors of the operating system, of s3fs and botocore, and of deltalake, whose kind only their text shows.
     Nothing of an error's own text is passed on: it may hold a signed URL.
     """
     cause: BaseException | None = error
@@ -76,19 +77,19 @@ def _words_of_os(error: BaseException) -> str | None:
 
 
 def _words_of_botocore(error: BaseException) -> str | None:
-    """Told by names, so that local work imports no botocore."""
+    """The sentence for an error of botocore, which is recognised by its name: local work imports no botocore."""
     if isinstance(error, ValueError) and str(error).startswith("Invalid endpoint"):
         return "the endpoint is no URL; AWS_ENDPOINT_URL must start with http:// or https://"
     module = type(error).__module__.split(".")[0]
     response = getattr(error, "response", None)
     if module == "botocore" and isinstance(response, dict):
-        return _words_of_answer(response, str(getattr(error, "operation_name", "")))
+        return _words_of_response(response, str(getattr(error, "operation_name", "")))
     if module in {"botocore", "aiobotocore", "aiohttp"}:
         return _BOTOCORE_ERRORS.get(type(error).__name__, _UNREACHABLE)
     return None
 
 
-def _words_of_answer(response: dict[str, Any], operation: str) -> str | None:
+def _words_of_response(response: dict[str, Any], operation: str) -> str | None:
     code = str(response.get("Error", {}).get("Code", ""))
     status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     if code in _CODES:
@@ -111,8 +112,8 @@ def _words_of_delta(error: BaseException) -> str | None:
     for code, words in _CODES.items():
         if re.search(rf"\b{code}\b", text):
             return words
-    answer = re.search(r"\bstatus(?: code)?\W+(\d{3})\b", _COLOUR.sub("", text))
-    status = int(answer[1]) if answer else 0
+    found = re.search(r"\bstatus(?: code)?\W+(\d{3})\b", TERMINAL_COLOUR.sub("", text))
+    status = int(found[1]) if found else 0
     if status == 403:
         return _REFUSED
     if status >= 500 or status == 429:

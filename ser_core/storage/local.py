@@ -1,4 +1,4 @@
-"""Whole files of a local or network file system, written so that no reader sees a part of one."""
+"""Whole files on a local or network file system, written so that no reader sees a part of one."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ _NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 def put(path: str, data: bytes) -> None:
-    """Write a file in the place of what is there."""
+    """Write a file, over the one that is there."""
     temporary = _write_temporary(Path(path), data)
     try:
         temporary.replace(path)
@@ -34,7 +34,7 @@ def put_new(path: str, data: bytes) -> bool:
     try:
         final.hardlink_to(temporary)
     except FileExistsError:
-        # NFS may carry out a link whose first answer is lost, and then refuse its repetition.
+        # NFS may carry out a link whose first reply is lost, and then refuse its repetition.
         return temporary.stat().st_nlink == 2
     except OSError as error:
         if error.errno not in _NO_HARD_LINKS:
@@ -104,5 +104,5 @@ def walk(path: str, prefix: str = "") -> Iterator[tuple[str, int]]:
 
 
 def version_of(status: os.stat_result) -> str:
-    """What changes with a file's content, as far as the file system tells: "<size>-<mtime ns>"."""
+    """A local file's version, "<size>-<mtime ns>": it changes with the content, as far as the file system shows."""
     return f"{status.st_size}-{status.st_mtime_ns}"

@@ -124,7 +124,7 @@ def read(location: Location) -> bytes:
 
 
 def put(location: Location, data: bytes) -> None:
-    """Write a whole file in the place of what is there; a reader sees the old bytes or the new, never a part."""
+    """Write a whole file, over the one that is there; a reader sees the old bytes or the new, never a part."""
     with faults_of(location):
         _files_of(location).put(location.path, data)
 
@@ -173,7 +173,7 @@ def one_line_faults(
         problem: as "cannot be read".
         advice: what to do.
         what: the word that names it for a person, as "manifest".
-        raises: the error that says the line.
+        raises: the type of the error that has this line.
         passes: errors of one file that the caller catches.
     """
     try:
@@ -202,7 +202,7 @@ def check_writable(folder: Location, advice: str, *, what: str = "", probe: str 
 
 
 def write(where: Location, data: bytes) -> None:
-    """Write a file of MODEL_DIR whole, in the place of what is there.
+    """Write a whole file of MODEL_DIR, over the one that is there.
 
     Raises:
         OutputError: it cannot be written.

@@ -1,4 +1,4 @@
-"""The politeness lock: a file that says who runs, and beats.
+"""The politeness lock: a file that names the run that holds it, and beats.
 
 It spares a second run its work, no more: it may fail in any way, and the tables stay exact (table_pair.py).
 """
@@ -29,17 +29,18 @@ _BEAT_SECONDS = 5.0
 _SHORTEST_BEAT_SECONDS = 0.1
 _BEATS_WATCHED = 3
 _LOOKS_PER_BEAT = 4
-#: A lock file that says more was not written by this program.
+#: A lock file with larger numbers was not written by this program.
 _LARGEST_PID = 2**31 - 1
 _LATEST_START = 1e11
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds the lock. `process_start` (seconds since the epoch) tells a process from a later one of its pid."""
+    """The process that holds a lock."""
 
     host: str
     pid: int
+    #: Seconds since the epoch; by it a process is not taken for a later one with its pid.
     process_start: float
     token: str
     beat: int = 0
@@ -63,7 +64,7 @@ class Holder:
         return json_bytes(asdict(self))
 
     def is_alive(self) -> bool:
-        """Whether the process still runs; of use on its own host alone."""
+        """Whether the process still runs; only its own host can know."""
         try:
             process = psutil.Process(self.pid)
             is_same = abs(process.create_time() - self.process_start) <= _START_TOLERANCE_SECONDS

@@ -65,7 +65,7 @@ def retry_seconds() -> float:
 
 
 def _client_error(error: BaseException) -> ClientError | None:
-    """The service's own answer behind an error that s3fs may have translated."""
+    """The service's own error behind one that s3fs may have translated."""
     for candidate in (error, error.__cause__):
         if isinstance(candidate, ClientError):
             return candidate
@@ -73,17 +73,17 @@ def _client_error(error: BaseException) -> ClientError | None:
 
 
 def error_code(error: BaseException) -> str:
-    """The S3 error code ("NoSuchKey", or the status as text where the answer has no body), "" when there is none."""
-    answer = _client_error(error)
-    return str(answer.response.get("Error", {}).get("Code", "")) if answer else ""
+    """The S3 error code ("NoSuchKey", or the status as text where there is no body), "" when there is none."""
+    found = _client_error(error)
+    return str(found.response.get("Error", {}).get("Code", "")) if found else ""
 
 
 def is_transient(error: BaseException) -> bool:
     """Whether the same request may succeed later: lost connections, throttling, server errors."""
-    answer = _client_error(error)
-    if answer is None:
+    found = _client_error(error)
+    if found is None:
         return isinstance(error, _LOST_CONNECTION_ERRORS) and not isinstance(error, SSLError)
-    status = int(answer.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    status = int(found.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
     return error_code(error) in _TRANSIENT_CODES or status >= 500 or status == 429
 
 
@@ -196,7 +196,7 @@ def _is_aws(endpoint_url: str) -> bool:
 
 @functools.cache
 def _bucket_region(bucket: str) -> str | None:
-    """AWS sends s3fs on to the bucket's own region; deltalake must be told it."""
+    """The bucket's own region: AWS redirects s3fs there, but deltalake needs it as an option."""
     region: str | None = filesystem().call_s3("head_bucket", Bucket=bucket).get("BucketRegion")
     return region
 
@@ -213,8 +213,8 @@ async def probe_bucket(bucket: str) -> None:
 
 async def head_object(path: str) -> tuple[int, str]:
     """One object's size in bytes and etag."""
-    answer = await filesystem()._call_s3("head_object", **_names(path))
-    return answer["ContentLength"], answer["ETag"].strip('"')
+    response = await filesystem()._call_s3("head_object", **_names(path))
+    return response["ContentLength"], response["ETag"].strip('"')
 
 
 async def get_object(path: str, **conditions: str) -> tuple[bytes, str]:
@@ -224,9 +224,9 @@ async def get_object(path: str, **conditions: str) -> tuple[bytes, str]:
     """
 
     async def attempt() -> tuple[bytes, str]:
-        answer = await filesystem().call_once("get_object", **_names(path), **conditions)
-        async with answer["Body"] as body:
-            return await body.read(), answer["ETag"].strip('"')
+        response = await filesystem().call_once("get_object", **_names(path), **conditions)
+        async with response["Body"] as body:
+            return await body.read(), response["ETag"].strip('"')
 
     try:
         return await patiently(attempt)
@@ -254,7 +254,7 @@ def put_new(path: str, data: bytes) -> bool:
             raise
     else:
         return True
-    # A PUT whose answer was lost is repeated, and then refused because of itself: the object tells whose it is.
+    # A PUT whose response was lost is repeated, and then refused because of itself: the object names its writer.
     try:
         metadata: dict[str, str] = filesystem().call_s3("head_object", **_names(path))["Metadata"]
     except FileNotFoundError:
@@ -263,7 +263,7 @@ def put_new(path: str, data: bytes) -> bool:
 
 
 def exists(path: str) -> bool:
-    """Whether there is an object of exactly this key. A HEAD would be refused without saying why: this asks a list."""
+    """Whether there is an object of exactly this key. A listing is asked, since a refused HEAD gives no reason."""
     first = next(list_pages(path, page_size=1))
     return bool(first) and first[0]["Key"] == _names(path)["Key"]
 

@@ -1,4 +1,4 @@
-"""Reads an S3 object of the version that was planned, and tells what is wrong with it from what is wrong with S3."""
+"""Reads an S3 object of its planned version; distinguishes a fault of this object from one of the service."""
 
 from contextlib import suppress
 
@@ -26,7 +26,7 @@ async def get_version(
         ServiceError: about the bucket, the credentials or the service.
     """
     bucket = target.partition("/")[0]
-    # An object that was not found is looked at by a request whose refusal says why, as a HEAD's does not.
+    # An object that was not found when it was listed: a GET that is refused gives a reason, as a HEAD does not.
     start, end = (0, 1) if not version else range_bytes or (0, 0)
     conditions = ({"IfMatch": f'"{version}"'} if version else {}) | (
         {"Range": f"bytes={start}-{end - 1}"} if end else {}
@@ -50,7 +50,7 @@ async def get_version(
 async def _fault_of(error: Exception, bucket: str, *, is_listed: bool) -> Fault | None:
     """What an error means for its object; None when it is of the service. Raises what a look at the bucket finds."""
     if is_transient(error):
-        # Any answer to another question, a refusal too, shows that the service is there.
+        # Any response to another request, a refusal too, shows that the service is there.
         with suppress(PermissionError):
             await probe_bucket(bucket)
         return Fault("network", "requests for this object fail, although the service is there")
@@ -58,10 +58,10 @@ async def _fault_of(error: Exception, bucket: str, *, is_listed: bool) -> Fault 
         return None
     if isinstance(error, PermissionError) and error_code(error) != "InvalidObjectState" and is_listed:
         await probe_bucket(bucket)
-    return _fault_of_answer(error, error_code(error))
+    return _fault_of_code(error, error_code(error))
 
 
-def _fault_of_answer(error: Exception, code: str) -> Fault:
+def _fault_of_code(error: Exception, code: str) -> Fault:
     if code in _CHANGED_CODES:
         return Fault.changed()
     if code == "InvalidObjectState":
