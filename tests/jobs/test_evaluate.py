@@ -146,10 +146,10 @@ def test_a_clip_that_cannot_be_decoded_ends_it(place: Path, tmp_path: Path, caps
         (["{place}/model", "{place}/none.parquet", "out"], 1, "none.parquet: there is no such file"),
         (["{place}/model", "{place}/a.parquet", "{place}/a.parquet", "out"], 1, "comes twice"),
         (["{place}/model", "{place}/a.parquet", "ftp://host/out"], 2, "ftp://"),
-        (["{place}/model", "{place}/a.parquet", "out", "--resamples", "1"], 2, "'--resamples': Input should be"),
+        (["{place}/model", "{place}/a.parquet", "out", "--resamples", "1"], 2, "--resamples"),
         (["{place}/model", "{place}/a.parquet", "out", "--draws", "100"], 2, "give --resamples 100"),
-        (["{place}/model", "{place}/a.parquet", "out", "--seed", "-1"], 2, "'--seed': Input should be"),
-        (["{place}/model", "{place}/a.parquet", "out", "--batch-size", "0"], 2, "'--batch-size': Input should be"),
+        (["{place}/model", "{place}/a.parquet", "out", "--seed", "-1"], 2, "--seed"),
+        (["{place}/model", "{place}/a.parquet", "out", "--batch-size", "0"], 2, "--batch-size"),
         (["{place}/model", "{place}/a-0-sad.wav", "out"], 1, "is no Parquet file"),
     ],
 )
