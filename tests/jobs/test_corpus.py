@@ -17,7 +17,7 @@ from ser_core.corpora.manifest import read_manifests
 from ser_core.corpora.registry import CORPORA
 from ser_core.storage import download
 from tests.support.audio_factory import encode, speech
-from tests.support.cli import finish, ser, start
+from tests.support.cli import finish, start
 from tests.support.http_server import FlakyServer, serving
 
 LICENCE = "licence of ravdess: CC BY-NC-SA 4.0 (Livingstone & Russo 2018, doi 10.1371/journal.pone.0196391)"
@@ -98,20 +98,20 @@ def test_a_list_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert (read.speakers.tolist(), read.languages.tolist()) == (["mine-1"], ["fr"])
 
 
-def test_a_list_and_a_manifest_in_a_folder_that_is_no_utf_8(tmp_path: Path) -> None:
+def test_a_list_and_a_manifest_in_a_folder_that_is_no_utf_8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
     touch(folder, "a.wav")
     touch(tmp_path, "b.wav")
     (folder / "list.csv").write_text(
         "path,emotion,speaker\na.wav,joy,1\n../b.wav,joy,1\n" + f"{tmp_path}/b.wav,sad,1\n"
     )
-    arguments = ("corpus", "csv", folder / "list.csv", folder / "m.parquet")
-    for mode in ("human", "json"):
-        answer = ser(*arguments, "--output-mode", mode, PYTHONIOENCODING="utf-8:strict")
-        assert answer.code == 3, answer.err
-        assert "Traceback" not in answer.err
-    assert answer.data["manifest"] == f"{tmp_path}/\\xff/m.parquet"
-    assert [left["reason"] for left in answer.data["left_out"]] == ["the path is no UTF-8"] * 2
+    arguments = ["corpus", "csv", str(folder / "list.csv"), str(folder / "m.parquet")]
+    assert run(arguments) == 3
+    assert f"{tmp_path}/\\xff/m.parquet: 1 clips of list" in capsys.readouterr().out
+    assert run([*arguments, "--output-mode", "json"]) == 3
+    data = json.loads(capsys.readouterr().out)
+    assert data["manifest"] == f"{tmp_path}/\\xff/m.parquet"
+    assert [left["reason"] for left in data["left_out"]] == ["the path is no UTF-8"] * 2
     assert read_manifests([str(folder / "m.parquet")]).paths == [f"{tmp_path}/b.wav"]
 
 

@@ -22,7 +22,7 @@ from ser_core.source.source import Source
 from ser_core.storage import s3
 from ser_core.storage.location import Location
 from tests.conftest import S3Server
-from tests.support.flaky_s3 import FlakyProxy, S3Fault
+from tests.support.flaky_s3 import S3Fault, clients_behind_proxy
 
 PLACES = ["folder", "moto", pytest.param("ceph", marks=pytest.mark.heavy)]
 
@@ -49,7 +49,7 @@ def _fill(root: Location, count: int) -> tuple[Source, list[tuple[str, int, str]
 
 @pytest.mark.parametrize("concurrency", [1, 64])
 def test_bytes_come_in_the_order_of_the_rows(root: Location, concurrency: int) -> None:
-    source, rows = _fill(root, 80)
+    source, rows = _fill(root, 40)
     shuffled = rows[::-1] + rows[:3]
     expected = [_body(int(path[2:5])) for path, _, _ in shuffled]
     assert list(fetch_all(source, shuffled, concurrency=concurrency)) == expected
@@ -104,7 +104,7 @@ def test_what_may_not_be_read_is_a_permission_failure() -> None:
 
 def test_a_file_that_changes_while_it_is_read(tmp_path: Path) -> None:
     file = tmp_path / "a.wav"
-    file.write_bytes(bytes(200_000_000))
+    file.write_bytes(bytes(50_000_000))
     source, rows = Source.parse(str(tmp_path), None), []
     for table in source.list(exclude=None, skipped=Skipped()):
         rows = [(row["path"], row["size"], row["version"]) for row in table.to_pylist()]
@@ -151,18 +151,14 @@ def test_many_in_flight_survive_throttling(moto_s3: S3Server, monkeypatch: pytes
     source, rows = _fill(moto_s3.location, 60)
     ways = [(503, "SlowDown"), "no_request", "half_a_body", "no_answer"]
     faults = [S3Fault(lambda *_: True, way, times=20) for way in ways]  # type: ignore[arg-type]
-    with FlakyProxy(moto_s3.endpoint_url, faults) as proxy:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint_url)
-        s3.forget()
+    with clients_behind_proxy(moto_s3.endpoint_url, monkeypatch, faults):
         assert list(fetch_all(source, rows)) == [_body(number) for number in range(60)]
 
 
 def test_a_fault_of_the_service_stops_all(moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     source, rows = _fill(moto_s3.location, 30)
     faults = [S3Fault(lambda _, path: "020.wav" in path, (400, "ExpiredToken"))]
-    with FlakyProxy(moto_s3.endpoint_url, faults) as proxy:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint_url)
-        s3.forget()
+    with clients_behind_proxy(moto_s3.endpoint_url, monkeypatch, faults):
         results = fetch_all(source, rows, concurrency=4)
         assert [next(results) for _ in range(20)] == [_body(number) for number in range(20)]
         with pytest.raises(ServiceError, match=f"^{moto_s3.location}: the credentials have expired; renew them$"):

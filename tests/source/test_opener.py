@@ -22,7 +22,7 @@ from ser_core.source.source import Source
 from ser_core.storage import s3
 from ser_core.storage.location import Location
 from tests.conftest import S3Server
-from tests.support.flaky_s3 import FlakyProxy
+from tests.support.flaky_s3 import clients_behind_proxy
 
 DATA = random.Random(3).randbytes(3_000_000)
 
@@ -105,9 +105,7 @@ def test_an_object_is_fetched_in_few_pieces(moto_s3: S3Server, monkeypatch: pyte
     s3.put(f"{moto_s3.bucket}/a.wav", DATA)
     monkeypatch.setattr(fetch, "_BUFFER_BYTES", 1_000_000)
     planned = _opener(moto_s3.location)
-    with FlakyProxy(moto_s3.endpoint_url) as proxy:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint_url)
-        s3.forget()
+    with clients_behind_proxy(moto_s3.endpoint_url, monkeypatch) as proxy:
         with planned() as file:
             while file.read(4096):
                 pass

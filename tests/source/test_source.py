@@ -17,7 +17,7 @@ from ser_core.source.source import Source
 from ser_core.storage import s3
 from ser_core.storage.location import Location
 from tests.conftest import S3Server
-from tests.support.flaky_s3 import FlakyProxy, S3Fault
+from tests.support.flaky_s3 import S3Fault, clients_behind_proxy
 
 NAMES = ["a.wav", "b/c.FLAC", "b/d/e.mp3", "b/d/f.txt", "g h.wav", "[x].wav"]
 
@@ -137,13 +137,13 @@ def test_a_list_beside_the_files(root: Location, tmp_path: Path) -> None:
 
 
 def test_a_local_list_of_objects(moto_s3: S3Server, tmp_path: Path) -> None:
-    for number in range(150):
+    for number in range(70):
         s3.put(f"{moto_s3.bucket}/{number:03}+ %.wav", b"12")
-    urls = [f"{moto_s3.location}/{number:03}+ %.wav" for number in range(151)]
+    urls = [f"{moto_s3.location}/{number:03}+ %.wav" for number in range(71)]
     (tmp_path / "list.csv").write_text("path\n" + "\n".join(urls))
     rows = _rows(Source.parse(str(tmp_path / "list.csv"), None))
     assert [row["path"] for row in rows] == urls
-    assert [row["size"] for row in rows] == [2] * 150 + [-1]
+    assert [row["size"] for row in rows] == [2] * 70 + [-1]
     assert {row["version"] for row in rows[:-1]} == {
         s3.start_request(s3.head_object(f"{moto_s3.bucket}/000+ %.wav")).result()[1]
     }
@@ -151,9 +151,7 @@ def test_a_local_list_of_objects(moto_s3: S3Server, tmp_path: Path) -> None:
 
 def test_an_object_that_is_denied_is_a_row(moto_s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "list.txt").write_text(f"{moto_s3.location}/a.wav")
-    with FlakyProxy(moto_s3.endpoint_url, [S3Fault(lambda *_: True, (403, "AccessDenied"))]) as proxy:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint_url)
-        s3.forget()
+    with clients_behind_proxy(moto_s3.endpoint_url, monkeypatch, [S3Fault(lambda *_: True, (403, "AccessDenied"))]):
         assert [row["version"] for row in _rows(Source.parse(str(tmp_path / "list.txt"), None))] == [""]
 
 

@@ -17,14 +17,12 @@ from ser_core.storage import location as storage
 from ser_core.storage import s3
 from ser_core.storage.location import Location
 from tests.conftest import S3Server
-from tests.support.flaky_s3 import FlakyProxy, S3Fault, Way
+from tests.support.flaky_s3 import FlakyProxy, S3Fault, Way, clients_behind_proxy
 
 
 @pytest.fixture
 def proxy(moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlakyProxy]:
-    with FlakyProxy(moto_s3.endpoint_url) as flaky:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", flaky.endpoint_url)
-        s3.forget()
+    with clients_behind_proxy(moto_s3.endpoint_url, monkeypatch) as flaky:
         yield flaky
 
 

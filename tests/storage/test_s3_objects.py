@@ -7,7 +7,7 @@ import pytest
 from ser_core.storage import location as storage
 from ser_core.storage import s3
 from tests.conftest import S3Server
-from tests.support.flaky_s3 import FlakyProxy, S3Fault
+from tests.support.flaky_s3 import FlakyProxy, S3Fault, clients_behind_proxy
 
 SERVERS = ["moto", pytest.param("ceph", marks=pytest.mark.heavy)]
 
@@ -20,9 +20,7 @@ def server(request: pytest.FixtureRequest) -> S3Server:
 
 @pytest.fixture
 def proxy(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlakyProxy]:
-    with FlakyProxy(server.endpoint_url) as flaky:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", flaky.endpoint_url)
-        s3.forget()
+    with clients_behind_proxy(server.endpoint_url, monkeypatch) as flaky:
         yield flaky
 
 
@@ -54,10 +52,10 @@ def test_a_conflict_of_two_creates_is_tried_again(server: S3Server, proxy: Flaky
 def test_a_body_too_large_for_one_put_goes_in_parts(
     server: S3Server, proxy: FlakyProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(s3, "_MAX_PUT_BYTES", 6 * 2**20)
-    s3.put(f"{server.bucket}/small", bytes(5 * 2**20))
+    monkeypatch.setattr(s3, "_MAX_PUT_BYTES", 5 * 2**20)
+    s3.put(f"{server.bucket}/small", bytes(2**20))
     assert proxy.counts == {"PUT": 1}
-    data = bytes(range(256)) * (13 * 2**12)
+    data = bytes(range(256)) * (10 * 2**12)
     s3.put(f"{server.bucket}/large", data)
     assert proxy.counts["POST"] == 2
     assert storage.read(server.location.join("large")) == data

@@ -10,7 +10,7 @@ from ser_core.faults import Fault
 from ser_core.storage import s3, versions
 from ser_core.storage.versions import get_version
 from tests.conftest import S3Server
-from tests.support.flaky_s3 import FlakyProxy, S3Fault
+from tests.support.flaky_s3 import FlakyProxy, S3Fault, clients_behind_proxy
 
 DATA = b"0123456789"
 SERVERS = ["moto", pytest.param("ceph", marks=pytest.mark.heavy)]
@@ -27,9 +27,7 @@ def server(request: pytest.FixtureRequest) -> S3Server:
 @pytest.fixture
 def proxy(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FlakyProxy]:
     monkeypatch.setenv("SER_S3_RETRY_SECONDS", "0.5")
-    with FlakyProxy(server.endpoint_url) as flaky:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", flaky.endpoint_url)
-        s3.forget()
+    with clients_behind_proxy(server.endpoint_url, monkeypatch) as flaky:
         yield flaky
 
 

@@ -3,11 +3,16 @@
 import http.client
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal, Self
 from urllib.parse import urlsplit
+
+import pytest
+
+from ser_core.storage import s3
 
 Way = Literal["no_request", "no_answer", "half_a_body"]
 
@@ -52,6 +57,17 @@ class FlakyProxy:
                 fault.times -= 1
                 return fault.way
         return None
+
+
+@contextmanager
+def clients_behind_proxy(
+    target_url: str, patch: pytest.MonkeyPatch, faults: Sequence[S3Fault] = ()
+) -> Iterator[FlakyProxy]:
+    """A proxy that every S3 client of this process goes through from now on."""
+    with FlakyProxy(target_url, list(faults)) as proxy:
+        patch.setenv("AWS_ENDPOINT_URL", proxy.endpoint_url)
+        s3.forget()
+        yield proxy
 
 
 class _Handler(BaseHTTPRequestHandler):
