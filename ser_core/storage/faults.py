@@ -78,7 +78,7 @@ def _words_of_os(error: BaseException) -> str | None:
 
 def _words_of_botocore(error: BaseException) -> str | None:
     """The sentence for an error of botocore, which is recognised by its name: local work imports no botocore."""
-    if isinstance(error, ValueError) and str(error).startswith("Invalid endpoint"):
+    if isinstance(error, ValueError) and str(error).startswith(("Invalid endpoint", "Invalid IPv6 URL")):
         return "the endpoint is no URL; AWS_ENDPOINT_URL must start with http:// or https://"
     module = type(error).__module__.split(".")[0]
     response = getattr(error, "response", None)

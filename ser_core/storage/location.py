@@ -77,10 +77,10 @@ class Location:
         """`storage_options` for deltalake, with credentials of now; empty for a local path."""
         if not self.is_s3:
             return {}
-        from ser_core.storage import s3
+        from ser_core.storage.delta_options import delta_options
 
         with faults_of(self):
-            return s3.delta_options(self.bucket)
+            return delta_options(self.bucket)
 
 
 @contextmanager

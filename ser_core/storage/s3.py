@@ -18,13 +18,19 @@ import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import aiohttp
 import botocore.session
 import s3fs
 from botocore.credentials import Credentials, ReadOnlyCredentials
-from botocore.exceptions import ClientError, ConnectionError, HTTPClientError, ResponseStreamingError, SSLError
+from botocore.exceptions import (
+    ClientError,
+    ConnectionError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    ResponseStreamingError,
+    SSLError,
+)  # fmt: skip
 from fsspec.asyn import get_loop, sync_wrapper
 
 from ser_core.settings import seconds_from_environment
@@ -34,7 +40,7 @@ T = TypeVar("T")
 #: How long one request is tried before the service counts as down.
 DEFAULT_RETRY_SECONDS = 90.0
 _FIRST_WAIT_SECONDS = 0.1
-_LONGEST_WAIT_SECONDS = 10.0
+LONGEST_WAIT_SECONDS = 10.0
 #: More than the longest stall that is no failure, and several of them fit into the retry limit.
 _READ_TIMEOUT_SECONDS = 20.0
 _CONNECT_TIMEOUT_SECONDS = 5.0
@@ -103,7 +109,7 @@ async def patiently(operation: Callable[[], Awaitable[T]]) -> T:
             if not is_transient(error) or time.monotonic() + wait_seconds > deadline:
                 raise
         await asyncio.sleep(wait_seconds)
-        longest_wait = min(2 * longest_wait, _LONGEST_WAIT_SECONDS)
+        longest_wait = min(2 * longest_wait, LONGEST_WAIT_SECONDS)
 
 
 class PatientS3FileSystem(s3fs.S3FileSystem):  # type: ignore[misc]
@@ -129,8 +135,12 @@ def credentials() -> ReadOnlyCredentials | None:
     """What botocore's chain gives now, renewed by it when about to expire; None: anonymous."""
     # botocore's sessions do not bear being set up by several threads.
     with _resolving:
-        found = _credentials(os.getpid())
-    return found.get_frozen_credentials() if found else None
+        try:
+            found = _credentials(os.getpid())
+            return found.get_frozen_credentials() if found else None
+        except (OSError, ValueError, LookupError) as error:
+            # The program that a profile names is not there, or gives something else.
+            raise CredentialRetrievalError(provider="credential_process", error_msg="") from error
 
 
 @functools.cache
@@ -164,41 +174,6 @@ def forget() -> None:
     """Resolve everything anew at the next use: the environment has changed."""
     _credentials.cache_clear()
     _filesystem.cache_clear()
-    _bucket_region.cache_clear()
-
-
-def delta_options(bucket: str) -> dict[str, str]:
-    """deltalake's `storage_options` for a bucket: the credentials, endpoint and region that s3fs uses."""
-    client = filesystem().s3
-    options = {
-        "aws_region": client.meta.region_name or "us-east-1",
-        "aws_conditional_put": "etag",
-        "max_retries": "100",
-        "retry_timeout": f"{retry_seconds():g}s",
-        "backoff_config.max_backoff": f"{_LONGEST_WAIT_SECONDS:g}s",
-        "timeout": "60s",
-    }
-    endpoint_url = client.meta.endpoint_url
-    if _is_aws(endpoint_url):
-        options["aws_region"] = _bucket_region(bucket) or options["aws_region"]
-    else:
-        options |= {"aws_endpoint": endpoint_url, "aws_allow_http": str(endpoint_url.startswith("http://")).lower()}
-    given = credentials()
-    if given is None:
-        return options | {"aws_skip_signature": "true"}
-    keys = {"aws_access_key_id": given.access_key, "aws_secret_access_key": given.secret_key}
-    return options | keys | ({"aws_session_token": given.token} if given.token else {})
-
-
-def _is_aws(endpoint_url: str) -> bool:
-    return (urlsplit(endpoint_url).hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn"))
-
-
-@functools.cache
-def _bucket_region(bucket: str) -> str | None:
-    """The bucket's own region: AWS redirects s3fs there, but deltalake needs it as an option."""
-    region: str | None = filesystem().call_s3("head_bucket", Bucket=bucket).get("BucketRegion")
-    return region
 
 
 def start_request(operation: Coroutine[Any, Any, T]) -> "Future[T]":

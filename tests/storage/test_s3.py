@@ -69,8 +69,9 @@ def test_an_endpoint_that_is_not_there(moto_s3: S3Server, monkeypatch: pytest.Mo
             act(moto_s3.location.join("a"))
 
 
-def test_an_endpoint_that_is_no_url(moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "127.0.0.1:9000")
+@pytest.mark.parametrize("text", ["127.0.0.1:9000", "http://", "http://[", "http://a b"])
+def test_an_endpoint_that_is_no_url(text: str, moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", text)
     s3.forget()
     with pytest.raises(ServiceError, match="AWS_ENDPOINT_URL must start with http:// or https://"):
         storage.list_files(moto_s3.location)
@@ -145,6 +146,17 @@ def test_no_text_shows_credentials(moto_s3: S3Server, tmp_path: Path, monkeypatc
     assert "key-" not in shown
 
 
+@pytest.mark.parametrize("command", ["/no/such/program", "false", "echo no JSON", "echo {}"])
+def test_a_profile_whose_program_gives_no_credentials(
+    moto_s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    _write_profile(tmp_path, monkeypatch, moto_s3.endpoint_url)
+    config = tmp_path / "config"
+    config.write_text(config.read_text().replace("credential_process =", f"credential_process = {command} #"))
+    with pytest.raises(ServiceError, match="credentials cannot be fetched; check the AWS profile"):
+        storage.list_files(moto_s3.location)
+
+
 def test_a_profile_that_is_not_there(moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "nobody")
     s3.forget()
@@ -160,7 +172,9 @@ def _write_and_read_delta(location: Location) -> None:
     assert json.loads(storage.read(location.join("_delta_log", f"{1:020}.json")).splitlines()[-1])
 
 
-def test_deltalake_takes_the_options(moto_s3: S3Server) -> None:
+@pytest.mark.parametrize("retry_seconds", ["90", "0", "0.25", "100000000"])
+def test_deltalake_takes_the_options(moto_s3: S3Server, retry_seconds: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SER_S3_RETRY_SECONDS", retry_seconds)
     _write_and_read_delta(moto_s3.location.join("table"))
 
 
