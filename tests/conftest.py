@@ -36,10 +36,12 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What needs Ray runs in one process, so that Ray is started once; every other file is a group of its own.
 
-    The group of Ray begins first: begun last, it would leave the other process idle at the end.
+    The group of Ray begins first: begun last, it would leave the other process idle at the end. Groups are named before
+    xdist reads their names.
     """
 
     def needs_ray(item: pytest.Item) -> bool:
