@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from jobs.console import Console
 from ser_core.corpora import CORPORA
 from ser_core.errors import UsageError, printable
+from ser_core.settings import is_http_url
 
 _CSV = "csv"
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _download(corpus: "Corpus | None", folder: str, console: Console) -> int:
         raise UsageError(f"--download {folder}: give a local folder")
     archive = corpus.archive
     folder_url = os.environ.get(archive.folder_variable) or archive.folder_url
-    if not folder_url.startswith(("http://", "https://")):
+    if not is_http_url(folder_url):
         raise UsageError(f"{archive.folder_variable} must be an http(s) URL, not '{folder_url}'")
 
     def show(done: int, total: int | None) -> None:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from jobs.console import Console
 from ser_core.errors import InterruptedRunError, UsageError
 from ser_core.models import bundled_names
+from ser_core.settings import is_http_url
 from ser_core.storage import Location
 
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -45,12 +46,7 @@ def run_submit(address: str, arguments: VerbArguments, console: Console) -> int:
 
 def _dashboard(address: str) -> str:
     url = address if "://" in address else f"http://{address}"
-    try:
-        parts = urlsplit(url)
-        is_usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        is_usable = False
-    if not is_usable:
+    if not is_http_url(url):
         raise UsageError(f"--address {address}: give the cluster's dashboard, such as http://127.0.0.1:8265")
     return url
 

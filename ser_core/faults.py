@@ -68,6 +68,8 @@ def open_file(path: str | os.PathLike[str]) -> BinaryIO:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise Fault.of(error) from error
+    except ValueError as error:
+        raise Fault("not_found", "no file can have this name") from error
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
         return os.fdopen(descriptor, "rb", buffering=2**18)

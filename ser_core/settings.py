@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -187,6 +188,15 @@ def read_yaml(file: Path) -> dict[str, Any]:
         raise UsageError(f"config {file}: not YAML ({one_line(error)})") from error
     require(isinstance(values, dict | None), f"config {file}: must be a list of 'name: value' lines")
     return values or {}
+
+
+def is_http_url(text: str) -> bool:
+    """Whether a text is an http(s) URL with a host."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def seconds_from_environment(name: str, default: float, minimum: float = 0.0) -> float:

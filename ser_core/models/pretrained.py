@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ser_core.errors import SourceError, UsageError
+from ser_core.settings import is_http_url
 
 #: torchvision's files have the first digits of their sha256 before the suffix (vgg16-397923af.pth).
 _HASH_IN_NAME = re.compile(r"-([0-9a-f]{8,64})\.\w+$")
@@ -33,7 +34,7 @@ def fetch_weights(file_or_url: str, folder: Path) -> Path:
         if not Path(file_or_url).is_file():
             raise UsageError(f"--weights {file_or_url}: no such file; give a file or an http(s) URL")
         return Path(file_or_url)
-    path = urlsplit(file_or_url).path
+    path = urlsplit(file_or_url).path if is_http_url(file_or_url) else ""
     if not Path(path).name:
         raise UsageError(f"--weights {file_or_url}: names no file; give the URL of one")
     # Names such as model.safetensors are everybody's.

@@ -88,7 +88,8 @@ def look_at(path: str, raw: bytes) -> PlannedFile | None:
     """A local file as a row of the plan, one that is missing or out of reach too; None if it is not a regular file."""
     try:
         status = os.stat(raw)  # noqa: PTH116 - bytes
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        # ValueError: the list holds a name that no file can have.
         if service_fault(error):
             raise
         return PlannedFile(path, -1, "")

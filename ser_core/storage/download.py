@@ -124,7 +124,7 @@ class Download:
         headers = part.request_headers(is_verified=self.known_hash is not None)
         try:
             response = session.get(self.url, headers=headers, stream=True, timeout=_TIMEOUT_SECONDS)
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        except (OSError, urllib3.exceptions.HTTPError) as error:
             raise self._failure(_root_of(error)) from error
         with response:
             if response.status_code == 416:

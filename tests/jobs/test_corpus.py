@@ -199,12 +199,13 @@ def test_a_wrong_archive_is_not_unpacked(
     assert not list((tmp_path / "data").rglob("*.wav"))
 
 
+@pytest.mark.parametrize("url", ["file:///etc", "http://", "http://[", "http://host:0"])
 def test_a_mirror_that_is_no_url_is_refused(
-    server: FlakyServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    url: str, server: FlakyServer, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SER_ZENODO_URL", "file:///etc")
+    monkeypatch.setenv("SER_ZENODO_URL", url)
     assert run(["corpus", "ravdess", "--download", str(tmp_path)]) == 2
-    assert "SER_ZENODO_URL must be an http(s) URL, not 'file:///etc'" in capsys.readouterr().err
+    assert f"SER_ZENODO_URL must be an http(s) URL, not '{url}'" in capsys.readouterr().err
     assert server.starts == []
 
 

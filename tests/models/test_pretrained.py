@@ -43,8 +43,9 @@ def test_what_cannot_be_had_is_one_clear_line(server: FlakyServer, tmp_path: Pat
     server.status = 404
     with pytest.raises(UsageError, match=r"--weights http.*/model.pth: cannot be downloaded \(404 Not Found\)"):
         fetch_weights(server.url(), tmp_path)
-    with pytest.raises(UsageError, match="names no file"):
-        fetch_weights(server.url(""), tmp_path)
+    for url in (server.url(""), "http://[/a.pth", "https:///a.pth"):
+        with pytest.raises(UsageError, match="names no file"):
+            fetch_weights(url, tmp_path)
 
 
 def test_the_hash_in_a_name_is_checked(server: FlakyServer, tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ import pytest
 
 from ser_core import storage
 from ser_core.errors import SourceError
+from ser_core.faults import Fault
 from ser_core.source import path_list
+from ser_core.source.fetch import fetch_all
 from ser_core.source.listing import Skipped
 from ser_core.source.path_list import read_path_list
 from ser_core.source.source import Source
@@ -69,6 +71,16 @@ def test_what_is_no_list_is_one_line(tmp_path: Path, name: str, content: bytes, 
         _read(tmp_path / name)
     assert str(tmp_path / name) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_path_that_no_file_can_have_is_a_row(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes(b"a\0.wav\n" + b"b" * 5_000 + b"\n")
+    source = Source.parse(str(tmp_path / "list.txt"))
+    (table,) = source.list(exclude=None, skipped=Skipped())
+    assert table["size"].to_pylist() == [-1, -1]
+    rows = [(row["path"], row["size"], row["version"]) for row in table.to_pylist()]
+    faults = [fault for fault in fetch_all(source, rows) if isinstance(fault, Fault)]
+    assert [fault.reason for fault in faults] == ["not_found", "unreadable"]
 
 
 @pytest.mark.parametrize("name", ["list.txt", "list.csv", "list.parquet"])

@@ -277,6 +277,7 @@ def test_a_refusal_is_one_line_without_secrets(server: FlakyServer, final: Path)
         ("http://127.0.0.1:9/a.zip?token=secret", "Connection refused"),
         ("http://no-such-host.invalid/a.zip?token=secret", "Name or service not known|name resolution|No address"),
         ("http:///a.zip?token=secret", "InvalidURL"),
+        ("http://127.0.0.1:999999/a.zip?token=secret", "InvalidURL|LocationParseError|Port|port"),
     ],
 )
 def test_a_server_that_is_not_there_is_one_line_without_secrets(
@@ -285,6 +286,14 @@ def test_a_server_that_is_not_there_is_one_line_without_secrets(
     with pytest.raises(SourceError, match=rf"a.zip: cannot be downloaded \(.*({words}).*\); run again") as caught:
         Download(url=url).fetch(final)
     assert "secret" not in str(caught.value)
+
+
+def test_certificates_that_are_not_there_are_one_line(
+    server: FlakyServer, final: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such")
+    with pytest.raises(SourceError, match=r"a.zip: cannot be downloaded \(.*TLS CA certificate.*/no/such\)"):
+        Download(url="https://127.0.0.1:9/a.zip").fetch(final)
 
 
 def test_a_folder_that_is_a_file_is_one_line(server: FlakyServer, tmp_path: Path) -> None:
