@@ -4,12 +4,14 @@ Every function raises ServiceError when storage failed as a whole, FileNotFoundE
 about the one file, and shows no credentials.
 """
 
+import functools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol, Self
+from urllib.parse import urlsplit
 
 from ser_core.errors import OutputError, SerError, ServiceError, UsageError, printable
 from ser_core.storage import local
@@ -77,10 +79,40 @@ class Location:
         """`storage_options` for deltalake, with credentials of now; empty for a local path."""
         if not self.is_s3:
             return {}
-        from ser_core.storage.delta_options import delta_options
-
         with faults_of(self):
-            return delta_options(self.bucket)
+            return _delta_options(self.bucket)
+
+
+def _delta_options(bucket: str) -> dict[str, str]:
+    """The options that lead deltalake to a bucket as s3fs is led there."""
+    from ser_core.storage import s3
+
+    meta, given = s3.filesystem().s3.meta, s3.credentials()
+    is_aws = (urlsplit(meta.endpoint_url).hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn"))
+    options = {
+        "aws_region": (_bucket_region(bucket) if is_aws else None) or meta.region_name or "us-east-1",
+        "aws_conditional_put": "etag",
+        "max_retries": "100",
+        "retry_timeout": f"{s3.retry_seconds() * 1000:.0f}ms",
+        "backoff_config.max_backoff": f"{s3.LONGEST_WAIT_SECONDS:g}s",
+        "timeout": "60s",
+    }
+    if not is_aws:
+        is_plain = str(meta.endpoint_url.startswith("http://")).lower()
+        options |= {"aws_endpoint": meta.endpoint_url, "aws_allow_http": is_plain}
+    if given is None:
+        return options | {"aws_skip_signature": "true"}
+    options |= {"aws_access_key_id": given.access_key, "aws_secret_access_key": given.secret_key}
+    return options | ({"aws_session_token": given.token} if given.token else {})
+
+
+@functools.cache
+def _bucket_region(bucket: str) -> str | None:
+    """The bucket's own region: AWS redirects s3fs there, but deltalake needs it as an option."""
+    from ser_core.storage import s3
+
+    region: str | None = s3.filesystem().call_s3("head_bucket", Bucket=bucket).get("BucketRegion")
+    return region
 
 
 @contextmanager
@@ -202,11 +234,11 @@ def check_writable(folder: Location, advice: str, *, what: str = "", probe: str 
 
 
 def write(where: Location, data: bytes) -> None:
-    """Write a whole file of MODEL_DIR, over the one that is there.
+    """Write a file as `put` does.
 
     Raises:
         OutputError: it cannot be written.
         ServiceError: the disk is full, or the bucket failed as a whole.
     """
-    with one_line_faults(where, "cannot be written", "name another MODEL_DIR"):
+    with one_line_faults(where, "cannot be written", "name another folder"):
         put(where, data)
