@@ -20,7 +20,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from ser_core.errors import InterruptedRunError
 from ser_core.storage import Location
-from ser_core.tables.parts import Part, PartStore, one_line
+from ser_core.tables.parts import Part, PartStore, output_faults
 
 #: By itself Delta keeps 30 days of log; recovery looks back to the last commit, however old.
 CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
@@ -66,7 +66,7 @@ class DeltaLog:
             OutputError: the log is damaged.
         """
         options = self.location.delta_options()
-        with one_line(self.location):
+        with output_faults(self.location):
             try:
                 if self._handle is None or options != self._options:
                     self._handle = DeltaTable(self.location.url, storage_options=options)

@@ -15,7 +15,7 @@ from ser_core import storage
 from ser_core.errors import OutputError
 from ser_core.storage import Location, Lock
 from ser_core.tables.comparison import Comparison, sweep
-from ser_core.tables.parts import one_line
+from ser_core.tables.parts import output_faults
 from ser_core.tables.run import Run
 from ser_core.tables.schema import FORMAT, Fingerprint, describe, read_description, read_format
 from ser_core.tables.table_pair import TablePair
@@ -86,7 +86,7 @@ class Output:
             is_marked = storage.exists(self._marker)
             files = [] if is_marked else storage.list_files(self.location, limit=100)
         if is_marked:
-            with one_line(self._marker):
+            with output_faults(self._marker):
                 read_format(storage.read(self._marker), self._marker)
         elif any(not path.startswith("_ser/") for path, _ in files):
             raise OutputError(f"{self.location} is not empty and was not made by ser; use another output")
@@ -131,7 +131,7 @@ class OpenOutput:
             self._pair.fence()
             self._pair.describe(describe(None))
             record = self.location.join("run.json")
-            with one_line(record):
+            with output_faults(record):
                 storage.delete(record)
             self.fingerprint = None
 
@@ -144,7 +144,7 @@ class OpenOutput:
             OutputError: the tables were made with other settings; it names both values.
             SupersededError: another run began at the same moment.
         """
-        with one_line(self.location):
+        with output_faults(self.location):
             _mark(self.location)
         self._pair.create(labels, describe(fingerprint))
         self._check_now(fingerprint)

@@ -53,7 +53,7 @@ class Part:
 
 
 @contextmanager
-def one_line(place: Location) -> Iterator[None]:
+def output_faults(place: Location) -> Iterator[None]:
     """Turns what a broken or unreachable file of an output raises into one line that names the place.
 
     Raises:
@@ -88,7 +88,7 @@ class PartStore:
         data = _encode(rows)
         file = self.table.join(path)
         self._uncommitted.append(path)
-        with one_line(file):
+        with output_faults(file):
             storage.put(file, data)
         first_path, last_path = rows["path"][0].as_py(), rows["path"][-1].as_py()
         return Part(path, len(data), rows.num_rows, partition, first_path, last_path)
@@ -110,7 +110,7 @@ class PartStore:
             OutputError: the part is gone or damaged.
         """
         file = self.table.join(part.path)
-        with one_line(file):
+        with output_faults(file):
             try:
                 data = storage.read(file)
             except FileNotFoundError as error:

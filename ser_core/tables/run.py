@@ -12,7 +12,7 @@ from ser_core.encoding import json_bytes
 from ser_core.storage import Location
 from ser_core.tables.comparison import CHANGED, NEW, RETRIED, Comparison, Slice, Tally, sweep
 from ser_core.tables.delta_log import Change, DeltaLog
-from ser_core.tables.parts import Part, one_line
+from ser_core.tables.parts import Part, output_faults
 from ser_core.tables.schema import Fingerprint, file_schema, filled, prediction_schema
 from ser_core.tables.table_pair import TablePair
 
@@ -156,7 +156,7 @@ class Run:
 
     def _put(self, *name: str, data: bytes) -> None:
         file = self._output.join(*name)
-        with one_line(file):
+        with output_faults(file):
             storage.put(file, data)
 
 

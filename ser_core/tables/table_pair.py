@@ -16,7 +16,7 @@ from ser_core import storage
 from ser_core.errors import OutputError, SupersededError
 from ser_core.storage import Location
 from ser_core.tables.delta_log import Change, DeltaLog, OutrunError, Stamp
-from ser_core.tables.parts import PART_PATTERN, one_line
+from ser_core.tables.parts import PART_PATTERN, output_faults
 from ser_core.tables.schema import file_schema, prediction_schema
 
 #: Left by writers that died: `storage.put`'s and deltalake's unfinished files.
@@ -162,7 +162,7 @@ class TablePair:
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
-        with one_line(self.output):
+        with output_faults(self.output):
             try:
                 yield
             except OutrunError as error:
