@@ -40,17 +40,16 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What needs Ray runs in one process, so that Ray is started once; every other file is a group of its own.
 
-    The group of Ray begins first: begun last, it would leave the other process idle at the end. Groups are named before
-    xdist reads their names.
+    The group of Ray begins first, and the folders with the longest files follow: begun last, they would leave the other
+    process idle at the end. Groups are named before xdist reads their names.
     """
 
     def needs_ray(item: pytest.Item) -> bool:
         return "cluster" in getattr(item, "fixturenames", ()) or item.get_closest_marker("ray") is not None
 
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("ray" if needs_ray(item) else item.path.as_posix()))
-    # Tests of one file that are in both groups stay in order.
-    items.sort(key=lambda item: not needs_ray(item))
+        item.add_marker(pytest.mark.xdist_group("ray" if needs_ray(item) else item.nodeid.partition("::")[0]))
+    items.sort(key=lambda item: (not needs_ray(item), item.path.parent.name not in {"runs", "training"}))
 
 
 @pytest.fixture(autouse=True)
