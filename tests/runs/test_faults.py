@@ -4,9 +4,10 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,7 +15,7 @@ import pytest
 from deltalake import DeltaTable
 
 from tests.support.archive import assert_same_predictions, write_archive
-from tests.support.cli import ROOT, assert_one_line, files, finish, predictions, ser, ser_here, start
+from tests.support.cli import ROOT, assert_one_line, files, finish, predictions, ser_here, start
 from tests.support.misbehaving_worker import WORKER, poisoned
 from tests.support.processes import kill_all
 from tests.support.ray_cluster import RayCluster, on_ray
@@ -39,6 +40,19 @@ def unbroken(source: Path, tmp_path_factory: pytest.TempPathFactory) -> pa.Table
     return predictions(output)
 
 
+#: Starts `ser` as `start` does.
+Begin = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def begin(request: pytest.FixtureRequest) -> Begin:
+    """Starts a run on the local engine, or on the cluster."""
+    if request.param == "local":
+        return start
+    started: Begin = request.getfixturevalue("cluster").start
+    return started
+
+
 def assert_complete(output: Path, expected: pa.Table) -> None:
     """The tables are those of an unbroken run, and nothing else lies in the folders."""
     assert_same_predictions(predictions(output), expected)
@@ -51,9 +65,9 @@ def assert_complete(output: Path, expected: pa.Table) -> None:
         } == live
 
 
-@pytest.mark.parametrize("engine", ["local", on_ray()])
-def test_a_killed_run_goes_on_where_it_was(engine: str, source: Path, unbroken: pa.Table, tmp_path: Path) -> None:
-    process = start("score", source, tmp_path / "out", "--commit-seconds", "0.2", "--engine", engine)
+@pytest.mark.parametrize("begin", ["local", on_ray()], indirect=True)
+def test_a_killed_run_goes_on_where_it_was(begin: Begin, source: Path, unbroken: pa.Table, tmp_path: Path) -> None:
+    process = begin("score", source, tmp_path / "out", "--commit-seconds", "0.2")
     wait_for(lambda: num_committed(tmp_path / "out") > 0, process)
     kill_all(process)
     committed = num_committed(tmp_path / "out")
@@ -104,13 +118,14 @@ def test_a_kill_costs_what_was_scored_since_the_last_commit(engine: str, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("engine", "number"), [("local", signal.SIGINT), ("local", signal.SIGTERM), on_ray(signal.SIGTERM)]
+    ("begin", "number"),
+    [("local", signal.SIGINT), ("local", signal.SIGTERM), on_ray(signal.SIGTERM)],
+    indirect=["begin"],
 )
 def test_a_signal_stops_cleanly_and_says_how_to_go_on(
-    request: pytest.FixtureRequest, engine: str, number: signal.Signals, source: Path, tmp_path: Path
+    begin: Begin, number: signal.Signals, source: Path, tmp_path: Path
 ) -> None:
-    command = ("score", source, tmp_path / "out", "--commit-seconds", "0.2")
-    process = start(*command) if engine == "local" else request.getfixturevalue("cluster").start(*command)
+    process = begin("score", source, tmp_path / "out", "--commit-seconds", "0.2")
     wait_for(lambda: num_committed(tmp_path / "out") > 0, process)
     # Ctrl-C reaches everything that the terminal runs; SIGTERM the process it is sent to.
     (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
@@ -134,23 +149,22 @@ def test_workers_that_die_are_replaced(cluster: RayCluster, source: Path, unbrok
     assert_complete(tmp_path / "out", unbroken)
 
 
-@pytest.mark.parametrize("engine", ["local", on_ray()])
+@pytest.mark.parametrize("begin", ["local", on_ray()], indirect=True)
 def test_files_that_kill_hang_or_bloat_their_decoder_cost_only_themselves(
-    engine: str, source: Path, tmp_path: Path
+    request: pytest.FixtureRequest, begin: Begin, source: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(source / "a", tmp_path / "in")
     paths = sorted(file.name for file in (tmp_path / "in").iterdir())
     reasons = {"abort": "crashed", "hang": "timeout", "eat": "memory"}
-    if engine == "ray":
+    if request.node.get_closest_marker("ray"):
         # In this process the loader is the run itself.
         reasons["kill_parent"] = "crashed"
     for path, what in zip(paths[5::15], reasons, strict=False):
         file = tmp_path / "in" / path
         file.with_stem(f"{file.stem}_{what}").write_bytes(poisoned(file.read_bytes(), what))
         file.unlink()
-    command = ("score", tmp_path / "in", tmp_path / "out", "--file-timeout-seconds", "3", "--engine", engine)
-    launcher = [sys.executable, "-m", WORKER]
-    answer = ser(*command, "--output-mode", "json", before=launcher, PYTHONPATH=str(ROOT))
+    command = ("score", tmp_path / "in", tmp_path / "out", "--file-timeout-seconds", "3", "--output-mode", "json")
+    answer = finish(begin(*command, before=[sys.executable, "-m", WORKER], PYTHONPATH=str(ROOT)))
     assert answer.code == 3, answer.err
     assert answer.data["failed"] == len(reasons)
     rows = {row["path"]: row for row in files(tmp_path / "out").to_pylist()}

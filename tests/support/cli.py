@@ -140,7 +140,7 @@ def _sorted(table: DeltaTable, *more: str) -> pa.Table:
 
 def assert_one_line(answer: Answer, code: int, *words: str) -> None:
     """The command ended with `code` and one line, no traceback, that holds every one of `words`."""
-    assert answer.code == code, answer.err
+    assert answer.code == code, (answer.code, answer.err)
     assert "Traceback" not in answer.err, answer.err
     line = answer.err.strip().splitlines()[-1]
     assert line.startswith("ser: ")

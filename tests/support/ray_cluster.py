@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.cli import Answer, as_plain_user, clean_environment, finish, start
+from tests.support.cli import ROOT, Answer, as_plain_user, clean_environment, finish, start
 from tests.support.processes import free_port, kill_all, launch
 
 _RAY = str(Path(sys.executable).with_name("ray"))
@@ -61,8 +61,8 @@ def ray_cluster(environment: dict[str, str]) -> Iterator[RayCluster]:
     # Ray's sockets lie in it, and the path of a socket must be short.
     with tempfile.TemporaryDirectory(prefix="ser-ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(16)}
-        # Jobs run `ser`.
-        path = {"PATH": f"{Path(_RAY).parent}{os.pathsep}{os.environ['PATH']}"}
+        # Jobs run `ser`, and loaders the decoding workers of tests.
+        path = {"PATH": f"{Path(_RAY).parent}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
         head_port, dashboard_port = free_port(), free_port()
         log = Path(folder) / "log"
         with log.open("w") as stream:
