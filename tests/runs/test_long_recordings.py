@@ -15,6 +15,7 @@ from tests.conftest import S3Server
 from tests.support.archive import WINDOW_SECONDS
 from tests.support.audio_factory import RATE_HZ, encode, speech, write_sparse_rf64
 from tests.support.cli import files, finish, predictions, ser_here, start
+from tests.support.ray_cluster import on_ray
 
 MAX_GROWTH_BYTES = 300 * 10**6
 
@@ -53,8 +54,8 @@ class Sampler:
         return max(self.peak_bytes.values())
 
 
-def peak_of_scoring(source: str | Path, output: str | Path) -> int:
-    process = start("score", source, output, "--cpus", "2")
+def peak_of_scoring(source: str | Path, output: str | Path, *options: str) -> int:
+    process = start("score", source, output, "--cpus", "2", *options)
     sampler = Sampler(process)
     answer = finish(process, timeout=1200)
     assert answer.code == 0, answer.err
@@ -62,13 +63,14 @@ def peak_of_scoring(source: str | Path, output: str | Path) -> int:
 
 
 @pytest.mark.heavy
-def test_ten_hours_take_no_more_memory_than_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["local", on_ray()])
+def test_ten_hours_take_no_more_memory_than_one(engine: str, tmp_path: Path) -> None:
     peaks = {}
     for hours in (1, 10):
         folder = tmp_path / str(hours)
         folder.mkdir()
         write_sparse_rf64(folder / "long.wav", hours * 3600.0)
-        peaks[hours] = peak_of_scoring(folder, tmp_path / f"out{hours}")
+        peaks[hours] = peak_of_scoring(folder, tmp_path / f"out{hours}", "--engine", engine)
         assert predictions(tmp_path / f"out{hours}").num_rows == hours * 3600 // WINDOW_SECONDS
     assert peaks[10] - peaks[1] < MAX_GROWTH_BYTES, peaks
 

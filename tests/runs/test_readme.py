@@ -110,6 +110,16 @@ def test_the_submit_line_is_one_that_ser_takes() -> None:
         arguments = [context.params.get("verb"), *(context.params.get("arguments") or ())]
 
 
+def test_the_tests_that_contributors_are_told_of_exist() -> None:
+    there = "\n".join(file.read_text() for file in (ROOT / "tests").rglob("*.py"))
+    text = (ROOT / "docs" / "contributing.md").read_text()
+    named = set(re.findall(r"`(test_\w+)`", text))
+    assert len(named) > 20
+    assert {name for name in named if f"def {name}(" not in there} == set()
+    files = set(re.findall(r"`((?:tests|ser_core|jobs|configs|docs)/[\w/.]+\.\w+)`", text))
+    assert {path for path in files if not (ROOT / path).exists()} == set()
+
+
 def test_the_make_targets_exist() -> None:
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     text = (ROOT / "README.md").read_text()
