@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -16,8 +16,8 @@ from cluster.stages import Loader, LoadSettings, PredictSettings, PredictStage
 if TYPE_CHECKING:
     from ser_core.models import Artifact
 
-#: Loaded blocks that wait for each predictor.
-_BLOCKS_AHEAD = 2
+#: Batches of loaded windows, and predicted tables, that wait for each predictor.
+_AHEAD = 2
 #: Longest wait for threads to end; a read of storage that is away may take longer.
 _LONGEST_CLOSE_SECONDS = 5.0
 #: How long windows wait for others to fill their batch.
@@ -89,8 +89,9 @@ class _Pass:
         self._loaders = loaders
         self._predict = predict
         self._batch_size = batch_size
-        self._loaded = _Channel(num_writers=len(loaders), size=_BLOCKS_AHEAD * num_predictors)
-        self._predicted = _Channel(num_writers=num_predictors, size=_BLOCKS_AHEAD * num_predictors)
+        # In windows: a batch is filled from the records of several files, so that little of it is padding.
+        self._loaded = _Channel(num_writers=len(loaders), capacity=_AHEAD * batch_size * num_predictors)
+        self._predicted = _Channel(num_writers=num_predictors, capacity=_AHEAD * num_predictors)
         self._error: BaseException | None = None
         self._threads = [
             threading.Thread(target=self._run, args=(work,), name="ser-stage", daemon=True)
@@ -132,8 +133,8 @@ class _Pass:
     def _load(self, loader: Loader) -> None:
         try:
             while (block := self._next_block()) is not None:
-                for records in loader(block):
-                    if not self._loaded.put(records, _num_windows(records)):
+                for record, num_windows in _records(loader(block)):
+                    if not self._loaded.put(record, max(1, num_windows)):
                         return
         finally:
             loader.close()
@@ -149,21 +150,23 @@ class _Pass:
 
 
 class _Channel:
-    """Tables on their way from some threads to others, a bounded number at a time."""
+    """Tables on their way from some threads to others, of a bounded weight at a time."""
 
-    def __init__(self, *, num_writers: int, size: int) -> None:
+    def __init__(self, *, num_writers: int, capacity: int) -> None:
         self._tables: deque[tuple[pa.Table, int]] = deque()
+        self._weight = 0
         self._num_writers = num_writers
-        self._size = size
+        self._capacity = capacity
         self._is_closed = False
         self._changed = threading.Condition()
 
     def put(self, table: pa.Table, weight: int) -> bool:
         """Wait for room and add a table; False if the channel is closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._is_closed or len(self._tables) < self._size)
+            self._changed.wait_for(lambda: self._is_closed or self._weight < self._capacity)
             if not self._is_closed:
                 self._tables.append((table, weight))
+                self._weight += weight
                 self._changed.notify_all()
             return not self._is_closed
 
@@ -176,7 +179,7 @@ class _Channel:
     def take(self, weight: int) -> list[pa.Table]:
         """Wait for a table, and for a moment for more of them, up to this weight in all. Nothing at the end."""
         with self._changed:
-            while not self._changed.wait_for(lambda: self._is_full(weight) or self._is_over, _FILL_SECONDS):
+            while not self._changed.wait_for(lambda: self._weight >= weight or self._is_over, _FILL_SECONDS):
                 if self._tables:
                     break
             taken: list[pa.Table] = []
@@ -184,15 +187,13 @@ class _Channel:
                 table, of_table = self._tables.popleft()
                 taken.append(table)
                 weight -= of_table
+                self._weight -= of_table
             self._changed.notify_all()
             return taken
 
     @property
     def _is_over(self) -> bool:
         return self._is_closed or not self._num_writers
-
-    def _is_full(self, weight: int) -> bool:
-        return len(self._tables) >= self._size or sum(of_table for _, of_table in self._tables) >= weight
 
     def close(self) -> None:
         """Nothing more goes in or out; who waits is woken."""
@@ -201,5 +202,8 @@ class _Channel:
             self._changed.notify_all()
 
 
-def _num_windows(records: pa.Table) -> int:
-    return sum(map(len, records["window_index"].to_pylist()))
+def _records(tables: Iterable[pa.Table]) -> Iterator[tuple[pa.Table, int]]:
+    """Each record (LOADED_SCHEMA) as a table of its own, and how many windows it has."""
+    for table in tables:
+        for row, index in enumerate(table["window_index"].to_pylist()):
+            yield table.slice(row, 1), len(index)

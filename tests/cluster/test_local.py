@@ -134,7 +134,7 @@ def test_a_pass_that_begins_too_late_does_not_begin(tmp_path: Path) -> None:
 
 def test_whoever_finds_nothing_left_waits_for_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cluster.local._FILL_SECONDS", 0.001)
-    channel, taken = _Channel(num_writers=1, size=4), []
+    channel, taken = _Channel(num_writers=1, capacity=4), []
 
     def take() -> None:
         while tables := channel.take(10):
