@@ -51,7 +51,7 @@ def rate(num_windows: int, work: Callable[[], object]) -> float:
 
 
 def rates(artifact: Artifact, batch_size: int, options: argparse.Namespace) -> tuple[float, float]:
-    """Of features, and of the network, with batches of so many windows."""
+    """Windows a second of the features, and of the network, with batches of `batch_size` windows."""
     log_mel = artifact.log_mel().to(options.device)
     num_samples = round(WINDOW_SECONDS * artifact.config.mel.sample_rate_hz)
     pcm_BS = torch.from_numpy(np.random.default_rng(0).standard_normal((batch_size, num_samples), np.float32))

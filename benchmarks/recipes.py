@@ -68,7 +68,7 @@ class Search:
         self._jobs: dict[tuple[str, str], Job] = {}
 
     def settings(self, name: str) -> dict[str, Any]:
-        """Of an idea: the base's, or those of another idea, but for what differs."""
+        """The settings of an idea: the base's, or those of another idea, but for what differs."""
         if name == BASE:
             return self._base
         return merged(self.settings(self.against(name)), self.ideas[name]["differs"])
@@ -153,7 +153,7 @@ def _percent(interval: Interval, sign: str = "") -> str:
 
 
 def table(search: Search) -> Iterator[str]:
-    """Of everything that is done."""
+    """The rows of every training that is done."""
     for protocol in search.protocols:
         for name in search.ideas:
             if search.is_done(name, protocol):

@@ -1,4 +1,4 @@
-"""Print the files of a finished output and what was heard in them: `python examples/show.py OUTPUT`."""
+"""Print the files of a finished output and the emotions found in them: `python examples/show.py OUTPUT`."""
 
 import sys
 

@@ -19,7 +19,7 @@ from ser_core.errors import SourceError, UsageError
 from ser_core.vocabulary import LABELS
 from tests.conftest import S3Server
 
-#: Of each corpus: a path, the label, the speaker and the gender.
+#: For each corpus a path, the label, the speaker and the gender.
 KNOWN = [
     ("ravdess", "Actor_12/03-01-06-01-02-01-12.wav", "fearful", "ravdess-12", "female"),
     ("ravdess", "03-01-01-01-01-01-01.WAV", "neutral", "ravdess-01", "male"),
@@ -35,7 +35,7 @@ KNOWN = [
     ("savee", "ALL/DC_a01.wav", "angry", "savee-DC", "male"),
     ("savee", "AudioData/KL/su15.wav", "surprised", "savee-KL", "male"),
 ]
-#: Of each corpus: stems that are none of its names.
+#: For each corpus stems that are none of its names.
 UNKNOWN = {
     "ravdess": ["", "03-01-09-01-01-01-01", "03-01-06-01-02-01-25", "03-01-06-01-02-01", "03-01-06-01-02-01-12-copy"],
     "nemo": ["XX0_anger_1", "EB0_joy_1", "EB0_anger_0", "EB0_anger", "EB0_anger_1 (1)"],

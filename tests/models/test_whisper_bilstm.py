@@ -151,7 +151,7 @@ def test_every_classifier_learns_by_itself_and_the_prediction_is_their_mean() ->
     has_learned = [any(value.grad.any() for value in part.parameters()) for part in model.classifiers]
     assert has_learned == [False, True, False]
     sure = tiny(num_classifiers=3, hidden_units=0, dropout=0.0, statistics_noise=0.0).train()
-    # Standardised by what they hear, so a second time they are not what they were.
+    # Standardised by what they are given, so a second time they are not what they were.
     sure.standardise.eval()
     each_BKC = sure(mel_BFT)
     torch.testing.assert_close(sure.eval()(mel_BFT), each_BKC.mean(dim=1), rtol=0, atol=1e-6)
@@ -213,7 +213,7 @@ def test_padding_is_masked(frozen: int, speech_range_db: float) -> None:
         # Past a window's end the convolutions see 0: padding is to be the same to them, and to their second one.
         model.encoder.conv1.bias.zero_()
         for classify in model.classifiers:
-            # The BiLSTM hears that a window goes on.
+            # The BiLSTM notices that a window goes on.
             classify[1].weight[:, :24] = 0
         clip_BFT = 2 * torch.rand(4, NUM_MELS, 30)
         clip_BFT[:, :, 29] = 2

@@ -10,7 +10,7 @@ import pyarrow as pa
 from ser_core.models.artifact import read_config
 from tests.support.audio_factory import VOICES, encode, speech
 
-#: Of the model that archives are scored with.
+#: The window length of the model that archives are scored with.
 WINDOW_SECONDS = read_config("compact").window_seconds
 _MIN_TAIL_SECONDS = 0.5
 
@@ -23,7 +23,7 @@ def write_clip(file: Path, seconds: float, seed: int, *, rate_hz: int = 16_000) 
 
 @functools.cache
 def _clip(seconds: float, seed: int, rate_hz: int, format: str) -> bytes:
-    """Of many archives of one process the clips are the same."""
+    """A clip's bytes, made once however many archives of a process have it."""
     voice = list(VOICES)[seed % len(VOICES)]
     return encode(speech(seconds, voice, rate_hz=rate_hz, seed=seed), rate_hz=rate_hz, format=format)
 

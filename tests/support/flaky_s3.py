@@ -21,7 +21,7 @@ Way = Literal["no_request", "no_answer", "half_a_body"]
 class S3Fault:
     """Spoils the next `times` requests that it is for."""
 
-    #: Of the method and the path with its query.
+    #: Whether a request (method, path with query) is met by this fault.
     applies: Callable[[str, str], bool]
     #: How the connection breaks, or the status and error code to answer with.
     way: Way | tuple[int, str]

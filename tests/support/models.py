@@ -15,7 +15,7 @@ LABELS = ("calm", "happy", "sad")
 WINDOW_SECONDS = 1.0
 
 
-#: Of each architecture that is small enough: the smallest settings, and features.
+#: The smallest settings and features of each architecture that is small enough.
 _TINY: dict[str, tuple[dict[str, Any], MelSettings]] = {
     "compact": ({"width": 16, "lstm_units": 8}, MelSettings(num_mels=32)),
     "whisper-bilstm": (
