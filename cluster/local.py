@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from cluster.attempts import Attempts
 from cluster.resources import Resources
-from cluster.stages import Loader, LoadSettings, PredictSettings, PredictStage
+from cluster.stages import Attempts, Loader, LoadSettings, PredictSettings, PredictStage
 
 if TYPE_CHECKING:
     from ser_core.models import Artifact

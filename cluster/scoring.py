@@ -1,16 +1,15 @@
 """The scoring pipeline, pending files in and predicted records out: on Ray Data, or in this process."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from cluster.attempts import AttemptNotes, SharedAttempts
 from cluster.local import LocalPipeline
 from cluster.resources import Resources
-from cluster.stages import Loader, LoadSettings, PredictSettings, PredictStage
+from cluster.stages import Attempts, Loader, LoadSettings, PredictSettings, PredictStage
 from ser_core.audio import WindowSettings
 from ser_core.score_config import ResolvedEngine, ScoreConfig
 from ser_core.settings import ResolvedPrecision
@@ -25,6 +24,40 @@ if TYPE_CHECKING:
 _NO_PROGRESS_TIMEOUTS = 4
 
 
+class SharedAttempts(Attempts):
+    """The notes of all loaders and all passes of a run, in a Ray actor; a handle that travels to the nodes.
+
+    The actor is restarted should its node be lost. What it knew is lost with it, and counted anew.
+    """
+
+    def __init__(self) -> None:
+        import ray
+
+        self._actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Attempts).remote()
+
+    def begin_block(self, paths: Sequence[str]) -> bool:
+        return bool(_answer(self._actor.begin_block.remote(paths), if_lost=True))
+
+    def end_block(self, paths: Sequence[str]) -> None:
+        self._actor.end_block.remote(paths)
+
+    def begin_file(self, path: str) -> int:
+        return int(_answer(self._actor.begin_file.remote(path), if_lost=1))
+
+    def end_file(self, path: str) -> None:
+        self._actor.end_file.remote(path)
+
+
+def _answer(call: Any, *, if_lost: int) -> int:
+    import ray
+
+    try:
+        answer: int = ray.get(call)
+    except ray.exceptions.RayActorError:
+        return if_lost
+    return answer
+
+
 @dataclass(frozen=True, kw_only=True)
 class RayPipeline:
     """Everything the stages need, the same for every pass over pending files."""
@@ -34,7 +67,7 @@ class RayPipeline:
     resources: Resources
     artifact: "ray.ObjectRef[Artifact]"
     #: The notes are one for all passes: a file that killed its loader in one is met by itself in the next.
-    attempts: AttemptNotes
+    attempts: Attempts
 
     def run(self, pending: pa.Table, files_per_block: int) -> Iterator[pa.Table]:
         """Score `pending` (PENDING_SCHEMA).

@@ -3,7 +3,8 @@
 Shape letters: N windows, S samples, F mel bands, T frames, C labels.
 """
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from cluster.attempts import MAX_ATTEMPTS, AttemptNotes
 from ser_core.audio import DECODE_WORKER, Decoder, WindowSettings, closing_segment, load_segments
 from ser_core.errors import SerError, one_line
 from ser_core.faults import Fault
@@ -53,6 +53,40 @@ class PredictSettings:
     window_samples: int
 
 
+class Attempts:
+    """Notes what loaders have in hand, so that a file that kills its loader again and again is given up.
+
+    Ray restarts an actor that died and repeats its task without limit: one such file would hold a run for ever. Noted
+    by path, which is the same in every pass, is what is in hand and what killed its loader, not every file of a run.
+    """
+
+    #: How often a file, loaded by itself, may take its loader with it.
+    MAX = 2
+
+    def __init__(self) -> None:
+        self._in_hand: set[str] = set()
+        self._begun_alone: Counter[str] = Counter()
+
+    def begin_block(self, paths: Sequence[str]) -> bool:
+        """Note that these files are in hand; whether none of them was in hand before, in a block that did not end."""
+        is_first = self._in_hand.isdisjoint(paths)
+        self._in_hand.update(paths)
+        return is_first
+
+    def end_block(self, paths: Sequence[str]) -> None:
+        """These files are done: nothing happened to their loader."""
+        self._in_hand.difference_update(paths)
+
+    def begin_file(self, path: str) -> int:
+        """Note that this file alone is in hand; how often it has been without an end, this time included."""
+        self._begun_alone[path] += 1
+        return self._begun_alone[path]
+
+    def end_file(self, path: str) -> None:
+        """This file is done: nothing happened to its loader."""
+        del self._begun_alone[path]
+
+
 class Loader:
     """Pending files -> records with log-mel windows (or pcm, with features on the device).
 
@@ -61,7 +95,7 @@ class Loader:
     """
 
     def __init__(
-        self, settings: LoadSettings, artifact: "Artifact | ray.ObjectRef[Artifact]", attempts: AttemptNotes
+        self, settings: LoadSettings, artifact: "Artifact | ray.ObjectRef[Artifact]", attempts: Attempts
     ) -> None:
         """
         Args:
@@ -135,7 +169,7 @@ class Loader:
             return
 
     def _load_alone(self, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        if self._attempts.begin_file(row["path"]) > MAX_ATTEMPTS:
+        if self._attempts.begin_file(row["path"]) > Attempts.MAX:
             yield _failure(row, "its worker died each time this file was tried")
             return
         try:

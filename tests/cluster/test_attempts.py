@@ -8,7 +8,8 @@ import psutil
 import pytest
 import ray
 
-from cluster.attempts import AttemptNotes, Attempts, SharedAttempts
+from cluster.scoring import SharedAttempts
+from cluster.stages import Attempts
 from tests.support.ray_cluster import on_ray
 
 
@@ -20,20 +21,20 @@ def ray_here() -> Iterator[None]:
 
 
 @pytest.fixture(params=["in this process", on_ray()])
-def attempts(request: pytest.FixtureRequest) -> AttemptNotes:
+def attempts(request: pytest.FixtureRequest) -> Attempts:
     if request.param == "in this process":
         return Attempts()
     request.getfixturevalue("ray_here")
     return SharedAttempts()
 
 
-def test_a_block_that_ended_may_come_again(attempts: AttemptNotes) -> None:
+def test_a_block_that_ended_may_come_again(attempts: Attempts) -> None:
     assert attempts.begin_block(["a", "b"])
     attempts.end_block(["a", "b"])
     assert attempts.begin_block(["a", "b"])
 
 
-def test_a_block_that_did_not_end_is_known_by_each_of_its_files_however_they_are_cut(attempts: AttemptNotes) -> None:
+def test_a_block_that_did_not_end_is_known_by_each_of_its_files_however_they_are_cut(attempts: Attempts) -> None:
     assert attempts.begin_block(["a", "b", "c"])
     assert not attempts.begin_block(["a", "b", "c"])
     assert not attempts.begin_block(["c", "d"])
@@ -41,7 +42,7 @@ def test_a_block_that_did_not_end_is_known_by_each_of_its_files_however_they_are
     assert attempts.begin_block(["e"])
 
 
-def test_files_are_counted_by_themselves(attempts: AttemptNotes) -> None:
+def test_files_are_counted_by_themselves(attempts: Attempts) -> None:
     attempts.begin_block(["a", "b"])
     assert [attempts.begin_file("a") for _ in range(3)] == [1, 2, 3]
     assert attempts.begin_file("b") == 1

@@ -10,8 +10,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from cluster.attempts import MAX_ATTEMPTS, Attempts
-from cluster.stages import Loader, LoadSettings, PredictSettings, PredictStage, failure_records
+from cluster.stages import Attempts, Loader, LoadSettings, PredictSettings, PredictStage, failure_records
 from ser_core.audio.isolated import DECODE_WORKER
 from ser_core.audio.log_mel import LogMel
 from ser_core.audio.segments import WindowSettings
@@ -276,7 +275,7 @@ def test_files_in_hand_when_a_loader_died_are_taken_one_by_one(tmp_path: Path) -
     files = pending(tmp_path, *paths)
     attempts = Attempts()
     attempts.begin_block(paths)
-    for _ in range(MAX_ATTEMPTS):
+    for _ in range(Attempts.MAX):
         attempts.begin_file("killer.wav")
     # Another pass cuts other blocks.
     stage = loader(tmp_path, attempts=attempts)
