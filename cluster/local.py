@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from cluster.resources import Resources
-from cluster.stages import Attempts, Loader, LoadSettings, PredictSettings, PredictStage
+from cluster.stages import Attempts, Loader, LoadSettings, PredictSettings, PredictStage, blocks_of
 
 if TYPE_CHECKING:
     from ser_core.models import Artifact
@@ -47,7 +47,7 @@ class LocalPipeline:
         Yields:
             Records (PREDICTED_SCHEMA), a block as soon as it is done, in no order.
         """
-        blocks = [pending.slice(first, files_per_block) for first in range(0, pending.num_rows, files_per_block)]
+        blocks = blocks_of(pending, files_per_block)
         loaders = [
             Loader(self._load, self._artifact, self._attempts)
             for _ in range(min(self.resources.num_loaders, len(blocks)))

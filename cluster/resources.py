@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ser_core.errors import UsageError
 from ser_core.score_config import ResolvedEngine, ScoreConfig
-from ser_core.settings import ResolvedDevice
+from ser_core.settings import Device, ResolvedDevice
 
 _LOADER_CPUS_BESIDE_CPU_PREDICTOR = 0.2
 _CPU_PREDICTOR_CPUS = 0.7
@@ -86,6 +86,17 @@ def choose_engine(
     return "local", f"no cluster is named, and {pending}: Ray would take longer to start"
 
 
+def usable_gpus(device: Device, gpus: float) -> int:
+    """How many of these GPUs the device setting takes: none for the CPU.
+
+    Raises:
+        UsageError: a GPU is asked for and there is none.
+    """
+    if device == "cuda" and int(gpus) == 0:
+        raise UsageError("--device cuda: there is no GPU here; use --device cpu, or --address of a cluster with one")
+    return 0 if device == "cpu" else int(gpus)
+
+
 def plan_resources(config: ScoreConfig, hardware: Hardware) -> Resources:
     """Divide the hardware among the stages.
 
@@ -93,10 +104,8 @@ def plan_resources(config: ScoreConfig, hardware: Hardware) -> Resources:
         UsageError: a GPU is asked for and the cluster has none.
     """
     cpus = max(1, int(min(hardware.cpus, config.cpus or hardware.cpus)))
-    gpus = int(hardware.gpus if config.gpus is None else min(hardware.gpus, config.gpus))
-    if config.device == "cuda" and not gpus:
-        raise UsageError("--device cuda: there is no GPU here; use --device cpu, or --address of a cluster with one")
-    if config.device != "cpu" and gpus:
+    gpus = usable_gpus(config.device, hardware.gpus if config.gpus is None else min(hardware.gpus, config.gpus))
+    if gpus:
         cpus_per_predictor = min(_GPU_PREDICTOR_CPUS, _MAX_GPU_PREDICTOR_SHARE * cpus / gpus)
         left_cpus = cpus - gpus * cpus_per_predictor
         return Resources(

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from cluster.local import LocalPipeline
 from cluster.resources import Resources
-from cluster.stages import Attempts, Loader, LoadSettings, PredictSettings, PredictStage
+from cluster.stages import Attempts, Loader, LoadSettings, PredictSettings, PredictStage, blocks_of
 from ser_core.audio import WindowSettings
 from ser_core.score_config import ResolvedEngine, ScoreConfig
 from ser_core.settings import ResolvedPrecision
@@ -81,7 +81,7 @@ class RayPipeline:
         context = DataContext.get_current()
         context.target_max_block_size = self.resources.block_bytes
         context.execution_no_progress_timeout_s = int(_NO_PROGRESS_TIMEOUTS * self.load.file_timeout_seconds) + 600
-        blocks = [pending.slice(first, files_per_block) for first in range(0, pending.num_rows, files_per_block)]
+        blocks = blocks_of(pending, files_per_block)
         loaded = ray.data.from_arrow(blocks).map_batches(
             Loader,
             fn_constructor_args=[self.load, self.artifact, self.attempts],

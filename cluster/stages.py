@@ -53,6 +53,11 @@ class PredictSettings:
     window_samples: int
 
 
+def blocks_of(pending: pa.Table, files_per_block: int) -> list[pa.Table]:
+    """What is pending (PENDING_SCHEMA), cut into the pieces that a loader takes at a time."""
+    return [pending.slice(first, files_per_block) for first in range(0, pending.num_rows, files_per_block)]
+
+
 class Attempts:
     """Notes what loaders have in hand, so that a file that kills its loader again and again is given up.
 

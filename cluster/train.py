@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cluster.resources import Hardware
+from cluster.resources import Hardware, usable_gpus
 from ser_core.errors import (
     InterruptedRunError,
     OutputError,
@@ -57,10 +57,8 @@ def plan_training(config: TrainConfig, hardware: Hardware) -> TrainResources:
     Raises:
         UsageError: a GPU is asked for and there is none, or more workers than GPUs.
     """
-    gpus = int(hardware.gpus)
-    if config.device == "cuda" and not gpus:
-        raise UsageError("--device cuda: there is no GPU here; use --device cpu, or --address of a cluster with one")
-    device: ResolvedDevice = "cuda" if gpus and config.device != "cpu" else "cpu"
+    gpus = usable_gpus(config.device, hardware.gpus)
+    device: ResolvedDevice = "cuda" if gpus else "cpu"
     num_workers = config.workers or (gpus if device == "cuda" else 1)
     if device == "cuda" and num_workers > gpus:
         raise UsageError(f"--workers {num_workers}: each needs a GPU, and there are {gpus}; use fewer, or --device cpu")

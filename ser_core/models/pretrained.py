@@ -26,8 +26,6 @@ def fetch_weights(file_or_url: str, folder: Path) -> Path:
         ServiceError: the disk is full, or the like.
     """
     # Only who downloads pays for importing what does it.
-
-    # Only who downloads pays for importing what does it.
     from ser_core.storage import Download
 
     if not file_or_url.startswith(("http://", "https://")):

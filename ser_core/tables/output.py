@@ -4,7 +4,6 @@
 Layout and guarantees: docs/architecture.md.
 """
 
-import json
 import re
 import uuid
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ser_core import storage
+from ser_core.encoding import json_bytes
 from ser_core.errors import OutputError
 from ser_core.storage import Location, Lock
 from ser_core.tables.comparison import Comparison, sweep
@@ -174,7 +174,7 @@ def _marker(location: Location) -> Location:
 
 def _mark(location: Location) -> None:
     """Say in the folder whose it is."""
-    storage.put_new(_marker(location), json.dumps({"program": "ser", "format": FORMAT}, indent=2).encode())
+    storage.put_new(_marker(location), json_bytes({"program": "ser", "format": FORMAT}))
 
 
 def _require_usable(location: Location) -> None:
