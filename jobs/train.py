@@ -1,10 +1,9 @@
 """`ser train`: check everything first, then train on Ray, then say how good it is."""
 
-import json
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from ser_core.errors import SerError
 
 if TYPE_CHECKING:
     from cluster.train import TrainResources
-    from ser_core.training import EpochRecord, Event, FoldBegan, Job
+    from ser_core.training import EpochRecord, Event, FoldBegan, Job, ReportSummary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,22 +133,21 @@ class _Command:
 
     def _report(self, job: "Job") -> None:
         """The end lines, or the JSON object."""
-        from ser_core import storage
-        from ser_core.training import REPORT_FILE
+        from ser_core.training import REPORT_FILE, ReportSummary
 
         where = job.folder.join(REPORT_FILE)
-        report = json.loads(storage.read(where))
-        overall = None if report["test"] is None else report["test"]["overall"]
+        report = ReportSummary.read(where)
+        dumped = report.model_dump()
         data = {
-            "model": report.get("model"),
+            "model": report.model,
             "folder": str(job.folder),
             "report": str(where),
             "folds": job.num_folds,
-            "test": overall,
-            "over_folds": report.get("over_folds"),
+            "test": dumped["test"] and dumped["test"]["overall"],
+            "over_folds": dumped["over_folds"],
             "seconds": round(time.monotonic() - self._began, 3),
         }
-        self._console.result(_text(data, report), data)
+        self._console.result("\n".join(_end_lines(report, job, str(where))), data)
 
 
 class TrainProgress:
@@ -208,43 +206,20 @@ def _named(job: "Job", run: str) -> "Job":
     return replace(job, run=run)
 
 
-def _text(data: dict[str, Any], report: dict[str, Any]) -> str:
-    lines = []
-    if data["test"] is None:
-        lines.append("trained on all clips; none was left to test")
+def _end_lines(report: "ReportSummary", job: "Job", where: str) -> Iterator[str]:
+    if report.test is None:
+        yield "trained on all clips; none was left to test"
     else:
-        lines.append(
-            f"{data['test']['clips']} test clips of {data['test']['speakers']} speakers: {_metrics_of(data['test'])}"
-        )
-        lines.append(_split(report))
-        lines += [f"note: {note}" for note in report["test"]["notes"]]
-    if data["over_folds"] is not None:
-        spread = ", ".join(
-            f"{_NAMES[name]} {one['mean']:.1%} ± {one['standard_deviation']:.1%}"
-            for name, one in data["over_folds"].items()
-            if name in _NAMES
-        )
-        lines.append(f"over {data['folds']} folds: {spread} (mean and standard deviation)")
-    lines.append(f"report: {data['report']}")
-    if data["model"] is not None:
-        lines.append(f"model:  {data['folder']} ({data['model']})")
-    return "\n".join(lines)
-
-
-def _split(report: dict[str, Any]) -> str:
-    """The protocol of the test; folds are split alike."""
-    split = report["split"] if "split" in report else report["folds"][0]["split"]
-    seen = "test speakers were in the training" if split["speakers_overlap"] else "no test speaker was in the training"
-    return f"split by {split['split']}; {seen}"
-
-
-_NAMES = {"accuracy": "accuracy", "uar": "UAR", "macro_f1": "macro F1"}
-
-
-def _metrics_of(overall: dict[str, Any]) -> str:
-    parts = []
-    for name, words in _NAMES.items():
-        one = overall[name]
-        interval = "" if one["low"] is None else f" [{one['low']:.1%}, {one['high']:.1%}]"
-        parts.append(f"{words} {one['value']:.1%}{interval}")
-    return ", ".join(parts)
+        overall, split = report.test.overall, report.test_split
+        metrics = f"accuracy {overall.accuracy}, UAR {overall.uar}, macro F1 {overall.macro_f1}"
+        yield f"{overall.clips} test clips of {overall.speakers} speakers: {metrics}"
+        seen = "test speakers were in the training" if split.speakers_overlap else "no test speaker was in the training"
+        yield f"split by {split.split}; {seen}"
+        yield from (f"note: {note}" for note in report.test.notes)
+    if report.over_folds is not None:
+        accuracy, uar, macro_f1 = (report.over_folds[name] for name in ("accuracy", "uar", "macro_f1"))
+        spread = f"accuracy {accuracy}, UAR {uar}, macro F1 {macro_f1}"
+        yield f"over {job.num_folds} folds: {spread} (mean and standard deviation)"
+    yield f"report: {where}"
+    if report.model is not None:
+        yield f"model:  {job.folder} ({report.model})"

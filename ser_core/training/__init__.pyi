@@ -19,6 +19,7 @@ from .report import write_pooled as write_pooled
 from .run import Worker as Worker
 from .run import open_waveforms as open_waveforms
 from .run import run_job as run_job
+from .summary import ReportSummary as ReportSummary
 
 __all__ = [
     "PREDICTIONS_FILE",
@@ -30,6 +31,7 @@ __all__ = [
     "FoldDone",
     "Job",
     "Preparing",
+    "ReportSummary",
     "Split",
     "StepDone",
     "TrainConfig",
