@@ -21,7 +21,12 @@ ROWS_PER_SLICE = 500_000
 NEW, CHANGED, RETRIED, UNCHANGED = range(4)
 #: What is read of the files table.
 _READ_SCHEMA = pa.schema(
-    [pa.field("path", pa.string()), pa.field("file_version", pa.string()), pa.field("retryable", pa.bool_())]
+    [
+        pa.field("path", pa.string()),
+        pa.field("channel", pa.int32()),
+        pa.field("file_version", pa.string()),
+        pa.field("retryable", pa.bool_()),
+    ]
 )
 _KNOWN_SCHEMA = _READ_SCHEMA.append(pa.field("status", pa.int8()))
 
@@ -36,6 +41,8 @@ class Slice:
     #: Worst status over the file's channels, as an index into STATUSES; -1 where there is no row.
     status: npt.NDArray[np.int8]
     gone: pa.Array
+    #: Paths of the plan with more than one row of the same channel.
+    doubled: pa.Array
 
     def planned(self, *states: int) -> pa.Table:
         """The rows of the plan in one of these states."""
@@ -119,7 +126,7 @@ def _require_rising(paths: pa.ChunkedArray, after: str | None) -> None:
 
 
 def _known(store: PartStore, parts: list[Part], after: str | None, last: str | None) -> pa.Table:
-    """Rows of the files table with after < path <= last: path, file_version, retryable, status."""
+    """Rows of the files table with after < path <= last, of _KNOWN_SCHEMA."""
     overlapping = [
         part
         for part in parts
@@ -168,6 +175,8 @@ def _compare(plan: pa.Table, known: pa.Table, unread: list[str]) -> Slice:
     # What is below a folder that could not be listed may still be there.
     gone = _outside(pc.unique(known["path"].filter(pc.invert(is_planned))), unread)
     known = known.filter(is_planned)
+    rows_of_key = known.group_by(["path", "channel"]).aggregate([([], "count_all")])
+    doubled = pc.unique(rows_of_key["path"].filter(pc.greater(rows_of_key["count_all"], 1)))
     index = row_of_plan.drop_null().to_numpy()
 
     version = plan["version"].take(pa.array(index))
@@ -177,8 +186,8 @@ def _compare(plan: pa.Table, known: pa.Table, unread: list[str]) -> Slice:
 
     state = np.full(plan.num_rows, NEW, np.int8)
     state[index] = UNCHANGED
-    state[index[may_recover]] = RETRIED
+    state[index[may_recover | pc.is_in(known["path"], doubled).to_numpy()]] = RETRIED
     state[index[differs]] = CHANGED
     status = np.full(plan.num_rows, -1, np.int8)
     np.maximum.at(status, index, status_of_row)
-    return Slice(plan, state, status, gone)
+    return Slice(plan, state, status, gone, doubled)

@@ -3,6 +3,7 @@
 import json
 import re
 import uuid
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -25,7 +26,9 @@ _READS_IN_FLIGHT = 8
 #: The key of both tables as far as they have it: what the rows of a part are sorted by.
 KEY_COLUMNS = ("path", "channel", "window_index")
 #: What this program's parts are called, relative to their table; nothing else is ever deleted as an orphan part.
-PART_PATTERN = re.compile(r"[a-z]+=[^/]+/part-(\d+)-\d+-[0-9a-f]{32}\.parquet")
+PART_PATTERN = re.compile(r"[a-z]+=[^/]+/part-(\d+)-\d+-([0-9a-f]{32})\.parquet")
+#: Where the UUID in a part's name tells its version; parts of earlier versions of this program have another.
+_VERSION_DIGIT, _WITH_CHECKSUM = 12, "8"
 
 
 @dataclass(frozen=True)
@@ -84,8 +87,8 @@ class PartStore:
     def write_one(self, rows: pa.Table, partition: str, label: str) -> Part:
         """Store rows of one partition value (without the partition column) as one part."""
         rows = rows.sort_by([(name, "ascending") for name in KEY_COLUMNS if name in rows.column_names])
-        path = f"{self.partition_column}={partition}/part-{label}-{uuid.uuid4().hex}.parquet"
         data = _encode(rows)
+        path = f"{self.partition_column}={partition}/part-{label}-{_unique_name(data)}.parquet"
         file = self.table.join(path)
         self._uncommitted.append(path)
         with output_faults(file):
@@ -118,7 +121,9 @@ class PartStore:
                     f"{file} is gone: a newer run replaced it, and this one stops; if no other run is alive, the "
                     "output is damaged: use --restart"
                 ) from error
-            return filled(pq.ParquetFile(pa.BufferReader(data)).read(columns=schema.names), schema)
+            if not is_intact(part, data):
+                raise OutputError(f"{file} is damaged: its bytes have changed; restore it or use --restart")
+            return filled(open_part(data).read(columns=schema.names), schema)
 
     def read_all(self, parts: list[Part], schema: pa.Schema) -> Iterator[pa.Table]:
         """These columns of several parts, in their order.
@@ -135,11 +140,29 @@ class PartStore:
             yield value, rows.filter(pc.equal(values, value)).drop_columns([self.partition_column])
 
 
+def is_intact(part: Part, data: bytes) -> bool:
+    """Whether these are the bytes that the part was written with, as far as its log entry and its name tell."""
+    name = PART_PATTERN.fullmatch(part.path)
+    has_checksum = name is not None and name[2][_VERSION_DIGIT] == _WITH_CHECKSUM
+    return len(data) == part.num_bytes and not (has_checksum and int(name[2][-8:], 16) != zlib.crc32(data))
+
+
+def open_part(data: bytes) -> pq.ParquetFile:
+    """Reads a part, whose pages are held against their checksums where they have any."""
+    return pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+
+
+def _unique_name(data: bytes) -> str:
+    """A UUID of version 8 that ends in the data's CRC-32: pages' checksums leave the Parquet footer out."""
+    name = uuid.uuid4().hex
+    return f"{name[:_VERSION_DIGIT]}{_WITH_CHECKSUM}{name[_VERSION_DIGIT + 1 : -8]}{zlib.crc32(data):08x}"
+
+
 def _encode(rows: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
     # Dictionaries pay for the repeated texts; probabilities never repeat.
     texts = [field.name for field in rows.schema if pa.types.is_string(field.type)]
     options: dict[str, Any] = {"compression": "zstd", "row_group_size": ROWS_PER_GROUP, "use_dictionary": texts}
-    pq.write_table(rows, sink, **options)
+    pq.write_table(rows, sink, write_page_checksum=True, **options)
     encoded: bytes = sink.getvalue().to_pybytes()
     return encoded

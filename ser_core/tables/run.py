@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from ser_core import storage
 from ser_core.encoding import json_bytes
+from ser_core.errors import OutputError, printable
 from ser_core.storage import Location
 from ser_core.tables.comparison import CHANGED, NEW, RETRIED, Comparison, Slice, Tally, sweep
 from ser_core.tables.delta_log import Change, DeltaLog
@@ -78,9 +79,18 @@ class Run:
             self._pair.commit(self._added(self._pair.predictions, predictions), self._added(self._pair.files, files))
 
     def tally(self, plan_file: Path) -> Tally:
-        """Count the plan's files that have rows, by their worst channel."""
+        """Count the plan's files that have rows, by their worst channel.
+
+        Raises:
+            OutputError: a file has more than one row of the same channel.
+        """
         counts = Tally()
         for part in self._sweep(plan_file):
+            if len(part.doubled):
+                raise OutputError(
+                    f"{self._pair.files.location}: {printable(part.doubled[0].as_py())} has two rows of one channel; "
+                    "run the same command again, which scores such files anew"
+                )
             counts = counts.plus(part)
         return counts
 

@@ -150,12 +150,17 @@ class TablePair:
 
         Raises:
             SupersededError: a newer run took the tables over; nothing was deleted.
+            OutputError: a part that a table names is gone; nothing was deleted.
         """
         with self._faults():
-            listed = [(log, path) for log in self.logs for path, _ in storage.list_files(log.location)]
+            listed = {log: {path for path, _ in storage.list_files(log.location)} for log in self.logs}
             self.look()
-            live = {log: {part.path for part in log.parts()} for log in self.logs}
-            orphans = [log.location.join(path) for log, path in listed if _is_ours(path) and path not in live[log]]
+            orphans: list[Location] = []
+            for log, paths in listed.items():
+                live = {part.path for part in log.parts()}
+                if gone := live - paths:
+                    raise OutputError(f"{log.location.join(min(gone))} is gone; restore it or use --restart")
+                orphans += [log.location.join(path) for path in paths - live if _is_ours(path)]
             # One deletion takes tens of milliseconds on S3, and a compaction leaves thousands.
             with ThreadPoolExecutor(_DELETES_IN_FLIGHT if self.output.is_s3 else 1) as pool:
                 list(pool.map(storage.delete, orphans))

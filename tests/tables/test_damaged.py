@@ -10,7 +10,7 @@ from deltalake import DeltaTable
 from ser_core import storage
 from ser_core.errors import OutputError
 from ser_core.tables.output import Output
-from tests.support.tables import NOW, OLD, SETTINGS, World, say_nothing, score_all
+from tests.support.tables import NOW, OLD, SETTINGS, Audio, World, check_complete, say_nothing, score_all
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 
@@ -56,6 +56,33 @@ def test_part_that_is_cut_off(made: Output, plan: Callable[[World], Path], table
     for part in Path(made.location.path, table).glob("*/*.parquet"):
         part.write_bytes(part.read_bytes()[:size])
     assert f"/{table}/" in message(lambda: score_all(made, plan(NOW), NOW))
+
+
+@pytest.mark.parametrize("table", ["predictions", "files"])
+def test_part_that_is_gone_is_noticed_by_a_run_without_work(
+    output: Output, plan: Callable[[World], Path], table: str
+) -> None:
+    world = {"a.wav": Audio("1"), "b.wav": Audio("1")}
+    score_all(output, plan(world), world)
+    gone = min(Path(output.location.path, table).glob("*/*.parquet"))
+    gone.unlink()
+    assert gone.name in message(lambda: score_all(output, plan(world), world))
+    score_all(output, plan(world), world, restart=True)
+    check_complete(output.location, world)
+
+
+@pytest.mark.parametrize("table", ["predictions", "files"])
+def test_part_with_a_flipped_bit_is_not_handed_on(made: Output, plan: Callable[[World], Path], table: str) -> None:
+    damaged = min(Path(made.location.path, table).glob("*/*.parquet"))
+    data = bytearray(damaged.read_bytes())
+    data[len(data) // 2] ^= 1
+    damaged.write_bytes(data)
+    # What is new makes small parts to be joined with it.
+    world = {**OLD, **{f"k/{status}.wav": Audio("1", status=status) for status in ("scored", "partial", "failed")}}
+    assert damaged.name in message(lambda: score_all(made, plan(world), world))
+    assert damaged.read_bytes() == data
+    score_all(made, plan(world), world, restart=True)
+    check_complete(made.location, world)
 
 
 @pytest.mark.parametrize(

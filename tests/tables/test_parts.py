@@ -1,7 +1,9 @@
 """The Parquet files of a table: every reader reads them, and none is left that no table names."""
 
 import json
+import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +109,34 @@ def test_a_parts_name_tells_run_and_commit_and_is_never_used_twice(store: PartSt
 @pytest.mark.parametrize("path", ["status=scored/mine.parquet", "part-1-2-0.parquet", "_delta_log/0.json"])
 def test_the_files_of_others_are_no_parts(path: str) -> None:
     assert not PART_PATTERN.fullmatch(path)
+
+
+def test_a_flipped_bit_anywhere_is_noticed(store: PartStore) -> None:
+    """Parquet's own checksums are of pages: one bit in the footer, and a column has another name."""
+    [part, _] = store.write(ROWS, "1-1")
+    file = Path(store.table.join(part.path).path)
+    data = file.read_bytes()
+    for position in range(len(data)):
+        file.write_bytes(data[:position] + bytes([data[position] ^ 1 << position % 8]) + data[position + 1 :])
+        with pytest.raises(OutputError, match=r"/status=failed/part-1-1-.* is damaged: its bytes .* --restart"):
+            store.read(part, SCHEMA)
+
+
+def test_other_readers_can_notice_a_flipped_bit_too(store: PartStore) -> None:
+    [_, part] = store.write(ROWS, "1-1")
+    data = bytearray(Path(store.table.join(part.path).path).read_bytes())
+    where = pq.ParquetFile(pa.BufferReader(data)).metadata.row_group(0).column(0).data_page_offset
+    data[where + 40] ^= 1
+    with pytest.raises(OSError, match="CRC"):
+        pq.ParquetFile(pa.BufferReader(bytes(data)), page_checksum_verification=True).read()
+
+
+def test_a_part_without_a_checksum_in_its_name_is_read(store: PartStore) -> None:
+    """As those of earlier versions are."""
+    [part, _] = store.write(ROWS, "1-1")
+    earlier = replace(part, path=f"status=failed/part-1-1-{uuid.uuid4().hex}.parquet")
+    storage.put(store.table.join(earlier.path), storage.read(store.table.join(part.path)))
+    assert store.read(earlier, SCHEMA).to_pydict() == {"path": ["c"], "channel": [0]}
 
 
 def test_what_no_log_took_up_is_deleted_again(store: PartStore) -> None:

@@ -10,7 +10,7 @@ import pytest
 from deltalake import DeltaTable
 
 from ser_core import storage
-from ser_core.errors import InterruptedRunError, ServiceError
+from ser_core.errors import InterruptedRunError, OutputError, ServiceError
 from ser_core.tables import comparison, run
 from ser_core.tables.comparison import Tally
 from ser_core.tables.delta_log import DeltaLog
@@ -39,6 +39,17 @@ def test_a_file_counts_once_by_its_worst_channel(output: Output, plan: Callable[
     status = pa.array(["scored", "partial", "scored", "partial", "scored"])
     begun.commit(predictions, files.set_column(files.column_names.index("status"), "status", status))
     assert begun.tally(plan(world)) == Tally(partial=2)
+
+
+def test_doubled_rows_are_noticed_and_scored_anew(output: Output, plan: Callable[[World], Path]) -> None:
+    """As a driver leaves them that slept while its output was deleted and made again."""
+    begun = output.open().begin(SETTINGS, LABELS, on_event=say_nothing)
+    begun.commit(*rows_of(OLD, 1))
+    begun.commit(*rows_of({"c/two channels.wav": OLD["c/two channels.wav"]}, 1))
+    with pytest.raises(OutputError, match=r"c/two channels.wav has two rows.*run the same command again"):
+        begun.tally(plan(OLD))
+    score_all(output, plan(OLD), OLD)
+    check_complete(output.location, OLD)
 
 
 def test_stale_rows_go_in_several_commits(
