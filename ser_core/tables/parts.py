@@ -49,6 +49,12 @@ class Part:
         return int(name[1]) if name else 0
 
     @property
+    def checksum(self) -> int | None:
+        """The CRC-32 of its bytes; None of a part of an earlier version or of another program."""
+        name = PART_PATTERN.fullmatch(self.path)
+        return int(name[2][-8:], 16) if name and name[2][_VERSION_DIGIT] == _WITH_CHECKSUM else None
+
+    @property
     def stats(self) -> str:
         """Delta's statistics as JSON; readers believe them, so they tell exact bounds or none."""
         bounds = {"minValues": {"path": self.first_path}, "maxValues": {"path": self.last_path}}
@@ -142,9 +148,7 @@ class PartStore:
 
 def is_intact(part: Part, data: bytes) -> bool:
     """Whether these are the bytes that the part was written with, as far as its log entry and its name tell."""
-    name = PART_PATTERN.fullmatch(part.path)
-    has_checksum = name is not None and name[2][_VERSION_DIGIT] == _WITH_CHECKSUM
-    return len(data) == part.num_bytes and not (has_checksum and int(name[2][-8:], 16) != zlib.crc32(data))
+    return len(data) == part.num_bytes and part.checksum in {None, zlib.crc32(data)}
 
 
 def open_part(data: bytes) -> pq.ParquetFile:
