@@ -64,7 +64,8 @@ def leave(code: int) -> NoReturn:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
+        # One that was closed from the start is None.
+        with suppress(AttributeError, OSError, ValueError):
             stream.flush()
     _kill_descendants()
     os._exit(code)
@@ -162,7 +163,10 @@ def _silence() -> None:
     It stays so: Ray's threads may log until the process ends.
     """
     sys.stderr.flush()
-    sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
+    with suppress(OSError):
+        # The command gives its standard error another descriptor from the start.
+        if sys.stderr.fileno() == 2:
+            sys.stderr = os.fdopen(os.dup(2), "w", buffering=1)
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
 

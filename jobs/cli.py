@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from jobs.console import Console, OutputMode
 from jobs.corpus import Name as CorpusName
 from jobs.options import option, settings_options
+from jobs.streams import open_streams, plain_streams
 from ser_core.errors import InterruptedRunError, SerError, UsageError
 from ser_core.evaluation import BootstrapSettings
 from ser_core.score_config import ScoreConfig, load_score_config
@@ -27,6 +28,10 @@ TRAIN_OPTIONS = (
 )  # fmt: skip
 
 
+class _UnforeseenError(Exception):
+    """Takes an error of the operating system past typer, which would end without a word where it is a pipe's."""
+
+
 class _Verbs(TyperGroup):
     """Tells Ctrl-C from a verb's own exit code, which typer would both return as 130."""
 
@@ -35,6 +40,8 @@ class _Verbs(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
             raise InterruptedRunError("interrupted") from error
+        except OSError as error:
+            raise _UnforeseenError from error
 
 
 app = typer.Typer(
@@ -228,8 +235,13 @@ def _checked(config: Path | None, overrides: dict[str, Any], restart: bool, dry_
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
-    console = Console()
+    with plain_streams():
+        return _run(arguments, Console())
+
+
+def _run(arguments: list[str], console: Console) -> int:
     command = typer.main.get_command(app)
+    Console.doing = " ".join(["ser", *arguments[:1]])
     try:
         return int(command.main(arguments or ["--help"], prog_name="ser", standalone_mode=False) or 0)
     except SerError as error:
@@ -238,13 +250,18 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         message = getattr(error, "format_message", None)
         if message is None:
-            raise
+            from jobs.unforeseen import describe
+
+            cause = error.__cause__ if isinstance(error, _UnforeseenError) else None
+            console.fail(describe(cause or error, Console.doing))
+            return 1
         console.fail(f"{' '.join(message().split()).rstrip('.')}; see 'ser --help'")
         return 2
 
 
 def main() -> None:
     """The console script."""
+    open_streams()
     code = run(sys.argv[1:])
     if "cluster.session" in sys.modules:
         from cluster.session import leave

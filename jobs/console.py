@@ -3,10 +3,13 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from jobs.streams import PlainStream
+from ser_core.errors import SPECIAL_CHARACTER, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
 OutputMode = Literal["human", "json"]
 _LINE_EVERY_SECONDS = 10.0
 _VERBOSE_LINE_EVERY_SECONDS = 1.0
+#: More of a line is never shown: what is wrong may be megabytes long.
+_MAX_LINE_LETTERS = 4_000
 
 
 @dataclass
@@ -24,24 +29,36 @@ class Console:
     mode: OutputMode = "human"
     quiet: bool = False
     verbose: bool = False
+    #: What the command is at.
+    doing: ClassVar[str] = ""
 
-    def result(self, text: str, data: object) -> None:
-        """The command's answer: `text` for people, or `data` as one JSON line."""
-        print(json.dumps(data, ensure_ascii=False) if self.mode == "json" else text, flush=True)
+    def result(self, lines: str | Sequence[str], data: object) -> None:
+        """The command's answer: lines for people, or `data` as one JSON line.
+
+        Raises:
+            OutputError: standard output cannot be written.
+        """
+        print(_json(data) if self.mode == "json" else _text(lines), flush=True)
 
     def say(self, line: str) -> None:
         """A line about the work."""
         if not self.quiet:
-            print(line, file=sys.stderr, flush=True)
+            print(_line(line), file=sys.stderr, flush=True)
 
     def detail(self, line: str) -> None:
         """A line that only --verbose shows."""
         if self.verbose:
             self.say(line)
 
+    def step(self, line: str) -> None:
+        """What the command does from here on: a detail, and what an error that nobody foresaw is said to have met."""
+        Console.doing = line
+        self.detail(line)
+
     def fail(self, line: str) -> None:
-        """The one line that ends a run."""
-        print(f"ser: {line}", file=sys.stderr, flush=True)
+        """The one line that ends a run; an empty one says nothing."""
+        if line:
+            print(_line(f"ser: {line}"), file=sys.stderr, flush=True)
 
     @contextmanager
     def progress(self) -> Iterator["Progress"]:
@@ -53,8 +70,11 @@ class Console:
         from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as RichProgress
 
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[detail]}"))
-        with RichProgress(*columns, console=RichConsole(stderr=True)) as bar:
+        words = (TextColumn("{task.description}", markup=False), TextColumn("{task.fields[detail]}", markup=False))
+        drawn_on = sys.stderr.raw() if isinstance(sys.stderr, PlainStream) else sys.stderr
+        with RichProgress(words[0], BarColumn(), words[1], console=RichConsole(file=drawn_on)) as bar:
+            # The bar makes itself standard error, so that lines go above it.
+            sys.stderr = PlainStream(sys.stderr, must_arrive=False)  # type: ignore[assignment]
             yield Progress(self, bar)
 
 
@@ -88,7 +108,7 @@ class Progress:
             detail: more words.
             at_once: whether a plain line comes now, not only when one is due.
         """
-        left = self._left(done, total)
+        left, what, detail = self._left(done, total), printable(what), printable(detail)
         if self._bar is not None:
             detail = ", ".join(filter(None, [detail, left]))
             if self._task is None:
@@ -113,3 +133,22 @@ def _duration(seconds: float) -> str:
     if seconds >= 3600:
         return f"{seconds / 3600:.1f} h"
     return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.0f} s"
+
+
+def _line(text: str) -> str:
+    """A text as one line that is not too long."""
+    line = printable(text)
+    return line if len(line) <= _MAX_LINE_LETTERS else f"{line[:_MAX_LINE_LETTERS]} ..."
+
+
+def _text(lines: str | Sequence[str]) -> str:
+    """Lines, in which tabs stay."""
+    lines = [lines] if isinstance(lines, str) else lines
+    return "\n".join("\t".join(map(printable, line.split("\t"))) for line in lines)
+
+
+def _json(data: object) -> str:
+    """JSON that a terminal may show and its encoding can hold: what is special in a text is escaped as JSON has it."""
+    is_utf_8 = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
+    text = json.dumps(data, ensure_ascii=not is_utf_8)
+    return SPECIAL_CHARACTER.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

@@ -158,7 +158,7 @@ def _report(evaluation: "Evaluation", folder: "Location", console: Console) -> N
         "overall": overall.to_dict(),
         "corpora": {corpus: one.to_dict() for corpus, one in corpora.items()},
     }
-    console.result("\n".join(lines), data)
+    console.result(lines, data)
 
 
 def _line(name: str, one: "GroupMetrics") -> str:

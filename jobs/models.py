@@ -20,18 +20,20 @@ def _list(console: Console) -> None:
         f"licence of the weights: {config.licence or 'none stated'}"
         for config in configs
     ]
-    console.result("\n".join(lines), [config.to_dict() for config in configs])
+    console.result(lines, [config.to_dict() for config in configs])
 
 
 def _show(model: str, console: Console) -> None:
     artifact = Artifact.load(model)
     config = artifact.config
-    settings = "\n".join(f"{name}: {value}" for name, value in config.to_dict().items() if name != "training")
-    text = "\n\n".join(part.strip() for part in (artifact.card, settings, artifact.licence_text) if part.strip())
+    settings = [f"{name}: {value}" for name, value in config.to_dict().items() if name != "training"]
+    parts = [artifact.card.strip().splitlines(), settings, artifact.licence_text.strip().splitlines()]
+    # An empty line between them.
+    lines = [line for part in parts if part for line in ("", *part)][1:]
     data = {
         "identity": artifact.identity,
         **config.to_dict(),
         "card": artifact.card,
         "licence_text": artifact.licence_text,
     }
-    console.result(text, data)
+    console.result(lines, data)

@@ -65,9 +65,9 @@ class Result:
         """0: every file of the plan is scored; 3: some are partial or failed."""
         return 3 if self.partial or self.failed else 0
 
-    def text(self, plan: PlanSummary, output: "Location") -> str:
+    def lines(self, plan: PlanSummary, output: "Location") -> list[str]:
         """The end lines."""
-        lines = [
+        return [
             f"{self.files} files: {self.scored} scored, {self.partial} partial, {self.failed} failed"
             + (f"; {self.skipped} unchanged, not scored again" if self.skipped else "")
             + (f"; {self.gone} gone from the source" if self.gone else ""),
@@ -76,7 +76,6 @@ class Result:
             f"predictions: {output.join('predictions')}",
             f"files:       {output.join('files')}",
         ]
-        return "\n".join(lines)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,16 +106,15 @@ class Preview:
             resources=resources,
         )
 
-    def text(self) -> str:
+    def lines(self) -> list[str]:
         """The lines."""
-        lines = [
+        return [
             f"{self.files} files, {self.bytes / 1e6:.1f} MB: {self.new} new, {self.changed} changed, "
             f"{self.retried} to try again, {self.unchanged} unchanged, {self.gone} gone",
             *(f"{name}: {value}" for name, value in self.settings.items() if value is not None),
             f"resources: {self.resources}",
             "nothing was written (--dry-run)",
         ]
-        return "\n".join(lines)
 
 
 def show_progress(progress: "Progress", num_files: int, totals: Totals) -> None:

@@ -56,6 +56,7 @@ class _Job:
         self._began = time.monotonic()
         self._request = request
         self._console = console
+        console.step("reading the model and looking at SOURCE and OUTPUT")
         self._interrupts = interrupts
         self._stack = stack
         self._config = request.config
@@ -80,7 +81,7 @@ class _Job:
         comparison = output.compare(plan_file)
         engine, why = self._engine(resources, plan, comparison.num_pending)
         preview = Preview.of(plan, comparison, fingerprint, resources=f"{resources.describe()}; engine {engine}: {why}")
-        self._console.result(preview.text(), asdict(preview))
+        self._console.result(preview.lines(), asdict(preview))
         return 0
 
     def score(self) -> int:
@@ -104,17 +105,17 @@ class _Job:
             self._score(run, outcome, resources, plan_file)
         except SupersededError:
             raise
-        except SerError as error:
+        except Exception as error:
             self._stop(run, outcome)
             if isinstance(error, ServiceError):
                 raise ServiceError(f"{error}; the same command goes on from here") from error
             raise
         result = Result.of(outcome, self._location)
-        self._console.result(result.text(plan, self._location), asdict(result))
+        self._console.result(result.lines(plan, self._location), asdict(result))
         return result.exit_code
 
     def _score(self, run: Run, outcome: Outcome, resources: "Resources", plan_file: Path) -> None:
-        self._console.detail("comparing with what is there")
+        self._console.step("comparing with what is there")
         outcome.comparison = run.remove_stale(plan_file, prune=self._config.prune)
         num_pending = outcome.comparison.num_pending
         if num_pending:
@@ -122,7 +123,7 @@ class _Job:
             with self._console.progress() as progress, self._interrupts.calm(driver.stop):
                 driver.on_progress = partial(show_progress, progress, num_pending)
                 driver.score(plan_file, num_pending)
-        self._console.detail("finishing")
+        self._console.step("finishing")
         outcome.tally = run.tally(plan_file)
         check_tally(outcome)
         outcome.seconds = time.monotonic() - self._began
@@ -138,7 +139,7 @@ class _Job:
         self._console.say(f"engine {engine}: {why}")
         if engine == "ray":
             self._connect()
-        self._console.detail(f"scoring {num_pending} files: {resources.describe()}")
+        self._console.step(f"scoring {num_pending} files: {resources.describe()}")
         pipeline = open_pipeline(
             engine, config, resources, self._source, self._windows, self._artifact, outcome.fingerprint.precision
         )
@@ -162,11 +163,11 @@ class _Job:
         outcome.seconds = time.monotonic() - self._began
         try:
             run.stop(run_record(outcome, self._artifact))
-        except SerError as error:
+        except Exception as error:
             self._console.detail(f"run.json could not be brought up to date: {error}")
 
     def _plan(self) -> tuple[Path, PlanSummary]:
-        self._console.detail("listing the source")
+        self._console.step("listing the source")
         folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="ser-")))
         plan_file = folder / "plan.parquet"
         return plan_file, write_plan(self._source, plan_file, exclude=self._location)

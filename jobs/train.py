@@ -147,7 +147,7 @@ class _Command:
             "over_folds": dumped["over_folds"],
             "seconds": round(time.monotonic() - self._began, 3),
         }
-        self._console.result("\n".join(_end_lines(report, job, str(where))), data)
+        self._console.result(list(_end_lines(report, job, str(where))), data)
 
 
 class TrainProgress:

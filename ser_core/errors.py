@@ -16,14 +16,25 @@ import re
 
 #: What programs write to colour text in a terminal.
 TERMINAL_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-#: What would break a line or move a terminal's cursor.
-_CONTROL_CHARACTER = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+#: What would break a line, move a terminal's cursor or turn the direction of writing, and halves of characters.
+SPECIAL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+#: Halves that stand for no byte of a name.
+_LONE_HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 def printable(text: str) -> str:
-    """A name as any terminal and file takes it: control characters, and bytes that are no UTF-8, as \\xHH."""
-    valid = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return _CONTROL_CHARACTER.sub(lambda match: f"\\x{ord(match[0]):02x}", valid)
+    """A text as any terminal and file takes it, in one line.
+
+    Control characters and bytes that are no UTF-8 become \\xHH, other characters that a terminal may act on \\uHHHH.
+    """
+    whole = _LONE_HALF.sub(_escaped, text)
+    valid = whole.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return SPECIAL_CHARACTER.sub(_escaped, valid)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
 def one_line(error: BaseException) -> str:

@@ -125,6 +125,8 @@ def faults_of(location: Location) -> Iterator[None]:
     except Exception as error:
         fault = service_fault(error, str(location))
         if fault is None:
+            # Should nobody expect it, it tells what it is about.
+            error.add_note(f"at {location}")
             raise
         raise ServiceError(fault) from error
 

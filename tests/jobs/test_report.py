@@ -86,7 +86,7 @@ def test_what_is_pending_is_new_changed_or_tried_again() -> None:
 
 
 def test_the_end_lines_tell_a_person_the_same() -> None:
-    assert Result.of(ended(), OUTPUT).text(PLAN, OUTPUT).splitlines() == [
+    assert Result.of(ended(), OUTPUT).lines(PLAN, OUTPUT) == [
         "10 files: 7 scored, 2 partial, 1 failed; 4 unchanged, not scored again; 5 gone from the source",
         "1200 windows, 1.00 hours of audio in 12.0 s",
         "left out: 1 without suffix, 3 .txt, 2 hidden",
@@ -99,7 +99,7 @@ def test_the_end_lines_of_a_first_run_leave_out_what_is_nought() -> None:
     outcome = ended(10, 0, 0)
     outcome.comparison = Comparison(num_new=10)
     plan = replace(PLAN, other_suffixes={}, num_hidden=0)
-    lines = Result.of(outcome, OUTPUT).text(plan, OUTPUT).splitlines()
+    lines = Result.of(outcome, OUTPUT).lines(plan, OUTPUT)
     assert lines[0] == "10 files: 10 scored, 0 partial, 0 failed"
     assert not any("left out" in line for line in lines)
 
@@ -141,7 +141,7 @@ def test_a_dry_run_tells_files_bytes_settings_and_resources() -> None:
         "settings": FINGERPRINT.to_dict(),
         "resources": "1 loader(s)",
     }
-    assert preview.text().splitlines() == [
+    assert preview.lines() == [
         "10 files, 2.5 MB: 3 new, 2 changed, 1 to try again, 4 unchanged, 5 gone",
         "source: /archive",
         "model: compact@0123",
