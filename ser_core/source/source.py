@@ -5,6 +5,7 @@ import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -114,8 +115,28 @@ class Source:
             elif self.kind == "file":
                 yield self.look(escape_path(os.fsencode(self.name))).result()
             else:
-                paths = read_path_list(self.root.join(self.name), suffix_of(self.name))
-                yield from in_order(paths, self.look, max_in_flight=_MAX_LOOKS_IN_FLIGHT)
+                yield from self._listed()
+
+    def _listed(self) -> Iterator[PlannedFile]:
+        """The rows of a list's paths. A wrong one is a row; where none can be found, their bucket must at least exist.
+
+        So a bucket that is gone or misspelt in every line stops the run, before the rows of an earlier one are given
+        up for as many failed ones.
+        """
+        paths = read_path_list(self.root.join(self.name), suffix_of(self.name))
+        is_any_found, lost = False, ""
+        for file in in_order(paths, self.look, max_in_flight=_MAX_LOOKS_IN_FLIGHT):
+            is_any_found = is_any_found or file.version != ""
+            target = "" if is_any_found or lost else self.locate(file.path)
+            lost = lost or (target if isinstance(target, str) else "")
+            yield file
+        if lost and not is_any_found:
+            from ser_core.storage import list_pages
+
+            bucket = lost.partition("/")[0]
+            # One that may not be listed is there.
+            with faults_of(Location(f"s3://{bucket}")), suppress(PermissionError):
+                next(list_pages(f"{bucket}/", page_size=1))
 
     def look(self, path: str) -> "Future[PlannedFile]":
         """A row of the plan for a path, of a file that is missing or out of reach too."""
@@ -130,14 +151,9 @@ class Source:
 
 
 async def _look_at_object(path: str, target: str) -> PlannedFile:
-    from ser_core.storage import head_object
+    from ser_core.storage import look_at_object
 
-    with faults_of(Location(f"s3://{target.partition('/')[0]}")):
-        try:
-            size, version = await head_object(target)
-        except (FileNotFoundError, PermissionError):
-            return PlannedFile(path, -1, "")
-    return PlannedFile(path, size, version)
+    return PlannedFile(path, *await look_at_object(target))
 
 
 def _kind_of(location: Location) -> Literal["folder", "file"] | None:

@@ -14,10 +14,10 @@ from .location import put_new as put_new
 from .location import read as read
 from .location import write as write
 from .lock import Lock as Lock
-from .s3 import head_object as head_object
 from .s3 import list_pages as list_pages
 from .s3 import start_request as start_request
 from .versions import get_version as get_version
+from .versions import look_at_object as look_at_object
 
 __all__ = [
     "Download",
@@ -28,9 +28,9 @@ __all__ = [
     "exists",
     "faults_of",
     "get_version",
-    "head_object",
     "list_files",
     "list_pages",
+    "look_at_object",
     "one_line_faults",
     "put",
     "put_new",

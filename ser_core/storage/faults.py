@@ -31,6 +31,7 @@ _WHOLE_OPERATIONS = frozenset(
 )
 _REFUSED = "access is denied; check the credentials (none found: anonymous) and the bucket's policy"
 _UNREACHABLE = "the service cannot be reached; check the network and AWS_ENDPOINT_URL, then run again"
+_NOT_TAKEN = "the service refuses what this program asks of it (status {}); check AWS_ENDPOINT_URL and the bucket"
 _SICK = "the service answers with errors (status {}); run again when it is well"
 _BOTOCORE_ERRORS = {
     "NoCredentialsError": "no credentials were found; set the usual AWS environment or a profile",
@@ -98,7 +99,9 @@ def _words_of_response(response: dict[str, Any], operation: str) -> str | None:
         return _CODES["NoSuchBucket"]
     if status == 403 and operation in _WHOLE_OPERATIONS:
         return _REFUSED
-    return _SICK.format(status) if status >= 500 or status == 429 or code == "SlowDown" else None
+    if status >= 500 or status == 429 or code == "SlowDown":
+        return _SICK.format(status)
+    return _NOT_TAKEN.format(status) if operation in _WHOLE_OPERATIONS else None
 
 
 def _words_of_delta(error: BaseException) -> str | None:
@@ -118,4 +121,7 @@ def _words_of_delta(error: BaseException) -> str | None:
         return _REFUSED
     if status >= 500 or status == 429:
         return _SICK.format(status)
+    # 404 and 412 are answers about one file.
+    if status in {400, 405, 409}:
+        return _NOT_TAKEN.format(status)
     return _UNREACHABLE if "error sending request" in text else None

@@ -31,7 +31,9 @@ from botocore.exceptions import (
     ResponseStreamingError,
     SSLError,
 )  # fmt: skip
+from botocore.parsers import ResponseParserError
 from fsspec.asyn import get_loop, sync_wrapper
+from s3fs.core import S3_RETRYABLE_ERRORS
 
 from ser_core.settings import seconds_from_environment
 
@@ -48,11 +50,12 @@ _MAX_CONNECTIONS = 128
 #: One PUT takes no more; only a larger body is sent in parts.
 _MAX_PUT_BYTES = 5 * 2**30
 _LOST_CONNECTION_ERRORS = (
+    # An answer that is cut off, too.
+    *S3_RETRYABLE_ERRORS,
     ConnectionError,
     HTTPClientError,
     ResponseStreamingError,
     aiohttp.ClientError,
-    TimeoutError,
     ConnectionResetError,
 )
 _TRANSIENT_CODES = frozenset(
@@ -128,7 +131,12 @@ class PatientS3FileSystem(s3fs.S3FileSystem):  # type: ignore[misc]
 
     async def call_once(self, method: str, *args: Any, **kwargs: Any) -> Any:
         """One request, tried once."""
-        return await super()._call_s3(method, *args, **kwargs)
+        try:
+            return await super()._call_s3(method, *args, **kwargs)
+        except RecursionError:
+            # A redirect that does not say where to: botocore asks the same again and again.
+            answer = {"Error": {"Code": "PermanentRedirect"}, "ResponseMetadata": {"HTTPStatusCode": 301}}
+            raise ClientError(answer, method) from None
 
 
 def credentials() -> ReadOnlyCredentials | None:
@@ -260,13 +268,25 @@ def list_pages(path: str, page_size: int = 1000) -> Iterator[list[dict[str, Any]
     names = _names(path)
     position: dict[str, str] = {}
     while True:
-        page = filesystem().call_s3(
-            "list_objects_v2", Bucket=names["Bucket"], Prefix=names["Key"], MaxKeys=page_size, **position
-        )
+        page = start_request(
+            _get_page(Bucket=names["Bucket"], Prefix=names["Key"], MaxKeys=page_size, **position)
+        ).result()
         yield page.get("Contents", [])
-        if not page.get("IsTruncated"):
+        if not page["IsTruncated"]:
             return
         position = {"ContinuationToken": page["NextContinuationToken"]}
+
+
+async def _get_page(**what: Any) -> dict[str, Any]:
+    """One page of a listing. One that does not say whether it is the last was cut off, be it empty."""
+
+    async def attempt() -> dict[str, Any]:
+        page: dict[str, Any] = await filesystem().call_once("list_objects_v2", **what)
+        if "IsTruncated" not in page or (page["IsTruncated"] and "NextContinuationToken" not in page):
+            raise ResponseParserError("a page of a listing is not whole")
+        return page
+
+    return await patiently(attempt)
 
 
 def _names(path: str) -> dict[str, str]:

@@ -47,6 +47,25 @@ def test_what_may_pass_is_tried_again(moto_s3: S3Server, proxy: FlakyProxy, way:
     assert answers == [None, b"0123456789" * 1000, [("a.wav", 10_000)], 10_000, None]
 
 
+@pytest.mark.parametrize("way", ["half_a_body", "short", "empty"])
+def test_a_listing_that_is_cut_off_is_asked_for_again(
+    moto_s3: S3Server, proxy: FlakyProxy, way: Way, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{number}.wav" for number in range(5)]
+    for name in names:
+        storage.put(moto_s3.location.join(name), b"1")
+    cut = S3Fault(lambda method, path: method == "GET" and "list-type=2" in path, way, times=2)
+    proxy.faults = [cut]
+    pages = list(s3.list_pages(f"{moto_s3.bucket}/", page_size=2))
+    assert [item["Key"] for page in pages for item in page] == names
+    assert cut.times == 0
+    monkeypatch.setenv("SER_S3_RETRY_SECONDS", "0.3")
+    cut.times = 1_000
+    with pytest.raises(ServiceError, match=f"^{moto_s3.location}: the service"):
+        storage.list_files(moto_s3.location)
+    assert cut.times > 980
+
+
 @pytest.mark.parametrize("way", ["no_request", (503, "SlowDown")])
 def test_what_does_not_pass_is_a_fault_after_the_limit(
     moto_s3: S3Server, proxy: FlakyProxy, way: Way | tuple[int, str], monkeypatch: pytest.MonkeyPatch

@@ -14,7 +14,8 @@ import pytest
 
 from ser_core.storage import s3
 
-Way = Literal["no_request", "no_answer", "half_a_body"]
+#: A "short" or "empty" body is one whose length is told so, as if it were all.
+Way = Literal["no_request", "no_answer", "half_a_body", "short", "empty"]
 
 
 @dataclass
@@ -91,7 +92,8 @@ class _Handler(BaseHTTPRequestHandler):
         if way == "no_answer":
             self.close_connection = True
             return
-        self._answer(answer.status, dict(answer.getheaders()), data, cut=way == "half_a_body")
+        kept = {"short": len(data) // 2, "empty": 0}.get(str(way), len(data))
+        self._answer(answer.status, dict(answer.getheaders()), data[:kept], cut=way == "half_a_body")
 
     do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _handle
 

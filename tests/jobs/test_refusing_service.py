@@ -1,0 +1,35 @@
+"""An S3 service that refuses what it is asked, or answers nonsense: one line, whichever verb asks."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from ser_core import storage
+from ser_core.storage import s3
+from tests.conftest import S3Server
+from tests.support.cli import ROOT, assert_one_line, ser_here
+from tests.support.flaky_s3 import S3Fault, clients_behind_proxy
+
+COMMANDS = {
+    "score a bucket": ["score", "{bucket}", "{tmp}/out"],
+    "score an object": ["score", "{bucket}/a.wav", "{tmp}/out"],
+    "score a list there": ["score", "{bucket}/list.txt", "{tmp}/out"],
+    "score to a bucket": ["score", "examples", "{bucket}/out"],
+    "model": ["models", "{bucket}/model"],
+    "corpus": ["corpus", "ravdess", "{bucket}", "{tmp}/a.parquet"],
+    "corpus csv": ["corpus", "csv", "{bucket}/a.csv", "{tmp}/a.parquet"],
+    "manifest": ["evaluate", "compact", "{bucket}/a.parquet", "{tmp}/report"],
+    "train": ["train", "{bucket}/a.parquet", "{tmp}/model"],
+}
+
+
+@pytest.mark.parametrize("status", [301, 400, 405, 409, 412])
+def test_a_status_that_nobody_expects_is_one_line(
+    moto_s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    with clients_behind_proxy(moto_s3.endpoint_url, monkeypatch, [S3Fault(lambda *_: True, (status, "NeverHeardOf"))]):
+        for arguments in COMMANDS.values():
+            answer = ser_here(*[word.format(bucket=moto_s3.location, tmp=tmp_path) for word in arguments])
+            assert_one_line(answer, 1, str(moto_s3.location))
+            assert "traceback" not in answer.err
