@@ -49,7 +49,9 @@ def _what(error: BaseException) -> str:
 def _place(error: BaseException) -> str:
     """The file or bucket that the error is about, as far as it is known."""
     notes = [note.removeprefix("at ") for note in getattr(error, "__notes__", ()) if note.startswith("at ")]
-    names = [os.fsdecode(error.filename)] if isinstance(error, OSError) and isinstance(error.filename, str | bytes) else []
+    names = (
+        [os.fsdecode(error.filename)] if isinstance(error, OSError) and isinstance(error.filename, str | bytes) else []
+    )
     places = [without_secrets(name) for name in (*names, *notes)]
     return f" ({places[0]})" if places else ""
 

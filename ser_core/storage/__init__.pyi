@@ -3,6 +3,7 @@ from .download import unpack as unpack
 from .faults import service_fault as service_fault
 from .local import version_of as version_of
 from .location import Location as Location
+from .location import again_while_cut_off as again_while_cut_off
 from .location import check_writable as check_writable
 from .location import delete as delete
 from .location import exists as exists
@@ -23,6 +24,7 @@ __all__ = [
     "Download",
     "Location",
     "Lock",
+    "again_while_cut_off",
     "check_writable",
     "delete",
     "exists",

@@ -33,6 +33,9 @@ _REFUSED = "access is denied; check the credentials (none found: anonymous) and 
 _UNREACHABLE = "the service cannot be reached; check the network and AWS_ENDPOINT_URL, then run again"
 _NOT_TAKEN = "the service refuses what this program asks of it (status {}); check AWS_ENDPOINT_URL and the bucket"
 _SICK = "the service answers with errors (status {}); run again when it is well"
+_CUT_OFF = "the service's answers are cut off; check the network, then run again"
+#: How deltalake tells of an answer that ended early.
+_CUT_OFF_TEXT = re.compile("list response|response body error|before message length reached")
 _BOTOCORE_ERRORS = {
     "NoCredentialsError": "no credentials were found; set the usual AWS environment or a profile",
     "PartialCredentialsError": "the credentials are incomplete; set both the access key and the secret key",
@@ -73,6 +76,17 @@ def service_fault(error: BaseException, where: str = "storage") -> str | None:
     return None
 
 
+def is_cut_off(error: BaseException) -> bool:
+    """Whether deltalake was given a part of an answer, so that asking again may give the whole."""
+    return _is_of_delta(error) and _CUT_OFF_TEXT.search(str(error)) is not None
+
+
+def _is_of_delta(error: BaseException) -> bool:
+    """deltalake raises its own errors and plain OSErrors without a number; storage does not import it."""
+    is_own = type(error).__module__.split(".")[0] in {"deltalake", "_internal"}
+    return is_own or (isinstance(error, OSError) and error.errno is None)
+
+
 def _words_of_os(error: BaseException) -> str | None:
     return _ERRNOS.get(error.errno or 0) if isinstance(error, OSError) else None
 
@@ -106,8 +120,7 @@ def _words_of_response(response: dict[str, Any], operation: str) -> str | None:
 
 def _words_of_delta(error: BaseException) -> str | None:
     text = str(error)
-    # deltalake raises its own errors and plain OSErrors without a number.
-    if not (type(error).__module__.startswith("deltalake") or (isinstance(error, OSError) and error.errno is None)):
+    if not _is_of_delta(error):
         return None
     number = re.search(r"os error (\d+)", text)
     if number and int(number[1]) in _ERRNOS:
@@ -124,4 +137,6 @@ def _words_of_delta(error: BaseException) -> str | None:
     # 404 and 412 are answers about one file.
     if status in {400, 405, 409}:
         return _NOT_TAKEN.format(status)
+    if is_cut_off(error):
+        return _CUT_OFF
     return _UNREACHABLE if "error sending request" in text else None

@@ -5,17 +5,21 @@ about the one file, and shows no credentials.
 """
 
 import functools
+import math
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeVar
 from urllib.parse import urlsplit
 
 from ser_core.errors import OutputError, SerError, ServiceError, UsageError, printable
 from ser_core.storage import local
-from ser_core.storage.faults import service_fault
+from ser_core.storage.faults import is_cut_off, service_fault
+
+T = TypeVar("T")
 
 _S3_SCHEME = "s3://"
 
@@ -179,6 +183,27 @@ def delete(location: Location) -> None:
     """Delete one file; no error when there is none."""
     with faults_of(location):
         _files_of(location).delete(location.path)
+
+
+def again_while_cut_off(location: Location, read: Callable[[], T]) -> T:
+    """What `read` gives. deltalake gives up on a listing whose answer is cut off, where all else asks again.
+
+    On S3 it is called again, until the retry limit after the first such answer.
+    """
+    until, wait_seconds = math.inf, 0.1
+    while True:
+        try:
+            return read()
+        except Exception as error:
+            if not location.is_s3 or not is_cut_off(error):
+                raise
+            from ser_core.storage import s3
+
+            until = min(until, time.monotonic() + s3.retry_seconds())
+            if time.monotonic() + wait_seconds > until:
+                raise
+        time.sleep(wait_seconds)
+        wait_seconds = min(2 * wait_seconds, s3.LONGEST_WAIT_SECONDS)
 
 
 def list_files(location: Location, limit: int | None = None) -> list[tuple[str, int]]:

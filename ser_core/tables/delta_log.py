@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
+from ser_core import storage
 from ser_core.errors import InterruptedRunError
 from ser_core.storage import Location
 from ser_core.tables.parts import Part, PartStore, output_faults
@@ -68,14 +70,17 @@ class DeltaLog:
         options = self.location.delta_options()
         with output_faults(self.location):
             try:
-                if self._handle is None or options != self._options:
-                    self._handle = DeltaTable(self.location.url, storage_options=options)
-                    self._options = options
-                else:
-                    self._handle.update_incremental()
+                storage.again_while_cut_off(self.location, lambda: self._load(options))
             except TableNotFoundError:
                 return False
         return True
+
+    def _load(self, options: dict[str, str]) -> None:
+        if self._handle is None or options != self._options:
+            self._handle = DeltaTable(self.location.url, storage_options=options)
+            self._options = options
+        else:
+            self._handle.update_incremental()
 
     @property
     def stamp(self) -> Stamp:
@@ -116,21 +121,24 @@ class DeltaLog:
         if self.look():
             return
         try:
-            DeltaTable.create(
-                self.location.url,
-                Schema.from_arrow(schema),
-                mode="error",
-                partition_by=[self.partition_column],
-                description=description,
-                configuration=CONFIGURATION,
-                storage_options=self.location.delta_options(),
-            )
+            storage.again_while_cut_off(self.location, lambda: self._create(schema, description))
         except DeltaError:
             # Another run may have been first.
             if not self.look():
                 raise
         self.look()
         self._sync()
+
+    def _create(self, schema: pa.Schema, description: str) -> None:
+        DeltaTable.create(
+            self.location.url,
+            Schema.from_arrow(schema),
+            mode="error",
+            partition_by=[self.partition_column],
+            description=description,
+            configuration=CONFIGURATION,
+            storage_options=self.location.delta_options(),
+        )
 
     def transact(self, change: Change, stamp: Stamp) -> None:
         """Commit a change on top of the state last looked at, or nothing, and look again.
@@ -185,13 +193,16 @@ class DeltaLog:
         past = self._loaded
         while _stamp(past).commit != commit:
             version -= 1
-            past = DeltaTable(self.location.url, version=version, storage_options=self.location.delta_options())
+            past = storage.again_while_cut_off(self.location, partial(self._at, version))
         then = {part.path: part for part in self._parts(past)}
         now = {part.path: part for part in self.parts()}
         return Change(
             adds=tuple(part for path, part in then.items() if path not in now),
             removes=tuple(part for path, part in now.items() if path not in then),
         )
+
+    def _at(self, version: int) -> DeltaTable:
+        return DeltaTable(self.location.url, version=version, storage_options=self.location.delta_options())
 
     @property
     def _loaded(self) -> DeltaTable:
@@ -212,15 +223,20 @@ class DeltaLog:
     ) -> None:
         before = self._loaded.version()
         token = uuid.uuid4().hex
-        try:
-            write(self._loaded, _properties(stamp, token, *others))
-        except InterruptedRunError:
-            # A signal's, and no answer: the run must end, and the next one mends what is half done.
-            raise
-        except Exception:
-            # The commit may be in the log all the same, and only its answer lost.
-            if not self._landed(token, before):
+
+        def attempt() -> None:
+            try:
+                write(self._loaded, _properties(stamp, token, *others))
+            except InterruptedRunError:
+                # A signal's, and no answer: the run must end, and the next one mends what is half done.
                 raise
+            except Exception:
+                # The commit may be in the log all the same, and only its answer lost.
+                if not self._landed(token, before):
+                    raise
+
+        # What was looked at is still the newest version where it did not land.
+        storage.again_while_cut_off(self.location, attempt)
         self.store.keep()
         self.look()
         if self._loaded.version() != before + 1:

@@ -2,13 +2,10 @@
 
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
-from ser_core import storage
-from ser_core.storage import s3
 from tests.conftest import S3Server
-from tests.support.cli import ROOT, assert_one_line, ser_here
+from tests.support.cli import assert_one_line, ser_here
 from tests.support.flaky_s3 import S3Fault, clients_behind_proxy
 
 COMMANDS = {
