@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from jobs.streams import PlainStream
 from ser_core.errors import SPECIAL_CHARACTER, printable
@@ -71,10 +71,10 @@ class Console:
         from rich.progress import Progress as RichProgress
 
         words = (TextColumn("{task.description}", markup=False), TextColumn("{task.fields[detail]}", markup=False))
-        drawn_on = sys.stderr.raw() if isinstance(sys.stderr, PlainStream) else sys.stderr
+        drawn_on: Any = sys.stderr.raw() if isinstance(sys.stderr, PlainStream) else sys.stderr
         with RichProgress(words[0], BarColumn(), words[1], console=RichConsole(file=drawn_on)) as bar:
             # The bar makes itself standard error, so that lines go above it.
-            sys.stderr = PlainStream(sys.stderr, must_arrive=False)  # type: ignore[assignment]
+            sys.stderr = PlainStream(sys.stderr, must_arrive=False)
             yield Progress(self, bar)
 
 

@@ -106,8 +106,8 @@ def _plain(text: str) -> str:
 def plain_streams() -> Iterator[None]:
     """Within it, what is written to standard output and standard error is plain."""
     before = sys.stdout, sys.stderr
-    sys.stdout = PlainStream(sys.stdout, must_arrive=True)  # type: ignore[assignment]
-    sys.stderr = PlainStream(sys.stderr, must_arrive=False)  # type: ignore[assignment]
+    sys.stdout = PlainStream(sys.stdout, must_arrive=True)
+    sys.stderr = PlainStream(sys.stderr, must_arrive=False)
     try:
         yield
     finally:

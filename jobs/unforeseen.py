@@ -49,11 +49,10 @@ def _what(error: BaseException) -> str:
 def _place(error: BaseException) -> str:
     """The file or bucket that the error is about, as far as it is known."""
     notes = [note.removeprefix("at ") for note in getattr(error, "__notes__", ()) if note.startswith("at ")]
-    names = (
-        [os.fsdecode(error.filename)] if isinstance(error, OSError) and isinstance(error.filename, str | bytes) else []
-    )
-    places = [without_secrets(name) for name in (*names, *notes)]
-    return f" ({places[0]})" if places else ""
+    name = error.filename if isinstance(error, OSError) else None
+    if isinstance(name, str | bytes):
+        notes = [os.fsdecode(name), *notes]
+    return f" ({without_secrets(notes[0])})" if notes else ""
 
 
 def _advice(error: BaseException) -> str:

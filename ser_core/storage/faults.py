@@ -129,14 +129,17 @@ def _words_of_delta(error: BaseException) -> str | None:
         if re.search(rf"\b{code}\b", text):
             return words
     found = re.search(r"\bstatus(?: code)?\W+(\d{3})\b", TERMINAL_COLOUR.sub("", text))
-    status = int(found[1]) if found else 0
+    if found and (of_status := _words_of_status(int(found[1]))):
+        return of_status
+    if is_cut_off(error):
+        return _CUT_OFF
+    return _UNREACHABLE if "error sending request" in text else None
+
+
+def _words_of_status(status: int) -> str | None:
     if status == 403:
         return _REFUSED
     if status >= 500 or status == 429:
         return _SICK.format(status)
     # 404 and 412 are answers about one file.
-    if status in {400, 405, 409}:
-        return _NOT_TAKEN.format(status)
-    if is_cut_off(error):
-        return _CUT_OFF
-    return _UNREACHABLE if "error sending request" in text else None
+    return _NOT_TAKEN.format(status) if status in {400, 405, 409} else None

@@ -1,4 +1,4 @@
-"""Looks at S3 objects and reads them of their planned version; distinguishes a fault of this object from one of the service."""
+"""Looks at S3 objects, reads them of their planned version; distinguishes an object's fault from the service's."""
 
 from contextlib import suppress
 
