@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from ser_core.corpora.manifest import MANIFEST_SCHEMA, read_manifests, rows_to_table, write_manifest
 from ser_core.models.registry import build
-from tests.support.cli import Answer, assert_one_line, ser_here
+from tests.support.cli import Answer, RayStarted, assert_one_line, ser_here
 from tests.support.models import tiny_artifact
 from tests.support.training import settings, write_corpus
 
@@ -98,7 +98,7 @@ def test_a_folder_of_somebody_else(data: Path, tmp_path: Path) -> None:
 
 
 def test_a_training_with_other_settings(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match="Ray would be started"):
+    with pytest.raises(RayStarted):
         train(data, tmp_path)
     answer = train(data, tmp_path, architecture_settings={"width": 32}, epochs=9)
     assert_one_line(answer, 1, "other settings", "width was 16, now 32", "epochs was 3, now 9", "--restart")
@@ -164,7 +164,7 @@ def test_a_settings_file_that_is_none(data: Path, tmp_path: Path, text: str) -> 
 def test_a_restart_begins_anew_beside_the_licence_and_somebodys_notes(data: Path, tmp_path: Path) -> None:
     (tmp_path / "licence.txt").write_text("free")
     changes = {"licence_file": str(tmp_path / "licence.txt")}
-    with pytest.raises(AssertionError, match="Ray would be started"):
+    with pytest.raises(RayStarted):
         train(data, tmp_path, **changes)
     model = tmp_path / "model"
     own = (
@@ -177,7 +177,7 @@ def test_a_restart_begins_anew_beside_the_licence_and_somebodys_notes(data: Path
     for name in (*own, "notes.txt", "fold-1/notes.txt"):
         (model / name).parent.mkdir(exist_ok=True)
         (model / name).write_text("")
-    with pytest.raises(AssertionError, match="Ray would be started"):
+    with pytest.raises(RayStarted):
         train(data, tmp_path, "--restart", epochs=2, **changes)
     assert not any((model / name).exists() for name in own)
     assert (model / "notes.txt").exists()
@@ -185,7 +185,7 @@ def test_a_restart_begins_anew_beside_the_licence_and_somebodys_notes(data: Path
 
 
 def test_a_restart_that_is_refused_has_deleted_nothing(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(AssertionError, match="Ray would be started"):
+    with pytest.raises(RayStarted):
         train(data, tmp_path)
     settings_file = tmp_path / "model/_training/settings.json"
     settings_file.write_text(settings_file.read_text().replace('"format_number": 2', '"format_number": 99'))
