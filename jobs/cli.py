@@ -112,6 +112,19 @@ def score(  # noqa: PLR0913 - one parameter an option
 
 
 @app.command()
+def verify(
+    output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or s3://bucket/prefix of 'ser score'.")],
+    *,
+    output_mode: Mode = "human",
+    quiet: Quiet = False,
+) -> int:
+    """Look whether an output is whole, its two tables of one mind and every part undamaged; writes nothing."""
+    from jobs.verify import run_verify
+
+    return run_verify(output, Console(output_mode, quiet))
+
+
+@app.command()
 def predict(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Audio files.")],
     *,

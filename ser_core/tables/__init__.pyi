@@ -6,6 +6,8 @@ from .rows import RowSettings as RowSettings
 from .rows import Totals as Totals
 from .run import Run as Run
 from .schema import Fingerprint as Fingerprint
+from .verification import Verified as Verified
+from .verification import verify as verify
 
 __all__ = [
     "Assembler",
@@ -16,4 +18,6 @@ __all__ = [
     "Run",
     "Tally",
     "Totals",
+    "Verified",
+    "verify",
 ]

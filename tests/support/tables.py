@@ -102,6 +102,7 @@ def rows_of(world: World, run: int, labels: tuple[str, ...] = LABELS) -> tuple[p
         for channel in audio.channels:
             seed = zlib.crc32(f"{path}|{audio.version}|{channel}".encode())
             values = np.random.default_rng(seed).random((audio.windows + 1, len(labels)), np.float32)
+            values /= values.sum(axis=1, keepdims=True)
             key = {"path": path, "channel": channel, "file_version": audio.version}
             for window, probabilities in enumerate(values[:-1]):
                 time = {"window_index": window, "start_seconds": 3.0 * window, "end_seconds": 3.0 * window + 3}
