@@ -29,5 +29,6 @@ def _text(location: Location, verified: Verified) -> str:
     state = {None: "no record of it", "running": "a run is on, or was killed"}.get(verified.state, verified.state)
     counts = f"{verified.files} files, {verified.windows} windows in {verified.parts} parts"
     orphans = f", {verified.orphans} Parquet files that no table names" if verified.orphans else ""
-    verdict = f"{len(verified.findings)} things are wrong" if verified.findings else "whole"
+    num_kinds = len(verified.findings)
+    verdict = f"{num_kinds} {'kind' if num_kinds == 1 else 'kinds'} of damage" if num_kinds else "whole"
     return "\n".join([*lines, f"{location}: {verdict}; run {verified.run} ({state}), {counts}{orphans}"])

@@ -116,6 +116,10 @@ class DeltaLog:
         """The live parts of the state looked at."""
         return self._parts(self._loaded)
 
+    def dropped(self) -> set[str]:
+        """The parts that the log took away, whoever wrote them, as far back as it tells."""
+        return set(self._loaded.vacuum(0, dry_run=True, enforce_retention_duration=False))
+
     def create(self, schema: pa.Schema, description: str) -> None:
         """Make the table if there is none, and look at it."""
         if self.look():

@@ -20,22 +20,25 @@ class Problem:
 
 _RESTORE = "restore them from a copy, or use --restart"
 _RESTART = "use --restart"
-_TOUCH = "touch these files (on S3: copy them onto themselves) and run the same command again, or use --restart"
+_DELETE = (
+    "delete their rows from both tables (docs/running.md says how) and run the same command again, which scores them "
+    "anew, or use --restart"
+)
 
 GONE = Problem("parts that are gone", _RESTORE)
 DAMAGED = Problem("parts that are damaged or cannot be read", _RESTORE)
 MISDESCRIBED = Problem("parts with other rows or paths than the log says", _RESTART)
 NO_KEY = Problem("parts that have rows without a key", _RESTART)
 APART = Problem("commits that the other table does not have", _RESTART)
-BAD_PROBABILITIES = Problem("files with probabilities that cannot be, or are not of the emotion", _TOUCH)
-BAD_STATUS = Problem("files whose status does not go with their windows and gaps", _TOUCH)
+BAD_PROBABILITIES = Problem("files with probabilities that cannot be, or are not of the emotion", _DELETE)
+BAD_STATUS = Problem("files whose status does not go with their windows and gaps", _DELETE)
 DOUBLED_FILES = Problem(
     "files with two rows of one channel", "run the same command again, which scores such files anew"
 )
-TWO_VERSIONS = Problem("files with rows of two versions", _TOUCH)
-NO_FILE = Problem("files with predictions and no row in files of that version and channel", _RESTART)
-WRONG_NUMBER = Problem("files with another number of predictions than their row says", _TOUCH)
-WRONG_WINDOWS = Problem("files with a window twice, or windows that are not 0, 1, 2 ...", _TOUCH)
+TWO_VERSIONS = Problem("files with rows of two versions", _DELETE)
+NO_FILE = Problem("files with predictions and no row in files of that version and channel", _DELETE)
+WRONG_NUMBER = Problem("files with another number of predictions than their row says", _DELETE)
+WRONG_WINDOWS = Problem("files with a window twice, or windows that are not 0, 1, 2 ...", _DELETE)
 FEWER_FILES = Problem("files missing that the last run had", "run the same command again, which scores them")
 BAD_RECORD = Problem("records that are damaged", "run the same command again, which writes it anew")
 ORPHANS = Problem(

@@ -160,7 +160,9 @@ class TablePair:
                 live = {part.path for part in log.parts()}
                 if gone := live - paths:
                     raise OutputError(f"{log.location.join(min(gone))} is gone; restore it or use --restart")
-                orphans += [log.location.join(path) for path in paths - live if _is_ours(path)]
+                # A part of another program was the table's until it was joined or rewritten.
+                dropped = log.dropped()
+                orphans += [log.location.join(path) for path in paths - live if _is_ours(path) or path in dropped]
             # One deletion takes tens of milliseconds on S3, and a compaction leaves thousands.
             with ThreadPoolExecutor(_DELETES_IN_FLIGHT if self.output.is_s3 else 1) as pool:
                 list(pool.map(storage.delete, orphans))

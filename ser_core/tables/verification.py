@@ -21,6 +21,7 @@ from ser_core.tables import findings
 from ser_core.tables.delta_log import DeltaLog
 from ser_core.tables.findings import Finding, Findings
 from ser_core.tables.key_check import FILE_KEYS, GROUPS, KeyFile, compare_keys
+from ser_core.tables.output import Output
 from ser_core.tables.part_check import PartCheck
 from ser_core.tables.parts import PART_PATTERN, Part, output_faults
 from ser_core.tables.schema import read_description
@@ -59,9 +60,10 @@ def verify(location: Location, on_progress: OnProgress = lambda done, total: Non
     """Look at all of an output; `on_progress` gets the bytes read and those to be read.
 
     Raises:
-        OutputError: there is no output, its log cannot be read, or it changes faster than it can be looked at.
+        OutputError: there is none, a log or the mark cannot be read, or it changes faster than it can be looked at.
         ServiceError: storage failed as a whole.
     """
+    Output(location).open()
     for _ in range(_TRIES):
         with tempfile.TemporaryDirectory(prefix="ser-") as folder, suppress(_MovedError):
             return _Verification(location, Path(folder), on_progress).result()

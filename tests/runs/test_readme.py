@@ -49,7 +49,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
     (folder / "examples").symlink_to(ROOT / "examples")
     found = commands("bash")
-    assert {arguments[0] for _, *arguments in found} == {"score", "predict", "models", "corpus", "train", "evaluate"}
+    assert {arguments[0] for _, *arguments in found} == {
+        "score", "verify", "predict", "models", "corpus", "train", "evaluate",
+    }  # fmt: skip
     write_ravdess(folder / "speech")
     run_commands(folder, [line for line in found if not is_of_training(line)], timeout=240)
     return folder

@@ -1,22 +1,28 @@
-"""Whole outputs are found whole, at rest and while a run is on; what is damaged is named, with the way out."""
+"""Whole outputs are found whole, at rest, wherever a run was killed, and while runs go on."""
 
+import json
+import os
+import shutil
+import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from ser_core import storage
 from ser_core.errors import OutputError
 from ser_core.storage.location import Location
-from ser_core.tables import delta_log, findings, key_check
-from ser_core.tables.delta_log import DeltaLog, Stamp
-from ser_core.tables.findings import Problem
+from ser_core.tables import findings, key_check
+from ser_core.tables.delta_log import DeltaLog
 from ser_core.tables.output import Output
-from ser_core.tables.verification import Verified, verify
+from ser_core.tables.table_pair import TablePair
+from ser_core.tables.verification import verify
+from tests.support.cli import SER
 from tests.support.tables import (
     LABELS,
     NOW,
@@ -31,23 +37,11 @@ from tests.support.tables import (
     score_all,
 )
 from tests.support.tables_faults import READS, WRITES, Interposer, Killed
+from tests.support.verification import assert_whole, change_rows, problems, without_values
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 
 Plan = Callable[[World], Path]
-TOUCHED: World = {
-    path: Audio("2", audio.windows, audio.channels, audio.status, audio.retryable) for path, audio in OLD.items()
-}
-
-
-def problems(verified: Verified) -> dict[tuple[str, Problem], tuple[int, tuple[str, ...]]]:
-    return {(found.table, found.problem): (found.count, found.names) for found in verified.findings}
-
-
-def assert_whole(verified: Verified, world: World) -> None:
-    assert verified.findings == ()
-    num_windows = sum(audio.windows * len(audio.channels) for audio in world.values())
-    assert (verified.files, verified.windows) == (len(world), num_windows)
 
 
 @pytest.fixture
@@ -74,11 +68,9 @@ def test_ranges_of_any_size_see_the_same(
     monkeypatch.setattr(key_check, "_SAMPLES_PER_RANGE", samples_per_range)
     assert_whole(verify(made.location), OLD)
     change_rows(made, "predictions", lambda rows: rows.filter(pc.not_equal(rows["window_index"], 1)))
-    files_with_a_second_window = tuple(path for path, audio in OLD.items() if audio.windows > 1)
-    count = len(files_with_a_second_window)
-    found = problems(verify(made.location))
-    assert found.pop(("files", findings.WRONG_NUMBER))[0] + found.pop(("files", findings.WRONG_WINDOWS))[0] == count
-    assert found == {}
+    count = {key: count for key, (count, _) in problems(verify(made.location)).items()}
+    # Without its second window, a longer file has a hole, and a shorter one only is shorter.
+    assert count == {("files", findings.WRONG_NUMBER): 3, ("files", findings.WRONG_WINDOWS): 2}
 
 
 def test_an_output_of_an_earlier_version_is_whole(output: Output, plan: Plan) -> None:
@@ -163,86 +155,79 @@ def test_a_run_that_goes_on_meanwhile_is_no_damage(output: Output, plan: Plan, e
     assert_whole(verify(output.location), NOW)
 
 
-def change_rows(output: Output, table: str, change: "Change") -> None:
-    """Write other rows into a table by the protocol of its log, as a program with a bug would."""
-    log = DeltaLog(output.location.join(table), {"predictions": "emotion", "files": "status"}[table])
-    log.look()
-    parts = log.parts()
-    rows = pa.concat_tables(
-        part_rows.append_column(log.partition_column, pa.repeat(part.partition, part.num_rows))
-        for part, part_rows in zip(parts, log.store.read_all(parts, log.schema), strict=True)
-    )
-    adds = log.store.write(change(rows), f"{log.stamp.owner}-{log.stamp.commit}")
-    log.transact(delta_log.Change(tuple(adds), tuple(parts)), Stamp(log.stamp.owner, log.stamp.commit))
-    for part in parts:
-        storage.delete(output.location.join(table, part.path))
-
-
-def without_values(rows: pa.Table, *names: str) -> pa.Table:
-    for name in names:
-        rows = rows.set_column(rows.column_names.index(name), name, pa.nulls(rows.num_rows, rows[name].type))
-    return rows
-
-
-def of_path(rows: pa.Table, path: str) -> pa.Array:
-    return pc.equal(rows["path"], path).combine_chunks()
-
-
-SAME, TWO, LONG, HALF, CRASHED = "a/same.wav", "c/two channels.wav", "h/long.wav", "e/half.wav", "d/crashed.wav"
-GAP = {"start_seconds": 1.0, "end_seconds": 2.0}
-Change = Callable[[pa.Table], pa.Table]
-
-
-def dropped(path: str) -> Change:
-    return lambda rows: rows.filter(pc.invert(of_path(rows, path)))
-
-
-def doubled(path: str) -> Change:
-    return lambda rows: pa.concat_tables([rows, rows.filter(of_path(rows, path))])
-
-
-def with_value(path: str, name: str, value: Any) -> Change:
-    def change(rows: pa.Table) -> pa.Table:
-        values = pc.if_else(of_path(rows, path), pa.scalar(value, rows[name].type), rows[name])
-        return rows.set_column(rows.column_names.index(name), name, values)
-
-    return change
-
-
-@pytest.mark.parametrize(
-    ("table", "change", "found_in", "problem", "path"),
-    [
-        ("files", dropped(TWO), "predictions", findings.NO_FILE, TWO),
-        ("files", doubled(TWO), "files", findings.DOUBLED_FILES, TWO),
-        ("files", with_value(SAME, "num_windows", 3), "files", findings.WRONG_NUMBER, SAME),
-        ("files", with_value(LONG, "confidence", 0.2), "files", findings.BAD_PROBABILITIES, LONG),
-        ("files", with_value(LONG, "emotion", None), "files", findings.BAD_PROBABILITIES, LONG),
-        ("files", with_value(CRASHED, "status", "scored"), "files", findings.BAD_STATUS, CRASHED),
-        ("files", with_value(SAME, "gaps", [GAP]), "files", findings.BAD_STATUS, SAME),
-        ("predictions", dropped(HALF), "files", findings.WRONG_NUMBER, HALF),
-        ("predictions", doubled(SAME), "files", findings.WRONG_WINDOWS, SAME),
-        ("predictions", with_value(SAME, "window_index", 7), "files", findings.WRONG_WINDOWS, SAME),
-        ("predictions", with_value(HALF, "window_index", -1), "files", findings.WRONG_WINDOWS, HALF),
-        ("predictions", with_value(LONG, "p_sad", 0.99), "predictions", findings.BAD_PROBABILITIES, LONG),
-        ("predictions", with_value(LONG, "p_sad", float("nan")), "predictions", findings.BAD_PROBABILITIES, LONG),
-        ("predictions", with_value(LONG, "confidence", None), "predictions", findings.BAD_PROBABILITIES, LONG),
-        ("predictions", with_value(LONG, "emotion", "bored"), "predictions", findings.BAD_PROBABILITIES, LONG),
-    ],
-)  # fmt: skip
-def test_rows_that_cannot_be_are_named_with_a_way_out(
-    made: Output, plan: Plan, table: str, change: Change, found_in: str, problem: Problem, path: str
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_a_restart_at_any_moment_of_the_look_is_no_damage(
+    made: Output, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_killed: bool
 ) -> None:
-    change_rows(made, table, change)
-    found = problems(verify(made.location))
-    assert found[found_in, problem][1] == (path,)
-    assert {name for _, names in found.values() for name in names} == {path}
-    if "touch" in problem.advice:
-        world = {**OLD, path: TOUCHED[path]}
-        score_all(made, plan(world), world)
-        assert_whole(verify(made.location), world)
-    elif "same command again" in problem.advice:
-        score_all(made, plan(OLD), OLD)
-        assert_whole(verify(made.location), OLD)
-    else:
-        score_all(made, plan(OLD), OLD, restart=True)
-        assert_whole(verify(made.location), OLD)
+    """It begins whole, or is killed when it has let go of the rows of one table."""
+    replace = DeltaLog.replace
+
+    def kill(log: DeltaLog, *change: Any) -> None:
+        if is_killed and log.location.name == "predictions":
+            raise Killed
+        replace(log, *change)
+
+    monkeypatch.setattr(DeltaLog, "replace", kill)
+    plan_file = plan(NOW)
+    num_points, point = 1, 0
+    while point < num_points:
+        copy = Output(Location(str(tmp_path / f"copy {point}")))
+        shutil.copytree(made.location.path, copy.location.path)
+
+        def begin(reached: int, name: str, at: int = point, output: Output = copy) -> None:
+            if reached == at:
+                with suppress(Killed):
+                    next(score(output, plan_file, NOW, restart=True))
+
+        interposer = Interposer(begin)
+        with interposer.active(*READS):
+            assert verify(copy.location).findings == ()
+        num_points = interposer.num_points
+        point += 1
+    assert point > 20
+
+
+def test_a_part_being_written_as_the_folders_are_listed_is_no_orphan(made: Output) -> None:
+    def begin(reached: int, name: str) -> None:
+        if name == "before list_files":
+            pair = TablePair(made.location)
+            pair.exists()
+            pair.fence()
+            pair.files.store.write(rows_of(NOW, 2)[1], "2-1")
+
+    with Interposer(begin).active(*READS):
+        verified = verify(made.location)
+    assert verified.findings == ()
+    assert verified.orphans > 0
+    assert verify(made.location).state is None
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("files_per_commit", [50_000, 250])
+def test_a_million_windows_take_under_a_minute_and_a_gigabyte(output: Output, files_per_commit: int) -> None:
+    begun = output.open().begin(SETTINGS, LABELS, on_event=say_nothing)
+    for first in range(0, 50_000, files_per_commit):
+        begun.commit(*many_rows(range(first, first + files_per_commit), windows_per_file=20))
+    began = time.monotonic()
+    process = subprocess.Popen([*SER, "verify", output.location.path, "--output-mode", "json"], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    verified = json.loads(process.stdout.read())
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds, megabytes = time.monotonic() - began, usage.ru_maxrss / 1000
+    print(f"{verified['parts']} parts, {verified['bytes'] / 1e6:.0f} MB: {seconds:.1f} s, {megabytes:.0f} MB of memory")
+    assert (status, verified["files"], verified["windows"]) == (0, 50_000, 1_000_000)
+    assert seconds < 60
+    assert megabytes < 1000
+
+
+def many_rows(numbers: range, windows_per_file: int) -> tuple[pa.Table, pa.Table]:
+    """Rows of numbered files that are all as long, made quickly."""
+    predictions, files = rows_of({"": Audio("12345678-1712345678901234567", windows=windows_per_file)}, 1)
+    names = pa.array([f"calls/2026/recording-{number:09d}.wav" for number in numbers])
+
+    def repeated(rows: pa.Table) -> pa.Table:
+        index = pa.array(np.tile(np.arange(rows.num_rows), len(numbers)))
+        paths = names.take(pa.array(np.repeat(np.arange(len(numbers)), rows.num_rows)))
+        return rows.take(index).set_column(rows.column_names.index("path"), "path", paths)
+
+    return repeated(predictions), repeated(files)

@@ -1,0 +1,232 @@
+"""What is damaged in an output is named, with a way out that leads out."""
+
+import dataclasses
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from deltalake import DeltaTable
+
+from ser_core import storage
+from ser_core.errors import OutputError
+from ser_core.storage.location import Location
+from ser_core.tables import delta_log, findings
+from ser_core.tables.delta_log import DeltaLog, Stamp
+from ser_core.tables.findings import Findings, Problem
+from ser_core.tables.output import Output
+from ser_core.tables.verification import verify
+from tests.conftest import S3Server
+from tests.support.tables import LABELS, OLD, SETTINGS, World, check_complete, rows_of, say_nothing, score_all
+from tests.support.verification import Change, assert_whole, change_rows, of_path, problems, without_values
+
+pytestmark = pytest.mark.usefixtures("quick_disk")
+
+Plan = Callable[[World], Path]
+
+
+@pytest.fixture
+def made(output: Output, plan: Plan) -> Output:
+    score_all(output, plan(OLD), OLD)
+    return output
+
+
+SAME, TWO, LONG, HALF, CRASHED = "a/same.wav", "c/two channels.wav", "h/long.wav", "e/half.wav", "d/crashed.wav"
+GAP = {"start_seconds": 1.0, "end_seconds": 2.0}
+
+
+def dropped(path: str) -> Change:
+    return lambda rows: rows.filter(pc.invert(of_path(rows, path)))
+
+
+def doubled(path: str) -> Change:
+    return lambda rows: pa.concat_tables([rows, rows.filter(of_path(rows, path))])
+
+
+def with_value(path: str, name: str, value: Any) -> Change:
+    def change(rows: pa.Table) -> pa.Table:
+        values = pc.if_else(of_path(rows, path), pa.scalar(value, rows[name].type), rows[name])
+        return rows.set_column(rows.column_names.index(name), name, values)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "found_in", "problem", "path"),
+    [
+        ("files", dropped(TWO), "predictions", findings.NO_FILE, TWO),
+        ("files", doubled(TWO), "files", findings.DOUBLED_FILES, TWO),
+        ("files", with_value(SAME, "num_windows", 3), "files", findings.WRONG_NUMBER, SAME),
+        ("files", with_value(LONG, "confidence", 0.2), "files", findings.BAD_PROBABILITIES, LONG),
+        ("files", with_value(LONG, "emotion", None), "files", findings.BAD_PROBABILITIES, LONG),
+        ("files", with_value(CRASHED, "status", "scored"), "files", findings.BAD_STATUS, CRASHED),
+        ("files", with_value(SAME, "gaps", [GAP]), "files", findings.BAD_STATUS, SAME),
+        ("predictions", dropped(HALF), "files", findings.WRONG_NUMBER, HALF),
+        ("predictions", doubled(SAME), "files", findings.WRONG_WINDOWS, SAME),
+        ("predictions", with_value(SAME, "window_index", 7), "files", findings.WRONG_WINDOWS, SAME),
+        ("predictions", with_value(HALF, "window_index", -1), "files", findings.WRONG_WINDOWS, HALF),
+        ("predictions", with_value(LONG, "p_sad", 0.99), "predictions", findings.BAD_PROBABILITIES, LONG),
+        ("predictions", with_value(LONG, "p_sad", float("nan")), "predictions", findings.BAD_PROBABILITIES, LONG),
+        ("predictions", with_value(LONG, "confidence", None), "predictions", findings.BAD_PROBABILITIES, LONG),
+        ("predictions", with_value(LONG, "emotion", "bored"), "predictions", findings.BAD_PROBABILITIES, LONG),
+    ],
+)  # fmt: skip
+def test_rows_that_cannot_be_are_named_with_a_way_out(
+    made: Output, plan: Plan, table: str, change: Change, found_in: str, problem: Problem, path: str
+) -> None:
+    change_rows(made, table, change)
+    found = problems(verify(made.location))
+    assert found[found_in, problem][1] == (path,)
+    assert {name for _, names in found.values() for name in names} == {path}
+    if "delete their rows" in problem.advice:
+        # Docs/running.md says it in these words.
+        for name in ("predictions", "files"):
+            DeltaTable(made.location.join(name).url).delete(f"path IN ('{path}')")
+        score_all(made, plan(OLD), OLD)
+        check_complete(made.location, OLD)
+        assert_whole(verify(made.location), OLD)
+    elif "same command again" in problem.advice:
+        score_all(made, plan(OLD), OLD)
+        assert_whole(verify(made.location), OLD)
+    else:
+        score_all(made, plan(OLD), OLD, restart=True)
+        assert_whole(verify(made.location), OLD)
+
+
+def a_part(output: Output, table: str) -> tuple[str, Location]:
+    """The first of a table's parts, by its name there and where it lies."""
+    path = min(
+        path for path, _ in storage.list_files(output.location.join(table)) if not path.startswith("_delta_log/")
+    )
+    return path, output.location.join(table, path)
+
+
+def flipped(data: bytes) -> bytes:
+    return data[:100] + bytes([data[100] ^ 4]) + data[101:]
+
+
+@pytest.mark.parametrize("table", ["predictions", "files"])
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (None, findings.GONE),
+        (flipped, findings.DAMAGED),
+        (lambda data: data[:-100], findings.DAMAGED),
+        (lambda data: data + b"more", findings.DAMAGED),
+        (lambda data: b"", findings.DAMAGED),
+    ],
+    ids=["gone", "flipped", "cut off", "longer", "empty"],
+)
+def test_a_damaged_part_is_named(
+    made: Output, plan: Plan, table: str, damage: Callable[[bytes], bytes] | None, problem: Problem
+) -> None:
+    name, part = a_part(made, table)
+    if damage is None:
+        storage.delete(part)
+    else:
+        storage.put(part, damage(storage.read(part)))
+    verified = verify(made.location)
+    assert problems(verified) == {(table, problem): (1, (name,))}
+    assert "were not held against each other" in verified.notes[0]
+    score_all(made, plan(OLD), OLD, restart=True)
+    assert_whole(verify(made.location), OLD)
+
+
+def test_a_damaged_part_in_a_bucket_is_named(moto_s3: S3Server, plan: Plan) -> None:
+    output = Output(moto_s3.location.join("out"))
+    score_all(output, plan(OLD), OLD)
+    gone, damaged = a_part(output, "files"), a_part(output, "predictions")
+    storage.delete(gone[1])
+    storage.put(damaged[1], flipped(storage.read(damaged[1])))
+    assert problems(verify(output.location)) == {
+        ("files", findings.GONE): (1, (gone[0],)),
+        ("predictions", findings.DAMAGED): (1, (damaged[0],)),
+    }
+
+
+@pytest.mark.parametrize("wrong", [{"num_rows": 7}, {"first_path": "b"}, {"last_path": "a"}])
+def test_a_part_that_the_log_describes_wrongly(made: Output, wrong: dict[str, Any]) -> None:
+    log = DeltaLog(made.location.join("predictions"), "emotion")
+    log.look()
+    part = min(log.parts(), key=lambda part: part.path)
+    log.transact(delta_log.Change(removes=(part,)), log.stamp)
+    log.transact(delta_log.Change(adds=(dataclasses.replace(part, **wrong),)), log.stamp)
+    assert problems(verify(made.location)) == {("predictions", findings.MISDESCRIBED): (1, (part.path,))}
+
+
+def test_rows_without_a_key(made: Output) -> None:
+    change_rows(made, "predictions", lambda rows: without_values(rows, "channel"))
+    [(table, problem)] = problems(verify(made.location))
+    assert (table, problem) == ("predictions", findings.NO_KEY)
+
+
+def test_channels_of_two_versions(made: Output) -> None:
+    def change(rows: pa.Table) -> pa.Table:
+        is_second = pc.and_(pc.equal(rows["path"], TWO), pc.equal(rows["channel"], 1))
+        return rows.set_column(rows.column_names.index("file_version"), "file_version", pc.if_else(is_second, "2", "1"))
+
+    for table in ("predictions", "files"):
+        change_rows(made, table, change)
+    assert problems(verify(made.location)) == {("files", findings.TWO_VERSIONS): (1, (TWO,))}
+
+
+def test_what_other_readers_would_see_in_the_folders_of_a_complete_run(made: Output, plan: Plan) -> None:
+    _, part = a_part(made, "files")
+    ours = f"status=scored/part-1-1-{uuid.uuid4().hex}.parquet"
+    for path in (ours, "status=scored/theirs.parquet"):
+        storage.put(made.location.join("files", path), storage.read(part))
+    verified = verify(made.location)
+    assert verified.orphans == 2
+    assert problems(verified) == {
+        ("files", findings.ORPHANS): (1, (ours,)),
+        ("files", findings.FOREIGN): (1, ("status=scored/theirs.parquet",)),
+    }
+    score_all(made, plan(OLD), OLD)
+    assert set(problems(verify(made.location))) == {("files", findings.FOREIGN)}
+
+
+def test_files_that_the_run_had_planned_and_are_missing(output: Output, plan: Plan) -> None:
+    begun = output.open().begin(SETTINGS, LABELS, on_event=say_nothing)
+    begun.commit(*rows_of(OLD, 1))
+    begun.finish({"plan": {"num_files": len(OLD) + 2}})
+    assert set(problems(verify(output.location))) == {("files", findings.FEWER_FILES)}
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"7", b"\xff", b'{"state": "complete"}', b'{"plan": 7}'])
+def test_a_record_that_is_none(made: Output, plan: Plan, data: bytes) -> None:
+    storage.put(made.location.join("run.json"), data)
+    assert problems(verify(made.location)) == {("", findings.BAD_RECORD): (1, ("run.json",))}
+    score_all(made, plan(OLD), OLD)
+    assert_whole(verify(made.location), OLD)
+
+
+@pytest.mark.parametrize(("table", "ahead"), [("predictions", 2), ("files", 1)])
+def test_tables_that_are_commits_apart(made: Output, plan: Plan, table: str, ahead: int) -> None:
+    log = DeltaLog(made.location.join(table), {"predictions": "emotion", "files": "status"}[table])
+    log.look()
+    for _ in range(ahead):
+        log.transact(delta_log.Change(), Stamp(log.stamp.owner, log.stamp.commit + 1))
+    assert set(problems(verify(made.location))) == {("", findings.APART)}
+    score_all(made, plan(OLD), OLD, restart=True)
+    assert_whole(verify(made.location), OLD)
+
+
+def test_a_table_of_a_newer_run_than_the_other_is_one_line(made: Output) -> None:
+    log = DeltaLog(made.location.join("files"), "status")
+    log.look()
+    log.transact(delta_log.Change(), Stamp(log.stamp.owner + 1, log.stamp.commit))
+    with pytest.raises(OutputError, match=r"are of different runs.*use --restart"):
+        verify(made.location)
+
+
+def test_many_findings_are_counted_and_some_named() -> None:
+    found = Findings()
+    for number in range(0, 3000, 3):
+        found.add("files", findings.GONE, [f"{number + index}\n" for index in range(3)])
+    [finding] = found.all()
+    assert (finding.count, len(finding.names)) == (3000, 5)
+    assert str(finding).startswith("parts that are gone (3000): 0\\x0a, 1\\x0a, ")
+    assert str(finding).endswith("4\\x0a, ...; restore them from a copy, or use --restart")
