@@ -16,12 +16,12 @@ def run_verify(output: str, console: Console) -> int:
             lambda done, total: progress.update(done, total, f"read {done / 1e6:.0f} of {total / 1e6:.0f} MB"),
         )
     console.result(
-        _text(location, verified), {"output": str(location), "is_whole": not verified.findings, **asdict(verified)}
+        _lines(location, verified), {"output": str(location), "is_whole": not verified.findings, **asdict(verified)}
     )
     return 1 if verified.findings else 0
 
 
-def _text(location: Location, verified: Verified) -> str:
+def _lines(location: Location, verified: Verified) -> list[str]:
     lines = [
         f"{location.join(finding.table) if finding.table else location}: {finding}" for finding in verified.findings
     ]
@@ -31,4 +31,4 @@ def _text(location: Location, verified: Verified) -> str:
     orphans = f", {verified.orphans} Parquet files that no table names" if verified.orphans else ""
     num_kinds = len(verified.findings)
     verdict = f"{num_kinds} {'kind' if num_kinds == 1 else 'kinds'} of damage" if num_kinds else "whole"
-    return "\n".join([*lines, f"{location}: {verdict}; run {verified.run} ({state}), {counts}{orphans}"])
+    return [*lines, f"{location}: {verdict}; run {verified.run} ({state}), {counts}{orphans}"]

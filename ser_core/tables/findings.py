@@ -4,8 +4,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ser_core.errors import printable
-
 #: Names that a finding keeps; of the others it has the number.
 _NAMES_KEPT = 5
 
@@ -58,7 +56,7 @@ class Finding:
     names: tuple[str, ...]
 
     def __str__(self) -> str:
-        names = ", ".join(map(printable, self.names)) + (", ..." if self.count > len(self.names) else "")
+        names = ", ".join(self.names) + (", ..." if self.count > len(self.names) else "")
         return f"{self.problem.what} ({self.count}): {names}; {self.problem.advice}"
 
 
