@@ -1,19 +1,14 @@
-"""What containers promise and hold beside what libsndfile tells: WAV headers, other lengths, the ends of Ogg and MP3.
+"""What containers promise and hold beside what decoders tell: WAV headers, other lengths, MP3 tags, the end of Ogg.
 
-libsndfile reads a WAV whose data end early without a word, gives no frame at data size 0, and stops at 4 GiB at
-data size 0xFFFFFFFF (both sizes stand for "not known yet" in WAVs that were streamed).
+libsndfile reads a WAV whose data end early without a word, and stops where a WAV's header says that its data end, also
+where the header is wrong: not known yet (streamed), never updated (the recorder died), or wrapped at 4 GiB.
 Formats: RIFF/RIFX (Microsoft, "Multimedia Programming Interface", 1991), RF64 (EBU Tech 3306), BW64 (ITU-R BS.2088).
-
-Without a length tag libsndfile takes a guess from the first frames of an MP3 for its length, and stops there; of MP3s
-joined end to end it reads the first. It stops at the border of a frame, so reading can go on there.
 """
 
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
-
-from ser_core.faults import Fault
 
 _RIFF_IDS = {b"RIFF": "<", b"RIFX": ">", b"RF64": "<", b"BW64": "<"}
 _UINT32_MAX = 2**32 - 1
@@ -25,12 +20,21 @@ _PCM, _FLOAT, _ALAW, _MULAW, _EXTENSIBLE = 0x0001, 0x0003, 0x0006, 0x0007, 0xFFF
 _SAMPLE_CODECS = frozenset({_PCM, _FLOAT, _ALAW, _MULAW})
 #: MS ADPCM, IMA ADPCM, GSM 6.10: blocks, whose frames the format chunk counts.
 _BLOCK_CODECS = frozenset({0x0002, 0x0011, 0x0031})
-#: Codecs that libsndfile 1.2 decodes inside a WAV; the last five: NMS ADPCM, G.721 (twice), MPEG layers 2 and 3.
-KNOWN_CODECS = _SAMPLE_CODECS | _BLOCK_CODECS | {0x0038, 0x0040, 0x0064, 0x0050, 0x0055}
+#: Codecs that libsndfile 1.2 decodes exactly inside a WAV; the last three: NMS ADPCM, G.721 (twice).
+KNOWN_CODECS = _SAMPLE_CODECS | _BLOCK_CODECS | {0x0038, 0x0040, 0x0064}
 #: Follows the format tag in the sub-format of an extensible header, where that means the tag.
 _SUB_FORMAT_TAIL = bytes.fromhex("0000 0000 1000 8000 00aa 0038 9b71")
-#: Sizes that sox and arecord write where they write to a pipe.
-_SOX_STREAMED, _ARECORD_STREAMED = 0x7FFFF000, 0x80000000
+#: Programs that write to a pipe put the largest size there is, less what comes before the samples, or round numbers:
+#: what lies within 64 KiB below 2^31 (or on it) or 2^32; in 64 bits whatever no file can have.
+_STREAMED_ROOM, _STREAMED_64 = 2**16, 2**60
+_LOOK_BYTES = 2**16
+_TAG_STARTS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")
+#: Chunks that may follow the samples, and be cut off.
+_LATE_CHUNKS = frozenset(
+    {b"LIST", b"id3 ", b"ID3 ", b"bext", b"cue ", b"smpl", b"iXML", b"_PMX", b"JUNK", b"PAD ", b"fact"}
+)
+#: Recorders that count the header as samples, and pad bytes that are missing.
+_COUNTED_HEADER_BYTES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,15 +84,15 @@ class WavHeader:
         return b"RF64" + unknown + b"WAVE" + ds64 + fmt_chunk + b"data" + unknown
 
 
-def read_wav_header(file: BinaryIO, num_bytes: int) -> WavHeader | None:
-    """Read the header of a file of `num_bytes`; None if it is no WAV, or breaks off before the samples."""
-    file.seek(0)
+def read_wav_header(file: BinaryIO, start: int, num_bytes: int) -> WavHeader | None:
+    """Read the header at `start` in a file of `num_bytes`; None if it is no WAV, or breaks off before the samples."""
+    file.seek(start)
     riff = file.read(12)
     if len(riff) < 12 or riff[:4] not in _RIFF_IDS or riff[8:] != b"WAVE":
         return None
     byte_order = _RIFF_IDS[riff[:4]]
     fmt_body, long_data_bytes = b"", None
-    for chunk_id, size, offset in _chunks(file, 12, num_bytes, byte_order):
+    for chunk_id, size, offset in _chunks(file, start + 12, num_bytes, byte_order):
         if chunk_id == b"fmt ":
             file.seek(offset)
             fmt_body = file.read(min(size, _MAX_FMT_BYTES))
@@ -113,17 +117,19 @@ def _header(
     if codec in _BLOCK_CODECS and len(fmt_body) >= 20:
         (frames_per_block,) = struct.unpack(byte_order + "H", fmt_body[18:20])
     num_held = num_bytes - data_offset
-    is_streamed = _is_streamed_size(size, block_align) and (
-        size > num_held or (size == 0 and num_held > 0 and not _are_chunks(file, data_offset, num_bytes, byte_order))
-    )
+    if num_held < size <= num_held + _COUNTED_HEADER_BYTES:
+        size = num_held
+    is_streamed = size > num_held and _is_streamed_size(size)
+    # A header that was never brought up to date, or wrapped, is followed by more samples.
+    is_unknown = is_streamed or (size < num_held and not _is_no_audio(file, data_offset + size, num_bytes, byte_order))
     return WavHeader(
         codec=codec,
         sample_rate_hz=sample_rate_hz,
         block_align=block_align,
         frames_per_block=frames_per_block,
         data_offset=data_offset,
-        data_bytes=num_held if is_streamed else min(size, num_held),
-        promised_bytes=None if is_streamed else size,
+        data_bytes=num_held if is_unknown else min(size, num_held),
+        promised_bytes=None if is_unknown else size,
         byte_order=byte_order,
         fmt_body=fmt_body,
         is_bw64=is_bw64,
@@ -137,107 +143,110 @@ def _sub_format(fmt_body: bytes, byte_order: str) -> int | None:
     return codec if fmt_body[26:40] == _SUB_FORMAT_TAIL else _EXTENSIBLE
 
 
-def _is_streamed_size(size: int, block_align: int) -> bool:
-    sox_size = _SOX_STREAMED - _SOX_STREAMED % max(1, block_align)
-    return size in (0, _UINT32_MAX, 2**64 - 1, sox_size, _ARECORD_STREAMED)
+def _is_streamed_size(size: int) -> bool:
+    return any(limit - _STREAMED_ROOM <= size <= limit for limit in (2**31, 2**32)) or size >= _STREAMED_64
 
 
-def _are_chunks(file: BinaryIO, start: int, num_bytes: int, byte_order: str) -> bool:
-    """Whether the rest of the file is whole chunks: then a data size of 0 means what it says."""
-    end = start
+def _is_no_audio(file: BinaryIO, start: int, num_bytes: int, byte_order: str) -> bool:
+    """Whether what follows the samples is a chunk, a tag, or zeros."""
+    file.seek(start)
+    head = file.read(_LOOK_BYTES)
+    if len(head) <= 8 or head.lstrip(b"\0").startswith(_TAG_STARTS):
+        return True
+    if not any(head):
+        file.seek(max(start, num_bytes - _LOOK_BYTES))
+        return not any(file.read(_LOOK_BYTES))
     for chunk_id, size, offset in _chunks(file, start, num_bytes, byte_order):
-        if not (chunk_id.isascii() and chunk_id.decode("ascii").isprintable()):
-            return False
-        end = offset + size
-    return end in (num_bytes, num_bytes - 1)
+        is_name = chunk_id.isascii() and chunk_id.decode("ascii").isprintable()
+        # Its number of bytes would be absurd if it were made of samples.
+        return is_name and (offset + size <= num_bytes + 1 or chunk_id in _LATE_CHUNKS)
+    return False
 
 
 def _chunks(file: BinaryIO, start: int, num_bytes: int, byte_order: str) -> Iterator[tuple[bytes, int, int]]:
-    """(id, size, offset of the body) of each chunk from `start` on."""
+    """(id, size, offset of the body) of each chunk from `start` on; some writers pad chunks to four bytes."""
     for _ in range(_MAX_CHUNKS):
-        if start + 8 > num_bytes:
-            return
         file.seek(start)
-        head = file.read(8)
+        head = file.read(8 + 3)
+        num_pad = min(3, len(head) - len(head.lstrip(b"\0")))
+        head = head[num_pad : num_pad + 8]
         if len(head) < 8:
             return
         chunk_id, size = struct.unpack(byte_order + "4sI", head)
-        yield chunk_id, size, start + 8
-        start += 8 + size + size % 2
+        start += num_pad + 8
+        yield chunk_id, size, start
+        start += size + size % 2
 
 
 _W64_DATA_ID = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
 _AU_UNKNOWN = 2**32 - 1
-_MAX_CHUNKS = 1000
 #: An Ogg page is at most this long: 27 bytes of header, 255 segments of up to 255 bytes and their lengths.
 _OGG_HEAD_BYTES = 27
 _MAX_OGG_PAGE_BYTES = _OGG_HEAD_BYTES + 255 + 255 * 255
-_OGG_SERIAL = slice(14, 18)
 _MAX_MP3_FRAME_BYTES = 2881
-_MP3_LENGTH_TAGS = (b"Xing", b"Info", b"VBRI")
+#: The side information, in front of the tag, and the checksum.
+_MAX_MP3_SIDE_BYTES = 40
 
 
-def data_bytes(file: BinaryIO, num_bytes: int, format: str) -> tuple[int, int] | None:
+def data_bytes(file: BinaryIO, start: int, num_bytes: int, format: str) -> tuple[int, int] | None:
     """Bytes of samples that the header promises, and that the file holds; None where it does not say.
 
     Args:
         file: the file.
+        start: where the audio file begins in it.
         num_bytes: its size.
         format: libsndfile's name of its format.
     """
     if format == "AU":
-        file.seek(0)
+        file.seek(start)
         head = file.read(12)
         byte_order = ">" if head.startswith(b".snd") else "<"
         offset, size = struct.unpack(byte_order + "II", head[4:])
-        return None if size == _AU_UNKNOWN else (size, num_bytes - offset)
+        return None if size == _AU_UNKNOWN else (size, num_bytes - start - offset)
     chunks = {"AIFF": _aiff_chunks, "W64": _w64_chunks}.get(format)
-    for chunk_id, size, offset in chunks(file) if chunks else ():
+    for chunk_id, size, offset in chunks(file, start) if chunks else ():
         if chunk_id == b"SSND":
             # Eight bytes of the chunk come before the samples.
             return size - 8, num_bytes - offset - 8
         if chunk_id == _W64_DATA_ID:
-            return size, num_bytes - offset
+            return None if size >= _STREAMED_64 else (size, num_bytes - offset)
     return None
 
 
-def fault_of_ogg_end(file: BinaryIO, num_bytes: int) -> Fault | None:
-    """What is wrong with the end of an Ogg file: it breaks off inside a page, or is not of the stream it began with."""
-    file.seek(0)
-    first_page = file.read(_OGG_HEAD_BYTES)
+def ogg_breaks_off(file: BinaryIO, num_bytes: int) -> bool:
+    """Whether an Ogg file ends within a page."""
     file.seek(max(0, num_bytes - _MAX_OGG_PAGE_BYTES))
     tail = file.read()
     page = tail[max(0, tail.rfind(b"OggS")) :]
     segment_bytes = page[_OGG_HEAD_BYTES : _OGG_HEAD_BYTES + page[26]] if len(page) >= _OGG_HEAD_BYTES else b""
-    if not segment_bytes or len(page) < _OGG_HEAD_BYTES + page[26] + sum(segment_bytes):
-        return Fault("truncated", "the file breaks off")
-    if page[_OGG_SERIAL] != first_page[_OGG_SERIAL]:
-        return Fault("truncated", "the file goes on with another stream, which is not read")
+    return not segment_bytes or len(page) < _OGG_HEAD_BYTES + page[26] + sum(segment_bytes)
+
+
+def mp3_tag_seconds(file: BinaryIO) -> float | None:
+    """Length of an MP3 by the tag in its first frame (Xing's, LAME's or Fraunhofer's); None where there is none.
+
+    Source: the LAME tag's specification (G. Nurbo), and ISO/IEC 11172-3 for the frame's header.
+    """
+    file.seek(end_of_id3(file, 0))
+    frame = file.read(_MAX_MP3_FRAME_BYTES)
+    for tag, flags_bytes, offset in ((b"Xing", 4, 8), (b"Info", 4, 8), (b"VBRI", 0, 14)):
+        at = frame.find(tag, 4, 4 + _MAX_MP3_SIDE_BYTES)
+        if at < 0:
+            continue
+        has_frames = not flags_bytes or (frame[at + 7 : at + 8] and frame[at + 7] & 1)
+        num_frames = int.from_bytes(frame[at + offset : at + offset + 4], "big")
+        version, rate_index = frame[1] >> 3 & 3, frame[2] >> 2 & 3
+        if not has_frames or rate_index == 3 or version == 1:
+            return None
+        # Layer III of MPEG 1 has 1,152 samples a frame; MPEG 2 and 2.5 half of it, at half and a quarter of the rates.
+        rate_hz = (44_100, 48_000, 32_000)[rate_index] >> (3 - version if version else 2)
+        return num_frames * (1_152 if version == 3 else 576) / rate_hz
     return None
 
 
-def mp3_has_length_tag(file: BinaryIO) -> bool:
-    """Whether the first frame of an MP3 gives the number of frames (Xing, LAME or Fraunhofer tag)."""
-    file.seek(_end_of_id3(file, 0))
-    first_frame = file.read(_MAX_MP3_FRAME_BYTES)
-    return any(tag in first_frame for tag in _MP3_LENGTH_TAGS)
-
-
-def mp3_goes_on_at(file: BinaryIO, position: int) -> bool:
-    """Whether an MP3 frame begins at `position`, perhaps behind an ID3 tag."""
-    file.seek(_end_of_id3(file, position))
-    header = file.read(3)
-    if len(header) < 3:
-        return False
-    version, layer = header[1] >> 3 & 3, header[1] >> 1 & 3
-    bit_rate, sample_rate = header[2] >> 4, header[2] >> 2 & 3
-    is_synchronous = header[0] == 0xFF and header[1] >> 5 == 7
-    return is_synchronous and version != 1 and layer != 0 and bit_rate != 15 and sample_rate != 3
-
-
-def _aiff_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+def _aiff_chunks(file: BinaryIO, start: int) -> Iterator[tuple[bytes, int, int]]:
     """(id, size, offset of the body) of each chunk."""
-    start = 12
+    start += 12
     for _ in range(_MAX_CHUNKS):
         file.seek(start)
         head = file.read(8)
@@ -248,9 +257,9 @@ def _aiff_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
         start += 8 + size + size % 2
 
 
-def _w64_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+def _w64_chunks(file: BinaryIO, start: int) -> Iterator[tuple[bytes, int, int]]:
     """(id, size, offset of the body) of each chunk; in the file the size counts the 24 bytes of the chunk's head."""
-    start = 40
+    start += 40
     for _ in range(_MAX_CHUNKS):
         file.seek(start)
         head = file.read(24)
@@ -261,10 +270,12 @@ def _w64_chunks(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
         start += max(24, size + -size % 8)
 
 
-def _end_of_id3(file: BinaryIO, start: int) -> int:
-    """Where the ID3v2 tag at `start` ends; `start` if there is none. Its size is four bytes of seven bits."""
-    file.seek(start)
-    tag = file.read(10)
-    if len(tag) < 10 or tag[:3] != b"ID3":
-        return start
-    return start + 10 + sum((byte & 0x7F) << shift for byte, shift in zip(tag[6:], (21, 14, 7, 0), strict=True))
+def end_of_id3(file: BinaryIO, start: int) -> int:
+    """Where the ID3v2 tags at `start` end; `start` if there is none. A tag's size is four bytes of seven bits."""
+    for _ in range(_MAX_CHUNKS):
+        file.seek(start)
+        tag = file.read(10)
+        if len(tag) < 10 or tag[:3] != b"ID3":
+            break
+        start += 10 + sum((byte & 0x7F) << shift for byte, shift in zip(tag[6:], (21, 14, 7, 0), strict=True))
+    return start

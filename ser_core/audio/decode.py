@@ -15,7 +15,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from ser_core.audio.recording import Recording
+from ser_core.audio.recording import Recording, open_recording
 from ser_core.audio.segments import Cutter, Segment, WindowSettings, closing_segment
 from ser_core.errors import SerError
 from ser_core.faults import Fault, open_file
@@ -45,7 +45,7 @@ def iter_segments(source: Source | BinaryIO, *, channels: Channels, windows: Win
         SerError: as `source` itself raises it (storage failed as a whole).
     """
     try:
-        with _opened(source) as reader, Recording(reader) as recording:
+        with _opened(source) as reader, open_recording(reader) as recording:
             yield from _Cut(recording, channels, windows).segments()
     except (SerError, MemoryError):
         raise

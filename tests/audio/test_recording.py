@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ser_core.audio.recording import ByteView, Recording
+from ser_core.audio.byte_view import ByteView
+from ser_core.audio.recording import open_recording
 from ser_core.faults import Fault, open_file
 from tests.support.audio_factory import ODD_FILES, encode, noise
 
@@ -60,7 +61,7 @@ def test_errors_become_reasons(error: Exception, reason: str, words: str) -> Non
 @pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
 def test_samples_are_at_full_scale_1(subtype: str) -> None:
     pcm_TC = noise(1, num_channels=2)
-    with Recording(io.BytesIO(encode(pcm_TC, subtype=subtype))) as recording:
+    with open_recording(io.BytesIO(encode(pcm_TC, subtype=subtype))) as recording:
         (block_TC,) = recording.blocks()
     np.testing.assert_allclose(block_TC, pcm_TC, atol=1 / 127)
     assert (recording.sample_rate_hz, recording.num_channels, recording.promised_seconds) == (16_000, 2, 1.0)
@@ -68,10 +69,10 @@ def test_samples_are_at_full_scale_1(subtype: str) -> None:
 
 def test_what_was_decoded_before_damage_is_kept() -> None:
     """The blocks are longer than the file: the damage comes within one."""
-    with Recording(io.BytesIO(ODD_FILES["damaged.flac"][0]())) as recording:
+    with open_recording(io.BytesIO(ODD_FILES["damaged.flac"][0]())) as recording:
         (block_TC,) = recording.blocks()
         assert recording.fault is not None
-    with Recording(io.BytesIO(encode(noise(9), format="FLAC"))) as whole:
+    with open_recording(io.BytesIO(encode(noise(9), format="FLAC"))) as whole:
         (whole_TC,) = whole.blocks()
     assert len(block_TC) > 4 * 16_000
     np.testing.assert_array_equal(block_TC, whole_TC[: len(block_TC)])

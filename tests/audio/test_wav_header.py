@@ -12,7 +12,7 @@ from tests.support.audio_factory import encode, noise, with_data_size, with_rf64
 
 
 def header_of(data: bytes) -> WavHeader:
-    header = read_wav_header(io.BytesIO(data), len(data))
+    header = read_wav_header(io.BytesIO(data), 0, len(data))
     assert header is not None
     return header
 
@@ -86,7 +86,7 @@ def test_more_than_4_gib_get_a_64_bit_header() -> None:
         fmt_body=struct.pack("<HHIIHH", 1, 2, 48_000, 192_000, 4, 16),
         is_bw64=False,
     )
-    again = read_wav_header(io.BytesIO(header.honest_head()), 44 + 7 * 2**30)
+    again = read_wav_header(io.BytesIO(header.honest_head()), 0, 44 + 7 * 2**30)
     assert again is not None
     assert again.promised_bytes == 7 * 2**30
 
@@ -94,7 +94,7 @@ def test_more_than_4_gib_get_a_64_bit_header() -> None:
 @pytest.mark.parametrize("num_bytes", range(44))
 def test_a_header_cut_anywhere_is_none_or_empty(num_bytes: int) -> None:
     cut = encode(noise(1))[:num_bytes]
-    header = read_wav_header(io.BytesIO(cut), len(cut))
+    header = read_wav_header(io.BytesIO(cut), 0, len(cut))
     assert header is None or header.data_bytes == 0
 
 
@@ -106,7 +106,7 @@ def test_damaged_headers_never_raise(seed: int) -> None:
     )
     for position in generator.integers(4, 100, 6):
         data[position] = generator.integers(256)
-    header = read_wav_header(io.BytesIO(bytes(data)), len(data))
+    header = read_wav_header(io.BytesIO(bytes(data)), 0, len(data))
     if header is not None:
         assert 0 <= header.data_bytes <= len(data)
         header.honest_head()
