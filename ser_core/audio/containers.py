@@ -33,8 +33,8 @@ _TAG_STARTS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")
 _LATE_CHUNKS = frozenset(
     {b"LIST", b"id3 ", b"ID3 ", b"bext", b"cue ", b"smpl", b"iXML", b"_PMX", b"JUNK", b"PAD ", b"fact"}
 )
-#: Recorders that count the header as samples, and pad bytes that are missing.
-_COUNTED_HEADER_BYTES = 64
+#: A difference below this means nothing: some recorders count the header as samples, some leave out a pad byte.
+_LEAST_AUDIO_BYTES = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +117,7 @@ def _header(
     if codec in _BLOCK_CODECS and len(fmt_body) >= 20:
         (frames_per_block,) = struct.unpack(byte_order + "H", fmt_body[18:20])
     num_held = num_bytes - data_offset
-    if num_held < size <= num_held + _COUNTED_HEADER_BYTES:
+    if num_held < size < num_held + _LEAST_AUDIO_BYTES:
         size = num_held
     is_streamed = size > num_held and _is_streamed_size(size)
     # A header that was never brought up to date, or wrapped, is followed by more samples.
@@ -148,10 +148,13 @@ def _is_streamed_size(size: int) -> bool:
 
 
 def _is_no_audio(file: BinaryIO, start: int, num_bytes: int, byte_order: str) -> bool:
-    """Whether what follows the samples is a chunk, a tag, or zeros."""
+    """Whether what follows the samples is a chunk, a tag, text, zeros, or too little to matter."""
     file.seek(start)
     head = file.read(_LOOK_BYTES)
-    if len(head) <= 8 or head.lstrip(b"\0").startswith(_TAG_STARTS):
+    text = head[:_LEAST_AUDIO_BYTES]
+    if len(text) < _LEAST_AUDIO_BYTES or head.lstrip(b"\0").startswith(_TAG_STARTS):
+        return True
+    if text.isascii() and all(byte >= ord(" ") or byte in b"\t\r\n" for byte in text):
         return True
     if not any(head):
         file.seek(max(start, num_bytes - _LOOK_BYTES))

@@ -46,6 +46,17 @@ _FORMATS = (
     "shn", "sox", "tak", "truehd", "tta", "voc", "w64", "wav", "wsd", "wtv", "wv", "xwma",
 )  # fmt: skip
 _OPTIONS = {"format_whitelist": ",".join(_FORMATS), "protocol_whitelist": "none"}
+_FAMILIAR_STARTS = (
+    b"OggS",
+    b"ID3",
+    b"\x1a\x45\xdf\xa3",
+    b"\x30\x26\xb2\x75",
+    b"caff",
+    b"wvpk",
+    b"#!AMR",
+    b"MAC ",
+    b".RMF",
+)
 _READ_BYTES = 2**18
 #: Samples (of all channels) of a block.
 _BLOCK_SAMPLES = 2**18
@@ -88,7 +99,9 @@ class FfmpegRecording:
             )
         except (av.FFmpegError, OSError, ValueError) as error:
             self._view.raise_error()
-            raise Fault("unreadable", "this is no audio file of a known format") from error
+            if isinstance(error, MemoryError):
+                raise
+            raise _fault_of_opening(file) from error
         try:
             self._stream = self._chosen(audio_stream)
             self._frames = self._iter_frames()
@@ -232,6 +245,13 @@ class FfmpegRecording:
         if not self._is_unframed and self._lost_seconds > _LENGTH_TOLERANCE_SECONDS:
             return Fault("unreadable", f"{self._lost_seconds:.1f} s in between are damaged and left out")
         return None
+
+
+def _fault_of_opening(file: BinaryIO) -> Fault:
+    file.seek(0)
+    if file.read(16).startswith(_FAMILIAR_STARTS):
+        return Fault("unreadable", "the header is broken or cut off")
+    return Fault("unreadable", "this is no audio file of a known format")
 
 
 def _kind(frame: AudioFrame) -> tuple[int, int]:

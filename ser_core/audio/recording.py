@@ -1,7 +1,8 @@
 """Opens an audio file with the decoder that is right for it: libsndfile for samples as they are, and FFmpeg."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
@@ -69,28 +70,31 @@ def open_recording(file: BinaryIO, *, audio_stream: int = 0) -> Recording:
 
 
 def _open(file: BinaryIO, num_bytes: int, audio_stream: int) -> Recording:
+    """Try the decoder that the file's first bytes speak for, then the other one; the first refusal is the answer."""
     # Taggers put ID3 in front of WAV and FLAC too.
     start = end_of_id3(file, 0)
     file.seek(start)
-    is_exact = file.read(4) in _EXACT_STARTS
-    wav = read_wav_header(file, start, num_bytes) if is_exact else None
-    is_exact = is_exact and audio_stream == 0 and (wav is None or wav.codec is None or wav.codec in KNOWN_CODECS)
-    try:
-        if is_exact:
-            return SoundfileRecording(file, num_bytes, wav, start=start)
-        return _open_with_ffmpeg(file, num_bytes, audio_stream)
-    except Fault as refused:
-        if refused.reason not in ("unreadable", "unsupported", "empty"):
-            raise
+    head = file.read(16)
+    wav = read_wav_header(file, start, num_bytes)
+    is_foreign = wav is not None and wav.codec is not None and wav.codec not in KNOWN_CODECS
+    with_libsndfile = partial(SoundfileRecording, file, num_bytes, wav, start=start)
+    with_ffmpeg = partial(_open_with_ffmpeg, file, num_bytes, audio_stream)
+    order: list[Callable[[], Recording]] = [with_ffmpeg]
+    if audio_stream == 0:
+        order.insert(0 if head[:4] in _EXACT_STARTS and not is_foreign else 1, with_libsndfile)
+    refusals = []
+    for open_recording in order:
         try:
-            # What one of them refuses may be read by the other.
-            if is_exact:
-                return _open_with_ffmpeg(file, num_bytes, audio_stream)
-            if refused.reason == "unreadable":
-                return SoundfileRecording(file, num_bytes, wav, start=start)
-        except Fault:
-            raise refused from None
-        raise
+            return open_recording()
+        except Fault as fault:
+            if fault.reason not in ("unreadable", "unsupported"):
+                raise
+            refusals.append(fault)
+    if wav is not None and is_foreign:
+        raise Fault("unsupported", f"the WAV holds audio of codec 0x{wav.codec:04x}, which cannot be read")
+    if head[4:8] == b"ftyp" and refusals[0].reason == "unreadable":
+        raise Fault("unreadable", "the MP4 has no index (moov): it was never finished, or it is cut off")
+    raise refusals[0]
 
 
 def _open_with_ffmpeg(file: BinaryIO, num_bytes: int, audio_stream: int) -> Recording:

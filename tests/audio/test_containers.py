@@ -42,13 +42,14 @@ def read(contents: bytes) -> tuple[float, Recording]:
 
 
 def without_length_tag(contents: bytes) -> bytes:
-    return contents[contents.index(b"\xff\xf3", 4) :]
+    return contents[contents.index(contents[:2], 4) :]
 
 
 def test_joined_mp3s_are_read_to_the_last() -> None:
     parts = [encode(noise(5, seed=seed), format="MP3") for seed in range(3)]
     seconds, recording = read(b"".join(parts) + b"TAG" + bytes(125))
-    assert seconds == pytest.approx(15, abs=0.2)
+    # Each encoder's delay and padding but the first's is heard.
+    assert seconds == pytest.approx(15, abs=0.3)
     assert recording.fault is None
 
 

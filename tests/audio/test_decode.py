@@ -104,7 +104,8 @@ def test_compressed_files_are_read_as_in_one_go(format: str) -> None:
     contents = encode(noise(70), format=format)
     expected_T = soundfile.read(io.BytesIO(contents), dtype="float32")[0]
     windows_NS = windows_of(segments_of(contents))
-    np.testing.assert_allclose(windows_NS.reshape(-1)[: len(expected_T)], expected_T[: windows_NS.size], atol=1e-7)
+    # libsndfile and FFmpeg decode the compressed ones with rounding of their own.
+    np.testing.assert_allclose(windows_NS.reshape(-1)[: len(expected_T)], expected_T[: windows_NS.size], atol=1e-5)
 
 
 def test_a_long_16_khz_file_gives_the_windows_of_its_pieces() -> None:
