@@ -116,6 +116,7 @@ def open_pipeline(
     load = LoadSettings(
         source=source,
         channels=config.channels,
+        audio_stream=config.audio_stream,
         windows=windows,
         features_on=config.features_on,
         file_timeout_seconds=config.file_timeout_seconds,

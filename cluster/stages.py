@@ -34,6 +34,7 @@ class LoadSettings:
     source: Source
     channels: Channels
     windows: WindowSettings
+    audio_stream: int = 0
     features_on: FeaturesOn
     file_timeout_seconds: float
     block_bytes: int
@@ -112,6 +113,7 @@ class Loader:
         self._attempts = attempts
         self._decoder = Decoder(
             channels=settings.channels,
+            audio_stream=settings.audio_stream,
             windows=settings.windows,
             timeout_seconds=settings.file_timeout_seconds,
             worker=settings.decode_worker,

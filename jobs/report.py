@@ -1,12 +1,13 @@
 """What a scoring run says of itself: the end lines, the JSON object, run.json, the exit code."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cluster.driver import check_failure_rate
 from ser_core.errors import SerError
 from ser_core.score_config import ResolvedEngine, ScoreConfig
-from ser_core.source import PlanSummary, suffix_count
+from ser_core.source import PlanSummary, suffix_counts
 from ser_core.tables import Comparison, Fingerprint, Tally, Totals
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Result:
             + (f"; {self.skipped} unchanged, not scored again" if self.skipped else "")
             + (f"; {self.gone} gone from the source" if self.gone else ""),
             f"{self.windows} windows, {self.audio_seconds / 3600:.2f} hours of audio in {self.seconds:.1f} s",
-            *_left_out(plan),
+            *_left_out(plan.other_suffixes, plan.num_hidden),
             f"predictions: {output.join('predictions')}",
             f"files:       {output.join('files')}",
         ]
@@ -84,6 +85,9 @@ class Preview:
 
     files: int
     bytes: int
+    suffixes: dict[str, int]
+    left_out: dict[str, int]
+    hidden: int
     new: int
     changed: int
     retried: int
@@ -97,6 +101,9 @@ class Preview:
         return cls(
             files=plan.num_files,
             bytes=plan.num_bytes,
+            suffixes=dict(plan.suffixes),
+            left_out=dict(plan.other_suffixes),
+            hidden=plan.num_hidden,
             new=comparison.num_new,
             changed=comparison.num_changed,
             retried=comparison.num_retried,
@@ -111,6 +118,8 @@ class Preview:
         return [
             f"{self.files} files, {self.bytes / 1e6:.1f} MB: {self.new} new, {self.changed} changed, "
             f"{self.retried} to try again, {self.unchanged} unchanged, {self.gone} gone",
+            f"by suffix: {', '.join(suffix_counts(self.suffixes))}",
+            *_left_out(self.left_out, self.hidden),
             *(f"{name}: {value}" for name, value in self.settings.items() if value is not None),
             f"resources: {self.resources}",
             "nothing was written (--dry-run)",
@@ -169,8 +178,8 @@ def _rates(totals: Totals, seconds: float) -> tuple[float, float]:
     return totals.num_windows / seconds, totals.audio_seconds / 3600 / seconds
 
 
-def _left_out(plan: PlanSummary) -> list[str]:
-    kinds = [suffix_count(suffix, count) for suffix, count in sorted(plan.other_suffixes.items())]
-    if plan.num_hidden:
-        kinds.append(f"{plan.num_hidden} hidden")
+def _left_out(suffixes: Mapping[str, int], num_hidden: int) -> list[str]:
+    kinds = suffix_counts(suffixes)
+    if num_hidden:
+        kinds.append(f"{num_hidden} hidden")
     return ["left out: " + ", ".join(kinds)] if kinds else []

@@ -229,6 +229,7 @@ class _Job:
             glob=self._config.glob,
             model=self._artifact.identity,
             channels=self._config.channels,
+            audio_stream=self._config.audio_stream,
             window_seconds=self._windows.window_seconds,
             hop_seconds=self._windows.hop_seconds,
             precision=precision,

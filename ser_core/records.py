@@ -3,7 +3,8 @@
 A *record* is one segment of one file: up to 512 consecutive windows of one channel. Records of one file are numbered
 0, 1, 2 ... over all its channels, and the highest one has `is_last`; a file is whole when records 0..n with `is_last`
 at n have arrived. Records add up: a channel's gaps are joined, its `audio_seconds` summed, and the first `reason` that
-is not null is the channel's. Shape letters: N windows, C labels.
+is not null is the channel's, with its `detail`; without one the first `detail` is, a note.
+Shape letters: N windows, C labels.
 """
 
 from typing import Any
@@ -67,5 +68,6 @@ def record(row: dict[str, Any], segment: Any, **values: Any) -> dict[str, Any]:
     """
     of_file = {"file_id": row["file_id"], "path": row["path"], "file_version": row["version"]}
     of_segment = {field.name: getattr(segment, field.name) for field in _SEGMENT_FIELDS}
-    of_fault = {"reason": segment.fault.reason, "detail": segment.fault.detail} if segment.fault else {}
+    details = [*([segment.fault.detail] if segment.fault else []), *([segment.note] if segment.note else [])]
+    of_fault = {"reason": segment.fault and segment.fault.reason, "detail": "; ".join(details) or None}
     return of_file | of_segment | of_fault | values

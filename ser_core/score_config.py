@@ -28,6 +28,12 @@ class ScoreConfig(Settings):
     channels: Channels = Field(
         default="mix", description="mix: one prediction for the mix of all channels; each: one for each channel."
     )
+    audio_stream: int = Field(
+        default=0,
+        ge=0,
+        le=99,
+        description="Which audio stream of files that have several, such as videos; 0: the first.",
+    )
     window_seconds: WindowSeconds | None = Field(
         default=None, description="Length of a window in seconds; by default as the model was trained."
     )

@@ -1,3 +1,4 @@
+from .decode import Named as Named
 from .isolated import DECODE_WORKER as DECODE_WORKER
 from .isolated import Decoder as Decoder
 from .load import CLIP_SOURCE as CLIP_SOURCE
@@ -18,6 +19,7 @@ __all__ = [
     "Decoder",
     "LogMel",
     "MelSettings",
+    "Named",
     "Segment",
     "WindowSettings",
     "closing_segment",

@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from os import PathLike
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import soxr
@@ -30,7 +30,21 @@ _MAX_SAMPLE = 1e12
 Source = bytes | str | PathLike[str] | Callable[[], BinaryIO]
 
 
-def iter_segments(source: Source | BinaryIO, *, channels: Channels, windows: WindowSettings) -> Iterator[Segment]:
+class Named(NamedTuple):
+    """A file and its name's suffix, which alone tells the format of audio without a header."""
+
+    source: Source
+    suffix: str
+
+
+def iter_segments(
+    source: Source | BinaryIO,
+    *,
+    channels: Channels,
+    windows: WindowSettings,
+    audio_stream: int = 0,
+    suffix: str = "",
+) -> Iterator[Segment]:
     """Decode a file and cut it into segments, in memory that does not grow with its length.
 
     A file without a window gives one segment of channel -1 that says why.
@@ -39,13 +53,15 @@ def iter_segments(source: Source | BinaryIO, *, channels: Channels, windows: Win
         source: the file; a seekable one that is open already is left open.
         channels: `mix` for the mean of all channels, `each` for one set of windows per channel.
         windows: how to cut, and the sample rate.
+        audio_stream: which audio stream to read of a file that has several.
+        suffix: of the file's name, which alone tells the format of audio without a header.
 
     Raises:
         MemoryError: there is not enough memory to decode it.
         SerError: as `source` itself raises it (storage failed as a whole).
     """
     try:
-        with _opened(source) as reader, open_recording(reader) as recording:
+        with _opened(source) as reader, open_recording(reader, audio_stream=audio_stream, suffix=suffix) as recording:
             yield from _Cut(recording, channels, windows).segments()
     except (SerError, MemoryError):
         raise
@@ -137,6 +153,7 @@ class _Cut:
         )
 
     def _closed(self, segment: Segment, *, is_last: bool) -> Segment:
+        segment = replace(segment, note=self._recording.note)
         if self._fault is None:
             return replace(segment, is_last=is_last)
         gap = (self._seconds, max(self._seconds, self._recording.promised_seconds or 0.0))

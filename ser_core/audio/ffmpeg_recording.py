@@ -19,8 +19,8 @@ from ser_core.audio import containers
 from ser_core.audio.byte_view import ByteView
 from ser_core.faults import Fault
 
-#: Formats whose frames are found by their sync words: what cannot be decoded between or behind them is no audio, and
-#: but for an MP3's tag nothing says how long they are.
+#: Formats without a length (an MP3 may have a tag that tells it), whose frames are found by their sync words: what
+#: cannot be decoded between or behind them is no audio.
 _UNFRAMED = (
     "mp3",
     "aac",
@@ -46,7 +46,18 @@ _FORMATS = (
     "shn", "sox", "tak", "truehd", "tta", "voc", "w64", "wav", "wsd", "wtv", "wv", "xwma",
 )  # fmt: skip
 _OPTIONS = {"format_whitelist": ",".join(_FORMATS), "protocol_whitelist": "none"}
+#: Audio without a header, as telephony keeps it, by suffix; (FFmpeg's format, its options).
+_HEADLESS: dict[str, tuple[str, dict[str, str]]] = {
+    "g722": ("g722", {}),
+    "g729": ("g729", {}),
+    "gsm": ("gsm", {}),
+    **dict.fromkeys(("ul", "ulaw", "mulaw", "pcmu"), ("mulaw", {"sample_rate": "8000"})),
+    **dict.fromkeys(("al", "alaw", "pcma"), ("alaw", {"sample_rate": "8000"})),
+    "sln": ("s16le", {"sample_rate": "8000"}),
+    "sln16": ("s16le", {"sample_rate": "16000"}),
+}
 _FAMILIAR_STARTS = (
+    b"RIFF",
     b"OggS",
     b"ID3",
     b"\x1a\x45\xdf\xa3",
@@ -74,6 +85,7 @@ class FfmpegRecording:
         file: seekable.
         num_bytes: its size.
         audio_stream: which of the file's audio streams to read.
+        suffix: of the file's name, which alone tells the format of audio without a header.
 
     Raises (when made):
         Fault: the file holds nothing that can be decoded.
@@ -83,7 +95,7 @@ class FfmpegRecording:
 
     length_tolerance_seconds = _LENGTH_TOLERANCE_SECONDS
 
-    def __init__(self, file: BinaryIO, num_bytes: int, *, audio_stream: int = 0) -> None:
+    def __init__(self, file: BinaryIO, num_bytes: int, *, audio_stream: int = 0, suffix: str = "") -> None:
         self._file, self._num_bytes = file, num_bytes
         self._view = ByteView(file, num_bytes)
         self.fault: Fault | None = None
@@ -93,9 +105,15 @@ class FfmpegRecording:
         #: End of the last packet of any stream.
         self._end_seconds = 0.0
         self._resampler: av.AudioResampler | None = None
+        headless, options = _HEADLESS.get(suffix, (None, {}))
         try:
             self._container = av.open(
-                self._view, "r", options=_OPTIONS, metadata_errors="replace", buffer_size=_READ_BYTES
+                self._view,
+                "r",
+                format=None if _is_familiar(file) else headless,
+                options={**_OPTIONS, **options},
+                metadata_errors="replace",
+                buffer_size=_READ_BYTES,
             )
         except (av.FFmpegError, OSError, ValueError) as error:
             self._view.raise_error()
@@ -247,9 +265,14 @@ class FfmpegRecording:
         return None
 
 
-def _fault_of_opening(file: BinaryIO) -> Fault:
+def _is_familiar(file: BinaryIO) -> bool:
     file.seek(0)
-    if file.read(16).startswith(_FAMILIAR_STARTS):
+    head = file.read(16)
+    return head.startswith(_FAMILIAR_STARTS) or head[4:8] == b"ftyp"
+
+
+def _fault_of_opening(file: BinaryIO) -> Fault:
+    if _is_familiar(file):
         return Fault("unreadable", "the header is broken or cut off")
     return Fault("unreadable", "this is no audio file of a known format")
 

@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Self
 
 from ser_core.audio.child import Child
-from ser_core.audio.decode import Source
+from ser_core.audio.decode import Named, Source
 from ser_core.audio.segments import Segment, WindowSettings, closing_segment
 from ser_core.audio.worker import Request, Setup
 from ser_core.errors import ServiceError
@@ -31,6 +31,7 @@ class Decoder:
         channels: Channels,
         windows: WindowSettings,
         timeout_seconds: float,
+        audio_stream: int = 0,
         memory_limit_bytes: int = DEFAULT_MEMORY_LIMIT_BYTES,
         retries: int = 2,
         worker: str = DECODE_WORKER,
@@ -40,11 +41,14 @@ class Decoder:
             channels: see `iter_segments`.
             windows: see `iter_segments`.
             timeout_seconds: longest wait for a finished segment, and until the child has taken a file's contents.
+            audio_stream: see `iter_segments`.
             memory_limit_bytes: most memory that decoding may take on top of the child as it starts.
             retries: how often a file is tried again.
             worker: the module whose `main` the child runs.
         """
-        self._setup = Setup(channels=channels, windows=windows, memory_limit_bytes=memory_limit_bytes)
+        self._setup = Setup(
+            channels=channels, windows=windows, memory_limit_bytes=memory_limit_bytes, audio_stream=audio_stream
+        )
         self._timeout_seconds = timeout_seconds
         self._num_attempts = 1 + retries
         self._worker = worker
@@ -73,12 +77,12 @@ class Decoder:
         if (child := self._child) is not None:
             child.interrupt()
 
-    def segments(self, source: Source) -> Iterator[Segment]:
+    def segments(self, source: Source | Named) -> Iterator[Segment]:
         """The segments of one file; see `segments_of`."""
         for _, segment in self.segments_of([source]):
             yield segment
 
-    def segments_of(self, sources: Iterable[Source | Fault]) -> Generator[tuple[int, Segment], None, None]:
+    def segments_of(self, sources: Iterable[Source | Named | Fault]) -> Generator[tuple[int, Segment], None, None]:
         """The segments of many files, each with its file's index; the child works ahead while the caller does.
 
         A file that decoding does not survive ends with one segment for each channel that says so (`crashed`,
@@ -86,7 +90,8 @@ class Decoder:
         of channel -1.
 
         Args:
-            sources: what `iter_segments` takes; a fault in the place of a file becomes that file's only segment.
+            sources: what `iter_segments` takes, perhaps with its name's suffix; a fault in the place of a file
+                becomes that file's only segment.
 
         Raises:
             ServiceError: storage failed as a whole, no child can be started, or `stop` was called.
@@ -108,7 +113,7 @@ class Decoder:
             if self._is_asked:
                 self.close()
 
-    def _file_segments(self, source: Source | Fault) -> Iterator[Segment]:
+    def _file_segments(self, source: Source | Named | Fault) -> Iterator[Segment]:
         progress = _Progress(self._setup.windows.window_samples)
         if isinstance(source, Fault):
             yield from progress.closing_segments(source)
@@ -128,7 +133,7 @@ class Decoder:
             else:
                 return
 
-    def _attempt(self, source: Source, num_skipped: int) -> Iterator[Segment]:
+    def _attempt(self, source: Source | Named, num_skipped: int) -> Iterator[Segment]:
         if not self._is_asked:
             self._ask(source, num_skipped)
         is_last = False
@@ -145,19 +150,20 @@ class Decoder:
                 self._is_asked = not is_last
                 yield answer
 
-    def _ask(self, source: Source, num_skipped: int) -> None:
+    def _ask(self, source: Source | Named, num_skipped: int) -> None:
         if self._child is None and not self._is_stopped:
             self._child = Child(self._setup, self._worker)
         if self._child is None or self._is_stopped:
             self.close()
             raise ServiceError("decoding was stopped")
+        source, suffix = source if isinstance(source, Named) else (source, "")
         contents = source if isinstance(source, bytes) else b""
         asked_source = None if isinstance(source, bytes) else source
-        request = Request(source=asked_source, num_bytes=len(contents), num_skipped=num_skipped)
+        request = Request(source=asked_source, num_bytes=len(contents), num_skipped=num_skipped, suffix=suffix)
         self._child.send(request, contents, timeout_seconds=self._timeout_seconds)
         self._is_asked = True
 
-    def _ask_ahead(self, source: Source | Fault | None) -> None:
+    def _ask_ahead(self, source: Source | Named | Fault | None) -> None:
         if source is None or isinstance(source, Fault):
             return
         try:

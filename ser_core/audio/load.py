@@ -7,11 +7,12 @@ not grow with a file's length, and many small files are not waited for one after
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing
 
+from ser_core.audio.decode import Named
 from ser_core.audio.isolated import Decoder
 from ser_core.audio.segments import Segment
 from ser_core.faults import Fault
 from ser_core.ordered import in_order
-from ser_core.source import FileOpener, PlannedFile, Source, escape_path, fetch_all
+from ser_core.source import FileOpener, PlannedFile, Source, escape_path, fetch_all, suffix_of
 from ser_core.storage import Location
 
 MAX_WHOLE_FILE_BYTES = 32 * 2**20
@@ -30,15 +31,16 @@ def look_at_clips(paths: Iterable[str]) -> list[PlannedFile]:
     return list(in_order(escaped, CLIP_SOURCE.look, max_in_flight=_LOOKS_IN_FLIGHT))
 
 
-def file_contents(source: Source, files: Sequence[PlannedFile]) -> Generator[bytes | FileOpener | Fault, None, None]:
-    """Each file's bytes, or what opens it if it is large, or why there are none; in order.
+def file_contents(source: Source, files: Sequence[PlannedFile]) -> Generator[Named | Fault, None, None]:
+    """Each file's bytes, or what opens it if it is large, with its suffix; or why there are none; in order.
 
     Raises:
         ServiceError: storage failed as a whole.
     """
     with closing(fetch_all(source, (file for file in files if file.size <= MAX_WHOLE_FILE_BYTES))) as fetched:
         for file in files:
-            yield next(fetched) if file.size <= MAX_WHOLE_FILE_BYTES else FileOpener(source, *file)
+            contents = next(fetched) if file.size <= MAX_WHOLE_FILE_BYTES else FileOpener(source, *file)
+            yield contents if isinstance(contents, Fault) else Named(contents, suffix_of(file.path))
 
 
 def load_segments(

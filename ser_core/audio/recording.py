@@ -46,12 +46,13 @@ class Recording(Protocol):
     ) -> None: ...
 
 
-def open_recording(file: BinaryIO, *, audio_stream: int = 0) -> Recording:
-    """Open an audio file, whatever its name says.
+def open_recording(file: BinaryIO, *, audio_stream: int = 0, suffix: str = "") -> Recording:
+    """Open an audio file, whatever its name says, but for audio without a header.
 
     Args:
         file: seekable; it is left open.
         audio_stream: which audio stream to read of a file that has several.
+        suffix: of the file's name, as `iter_segments` takes it.
 
     Raises:
         Fault: the file holds nothing that can be decoded.
@@ -61,7 +62,7 @@ def open_recording(file: BinaryIO, *, audio_stream: int = 0) -> Recording:
     num_bytes = file.seek(0, os.SEEK_END)
     if num_bytes == 0:
         raise Fault("empty", "the file has no bytes")
-    recording = _open(file, num_bytes, audio_stream)
+    recording = _open(file, num_bytes, audio_stream, suffix)
     if not MIN_RATE_HZ <= recording.sample_rate_hz <= MAX_RATE_HZ:
         recording.__exit__(None, None, None)
         message = f"a sample rate of {recording.sample_rate_hz} Hz is outside {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz"
@@ -69,7 +70,7 @@ def open_recording(file: BinaryIO, *, audio_stream: int = 0) -> Recording:
     return recording
 
 
-def _open(file: BinaryIO, num_bytes: int, audio_stream: int) -> Recording:
+def _open(file: BinaryIO, num_bytes: int, audio_stream: int, suffix: str) -> Recording:
     """Try the decoder that the file's first bytes speak for, then the other one; the first refusal is the answer."""
     # Taggers put ID3 in front of WAV and FLAC too.
     start = end_of_id3(file, 0)
@@ -78,7 +79,7 @@ def _open(file: BinaryIO, num_bytes: int, audio_stream: int) -> Recording:
     wav = read_wav_header(file, start, num_bytes)
     is_foreign = wav is not None and wav.codec is not None and wav.codec not in KNOWN_CODECS
     with_libsndfile = partial(SoundfileRecording, file, num_bytes, wav, start=start)
-    with_ffmpeg = partial(_open_with_ffmpeg, file, num_bytes, audio_stream)
+    with_ffmpeg = partial(_open_with_ffmpeg, file, num_bytes, audio_stream, suffix)
     order: list[Callable[[], Recording]] = [with_ffmpeg]
     if audio_stream == 0:
         order.insert(0 if head[:4] in _EXACT_STARTS and not is_foreign else 1, with_libsndfile)
@@ -97,8 +98,8 @@ def _open(file: BinaryIO, num_bytes: int, audio_stream: int) -> Recording:
     raise refusals[0]
 
 
-def _open_with_ffmpeg(file: BinaryIO, num_bytes: int, audio_stream: int) -> Recording:
+def _open_with_ffmpeg(file: BinaryIO, num_bytes: int, audio_stream: int, suffix: str) -> Recording:
     # Half of all archives need none of it, and it takes 50 ms and 40 MB.
     from ser_core.audio.ffmpeg_recording import FfmpegRecording
 
-    return FfmpegRecording(file, num_bytes, audio_stream=audio_stream)
+    return FfmpegRecording(file, num_bytes, audio_stream=audio_stream, suffix=suffix)

@@ -66,6 +66,8 @@ class Segment:
     gaps: list[tuple[float, float]]
     #: Why audio is missing (`gaps`), or there is none; None where all is well.
     fault: Fault | None
+    #: What else is to be said of the channel, in a channel's last segment.
+    note: str | None = None
     #: Length of the file according to its header; None where the header does not say.
     promised_seconds: float | None = None
     #: Number of the file's channels that get segments.

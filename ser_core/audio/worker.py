@@ -43,18 +43,21 @@ class Setup:
     windows: WindowSettings
     #: Most memory that decoding may take on top of the process as it starts.
     memory_limit_bytes: int
+    #: Which audio stream to read of a file that has several.
+    audio_stream: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """One file, and how many of its segments the parent has already.
 
-    Where `source` is None, `num_bytes` bytes follow: the file's contents.
+    Where `source` is None, `num_bytes` bytes follow: the file's contents. `suffix` is that of its name.
     """
 
     source: Source | None
     num_bytes: int
     num_skipped: int
+    suffix: str = ""
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,13 @@ def main() -> None:
 def _answer(wire: Wire, setup: Setup) -> None:
     try:
         request: Request = wire.receive()
-        segments = iter_segments(_source(wire, request), channels=setup.channels, windows=setup.windows)
+        segments = iter_segments(
+            _source(wire, request),
+            channels=setup.channels,
+            windows=setup.windows,
+            audio_stream=setup.audio_stream,
+            suffix=request.suffix,
+        )
         for index, segment in enumerate(segments):
             if index < request.num_skipped:
                 wire.send(Skipped())

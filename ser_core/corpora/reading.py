@@ -10,7 +10,7 @@ import pyarrow as pa
 from ser_core.corpora.manifest import MANIFEST_SCHEMA, rows_to_table
 from ser_core.corpora.names import ClipName, Corpus, LeftOut
 from ser_core.errors import SourceError, printable
-from ser_core.source import DEFAULT_GLOB_SUFFIXES, Skipped, Source, suffix_of
+from ser_core.source import AUDIO_SUFFIXES, Skipped, Source, suffix_of
 
 UNREADABLE = "cannot be read, or is not there"
 NO_TEXT = "the path is no UTF-8"
@@ -91,7 +91,7 @@ def _named(corpus: Corpus, path: str) -> ClipName | LeftOut | None:
         return LeftOut(NO_TEXT)
     found = corpus.parse(path)
     suffix = suffix_of(path)
-    if suffix in DEFAULT_GLOB_SUFFIXES or isinstance(found, LeftOut):
+    if suffix in AUDIO_SUFFIXES or isinstance(found, LeftOut):
         return found
     return LeftOut(f"not audio (.{suffix})" if suffix else "not audio (no suffix)")
 

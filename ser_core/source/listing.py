@@ -32,18 +32,19 @@ class PlannedFile(NamedTuple):
     version: str
 
 
+def count_suffix(counts: Counter[str], path: str) -> None:
+    """Count a path by its lower-case suffix without the dot, "" for none; too many or too long ones as "(other)"."""
+    suffix = suffix_of(path)
+    is_known = suffix in counts or len(counts) < _MAX_SUFFIXES
+    counts[suffix if is_known and len(suffix) <= _MAX_SUFFIX_LENGTH else _OTHER] += 1
+
+
 @dataclass
 class Skipped:
     """Counts of the files that a listing left out."""
 
-    #: Number of files by lower-case suffix without the dot; "" for none.
     other_suffixes: Counter[str] = field(default_factory=Counter)
     num_hidden: int = 0
-
-    def add_other(self, path: str) -> None:
-        suffix = suffix_of(path)
-        known = suffix in self.other_suffixes or len(self.other_suffixes) < _MAX_SUFFIXES
-        self.other_suffixes[suffix if known and len(suffix) <= _MAX_SUFFIX_LENGTH else _OTHER] += 1
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def list_objects(location: Location, choice: Choice, skipped: Skipped) -> Iterat
             elif choice.wants(path):
                 yield PlannedFile(path, item["Size"], item["ETag"].strip('"'))
             else:
-                skipped.add_other(path)
+                count_suffix(skipped.other_suffixes, path)
 
 
 @dataclass
@@ -176,7 +177,7 @@ def _judge(path: str, raw: bytes, choice: Choice, skipped: Skipped) -> Iterator[
         return
     row = look_at(path, raw) if choice.wants(path) else None
     if row is None:
-        skipped.add_other(path)
+        count_suffix(skipped.other_suffixes, path)
     else:
         yield row
 
@@ -225,6 +226,17 @@ def iter_sorted(column: pa.ChunkedArray) -> Iterator[str]:
         yield from column.take(order.slice(start, SLICE_ROWS)).to_pylist()
 
 
-DEFAULT_GLOB_SUFFIXES = (
-    "wav", "wave", "flac", "ogg", "oga", "opus", "mp3", "aif", "aiff", "au", "rf64", "w64",
+#: Suffixes of recordings: each such file is a row, one that cannot be read too.
+AUDIO_SUFFIXES = (
+    "wav", "wave", "rf64", "bwf", "w64", "flac", "aif", "aiff", "aifc", "au", "snd", "caf", "mp3", "mp2", "mpga",
+    "ogg", "oga", "opus", "spx", "m4a", "m4b", "aac", "adts", "amr", "awb", "wma", "wv", "tta", "ape", "tak", "ac3",
+    "eac3", "ec3", "dts", "thd", "mka", "weba", "ra", "qcp", "dss", "ds2", "dsf", "dff", "mpc", "aax",
+    # Telephony and speech laboratories.
+    "g722", "g729", "gsm", "ul", "ulaw", "mulaw", "pcmu", "al", "alaw", "pcma", "sln", "sln16", "vox", "nist", "sph",
+    "voc", "ircam", "sf", "paf", "pvf", "svx", "avr",
+)  # fmt: skip
+#: Suffixes of videos, whose sound is scored.
+VIDEO_SUFFIXES = (
+    "mp4", "m4v", "mov", "3gp", "3gpp", "3g2", "mkv", "webm", "avi", "asf", "wmv", "flv", "ogv", "mpg", "mpeg", "vob",
+    "m2ts", "mts", "mxf",
 )  # fmt: skip

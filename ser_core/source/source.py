@@ -3,6 +3,7 @@
 import os
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
@@ -19,11 +20,13 @@ from ser_core.errors import SourceError, UsageError
 from ser_core.ordered import in_order
 from ser_core.records import PLAN_SCHEMA
 from ser_core.source.listing import (
-    DEFAULT_GLOB_SUFFIXES,
+    AUDIO_SUFFIXES,
     SLICE_ROWS,
+    VIDEO_SUFFIXES,
     Choice,
     PlannedFile,
     Skipped,
+    count_suffix,
     escape_path,
     list_objects,
     look_at,
@@ -206,7 +209,7 @@ def _checked_pattern(pattern: str | None) -> str | None:
 
 def _chooser(pattern: str | None) -> Callable[[str], bool]:
     if pattern is None:
-        suffixes = frozenset(DEFAULT_GLOB_SUFFIXES)
+        suffixes = frozenset(AUDIO_SUFFIXES + VIDEO_SUFFIXES)
         return lambda path: suffix_of(path) in suffixes
     from fsspec.utils import glob_translate
 
@@ -223,7 +226,8 @@ class PlanSummary:
 
     num_files: int
     num_bytes: int
-    #: Number of files by lower-case suffix without the dot; "" for none.
+    #: Number of planned files, and of others, by lower-case suffix without the dot; "" for none.
+    suffixes: Mapping[str, int]
     other_suffixes: Mapping[str, int]
     num_hidden: int
 
@@ -236,28 +240,31 @@ def write_plan(source: Source, to: Path, *, exclude: Location | None) -> PlanSum
         ServiceError: the bucket or a file system failed as a whole, that of `to` too.
     """
     skipped = Skipped()
+    suffixes: Counter[str] = Counter()
     num_files = num_bytes = 0
     with faults_of(Location(str(to.parent))), pq.ParquetWriter(to, PLAN_SCHEMA, compression="zstd") as writer:
         for table in source.list(exclude=exclude, skipped=skipped):
             writer.write_table(table)
             num_files += len(table)
+            for path in table["path"].to_pylist():
+                count_suffix(suffixes, path)
             num_bytes += pc.sum(pc.max_element_wise(table["size"], 0)).as_py()
     if num_files == 0:
         raise SourceError(_nothing_found(source, skipped))
-    return PlanSummary(num_files, num_bytes, dict(skipped.other_suffixes), skipped.num_hidden)
+    return PlanSummary(num_files, num_bytes, dict(suffixes), dict(skipped.other_suffixes), skipped.num_hidden)
 
 
-def suffix_count(suffix: str, count: int) -> str:
-    """How many files of a suffix (a key of `other_suffixes`), in words."""
-    return f"{count} {'.' + suffix if suffix else 'without suffix'}"
+def suffix_counts(counts: Mapping[str, int]) -> list[str]:
+    """How many files there are of each suffix, in words, most first."""
+    most_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [f"{count} {'.' + suffix if suffix else 'without suffix'}" for suffix, count in most_first]
 
 
 def _nothing_found(source: Source, skipped: Skipped) -> str:
     if source.kind == "list":
         return f"the list {source.describe()} holds no path"
-    wanted = f"that matches '{source.pattern}'" if source.pattern else f"of {' '.join(DEFAULT_GLOB_SUFFIXES)}"
-    most_first = sorted(skipped.other_suffixes.items(), key=lambda item: (-item[1], item[0]))
-    others = [suffix_count(suffix, count) for suffix, count in most_first]
+    wanted = f"that matches '{source.pattern}'" if source.pattern else "with the suffix of audio or video"
+    others = suffix_counts(skipped.other_suffixes)
     if len(others) > _MAX_SUFFIXES_SHOWN:
         others[_MAX_SUFFIXES_SHOWN:] = ["more"]
     if skipped.num_hidden:

@@ -195,10 +195,8 @@ def _file_rows(
         return np.add.reduceat(values.to_numpy(), first_G) if name in _SUMMED else values.take(pa.array(first_G))
 
     gaps = _gaps(records, first_G)
-    why_R = np.flatnonzero(records["reason"].is_valid().to_numpy())
-    whose_G, first_why = np.unique(group_R[why_R], return_index=True)
-    why_G = np.full(len(first_G), -1)
-    why_G[whose_G] = why_R[first_why]
+    why_G, said_G = _first_valid(records["reason"], group_R, first_G), _first_valid(records["detail"], group_R, first_G)
+    said_G = np.where(why_G < 0, said_G, why_G)
     reason = records["reason"].take(pa.array(why_G, mask=why_G < 0))
     has_gap_G = pc.list_value_length(gaps).to_numpy() > 0
     columns: dict[str, object] = {
@@ -207,11 +205,20 @@ def _file_rows(
         "num_windows": num_windows_G,
         "gaps": gaps,
         "reason": reason,
-        "detail": records["detail"].take(pa.array(why_G, mask=why_G < 0)),
+        "detail": records["detail"].take(pa.array(said_G, mask=said_G < 0)),
         "retryable": pc.is_in(reason, value_set=pa.array(sorted(RETRYABLE_REASONS))),
         "run": pa.repeat(settings.run_number, len(first_G)),
     }
     return _table(columns, file_schema(settings.labels), of_records)
+
+
+def _first_valid(values: pa.ChunkedArray, group_R: IntArray, first_G: IntArray) -> IntArray:
+    """The first record of each group whose value is not null; -1 where there is none."""
+    valid_R = np.flatnonzero(values.is_valid().to_numpy())
+    whose_G, first = np.unique(group_R[valid_R], return_index=True)
+    found_G = np.full(len(first_G), -1)
+    found_G[whose_G] = valid_R[first]
+    return found_G
 
 
 def _label_columns(

@@ -91,6 +91,7 @@ class Fingerprint(Settings):
     window_seconds: float
     hop_seconds: float
     precision: ResolvedPrecision
+    audio_stream: int = 0
 
     def changes_to(self, now: Self) -> list[str]:
         """What differs in another fingerprint, a phrase for each setting that names both values."""

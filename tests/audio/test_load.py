@@ -3,6 +3,7 @@
 from contextlib import closing
 from pathlib import Path
 
+from ser_core.audio.decode import Named
 from ser_core.audio.isolated import Decoder
 from ser_core.audio.load import CLIP_SOURCE, MAX_WHOLE_FILE_BYTES, file_contents, load_segments, look_at_clips
 from ser_core.audio.segments import WindowSettings
@@ -25,8 +26,9 @@ def clips(folder: Path) -> list[PlannedFile]:
 
 def test_small_files_come_whole_and_large_ones_as_what_opens_them(tmp_path: Path) -> None:
     small, large, missing, changed = file_contents(CLIP_SOURCE, clips(tmp_path))
-    assert small == (tmp_path / "a.wav").read_bytes()
-    assert isinstance(large, FileOpener)
+    assert small == Named((tmp_path / "a.wav").read_bytes(), "wav")
+    assert isinstance(large, Named)
+    assert isinstance(large.source, FileOpener)
     assert isinstance(missing, Fault)
     assert isinstance(changed, Fault)
     assert (missing.reason, changed.reason) == ("not_found", "changed")

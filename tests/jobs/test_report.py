@@ -14,7 +14,9 @@ from ser_core.tables.rows import Totals
 from ser_core.tables.schema import Fingerprint
 
 OUTPUT = Location("s3://bucket/emotions")
-PLAN = PlanSummary(num_files=10, num_bytes=2_500_000, other_suffixes={"txt": 3, "": 1}, num_hidden=2)
+PLAN = PlanSummary(
+    num_files=10, num_bytes=2_500_000, suffixes={"wav": 8, "m4a": 2}, other_suffixes={"txt": 3, "": 1}, num_hidden=2
+)
 COMPARISON = Comparison(num_new=3, num_changed=2, num_retried=1, num_unchanged=4, num_gone=5)
 FINGERPRINT = Fingerprint(
     source="/archive",
@@ -89,7 +91,7 @@ def test_the_end_lines_tell_a_person_the_same() -> None:
     assert Result.of(ended(), OUTPUT).lines(PLAN, OUTPUT) == [
         "10 files: 7 scored, 2 partial, 1 failed; 4 unchanged, not scored again; 5 gone from the source",
         "1200 windows, 1.00 hours of audio in 12.0 s",
-        "left out: 1 without suffix, 3 .txt, 2 hidden",
+        "left out: 3 .txt, 1 without suffix, 2 hidden",
         "predictions: s3://bucket/emotions/predictions",
         "files:       s3://bucket/emotions/files",
     ]
@@ -110,7 +112,8 @@ def test_the_record_of_a_run_counts_and_names_the_licence_and_the_versions() -> 
     assert record["config"] == ScoreConfig(max_failure_rate=0.1).to_dict()
     assert record["model"] == {"identity": artifact.identity, "licence": artifact.config.licence}
     assert record["plan"] == {
-        "num_files": 10, "num_bytes": 2_500_000, "other_suffixes": {"txt": 3, "": 1}, "num_hidden": 2,
+        "num_files": 10, "num_bytes": 2_500_000, "suffixes": {"wav": 8, "m4a": 2}, "other_suffixes": {"txt": 3, "": 1},
+        "num_hidden": 2,
     }  # fmt: skip
     assert record["comparison"]["num_gone"] == 5
     assert record["this_run"]["num_windows"] == 1200
@@ -133,6 +136,9 @@ def test_a_dry_run_tells_files_bytes_settings_and_resources() -> None:
     assert json.loads(json.dumps(asdict(preview))) == {
         "files": 10,
         "bytes": 2_500_000,
+        "suffixes": {"wav": 8, "m4a": 2},
+        "left_out": {"txt": 3, "": 1},
+        "hidden": 2,
         "new": 3,
         "changed": 2,
         "retried": 1,
@@ -143,12 +149,15 @@ def test_a_dry_run_tells_files_bytes_settings_and_resources() -> None:
     }
     assert preview.lines() == [
         "10 files, 2.5 MB: 3 new, 2 changed, 1 to try again, 4 unchanged, 5 gone",
+        "by suffix: 8 .wav, 2 .m4a",
+        "left out: 3 .txt, 1 without suffix, 2 hidden",
         "source: /archive",
         "model: compact@0123",
         "channels: mix",
         "window_seconds: 3.0",
         "hop_seconds: 1.5",
         "precision: fp32",
+        "audio_stream: 0",
         "resources: 1 loader(s)",
         "nothing was written (--dry-run)",
     ]

@@ -14,7 +14,16 @@ import pytest
 from ser_core import storage
 from ser_core.errors import ServiceError, SourceError
 from ser_core.source import listing
-from ser_core.source.listing import Choice, PlannedFile, Skipped, escape_path, list_objects, suffix_of, walk_files
+from ser_core.source.listing import (
+    Choice,
+    PlannedFile,
+    Skipped,
+    count_suffix,
+    escape_path,
+    list_objects,
+    suffix_of,
+    walk_files,
+)
 from ser_core.storage import s3
 from ser_core.storage.location import Location
 from tests.conftest import S3Server
@@ -97,7 +106,7 @@ def test_others_and_hidden_files_are_counted(tmp_path: Path) -> None:
 def test_many_suffixes_are_not_all_kept() -> None:
     skipped = Skipped()
     for number in range(3000):
-        skipped.add_other(f"file.{number}")
+        count_suffix(skipped.other_suffixes, f"file.{number}")
     assert len(skipped.other_suffixes) == 1001
     assert skipped.other_suffixes["(other)"] == 2000
 
@@ -183,7 +192,7 @@ def test_depth_bounds_the_walk(tmp_path: Path) -> None:
 
 _WALK_AS_NOBODY = """
 import os, sys
-from ser_core.source.listing import Choice, Skipped, walk_files
+from ser_core.source.listing import Choice, Skipped, count_suffix, walk_files
 from ser_core.storage.location import Location
 os.setgid(65534) if os.getuid() == 0 else None
 os.setuid(65534) if os.getuid() == 0 else None

@@ -21,7 +21,9 @@ def test_the_plan_and_its_summary(tmp_path: Path) -> None:
     found = Source.parse(str(tmp_path / "in"), None)
     plan = tmp_path / "plan.parquet"
     summary = write_plan(found, plan, exclude=Location(str(tmp_path / "in" / "out")))
-    assert summary == PlanSummary(num_files=4, num_bytes=15, other_suffixes={"txt": 1}, num_hidden=1)
+    assert summary == PlanSummary(
+        num_files=4, num_bytes=15, suffixes={"wav": 3, "flac": 1}, other_suffixes={"txt": 1}, num_hidden=1
+    )
     table = pq.read_table(plan)
     assert table.schema == PLAN_SCHEMA
     assert table["path"].to_pylist() == ["a.wav", "b.flac", "empty.wav", "gone.wav"]
@@ -34,7 +36,7 @@ def test_nothing_found_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError) as caught:
         write_plan(Source.parse(str(tmp_path), None), tmp_path / ".plan", exclude=None)
     assert str(caught.value) == (
-        f"SOURCE {tmp_path} holds no file of wav wave flac ogg oga opus mp3 aif aiff au rf64 w64; "
+        f"SOURCE {tmp_path} holds no file with the suffix of audio or video; "
         "it holds 2 .txt, 1 without suffix, 1 .pdf, 2 hidden; --glob chooses others"
     )
     with pytest.raises(SourceError, match=r"holds no file that matches '\*\.wav'; it holds 2 \.txt"):

@@ -31,12 +31,12 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
-from ser_core.audio import CLIP_SOURCE, Decoder, WindowSettings, file_contents, look_at_clips
+from ser_core.audio import CLIP_SOURCE, Decoder, Named, WindowSettings, file_contents, look_at_clips
 from ser_core.corpora import Manifest
 from ser_core.errors import OutputError, SourceError
 from ser_core.faults import Fault
 from ser_core.ordered import in_order
-from ser_core.source import FileOpener, PlannedFile
+from ser_core.source import PlannedFile
 from ser_core.storage import Location, faults_of
 
 _SAMPLES, _OFFSETS, _STEPS = "waveforms.int16", "offsets.npy", "steps.npy"
@@ -221,13 +221,17 @@ def _decode_all(files: list[PlannedFile], folder: Path, sample_rate_hz: int) -> 
             file_contents(CLIP_SOURCE, files),
             lambda contents: threads.submit(_decode, idle, contents, windows, folder),
             max_in_flight=_CLIPS_AHEAD * num_decoders,
-            weigh=lambda contents: len(contents) if isinstance(contents, bytes) else 0,
+            weigh=_num_bytes,
             max_weight=_MAX_BYTES_AHEAD,
         )
 
 
+def _num_bytes(contents: Named | Fault) -> int:
+    return len(contents.source) if isinstance(contents, Named) and isinstance(contents.source, bytes) else 0
+
+
 def _decode(
-    idle: "queue.SimpleQueue[Decoder]", contents: bytes | FileOpener | Fault, windows: WindowSettings, folder: Path
+    idle: "queue.SimpleQueue[Decoder]", contents: Named | Fault, windows: WindowSettings, folder: Path
 ) -> _Clip | Fault:
     if isinstance(contents, Fault):
         return contents
