@@ -225,6 +225,14 @@ def ogg_breaks_off(file: BinaryIO, num_bytes: int) -> bool:
     return not segment_bytes or len(page) < _OGG_HEAD_BYTES + page[26] + sum(segment_bytes)
 
 
+def riff_breaks_off(file: BinaryIO, num_bytes: int) -> bool:
+    """Whether a RIFF file (AVI) is shorter than its header says, where that knows."""
+    file.seek(0)
+    riff = file.read(8)
+    (size,) = struct.unpack("<I", riff[4:].ljust(4, b"\0"))
+    return riff[:4] == b"RIFF" and size + 8 >= num_bytes + _LEAST_AUDIO_BYTES and not _is_streamed_size(size)
+
+
 def mp3_tag_seconds(file: BinaryIO) -> float | None:
     """Length of an MP3 by the tag in its first frame (Xing's, LAME's or Fraunhofer's); None where there is none.
 

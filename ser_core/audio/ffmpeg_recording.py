@@ -46,6 +46,8 @@ _FORMATS = (
     "shn", "sox", "tak", "truehd", "tta", "voc", "w64", "wav", "wsd", "wtv", "wv", "xwma",
 )  # fmt: skip
 _OPTIONS = {"format_whitelist": ",".join(_FORMATS), "protocol_whitelist": "none"}
+#: What shows of these alone that they are cut off.
+_BREAKS_OFF = {"ogg": containers.ogg_breaks_off, "avi": containers.riff_breaks_off}
 #: Audio without a header, as telephony keeps it, by suffix; (FFmpeg's format, its options).
 _HEADLESS: dict[str, tuple[str, dict[str, str]]] = {
     "g722": ("g722", {}),
@@ -132,6 +134,8 @@ class FfmpegRecording:
         self.sample_rate_hz: int = self._first.sample_rate
         self.num_channels: int = self._first.layout.nb_channels
         self.promised_seconds = self._promised_seconds()
+        num_others = len(self._container.streams.audio) - 1
+        self.note = f"{num_others} more audio stream{'s' * (num_others > 1)}" if num_others else None
 
     def __enter__(self) -> Self:
         return self
@@ -140,12 +144,6 @@ class FfmpegRecording:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._container.close()
-
-    @property
-    def note(self) -> str | None:
-        """What else the file holds that is not read."""
-        num_others = len(self._container.streams.audio) - 1
-        return f"{num_others} more audio stream{'s' * (num_others > 1)}" if num_others else None
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """The audio, (T, C) float32 at full scale 1.0, until it ends or cannot be decoded further (see `fault`)."""
@@ -253,7 +251,8 @@ class FfmpegRecording:
         return float(stream.duration * stream.time_base)
 
     def _fault_of_end(self) -> Fault | None:
-        if self._container.format.name == "ogg" and containers.ogg_breaks_off(self._file, self._num_bytes):
+        breaks_off = _BREAKS_OFF.get(self._container.format.name)
+        if breaks_off and breaks_off(self._file, self._num_bytes):
             return Fault("truncated", "the file breaks off")
         if self._has_joint_length and self._container.duration is not None:
             total = self._container.duration / av.time_base

@@ -32,9 +32,8 @@ class Recording(Protocol):
     def length_tolerance_seconds(self) -> float:
         """How far a sound file's promise may be off."""
 
-    @property
-    def note(self) -> str | None:
-        """What the file holds besides that is not read; None if nothing."""
+    #: What the file holds besides that is not read; None if nothing.
+    note: str | None
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """The audio, (T, C) float32 at full scale 1.0, until it ends or cannot be decoded further (see `fault`)."""
@@ -86,11 +85,16 @@ def _open(file: BinaryIO, num_bytes: int, audio_stream: int, suffix: str) -> Rec
     refusals = []
     for open_recording in order:
         try:
-            return open_recording()
+            recording = open_recording()
         except Fault as fault:
             if fault.reason not in ("unreadable", "unsupported"):
                 raise
             refusals.append(fault)
+            continue
+        if wav is not None and is_foreign and wav.promised_bytes is not None and recording.promised_seconds is not None:
+            # FFmpeg goes by the bytes that are there.
+            recording.promised_seconds *= wav.promised_bytes / max(1, wav.data_bytes)
+        return recording
     if wav is not None and is_foreign:
         raise Fault("unsupported", f"the WAV holds audio of codec 0x{wav.codec:04x}, which cannot be read")
     if head[4:8] == b"ftyp" and refusals[0].reason == "unreadable":

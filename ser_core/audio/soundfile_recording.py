@@ -42,7 +42,7 @@ class SoundfileRecording:
     """
 
     length_tolerance_seconds = 0.0
-    note = None
+    note: str | None = None
 
     def __init__(self, file: BinaryIO, num_bytes: int, wav: WavHeader | None, *, start: int = 0) -> None:
         self._file, self._start, self._num_bytes = file, start, num_bytes

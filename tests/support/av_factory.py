@@ -1,0 +1,86 @@
+"""Compressed audio and videos, made by PyAV's FFmpeg."""
+
+from fractions import Fraction
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from numpy.typing import NDArray
+
+
+def with_av(
+    pcm_TC: NDArray[np.float32],
+    container: str,
+    codec: str,
+    *,
+    rate_hz: int = 48_000,
+    num_streams: int = 1,
+    video_seconds: float | None = None,
+    options: dict[str, str] | None = None,
+) -> bytes:
+    """A file of float samples (T, C); with several audio streams each is 6 dB weaker than the one before.
+
+    Args:
+        pcm_TC: the samples.
+        container: FFmpeg's name of the muxer.
+        codec: FFmpeg's name of the encoder.
+        rate_hz: the sample rate.
+        num_streams: number of audio streams.
+        video_seconds: length of a picture's stream beside it; None for none.
+        options: of the muxer.
+    """
+    with NamedTemporaryFile() as file:
+        with av.open(file.name, "w", format=container, options=options or {}) as output:
+            _write(output, pcm_TC, codec, rate_hz, num_streams, video_seconds)
+        return Path(file.name).read_bytes()
+
+
+def _write(
+    output: av.container.OutputContainer,
+    pcm_TC: NDArray[np.float32],
+    codec: str,
+    rate_hz: int,
+    num_streams: int,
+    video_seconds: float | None,
+) -> None:
+    if video_seconds is not None:
+        video = output.add_stream("mpeg4", rate=5)
+        video.width, video.height = 64, 64
+    streams = [_add_audio(output, codec, rate_hz, pcm_TC.shape[1]) for _ in range(num_streams)]
+    for number, stream in enumerate(streams):
+        _write_audio(output, stream, pcm_TC * np.float32(0.5**number), rate_hz)
+    if video_seconds is not None:
+        for index in range(int(5 * video_seconds)):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), index % 256, np.uint8))
+            frame.pts, frame.time_base = index, Fraction(1, 5)
+            output.mux(video.encode(frame))
+        output.mux(video.encode(None))
+
+
+def _add_audio(output: av.container.OutputContainer, codec: str, rate_hz: int, num_channels: int) -> AudioStream:
+    stream = output.add_stream(codec, rate=rate_hz)
+    assert isinstance(stream, AudioStream)
+    stream.codec_context.layout = "mono" if num_channels == 1 else "stereo"
+    formats = stream.codec_context.codec.audio_formats
+    assert formats
+    names = [format.name for format in formats]
+    stream.codec_context.format = next((name for name in names if name in ("s16", "s16p")), names[0])
+    return stream
+
+
+def _write_audio(
+    output: av.container.OutputContainer, stream: AudioStream, pcm_TC: NDArray[np.float32], rate_hz: int
+) -> None:
+    context = stream.codec_context
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(pcm_TC.T), "fltp", context.layout.name)
+    frame.sample_rate, frame.pts = rate_hz, 0
+    fifo = av.AudioFifo()
+    for converted in av.AudioResampler(context.format.name, context.layout, rate_hz).resample(frame):
+        fifo.write(converted)
+    context.open(strict=False)
+    samples = context.frame_size or 1_024
+    while (piece := fifo.read(samples) or fifo.read(0, partial=True)) is not None:
+        output.mux(stream.encode(piece))
+    output.mux(stream.encode(None))
