@@ -156,6 +156,9 @@ def _is_no_audio(file: BinaryIO, start: int, num_bytes: int, byte_order: str) ->
         return True
     if text.isascii() and all(byte >= ord(" ") or byte in b"\t\r\n" for byte in text):
         return True
+    if num_bytes - start >= 2**32 - _STREAMED_ROOM:
+        # The size wrapped.
+        return False
     if not any(head):
         file.seek(max(start, num_bytes - _LOOK_BYTES))
         return not any(file.read(_LOOK_BYTES))

@@ -17,6 +17,9 @@ MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
 #: What libsndfile reads exactly, and faster than FFmpeg: WAV, W64, FLAC, AIFF and AU.
 _EXACT_STARTS = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff", b"fLaC", b"FORM", b".snd", b"dns.")
 
+#: Kinds of recordings that no free decoder reads, that are encrypted, or that do not say what they are.
+_UNREAD_SUFFIXES = frozenset({"aax", "ds2", "vox"})
+
 
 class Recording(Protocol):
     """An open audio file, read once, forwards, in bounded memory; a context manager that closes it."""
@@ -97,6 +100,8 @@ def _open(file: BinaryIO, num_bytes: int, audio_stream: int, suffix: str) -> Rec
         return recording
     if wav is not None and is_foreign:
         raise Fault("unsupported", f"the WAV holds audio of codec 0x{wav.codec:04x}, which cannot be read")
+    if suffix in _UNREAD_SUFFIXES:
+        raise Fault("unsupported", f"'.{suffix}' is a kind of recording that cannot be read here; convert it to FLAC")
     if head[4:8] == b"ftyp" and refusals[0].reason == "unreadable":
         raise Fault("unreadable", "the MP4 has no index (moov): it was never finished, or it is cut off")
     raise refusals[0]

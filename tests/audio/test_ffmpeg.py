@@ -1,6 +1,7 @@
 """What FFmpeg reads: compressed audio of all kinds and the sound of videos, whole, cut, joined, changed on the way."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -135,6 +136,11 @@ def test_audio_without_a_header_is_read_by_its_suffix() -> None:
         open_recording(io.BytesIO(contents))
 
 
+def test_a_recording_that_nobody_reads_is_unsupported() -> None:
+    with pytest.raises(Fault, match=r"unsupported \('.ds2' is a kind of recording that cannot be read here"):
+        open_recording(io.BytesIO(b"\3ds2" + bytes(2_000)), suffix="ds2")
+
+
 def test_a_suffix_does_not_outvote_a_header() -> None:
     read_TC, recording = read(encode(noise(2)), suffix="ulaw")
     assert (recording.sample_rate_hz, len(read_TC)) == (16_000, 32_000)
@@ -181,6 +187,18 @@ def test_samples_behind_a_size_that_was_never_updated_are_read(share: float) -> 
     read_TC, recording = read(with_data_size(contents, int(share * 64_000) * 2))
     assert len(read_TC) == 64_000
     assert recording.fault is None
+
+
+def test_a_size_that_wrapped_at_4_gib(tmp_path: Path) -> None:
+    path = tmp_path / "long.wav"
+    path.write_bytes(with_data_size(encode(noise(1)), 100_000))
+    with path.open("r+b") as file:
+        file.truncate(44 + 2**32 + 100_000)
+        with open_recording(file) as recording:
+            assert recording.promised_seconds is None
+            first_TC = next(iter(recording.blocks()))
+            assert recording.fault is None
+    assert len(first_TC) > 50_000
 
 
 @pytest.mark.parametrize("surplus", [16, 36, 44])
