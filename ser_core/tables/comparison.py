@@ -175,8 +175,6 @@ def _compare(plan: pa.Table, known: pa.Table, unread: list[str]) -> Slice:
     # What is below a folder that could not be listed may still be there.
     gone = _outside(pc.unique(known["path"].filter(pc.invert(is_planned))), unread)
     known = known.filter(is_planned)
-    rows_of_key = known.group_by(["path", "channel"]).aggregate([([], "count_all")])
-    doubled = pc.unique(rows_of_key["path"].filter(pc.greater(rows_of_key["count_all"], 1)))
     index = row_of_plan.drop_null().to_numpy()
 
     version = plan["version"].take(pa.array(index))
@@ -186,8 +184,11 @@ def _compare(plan: pa.Table, known: pa.Table, unread: list[str]) -> Slice:
 
     state = np.full(plan.num_rows, NEW, np.int8)
     state[index] = UNCHANGED
-    state[index[may_recover | pc.is_in(known["path"], doubled).to_numpy()]] = RETRIED
+    keys, num_rows = np.unique(index.astype(np.int64) * 2**32 + known["channel"].to_numpy() + 1, return_counts=True)
+    doubled = np.unique(keys[num_rows > 1] // 2**32)
+    state[index[may_recover]] = RETRIED
+    state[doubled] = RETRIED
     state[index[differs]] = CHANGED
     status = np.full(plan.num_rows, -1, np.int8)
     np.maximum.at(status, index, status_of_row)
-    return Slice(plan, state, status, gone, doubled)
+    return Slice(plan, state, status, gone, plan["path"].take(pa.array(doubled)))

@@ -221,13 +221,21 @@ def test_a_million_windows_take_under_a_minute_and_a_gigabyte(output: Output, fi
 
 
 def many_rows(numbers: range, windows_per_file: int) -> tuple[pa.Table, pa.Table]:
-    """Rows of numbered files that are all as long, made quickly."""
-    predictions, files = rows_of({"": Audio("12345678-1712345678901234567", windows=windows_per_file)}, 1)
+    """Rows of numbered files that are all as long, with probabilities at random, made quickly."""
+    of_one = rows_of({"": Audio("12345678-1712345678901234567", windows=windows_per_file)}, 1)
     names = pa.array([f"calls/2026/recording-{number:09d}.wav" for number in numbers])
+    chance = np.random.default_rng(numbers.start)
 
     def repeated(rows: pa.Table) -> pa.Table:
-        index = pa.array(np.tile(np.arange(rows.num_rows), len(numbers)))
-        paths = names.take(pa.array(np.repeat(np.arange(len(numbers)), rows.num_rows)))
-        return rows.take(index).set_column(rows.column_names.index("path"), "path", paths)
+        index_W = np.tile(np.arange(rows.num_rows), len(numbers))
+        values_WC = chance.random((len(index_W), len(LABELS)), np.float32)
+        values_WC /= values_WC.sum(axis=1, keepdims=True)
+        columns = {name: rows[name].take(pa.array(index_W)) for name in rows.column_names}
+        columns |= {f"p_{label}": pa.array(values_WC[:, index]) for index, label in enumerate(LABELS)}
+        columns["path"] = names.take(pa.array(np.repeat(np.arange(len(numbers)), rows.num_rows)))
+        columns["emotion"] = pa.array(LABELS).take(pa.array(values_WC.argmax(axis=1)))
+        columns["confidence"] = pa.array(values_WC.max(axis=1))
+        return pa.table(columns)
 
-    return repeated(predictions), repeated(files)
+    predictions, files = map(repeated, of_one)
+    return predictions, files
