@@ -5,6 +5,7 @@ Exit codes: 0 all scored, 1 error, 2 usage, 3 some files failed or are partial, 
 
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -263,18 +264,33 @@ def _run(arguments: list[str], console: Console) -> int:
     except Exception as error:
         message = getattr(error, "format_message", None)
         if message is None:
-            from jobs.unforeseen import describe
-
             cause = error.__cause__ if isinstance(error, _UnforeseenError) else None
-            console.fail(describe(cause or error, Console.doing))
+            _tell_unforeseen(cause or error, console)
             return 1
         console.fail(f"{' '.join(message().split()).rstrip('.')}; see 'ser --help'")
         return 2
 
 
+def _tell_unforeseen(error: BaseException, console: Console) -> None:
+    from jobs.unforeseen import describe
+
+    console.fail(describe(error, Console.doing))
+
+
+def prepare() -> None:
+    """Set right what a process has one of: its streams, and what becomes of a thread's error."""
+
+    def tell(failed: threading.ExceptHookArgs) -> None:
+        if failed.exc_value is not None and not isinstance(failed.exc_value, SystemExit):
+            _tell_unforeseen(failed.exc_value, Console())
+
+    open_streams()
+    threading.excepthook = tell
+
+
 def main() -> None:
     """The console script."""
-    open_streams()
+    prepare()
     code = run(sys.argv[1:])
     if "cluster.session" in sys.modules:
         from cluster.session import leave

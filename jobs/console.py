@@ -30,7 +30,7 @@ class Console:
     quiet: bool = False
     verbose: bool = False
     #: What the command is at.
-    doing: ClassVar[str] = ""
+    doing: ClassVar[str] = "ser"
 
     def result(self, lines: str | Sequence[str], data: object) -> None:
         """The command's answer: lines for people, or `data` as one JSON line.

@@ -5,10 +5,12 @@ control characters: an escape sequence could move the cursor, retitle the window
 """
 
 import io
+import logging
 import os
 import re
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO
@@ -114,8 +116,13 @@ def plain_streams() -> Iterator[None]:
         sys.stdout, sys.stderr = before
 
 
+class _OneLine(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
 def open_streams() -> None:
-    """Set the process's own streams right, before anything else opens a file.
+    """Set the process's own streams right, before anything else opens a file; what libraries log is one line each.
 
     A closed descriptor would become the first file that is opened, and what others write to standard error would go
     there. Standard error gets a descriptor of its own, so that Ray's core may be silenced at number 2.
@@ -127,3 +134,6 @@ def open_streams() -> None:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     encoding = sys.stderr.encoding if sys.stderr is not None else None
     sys.stderr = os.fdopen(os.dup(2), "w", buffering=1, encoding=encoding, errors="backslashreplace")
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_OneLine())
+    warnings.formatwarning = lambda message, category, *_: f"{category.__name__}: {printable(str(message))}\n"

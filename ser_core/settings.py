@@ -4,6 +4,7 @@ import difflib
 import functools
 import math
 import os
+import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -63,6 +64,10 @@ _GONE = {
     "mlp_width": "it is four times width",
 }
 _MAX_SHOWN = 60
+#: A file of settings is a page or two.
+_MAX_YAML_BYTES, _MAX_YAML_DEPTH = 2**16, 32
+#: What waits longer than this many seconds overflows somewhere.
+_MAX_SECONDS = 1e9
 
 
 def require(condition: bool, message: str) -> None:
@@ -160,8 +165,16 @@ def _sentence(settings: type[Settings], error: ValidationError) -> str:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    """A value that may be huge, or nested."""
+    if isinstance(value, int) and value.bit_length() > _MAX_SHOWN:
+        # Python refuses to write out one of thousands of digits.
+        return f"a number of {int(value.bit_length() * math.log10(2)) + 1} digits"
+    text = _SHORT.repr(value)
     return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 2 * _MAX_SHOWN
 
 
 def _unknown(settings: type[Settings], names: list[str]) -> str:
@@ -181,13 +194,36 @@ def read_yaml(file: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        with file.open("rb") as stream:
+            data = stream.read(_MAX_YAML_BYTES + 1)
     except OSError as error:
         raise UsageError(f"config {file}: cannot be read ({one_line(error)})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    require(len(data) <= _MAX_YAML_BYTES, f"config {file}: is larger than {_MAX_YAML_BYTES:,} bytes; name another")
+    try:
+        text = data.decode()
+        _check_yaml(text, file)
+        values = yaml.safe_load(text)
+    except UsageError:
+        raise
+    except Exception as error:
+        # yaml raises errors of many kinds for dates, numbers and nesting that cannot be.
         raise UsageError(f"config {file}: not YAML ({one_line(error)})") from error
     require(isinstance(values, dict | None), f"config {file}: must be a list of 'name: value' lines")
     return values or {}
+
+
+def _check_yaml(text: str, file: Path) -> None:
+    """Refuse what would make a file of a few lines take minutes or gigabytes."""
+    import yaml
+
+    depth = 0
+    for token in yaml.scan(text, yaml.SafeLoader):
+        name = type(token).__name__
+        require(name != "AliasToken", f"config {file}: has an alias ('*name'); write out what it stands for")
+        depth += name.endswith(("SequenceStartToken", "MappingStartToken")) - name.endswith(
+            ("SequenceEndToken", "MappingEndToken", "BlockEndToken")
+        )
+        require(depth <= _MAX_YAML_DEPTH, f"config {file}: is nested too deeply for settings")
 
 
 def is_http_url(text: str) -> bool:
@@ -203,13 +239,16 @@ def seconds_from_environment(name: str, default: float, minimum: float = 0.0) ->
     """A number of seconds from an environment variable; the default where it is not set or empty.
 
     Raises:
-        UsageError: it holds no finite number, or one below the minimum.
+        UsageError: it holds no number, or one below the minimum, or above 10^9.
     """
     text = os.environ.get(name) or str(default)
     try:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
-    is_usable = math.isfinite(seconds) and seconds >= minimum
-    require(is_usable, f"{name} must be a number of seconds, {minimum:g} or more, not {text!r}")
+    is_usable = minimum <= seconds <= _MAX_SECONDS
+    words = (
+        f"{name} must be a number of seconds, {minimum:g} or more and at most {_MAX_SECONDS:.0f}, not {_short(text)}"
+    )
+    require(is_usable, words)
     return seconds

@@ -17,10 +17,14 @@ class MelSettings(Settings):
     `std_db` belong to `db` alone.
     """
 
-    sample_rate_hz: int = Field(default=16_000, ge=1, description="Sample rate that recordings are brought to.")
-    n_fft: int = Field(default=1024, ge=1, description="Samples of a frame.")
-    hop_length: int = Field(default=320, ge=1, description="Samples from one frame's start to the next one's.")
-    num_mels: int = Field(default=128, ge=1, description="Number of mel bands.")
+    sample_rate_hz: int = Field(
+        default=16_000, ge=1, le=384_000, description="Sample rate that recordings are brought to."
+    )
+    n_fft: int = Field(default=1024, ge=1, le=65_536, description="Samples of a frame.")
+    hop_length: int = Field(
+        default=320, ge=1, le=65_536, description="Samples from one frame's start to the next one's."
+    )
+    num_mels: int = Field(default=128, ge=1, le=1_024, description="Number of mel bands.")
     f_min_hz: float = Field(default=0.0, ge=0, description="Lowest frequency of the lowest band.")
     f_max_hz: float = Field(default=8_000.0, gt=0, description="Highest frequency of the highest band.")
     scale: MelScale = Field(default="db", description="db, or as Whisper was trained.")

@@ -50,6 +50,8 @@ _FORMER_FIELDS = [
 _HASHED_COLUMNS = (*MANIFEST_SCHEMA.names[:-1], "modality", "vocal_channel", "intensity", "statement", "repetition")
 _ORDER = [("corpus", "ascending"), ("path", "ascending")]
 _MAX_NAMED = 3
+#: More than all corpora of emotional speech have together.
+_MAX_CLIPS, _MAX_TEXT_BYTES = 5_000_000, 2**29
 _WHAT_TO_DO = "write it with 'ser corpus'"
 
 
@@ -163,13 +165,43 @@ def write_manifest(table: pa.Table, file: str) -> None:
 
 
 def _read(location: Location) -> pa.Table:
+    """The columns that are of use, which a file of a few kilobytes may not make gigabytes of."""
+    where = f"manifest {location}"
     try:
         with one_line_faults(location, "cannot be read", what="manifest", raises=SourceError, passes=FileNotFoundError):
-            return pq.read_table(io.BytesIO(read(location)))
+            data = io.BytesIO(read(location))
+        return _decoded(data, where)
     except FileNotFoundError as error:
-        raise SourceError(f"manifest {location}: there is no such file; {_WHAT_TO_DO}") from error
-    except pa.ArrowException as error:
-        raise SourceError(f"manifest {location}: is no Parquet file; {_WHAT_TO_DO}") from error
+        raise SourceError(f"{where}: there is no such file; {_WHAT_TO_DO}") from error
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise SourceError(f"{where}: is no Parquet file; {_WHAT_TO_DO}") from error
+
+
+def _decoded(data: io.BytesIO, where: str) -> pa.Table:
+    known = {field.name for field in (*MANIFEST_SCHEMA, *_FORMER_FIELDS)}
+    fields = [field for field in pq.read_schema(data) if field.name in known]
+    names = [field.name for field in fields]
+    for name in names:
+        if names.count(name) > 1:
+            raise SourceError(f"{where}: the column '{name}' is there twice; leave one")
+    # A text that is repeated stays one until it is counted.
+    texts = [field.name for field in fields if field.type in {pa.string(), pa.large_string(), pa.binary()}]
+    with pq.ParquetFile(data, read_dictionary=texts) as file:
+        num_rows = file.metadata.num_rows
+        if num_rows > _MAX_CLIPS:
+            raise SourceError(f"{where}: says that it holds {num_rows:,} clips, more than {_MAX_CLIPS:,}; split it")
+        table = file.read(names)
+    if sum(_num_text_bytes(chunk) for column in table.columns for chunk in column.chunks) > _MAX_TEXT_BYTES:
+        raise SourceError(f"{where}: holds more than {_MAX_TEXT_BYTES // 2**20} MB of text; {_WHAT_TO_DO}")
+    return table
+
+
+def _num_text_bytes(chunk: pa.Array) -> int:
+    """What the texts take when each row has its own."""
+    if not pa.types.is_dictionary(chunk.type):
+        return int(chunk.nbytes)
+    lengths = pc.binary_length(chunk.dictionary).take(chunk.indices)
+    return int(pc.sum(lengths.cast(pa.int64())).as_py() or 0)
 
 
 def _checked(table: pa.Table, location: Location) -> pa.Table:
@@ -185,10 +217,14 @@ def _checked(table: pa.Table, location: Location) -> pa.Table:
             continue
         try:
             column = table[field.name].cast(field.type)
+            # Texts of Parquet need not be UTF-8.
+            column.validate(full=True)
         except pa.ArrowException as error:
             raise SourceError(f"{where}: the column '{field.name}' is not {field.type}; {_WHAT_TO_DO}") from error
         if not field.nullable and (column.null_count or pc.any(pc.equal(column, "")).as_py()):
             raise SourceError(f"{where}: the column '{field.name}' has rows without a value; fill them")
+        if field.type == pa.string() and pc.any(pc.match_substring(column, "\0")).as_py():
+            raise SourceError(f"{where}: the column '{field.name}' has a text with a NUL character; {_WHAT_TO_DO}")
         columns.append(column)
     if not len(table):
         raise SourceError(f"{where}: holds no clip; write it anew")

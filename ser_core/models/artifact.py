@@ -208,8 +208,11 @@ def _one_line_faults(name_or_folder: str) -> Iterator[None]:
     except FileNotFoundError as error:
         names = ", ".join(bundled_names())
         raise ArtifactError(f"{where}: no {error} there; give a model folder or a bundled name ({names})") from error
-    except (UsageError, UnicodeDecodeError) as error:
+    except UsageError as error:
         raise ArtifactError(f"{where}: {error}") from error
+    except (ValueError, ArithmeticError, LookupError, TypeError, RuntimeError, MemoryError) as error:
+        # Its files were not written by this program: there is no telling what they hold.
+        raise ArtifactError(f"{where}: it cannot be loaded ({type(error).__name__}: {one_line(error)})") from error
 
 
 def _fault(tensor: "Tensor | None", expected: "Tensor | None") -> str | None:

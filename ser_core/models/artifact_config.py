@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from ser_core.audio import MelSettings
-from ser_core.errors import UsageError
+from ser_core.errors import UsageError, one_line, printable
 from ser_core.settings import RENAMED, Names, Settings, WindowSeconds
 
 #: Raised when an older program could not read what this one writes. 2: mel scale, precision of the weights; 3: the
@@ -15,21 +15,23 @@ from ser_core.settings import RENAMED, Names, Settings, WindowSeconds
 FORMAT_NUMBER = 3
 CONFIG_FILE = "config.json"
 #: A label becomes a column's name, and a folder's that every Hive reader must take for a text, as it stands.
-_LABEL = re.compile(r"[a-z][a-z0-9_]*")
+_LABEL = re.compile(r"[a-z][a-z0-9_]{0,63}")
+#: How deep lists and groups of config.json may lie in one another.
+_MAX_DEPTH = 32
 
 
 class ArtifactConfig(Settings):
     """A model, but for its tensors."""
 
     format_number: int = FORMAT_NUMBER
-    name: str
+    name: str = Field(min_length=1, max_length=200)
     architecture: str = Field(description="One of `models.ARCHITECTURES`.")
     architecture_settings: dict[str, Any]
     mel: MelSettings
     window_seconds: WindowSeconds = Field(description="Length of its training windows: the default of scoring.")
-    labels: Names = Field(min_length=2, description="In the order of the logits.")
+    labels: Names = Field(min_length=2, max_length=256, description="In the order of the logits.")
     temperature: float = Field(
-        default=1.0, gt=0, description="Divides the logits, so that confidences mean what they say."
+        default=1.0, ge=1e-3, le=1e3, description="Divides the logits, so that confidences mean what they say."
     )
     weights_dtype: Literal["fp32", "fp16"] = Field(
         default="fp32", description="How the weights are stored; they compute in float32, or in scoring's precision."
@@ -46,7 +48,9 @@ class ArtifactConfig(Settings):
             raise ValueError("labels must be two or more, each once")
         for label in self.labels:
             if not _LABEL.fullmatch(label):
-                raise ValueError(f"label {label!r} must be a lower-case word (a-z, 0-9, _)")
+                raise ValueError(f"label {label[:100]!r} must be a lower-case word (a-z, 0-9, _) of 64 letters at most")
+        if printable(self.name) != self.name:
+            raise ValueError(f"name {self.name!r} must be text without control characters")
         return self
 
     @classmethod
@@ -59,7 +63,11 @@ class ArtifactConfig(Settings):
         try:
             values = json.loads(data)
         except ValueError as error:
-            raise UsageError(f"{CONFIG_FILE} is not JSON ({error})") from error
+            raise UsageError(f"{CONFIG_FILE} is not JSON ({one_line(error)})") from error
+        except RecursionError:
+            values = None
+        if values is None or _is_deeper(values, _MAX_DEPTH):
+            raise UsageError(f"{CONFIG_FILE} is no config of a ser model (it is nested too deeply)")
         if not isinstance(values, dict) or not isinstance(values.get("format_number"), int):
             raise UsageError(f"{CONFIG_FILE} is no config of a ser model (it has no format_number)")
         if values["format_number"] > FORMAT_NUMBER:
@@ -71,6 +79,11 @@ class ArtifactConfig(Settings):
     def to_json(self) -> bytes:
         """The bytes of config.json."""
         return json.dumps(self.to_dict(), indent=2, sort_keys=True).encode() + b"\n"
+
+
+def _is_deeper(value: Any, depth: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(depth == 0 or _is_deeper(one, depth - 1) for one in inner)
 
 
 def upgrade(values: dict[str, Any]) -> dict[str, Any]:

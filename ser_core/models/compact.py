@@ -29,8 +29,8 @@ _LAYERS = (
 class CompactSettings(Settings):
     """Sizes of a `compact` model."""
 
-    width: int = Field(default=32, ge=16, multiple_of=16, description="Channels of the first convolution.")
-    lstm_units: int = Field(default=96, ge=1, description="Units of the BiLSTM in each direction.")
+    width: int = Field(default=32, ge=16, le=4096, multiple_of=16, description="Channels of the first convolution.")
+    lstm_units: int = Field(default=96, ge=1, le=8192, description="Units of the BiLSTM in each direction.")
     dropout: float = Field(default=0.3, ge=0, le=1, description="Dropout before the BiLSTM and the classifier.")
 
 

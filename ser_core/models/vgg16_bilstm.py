@@ -24,7 +24,7 @@ _REDUCTION = 32
 class Vgg16BilstmSettings(Settings):
     """Sizes of the head; the convolutions are VGG16's (Simonyan & Zisserman 2014, arXiv 1409.1556)."""
 
-    lstm_units: int = Field(default=128, ge=1, description="Units of the BiLSTM in each direction.")
+    lstm_units: int = Field(default=128, ge=1, le=8192, description="Units of the BiLSTM in each direction.")
     dropout: float = Field(default=0.4, ge=0, le=1, description="Dropout before the classifier.")
 
 

@@ -31,7 +31,7 @@ _HIDDEN_DROPOUT = 0.5
 class WhisperBilstmSettings(Settings):
     """Sizes of the encoder (by default whisper-base's), how much of it learns, and the head."""
 
-    num_layers: int = Field(default=5, ge=1, description="Blocks of the encoder; whisper-base has 6.")
+    num_layers: int = Field(default=5, ge=1, le=64, description="Blocks of the encoder; whisper-base has 6.")
     frozen_layers: int = Field(
         default=5, ge=0, description="Blocks that keep their weights, as the convolutions then do; 0: all learns."
     )
@@ -41,12 +41,16 @@ class WhisperBilstmSettings(Settings):
         description="First layer of the mix that the head reads; 0: the convolutions' output, 1: the first block's.",
     )
     width: int = Field(
-        default=512, ge=HEAD_FEATURES, multiple_of=HEAD_FEATURES, description="Features of the encoder's layers."
+        default=512,
+        ge=HEAD_FEATURES,
+        le=8192,
+        multiple_of=HEAD_FEATURES,
+        description="Features of the encoder's layers.",
     )
     steps_per_lstm_step: int = Field(
-        default=2, ge=1, description="Steps of 20 ms whose mean is one step of the BiLSTM."
+        default=2, ge=1, le=1000, description="Steps of 20 ms whose mean is one step of the BiLSTM."
     )
-    lstm_units: int = Field(default=128, ge=1, description="Units of the BiLSTM in each direction.")
+    lstm_units: int = Field(default=128, ge=1, le=8192, description="Units of the BiLSTM in each direction.")
     statistics: Literal["none", "mix", "layers"] = Field(
         default="layers",
         description="What the mean and standard deviation over time are taken of, which the head reads beside the "
@@ -73,9 +77,14 @@ class WhisperBilstmSettings(Settings):
         description="Standard deviations of the noise on the statistics in training, where there is no regression.",
     )
     num_classifiers: int = Field(
-        default=8, ge=1, description="Classifiers, each with its own dropout and loss; their mean is the prediction."
+        default=8,
+        ge=1,
+        le=64,
+        description="Classifiers, each with its own dropout and loss; their mean is the prediction.",
     )
-    hidden_units: int = Field(default=64, ge=0, description="Units of each classifier's hidden layer; 0: it has none.")
+    hidden_units: int = Field(
+        default=64, ge=0, le=8192, description="Units of each classifier's hidden layer; 0: it has none."
+    )
     dropout: float = Field(default=0.4, ge=0, le=1, description="Dropout before the BiLSTM and the classifiers.")
     lstm_drop_path: float = Field(
         default=0.0,

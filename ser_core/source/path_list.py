@@ -70,11 +70,15 @@ def _read_csv(file: IO[bytes]) -> Iterator[list[bytes | None]]:
 def _read_parquet(file: IO[bytes]) -> Iterator[list[bytes | None]]:
     import pyarrow.parquet as pq
 
-    with file, pq.ParquetFile(file) as table:
-        if _COLUMN not in table.schema_arrow.names:
+    with file:
+        kinds = [field.type for field in pq.read_schema(file) if field.name == _COLUMN]
+        if len(kinds) != 1:
             raise _no_column()
-        for batch in table.iter_batches(SLICE_ROWS, columns=[_COLUMN]):
-            yield _texts(batch.column(0))
+        # A text that is repeated, a million times in a file of a few kilobytes, stays one.
+        texts = [_COLUMN] if kinds[0] in {pa.string(), pa.large_string(), pa.binary()} else []
+        with pq.ParquetFile(file, read_dictionary=texts) as table:
+            for batch in table.iter_batches(SLICE_ROWS, columns=[_COLUMN]):
+                yield _texts(batch.column(0).unique())
 
 
 def _texts(column: pa.Array) -> list[bytes | None]:
@@ -86,4 +90,4 @@ def _texts(column: pa.Array) -> list[bytes | None]:
 
 
 def _no_column() -> pa.ArrowInvalid:
-    return pa.ArrowInvalid(f"it has no column '{_COLUMN}'; name the column of paths so")
+    return pa.ArrowInvalid(f"it has no column '{_COLUMN}', or two; name the column of paths so")

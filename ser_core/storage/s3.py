@@ -164,6 +164,8 @@ def filesystem() -> PatientS3FileSystem:
 
 @functools.lru_cache(maxsize=4)
 def _filesystem(_process_id: int, given: ReadOnlyCredentials | None) -> PatientS3FileSystem:
+    # A limit that is none is found before anything is done.
+    retry_seconds()
     keys = {"key": given.access_key, "secret": given.secret_key, "token": given.token} if given else {"anon": True}
     return PatientS3FileSystem(
         **keys,

@@ -11,7 +11,7 @@ from ser_core.audio.segments import WindowSettings
 from ser_core.audio.settings import MelSettings
 from ser_core.errors import UsageError
 from ser_core.score_config import ScoreConfig, load_score_config
-from ser_core.settings import Names, Settings
+from ser_core.settings import Names, Settings, read_yaml, seconds_from_environment
 
 
 def test_options_override_the_file_and_none_does_not(tmp_path: Path) -> None:
@@ -138,3 +138,50 @@ def test_windows_in_samples() -> None:
     windows = WindowSettings(window_seconds=2.5, hop_seconds=1.25)
     assert (windows.window_samples, windows.hop_samples) == (40_000, 20_000)
     assert MelSettings().num_frames(48_000) == 151
+
+
+#: The first is 10^9 values in 10 lines.
+BOMBS = {
+    "aliases": "\n".join(
+        ["l0: &l0 [x, x]", *(f"l{n}: &l{n} [{', '.join([f'*l{n - 1}'] * 10)}]" for n in range(1, 10))]
+    ),
+    "a loop": "a: &a [*a]",
+    "brackets": "a: " + "[" * 50_000,
+    "dashes": "- " * 30_000,
+    "size": "# " + "a" * 100_000,
+    "a date that is none": "epochs: 2001-99-99",
+    "a time that is none": 'a: !!timestamp "x"',
+    "a truth that is none": 'a: !!bool "x"',
+    "digits": "epochs: " + "1" * 10_000,
+    "a key that is a list": "? [a]\n: b",
+    "code": '!!python/object/apply:os.system ["true"]',
+    "a NUL": "a: \0",
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_file_of_settings_that_explodes_is_refused_in_one_short_line(bomb: str, tmp_path: Path) -> None:
+    file = tmp_path / "f.yaml"
+    file.write_text(BOMBS[bomb])
+    with pytest.raises(UsageError, match=r"^config .*/f\.yaml: ") as error:
+        read_yaml(file)
+    assert len(str(error.value)) < 400
+    assert "\n" not in str(error.value)
+
+
+def test_a_huge_value_is_not_shown_whole() -> None:
+    for value in (10**5_000, "a" * 10**6, [["a" * 1_000] * 1_000] * 1_000):
+        with pytest.raises(UsageError, match="'group' cannot be ") as error:
+            Whole.from_dict({"text": "a", "group": value}, "f.yaml")
+        assert len(str(error.value)) < 200
+
+
+@pytest.mark.parametrize("text", ["long", "5s", "nan", "inf", "-1", "1e300", "9" * 400, "\x1b[31m1", "0x10", "1,5"])
+def test_seconds_of_the_environment_that_are_none(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SER_SOME_SECONDS", text)
+    with pytest.raises(
+        UsageError, match="^SER_SOME_SECONDS must be a number of seconds, 0 or more and at most"
+    ) as error:
+        seconds_from_environment("SER_SOME_SECONDS", 5.0)
+    assert "\x1b" not in str(error.value)
+    assert len(str(error.value)) < 200

@@ -164,7 +164,7 @@ CONFIG_FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "bad mel": ({"mel": {"num_mels": -1}}, "num_mels"),
     "mel of another kind": ({"mel": 128}, "'mel' cannot be 128"),
     "window": ({"window_seconds": 0}, "'window_seconds' cannot be 0; it takes a number from 0.1"),
-    "no temperature": ({"temperature": 0}, "'temperature' cannot be 0; it takes a number above 0"),
+    "no temperature": ({"temperature": 0}, "'temperature' cannot be 0; it takes a number from 0.001 to 1000"),
     "labels of another kind": ({"labels": "sad"}, "'labels' cannot be 'sad'; it takes a list of 2 or more"),
     "too few labels": ({"labels": ["sad"]}, "it takes a list of 2 or more"),
     "a label twice": ({"labels": ["sad", "sad", "calm"]}, "each once"),

@@ -176,6 +176,6 @@ def test_a_beat_that_is_no_number_of_seconds_is_one_line(
 ) -> None:
     monkeypatch.setenv("SER_LOCK_BEAT_SECONDS", text)
     with pytest.raises(
-        UsageError, match=f"^SER_LOCK_BEAT_SECONDS must be a number of seconds, 0.1 or more, not '{text}'"
+        UsageError, match=f"^SER_LOCK_BEAT_SECONDS must be a number of seconds, 0.1 or more .* not '{text}'"
     ):
         Lock(file)

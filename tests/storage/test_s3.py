@@ -105,7 +105,9 @@ def test_what_cannot_pass_is_not_tried_again(moto_s3: S3Server, proxy: FlakyProx
 @pytest.mark.parametrize("text", ["long", "5s", "nan", "inf", "-1"])
 def test_the_retry_limit_must_be_a_number(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SER_S3_RETRY_SECONDS", text)
-    with pytest.raises(UsageError, match=f"SER_S3_RETRY_SECONDS must be a number of seconds, 0 or more, not '{text}'"):
+    with pytest.raises(
+        UsageError, match=f"SER_S3_RETRY_SECONDS must be a number of seconds, 0 or more .* not '{text}'"
+    ):
         s3.retry_seconds()
 
 
