@@ -180,7 +180,7 @@ def test_a_huge_value_is_not_shown_whole() -> None:
 def test_seconds_of_the_environment_that_are_none(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SER_SOME_SECONDS", text)
     with pytest.raises(
-        UsageError, match="^SER_SOME_SECONDS must be a number of seconds, 0 or more and at most"
+        UsageError, match=r"^SER_SOME_SECONDS must be a number of seconds, 0 or more and at most"
     ) as error:
         seconds_from_environment("SER_SOME_SECONDS", 5.0)
     assert "\x1b" not in str(error.value)

@@ -21,6 +21,8 @@ from tests.support.models import tiny_artifact
 EVIL = "\x1b]0;mine\x07\x1b[2J\x1b[1A\x9b2J\x9d0;mine\x9c\r\nser: all is well\x08\x00\u202e\u2028\x1b[31m".replace(
     "\x00", "\x7f"
 )
+#: Nothing is written there.
+OUT = "/tmp/out"
 SPECIAL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -62,16 +64,16 @@ def test_files_and_suffixes(source: Path, tmp_path: Path, mode: str) -> None:
 
 def test_options_and_arguments() -> None:
     for arguments in (
-        ["score", EVIL, "/tmp/out"], ["score", "examples", "s3://" + EVIL], ["score", "examples", "/tmp/out", "--" + EVIL],
-        ["score", "examples", "/tmp/out", "--channels", EVIL], ["score", "examples", "/tmp/out", "--config", "/" + EVIL],
-        ["score", "examples", "/tmp/out", "--model", EVIL], ["score", "examples/" + EVIL + "*", "/tmp/out"],
-        ["score", "examples", "/tmp/out", "--glob", "[" + EVIL],
+        ["score", EVIL, OUT], ["score", "examples", "s3://" + EVIL], ["score", "examples", OUT, "--" + EVIL],
+        ["score", "examples", OUT, "--channels", EVIL], ["score", "examples", OUT, "--config", "/" + EVIL],
+        ["score", "examples", OUT, "--model", EVIL], ["score", "examples/" + EVIL + "*", OUT],
+        ["score", "examples", OUT, "--glob", "[" + EVIL], ["score", "examples", OUT, "--cpus", EVIL],
         [EVIL], ["models", EVIL], ["models", "--output-mode", EVIL], ["predict", "examples/calm.wav", "--model", EVIL],
         ["corpus", EVIL, "a", "b.parquet"], ["corpus", "csv", "examples", EVIL + ".parquet"],
         ["corpus", "ravdess", "--download", "/tmp", EVIL], ["train", EVIL, "/tmp/model"],
-        ["evaluate", "compact", EVIL, "/tmp/out"], ["evaluate", EVIL, "a.parquet", "/tmp/out"],
-        ["submit", "--address", EVIL, "score", "examples", "/tmp/out"],
-        ["submit", "--address", "127.0.0.1:1", "score", EVIL, "/tmp/out", "--" + EVIL],
+        ["evaluate", "compact", EVIL, OUT], ["evaluate", EVIL, "a.parquet", OUT],
+        ["submit", "--address", EVIL, "score", "examples", OUT],
+        ["submit", "--address", "127.0.0.1:1", "score", EVIL, OUT, "--" + EVIL],
     ):  # fmt: skip
         answer = ser_here(*arguments)
         assert answer.code in {1, 2}, arguments
