@@ -87,8 +87,8 @@ class _Job:
     def score(self) -> int:
         """Do it; returns the exit code."""
         self._say_licence()
-        self._stack.enter_context(self._output.lock(self._console.say))
-        output = self._output.open()
+        self._stack.enter_context(self._output.lock(self._console.say, restart=self._request.restart))
+        output = self._output.open(restart=self._request.restart)
         resources = self._resources()
         if self._request.restart:
             fingerprint = self._fingerprint(resources, None)

@@ -6,6 +6,7 @@ SerError                 exit 1
 |- ArtifactError                  a model folder that is broken, foreign or newer
 |- OutputError                    the output folder cannot be used
 |  |- OutputBusyError             another run holds it
+|  |- DamagedOutputError          a table or the marker is damaged; --restart gets out of it
 |  `- SupersededError             a newer run took the output over while this one ran
 |- ServiceError                   storage failed as a whole (credentials, endpoint, full disk); resumable
 |- FailureRateError               more files failed than --max-failure-rate allows; resumable
@@ -79,6 +80,10 @@ class OutputError(SerError):
 
 class OutputBusyError(OutputError):
     """Another run holds the output."""
+
+
+class DamagedOutputError(OutputError):
+    """A table of the output, or its marker, is not as this program left it; `--restart` begins anew."""
 
 
 class SupersededError(OutputError):

@@ -26,6 +26,7 @@ _READ_SCHEMA = pa.schema(
         pa.field("channel", pa.int32()),
         pa.field("file_version", pa.string()),
         pa.field("retryable", pa.bool_()),
+        pa.field("num_windows", pa.int64()),
     ]
 )
 _KNOWN_SCHEMA = _READ_SCHEMA.append(pa.field("status", pa.int8()))
@@ -43,6 +44,8 @@ class Slice:
     gone: pa.Array
     #: Paths of the plan with more than one row of the same channel.
     doubled: pa.Array
+    #: Predictions of all these files, gone ones among them, as far as files tells.
+    num_windows: int
 
     def planned(self, *states: int) -> pa.Table:
         """The rows of the plan in one of these states."""
@@ -172,6 +175,7 @@ def _outside(paths: pa.Array, folders: list[str]) -> pa.Array:
 def _compare(plan: pa.Table, known: pa.Table, unread: list[str]) -> Slice:
     row_of_plan = pc.index_in(known["path"], plan["path"].combine_chunks()).combine_chunks()
     is_planned = row_of_plan.is_valid()
+    num_windows = pc.sum(known["num_windows"]).as_py() or 0
     # What is below a folder that could not be listed may still be there.
     gone = _outside(pc.unique(known["path"].filter(pc.invert(is_planned))), unread)
     known = known.filter(is_planned)
@@ -191,4 +195,4 @@ def _compare(plan: pa.Table, known: pa.Table, unread: list[str]) -> Slice:
     state[index[differs]] = CHANGED
     status = np.full(plan.num_rows, -1, np.int8)
     np.maximum.at(status, index, status_of_row)
-    return Slice(plan, state, status, gone, plan["path"].take(pa.array(doubled)))
+    return Slice(plan, state, status, gone, plan["path"].take(pa.array(doubled)), num_windows)

@@ -3,16 +3,13 @@
 Delta numbers the versions of a table, and a version's log entry is created only if there is none yet. With
 `max_commit_retries=0` deltalake makes a commit either the version right after the one its handle was loaded at,
 or nothing: whatever anyone else committed in between refuses it. So a state that was looked at (`look`) is
-still the state at the moment of the commit (`transact`), without clocks or leases.
+still the state at the moment of the commit (`transact`), without clocks or leases. Numbers alone do not tell a log
+from one that was made in its place: so each entry names the digest of the one before it, and the newest entry is
+compared at every look.
 """
 
-import os
-import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction
@@ -20,35 +17,16 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
 from ser_core import storage
-from ser_core.errors import InterruptedRunError
+from ser_core.errors import DamagedOutputError, InterruptedRunError
 from ser_core.storage import Location
+from ser_core.tables.commits import Change, OutrunError, Stamp, commit_properties
+from ser_core.tables.log_files import LogFiles
 from ser_core.tables.parts import Part, PartStore, output_faults
 
 #: By itself Delta keeps 30 days of log; recovery looks back to the last commit, however old.
 CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
-#: The application transactions: a stamp's, and the run that added the last column.
-_OWNER, _COMMIT, _COLUMNS = "ser/owner", "ser/commit", "ser/columns"
-
-
-@dataclass(frozen=True)
-class Stamp:
-    """What every commit carries: the number of the run that owns the table, and the number of the commit."""
-
-    owner: int
-    commit: int
-
-
-@dataclass(frozen=True)
-class Change:
-    """Parts that come and parts that go, at once; `moves_rows` only: the same rows in other parts."""
-
-    adds: tuple[Part, ...] = ()
-    removes: tuple[Part, ...] = ()
-    moves_rows: bool = False
-
-
-class OutrunError(Exception):
-    """Someone else committed since the state was looked at."""
+#: The application transaction that tells which run added the last column.
+_COLUMNS = "ser/columns"
 
 
 class DeltaLog:
@@ -58,8 +36,11 @@ class DeltaLog:
         self.location = location
         self.partition_column = partition_column
         self.store = PartStore(location, partition_column)
+        self._files = LogFiles(location)
         self._options: dict[str, str] = {}
         self._handle: DeltaTable | None = None
+        #: Version and digest of the newest entry of the state looked at.
+        self._newest = (-1, "")
 
     def look(self) -> bool:
         """Load the newest state, with credentials that are still good; False if there is no table.
@@ -72,20 +53,37 @@ class DeltaLog:
             try:
                 storage.again_while_cut_off(self.location, lambda: self._load(options))
             except TableNotFoundError:
+                self._handle, self._newest = None, (-1, "")
                 return False
+            version = self._handle.version()
+            if version != self._newest[0]:
+                self._newest = version, self._files.digest(version)
         return True
 
     def _load(self, options: dict[str, str]) -> None:
-        if self._handle is None or options != self._options:
-            self._handle = DeltaTable(self.location.url, storage_options=options)
+        if self._handle is None or options != self._options or not self._is_same_log():
+            self._handle, self._newest = DeltaTable(self.location.url, storage_options=options), (-1, "")
             self._options = options
         else:
             self._handle.update_incremental()
 
+    def mend(self) -> bool:
+        """Delete what a power cut left torn in a log that does not load for it; whether there was any."""
+        try:
+            self.look()
+        except DamagedOutputError:
+            return self._files.mend()
+        return False
+
+    def drop(self) -> None:
+        """Delete the log, as damaged as it may be: there is no table then, and its parts are nobody's."""
+        self._handle = None
+        self._files.drop()
+
     @property
     def stamp(self) -> Stamp:
         """Owner and commit of the state looked at; 0 where nobody has written yet."""
-        return _stamp(self._loaded)
+        return Stamp.of(self._loaded)
 
     @property
     def schema(self) -> pa.Schema:
@@ -108,8 +106,8 @@ class DeltaLog:
         Raises:
             OutrunError: someone committed since.
         """
-        before = self._loaded.version()
-        if not self.look() or self._loaded.version() != before:
+        before = self._newest
+        if not self.look() or self._newest != before:
             raise OutrunError
 
     def parts(self) -> list[Part]:
@@ -131,7 +129,7 @@ class DeltaLog:
             if not self.look():
                 raise
         self.look()
-        self._sync()
+        self._files.sync(self._loaded.version())
 
     def _create(self, schema: pa.Schema, description: str) -> None:
         DeltaTable.create(
@@ -150,9 +148,7 @@ class DeltaLog:
         Raises:
             OutrunError: someone else committed in between.
         """
-        now_ms = int(time.time() * 1000)
-        actions: list[AddAction | RemoveAction] = [self._add(part, now_ms, change) for part in change.adds]
-        actions += [self._remove(part, now_ms, change) for part in change.removes]
+        actions = change.to_actions(self.partition_column)
         self._write(actions, "append", self._loaded.schema(), stamp)
 
     def replace(self, schema: pa.Schema, description: str, stamp: Stamp) -> None:
@@ -192,21 +188,61 @@ class DeltaLog:
         return [field.name for field in fields]
 
     def change_back_to(self, commit: int) -> Change:
-        """What turns the state looked at into the last one that carried this commit number."""
-        version = self._loaded.version()
+        """What turns the state looked at into the last one that carried this commit number.
+
+        Raises:
+            DamagedOutputError: no version carried it.
+        """
         past = self._loaded
-        while _stamp(past).commit != commit:
-            version -= 1
-            past = storage.again_while_cut_off(self.location, partial(self._at, version))
+        while Stamp.of(past).commit != commit:
+            if past.version() == 0:
+                raise DamagedOutputError(f"{self.location}: its log does not tell of commit {commit}; use --restart")
+            past = self._at(past.version() - 1)
+        return self._change_to(past)
+
+    def take_back_stray(self) -> None:
+        """Undo the newest commit where it was made on top of another log, which lay here when its run last looked.
+
+        Raises:
+            OutrunError: someone else committed in between.
+        """
+        version = self._loaded.version()
+        if version > 0 and self._files.is_stray(version):
+            past = self._at(version - 1)
+            self.transact(self._change_to(past), Stamp.of(past))
+
+    def require_types(self, columns: list[pa.Field]) -> None:
+        """Hold the table's columns against these, as far as it has them.
+
+        Raises:
+            DamagedOutputError: one is of another type, or the table is partitioned by something else.
+        """
+        types = {field.name: field.type for field in self._loaded.schema().fields}
+        changed = [
+            field.name
+            for field in Schema.from_arrow(pa.schema(columns)).fields
+            if types.get(field.name, field.type) != field.type
+        ]
+        if self._loaded.metadata().partition_columns != [self.partition_column]:
+            changed.append(self.partition_column)
+        if changed:
+            raise DamagedOutputError(
+                f"{self.location}: another program changed the column {changed[0]}; restore it or use --restart"
+            )
+
+    def _at(self, version: int) -> DeltaTable:
+        options = self.location.delta_options()
+        return storage.again_while_cut_off(
+            self.location, lambda: DeltaTable(self.location.url, version=version, storage_options=options)
+        )
+
+    def _change_to(self, past: DeltaTable) -> Change:
         then = {part.path: part for part in self._parts(past)}
         now = {part.path: part for part in self.parts()}
         return Change(
             adds=tuple(part for path, part in then.items() if path not in now),
             removes=tuple(part for path, part in now.items() if path not in then),
         )
-
-    def _at(self, version: int) -> DeltaTable:
-        return DeltaTable(self.location.url, version=version, storage_options=self.location.delta_options())
 
     @property
     def _loaded(self) -> DeltaTable:
@@ -225,71 +261,44 @@ class DeltaLog:
     def _commit(
         self, write: Callable[[DeltaTable, CommitProperties], None], stamp: Stamp, *others: Transaction
     ) -> None:
-        before = self._loaded.version()
+        before, predecessor = self._newest
         token = uuid.uuid4().hex
 
         def attempt() -> None:
             try:
-                write(self._loaded, _properties(stamp, token, *others))
+                write(self._loaded, commit_properties(stamp, token, predecessor, *others))
             except InterruptedRunError:
                 # A signal's, and no answer: the run must end, and the next one mends what is half done.
                 raise
             except Exception:
                 # The commit may be in the log all the same, and only its answer lost.
-                if not self._landed(token, before):
+                if not self._landed(token, before + 1):
                     raise
 
         # What was looked at is still the newest version where it did not land.
         storage.again_while_cut_off(self.location, attempt)
         self.store.keep()
-        self.look()
-        if self._loaded.version() != before + 1:
+        if self._files.digest(before) != predecessor or not self.look() or self._newest[0] != before + 1:
             raise OutrunError
-        self._sync()
+        self._files.sync(before + 1)
 
-    def _sync(self) -> None:
-        """Make the newest version last through a power cut, which deltalake leaves to the system."""
-        if self.location.is_s3:
-            return
-        log = Path(self.location.path, "_delta_log")
-        for path in (log / f"{self._loaded.version():020}.json", log):
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-
-    def _landed(self, token: str, before: int) -> bool:
-        self._handle = None
-        self.look()
-        num_newer = self._loaded.version() - before
-        if num_newer == 0:
-            return False
-        if token not in {entry.get("ser") for entry in self._loaded.history(num_newer)}:
+    def _landed(self, token: str, version: int) -> bool:
+        entry = self._files.read(version)
+        if entry and token.encode() not in entry:
             raise OutrunError
-        return True
+        return bool(entry)
+
+    def _is_same_log(self) -> bool:
+        version, digest = self._newest
+        return self._files.digest(version) == digest
 
     def _parts(self, handle: DeltaTable) -> list[Part]:
         actions = pa.table(handle.get_add_actions(flatten=True))
         names = ("path", "size_bytes", "num_records", f"partition.{self.partition_column}", "min.path", "max.path")
+        if actions.num_rows and (
+            not {*names} <= {*actions.column_names} or any(actions[name].null_count for name in names)
+        ):
+            raise DamagedOutputError(
+                f"{self.location}: another program added a part without statistics; restore it or use --restart"
+            )
         return [Part(*values) for values in zip(*(actions[name].to_pylist() for name in names), strict=True)]
-
-    def _add(self, part: Part, now_ms: int, change: Change) -> AddAction:
-        values = {self.partition_column: part.partition}
-        return AddAction(part.path, part.num_bytes, values, now_ms, not change.moves_rows, part.stats)
-
-    def _remove(self, part: Part, now_ms: int, change: Change) -> RemoveAction:
-        values: dict[str, str | None] = {self.partition_column: part.partition}
-        return RemoveAction(part.path, not change.moves_rows, now_ms, part.num_bytes, values)
-
-
-def _stamp(handle: DeltaTable) -> Stamp:
-    return Stamp(handle.transaction_version(_OWNER) or 0, handle.transaction_version(_COMMIT) or 0)
-
-
-def _properties(stamp: Stamp, token: str, *others: Transaction) -> CommitProperties:
-    return CommitProperties(
-        custom_metadata={"ser": token},
-        max_commit_retries=0,
-        app_transactions=[Transaction(_OWNER, stamp.owner), Transaction(_COMMIT, stamp.commit), *others],
-    )

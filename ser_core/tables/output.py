@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ser_core import storage
 from ser_core.encoding import json_bytes
-from ser_core.errors import OutputError
+from ser_core.errors import DamagedOutputError, OutputError
 from ser_core.storage import Location, Lock
 from ser_core.tables.comparison import Comparison, sweep
 from ser_core.tables.parts import output_faults
@@ -43,27 +43,36 @@ class Output:
         self._marker = _marker(location)
 
     @contextmanager
-    def lock(self, on_takeover: Callable[[str], None]) -> Iterator[None]:
-        """Prove that files can be made here, then keep other runs away politely; the tables stay exact without it.
+    def lock(self, on_event: Callable[[str], None], *, restart: bool = False) -> Iterator[None]:
+        """Prove that files can be made here, keep other runs away politely, and mend what a power cut left torn.
+
+        The tables stay exact without the lock.
+
+        Args:
+            on_event: gets a line for whatever was not as it should be.
+            restart: whether a damaged marker is made anew.
 
         Raises:
             OutputError: not ours, no permission, or the storage ignores the condition of a conditional write.
             OutputBusyError: another run is alive, naming its host, pid and start.
         """
-        self.check_writable()
-        with self._lock.held(on_takeover):
+        self.check_writable(restart=restart)
+        with self._lock.held(on_event):
+            for line in TablePair(self.location).mend():
+                on_event(line)
             yield
 
-    def check_writable(self) -> None:
+    def check_writable(self, *, restart: bool = False) -> None:
         """Prove that files can be made here, and that one that exists is not made again.
 
         Raises:
             OutputError: not ours, no permission, or the storage ignores the condition of a conditional write.
         """
-        self._require_ours()
+        is_marked = self._require_ours(restart=restart)
         probe = self.location.join("_ser", f"probe-{uuid.uuid4().hex}")
         with storage.one_line_faults(self.location, "cannot be written to", "use another output"):
-            _mark(self.location)
+            if not is_marked:
+                storage.put(self._marker, _mark())
             created = [storage.put_new(probe, b"probe") for _ in range(2)]
             storage.delete(probe)
         if created != [True, False]:
@@ -72,34 +81,57 @@ class Output:
                 "use one that honours it"
             )
 
-    def open(self) -> "OpenOutput":
+    def open(self, *, restart: bool = False) -> "OpenOutput":
         """Look at the folder and at both tables, which may not be there yet; writes nothing.
+
+        Args:
+            restart: whether `OpenOutput.restart` will be called: damaged tables are no hindrance then.
 
         Raises:
             OutputError: the folder holds something else, is damaged, or was made by a newer program.
         """
-        self._require_ours()
-        return OpenOutput(self.location)
+        self._require_ours(restart=restart)
+        return OpenOutput(self.location, restart=restart)
 
-    def _require_ours(self) -> None:
+    def _require_ours(self, *, restart: bool) -> bool:
+        """Whether the folder has a whole marker. Without one it is ours by its tables, or where it holds nothing."""
         with storage.one_line_faults(self.location, "cannot be read as a folder", "use another output"):
             is_marked = storage.exists(self._marker)
             files = [] if is_marked else storage.list_files(self.location, limit=100)
-        if is_marked:
-            with output_faults(self._marker):
-                read_format(storage.read(self._marker), self._marker)
-        elif any(not path.startswith("_ser/") for path, _ in files):
+        try:
+            if is_marked:
+                with output_faults(self._marker):
+                    read_format(storage.read(self._marker), self._marker)
+        except DamagedOutputError:
+            if not (restart or self._has_our_tables()):
+                raise
+            return False
+        if not is_marked and any(not path.startswith("_ser/") for path, _ in files) and not self._has_our_tables():
             raise OutputError(f"{self.location} is not empty and was not made by ser; use another output")
+        return is_marked
+
+    def _has_our_tables(self) -> bool:
+        try:
+            return OpenOutput(self.location).is_made
+        except DamagedOutputError:
+            return False
 
 
 class OpenOutput:
     """An output as it was found: both tables, looked at once, and what they were made with."""
 
-    def __init__(self, location: Location) -> None:
+    def __init__(self, location: Location, *, restart: bool = False) -> None:
         self.location = location
         self._pair = TablePair(location)
-        self._is_made = self._pair.exists()
-        self.fingerprint = self._read_fingerprint() if self._is_made else None
+        self.fingerprint: Fingerprint | None = None
+        try:
+            self.is_made = self._pair.exists()
+            if self.is_made:
+                self.fingerprint = self._read_fingerprint()
+        except DamagedOutputError:
+            if not restart:
+                raise
+            self.is_made = True
 
     def check(self, fingerprint: Fingerprint) -> None:
         """Refuse settings that `begin` would refuse; reads and writes nothing.
@@ -125,15 +157,20 @@ class OpenOutput:
     def restart(self) -> None:
         """Let go of all rows, so that `begin` may take other settings; the files go when it does.
 
-        The log stays: a run of before that wakes must find it longer than it left it.
+        The log stays: a run of before that wakes must find it longer than it left it. Where it is damaged, both tables
+        are made anew, and a run of before finds that they are others.
         """
-        if self._is_made:
+        if not self.is_made:
+            return
+        try:
             self._pair.fence()
             self._pair.describe(describe(None))
-            record = self.location.join("run.json")
-            with output_faults(record):
-                storage.delete(record)
-            self.fingerprint = None
+        except DamagedOutputError:
+            self._pair.drop()
+        record = self.location.join("run.json")
+        with output_faults(record):
+            storage.delete(record)
+        self.fingerprint = None
 
     def begin(self, fingerprint: Fingerprint, labels: tuple[str, ...], *, on_event: Callable[[str], None]) -> Run:
         """Make the tables or take them over, fence older runs off and mend what they left.
@@ -145,7 +182,7 @@ class OpenOutput:
             SupersededError: another run began at the same moment.
         """
         with output_faults(self.location):
-            _mark(self.location)
+            storage.put_new(_marker(self.location), _mark())
         self._pair.create(labels, describe(fingerprint))
         self._check_now(fingerprint)
         self._pair.fence()
@@ -172,9 +209,9 @@ def _marker(location: Location) -> Location:
     return location.join("_ser", "output.json")
 
 
-def _mark(location: Location) -> None:
-    """Say in the folder whose it is."""
-    storage.put_new(_marker(location), json_bytes({"program": "ser", "format": FORMAT}))
+def _mark() -> bytes:
+    """What says in the folder whose it is."""
+    return json_bytes({"program": "ser", "format": FORMAT})
 
 
 def _require_usable(location: Location) -> None:

@@ -1,6 +1,7 @@
 """Parts: the Parquet files of a table. A part is written once, whole, under a name that is never used again."""
 
 import json
+import os
 import re
 import uuid
 import zlib
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 from deltalake.exceptions import DeltaError
 
 from ser_core import storage
-from ser_core.errors import OutputError
+from ser_core.errors import DamagedOutputError, OutputError
 from ser_core.storage import Location
 from ser_core.tables.schema import filled
 
@@ -66,7 +67,8 @@ def output_faults(place: Location) -> Iterator[None]:
     """Turns what a broken or unreachable file of an output raises into one line that names the place.
 
     Raises:
-        OutputError: the file is unreadable, malformed, or no file.
+        DamagedOutputError: the file is malformed.
+        OutputError: the file is unreadable, or no file.
         ServiceError: storage failed as a whole.
     """
     try:
@@ -74,8 +76,18 @@ def output_faults(place: Location) -> Iterator[None]:
             yield
     except (OSError, DeltaError, pa.ArrowException) as error:
         # The error's own text may hold a signed URL.
-        reason = getattr(error, "strerror", None) or f"it is damaged: {type(error).__name__}"
-        raise OutputError(f"{place} cannot be used ({reason}); restore it or use another output") from error
+        if reason := _reason_of_os(error):
+            raise OutputError(f"{place} cannot be used ({reason}); restore it or use another output") from error
+        raise DamagedOutputError(
+            f"{place} cannot be used (it is damaged: {type(error).__name__}); restore it, use --restart, or another "
+            "output"
+        ) from error
+
+
+def _reason_of_os(error: Exception) -> str | None:
+    """What the operating system says; deltalake has its number in its text alone."""
+    number = re.search(r"\(os error (\d+)\)", str(error))
+    return getattr(error, "strerror", None) or (os.strerror(int(number[1])) if number else None)
 
 
 class PartStore:

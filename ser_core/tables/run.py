@@ -1,6 +1,6 @@
 """A run: the right to write to the tables, until a newer run takes it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +9,11 @@ import pyarrow.compute as pc
 
 from ser_core import storage
 from ser_core.encoding import json_bytes
-from ser_core.errors import OutputError, printable
+from ser_core.errors import DamagedOutputError, OutputError, printable
 from ser_core.storage import Location
+from ser_core.tables.commits import Change
 from ser_core.tables.comparison import CHANGED, NEW, RETRIED, Comparison, Slice, Tally, sweep
-from ser_core.tables.delta_log import Change, DeltaLog
+from ser_core.tables.delta_log import DeltaLog
 from ser_core.tables.parts import Part, output_faults
 from ser_core.tables.schema import Fingerprint, file_schema, filled, prediction_schema
 from ser_core.tables.table_pair import TablePair
@@ -41,17 +42,21 @@ class Run:
         return self._pair.stamp.owner
 
     def remove_stale(self, plan_file: Path, *, prune: bool) -> Comparison:
-        """Remove the rows of files that changed, are tried again, or (`prune`) are gone; to be called once, first."""
-        counts = Comparison()
-        stale: list[pa.Array] = []
-        for part in self._sweep(plan_file):
-            counts = counts.plus(part)
-            stale.append(part.stale(prune=prune))
-            if sum(map(len, stale)) >= STALE_PER_COMMIT:
-                self._remove(pa.concat_arrays(stale))
-                stale = []
-        if any(map(len, stale)):
-            self._remove(pa.concat_arrays(stale))
+        """Remove the rows of files that changed, are tried again, or (`prune`) are gone; to be called once, first.
+
+        Raises:
+            DamagedOutputError: predictions has other rows than files tells of, beyond those of files to be scored.
+        """
+        counts, agree = self._remove_rows(plan_file, lambda part: part.stale(prune=prune))
+        if not agree:
+            # Files that are new to the one table may have rows in the other.
+            self._remove_rows(plan_file, lambda part: part.planned(NEW)["path"].combine_chunks())
+            _, agree = self._remove_rows(plan_file, lambda part: part.gone.slice(0, 0))
+        if not agree:
+            raise DamagedOutputError(
+                f"{self._output}: predictions has other rows than files tells of, so another program changed one of "
+                "the tables, or a log is damaged; restore them, use --restart, or another output"
+            )
         return counts
 
     def pending(self, plan_file: Path) -> Iterator[pa.Table]:
@@ -121,6 +126,23 @@ class Run:
         schema = log.schema.append(rows.schema.field(log.partition_column))
         return Change(adds=tuple(log.store.write(filled(rows, schema), self._label)))
 
+    def _remove_rows(self, plan_file: Path, choose: Callable[[Slice], pa.Array]) -> tuple[Comparison, bool]:
+        """Drop the rows of the chosen paths; what the plan was to the tables, and whether these agreed, before that."""
+        counts, num_windows = Comparison(), 0
+        stale: list[pa.Array] = []
+        slices = self._sweep(plan_file)
+        num_predictions = sum(part.num_rows for part in self._pair.predictions.parts())
+        for part in slices:
+            counts = counts.plus(part)
+            num_windows += part.num_windows
+            stale.append(choose(part))
+            if sum(map(len, stale)) >= STALE_PER_COMMIT:
+                self._remove(pa.concat_arrays(stale))
+                stale = []
+        if any(map(len, stale)):
+            self._remove(pa.concat_arrays(stale))
+        return counts, num_windows == num_predictions
+
     def _remove(self, paths: pa.Array) -> None:
         """Drop all rows of these paths from both tables."""
         with self._pair.staging():
@@ -173,24 +195,24 @@ class Run:
 def _groups(parts: list[Part], columns_since: int) -> Iterator[list[Part]]:
     """Parts of one partition to be written as one, in the order of their paths.
 
-    They are small, as many as make a full one, or lack a column: while the folders hold parts with and without it,
-    readers of plain Parquet go by the first one that they meet.
+    They are small, as many as make a full one, lack a column, or are another program's: while the folders hold parts
+    with and without a column, or of other types, readers of plain Parquet go by the first one that they meet.
     """
 
-    def lacks_columns(part: Part) -> bool:
-        return part.run_number < columns_since
+    def differs(part: Part) -> bool:
+        return part.run_number < max(columns_since, 1)
 
-    chosen = [part for part in parts if part.num_rows < ROWS_PER_PART // 2 or lacks_columns(part)]
+    chosen = [part for part in parts if part.num_rows < ROWS_PER_PART // 2 or differs(part)]
     group: list[Part] = []
     num_rows = 0
     for part in sorted(chosen, key=lambda part: (part.partition, part.first_path)):
         if group and (part.partition != group[0].partition or num_rows + part.num_rows > ROWS_PER_PART):
-            if len(group) > 1 or lacks_columns(group[0]):
+            if len(group) > 1 or differs(group[0]):
                 yield group
             group, num_rows = [], 0
         group.append(part)
         num_rows += part.num_rows
-    if len(group) > 1 or any(map(lacks_columns, group)):
+    if len(group) > 1 or any(map(differs, group)):
         yield group
 
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from ser_core.errors import OutputError, UsageError
+from ser_core.errors import DamagedOutputError, OutputError, UsageError
 from ser_core.records import GAP_TYPE
 from ser_core.settings import ResolvedPrecision, Settings
 from ser_core.storage import Location
@@ -112,7 +112,8 @@ def read_description(description: str, table: Location) -> Fingerprint | None:
     """The fingerprint in a table's description, in the words of this version whichever wrote it.
 
     Raises:
-        OutputError: the description is of a newer program, or of none of ours.
+        DamagedOutputError: the description is of none of our programs.
+        OutputError: it is of a newer one.
     """
     stored = read_format(description, table).get("settings", {})
     if stored is None:
@@ -122,20 +123,25 @@ def read_description(description: str, table: Location) -> Fingerprint | None:
             {FORMER_NAMES.get(name, name): value for name, value in stored.items()}, "settings"
         )
     except (UsageError, TypeError, AttributeError) as error:
-        raise OutputError(f"{table} does not tell what it was made with ({error}); use another output") from error
+        raise DamagedOutputError(
+            f"{table} does not tell what it was made with ({error}); use --restart or another output"
+        ) from error
 
 
 def read_format(text: str | bytes, where: Location) -> dict[str, Any]:
     """A JSON object that names a format which this program knows.
 
     Raises:
-        OutputError: it is no such object, or the format is newer.
+        DamagedOutputError: it is no such object.
+        OutputError: the format is newer.
     """
     try:
         described = json.loads(text)
         is_newer = described["format"] > FORMAT
     except (ValueError, KeyError, TypeError) as error:
-        raise OutputError(f"{where} is damaged: it names no format of ser; restore it or use another output") from error
+        raise DamagedOutputError(
+            f"{where} is damaged: it names no format of ser; restore it, use --restart, or another output"
+        ) from error
     if is_newer:
         raise OutputError(
             f"{where} was made by a newer ser (format {described['format']}, this one knows {FORMAT}); "

@@ -13,11 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from ser_core import storage
-from ser_core.errors import OutputError, SupersededError
+from ser_core.errors import DamagedOutputError, OutputError, SupersededError
 from ser_core.storage import Location
-from ser_core.tables.delta_log import Change, DeltaLog, OutrunError, Stamp
+from ser_core.tables.commits import Change, OutrunError, Stamp
+from ser_core.tables.delta_log import DeltaLog
 from ser_core.tables.parts import PART_PATTERN, output_faults
-from ser_core.tables.schema import file_schema, prediction_schema
+from ser_core.tables.schema import FILE_COLUMNS, PREDICTION_COLUMNS, file_schema, prediction_schema
 
 #: Left by writers that died: `storage.put`'s and deltalake's unfinished files.
 _TEMPORARY_PATTERN = re.compile(r"(.*/)?(\.[^/]+\.[0-9a-f]{32}\.tmp|_commit_[^/]+\.tmp|[^/]+\.(json|parquet)#\d+)")
@@ -38,14 +39,35 @@ class TablePair:
         """Look at both tables; predictions, made last, tells whether there is an output.
 
         Raises:
-            OutputError: a table is damaged, or files is gone.
+            DamagedOutputError: a table is damaged, or gone alone.
         """
         with self._faults():
-            if not self.predictions.look():
-                return False
-            if not self.files.look():
-                raise OutputError(f"{self.files.location} is gone; restore it or use another output")
-            return True
+            is_there = {log: log.look() for log in self.logs}
+            is_begun = is_there[self.predictions] or (is_there[self.files] and self.files.stamp != Stamp(0, 0))
+            for log, columns in zip(self.logs, (PREDICTION_COLUMNS, FILE_COLUMNS), strict=True):
+                if is_begun and not is_there[log]:
+                    raise DamagedOutputError(f"{log.location} is gone; restore it, use --restart, or another output")
+                if is_begun:
+                    log.require_types(columns)
+            return is_begun
+
+    def mend(self) -> list[str]:
+        """Delete what a power cut left torn in a log that does not load for it; a line for each such log."""
+        with self._faults():
+            return [
+                f"{log.location.name}: the log was left torn, as by a power cut, and is mended"
+                for log in self.logs
+                if log.mend()
+            ]
+
+    def drop(self) -> None:
+        """Delete both logs, predictions last: it tells, whatever is left of it, that there was an output.
+
+        A run of before that wakes finds another log than its own, and stops.
+        """
+        with self._faults():
+            self.files.drop()
+            self.predictions.drop()
 
     def create(self, labels: tuple[str, ...], description: str) -> None:
         """Make what is missing of the two tables, predictions last."""
@@ -57,30 +79,39 @@ class TablePair:
         """Take both tables over: from here on nothing of an older run can be committed.
 
         Raises:
+            DamagedOutputError: a table is damaged or gone.
             SupersededError: another run took them over at the same moment.
         """
         with self._faults():
-            owner = 1 + max(log.stamp.owner for log in self.logs if log.look())
+            if not self.exists():
+                raise self._outrun()
+            owner = 1 + max(log.stamp.owner for log in self.logs)
             for log in self.logs:
                 log.look()
                 if log.stamp.owner >= owner:
                     raise OutrunError
+                log.take_back_stray()
                 log.transact(Change(), Stamp(owner, log.stamp.commit))
             self.stamp = Stamp(owner, self.files.stamp.commit)
 
     def recover(self) -> list[str]:
-        """Take back a commit that reached predictions alone; a line that says so, or none.
+        """Take back a commit that one table alone has; a line that says so, or none.
 
-        To be called right after `fence`. The parts of the state before are still there: nothing is deleted
-        while the tables differ.
+        It reached predictions and not files, or, where an entry was lost, the other way round. To be called right after
+        `fence`. The parts of the state before are still there: nothing is deleted while the tables differ.
+
+        Raises:
+            DamagedOutputError: the tables differ by more, or the state before is not in the log.
         """
         with self._faults():
-            ahead = self.predictions.stamp.commit - self.stamp.commit
+            older, newer = sorted(self.logs, key=lambda log: log.stamp.commit)
+            ahead = newer.stamp.commit - older.stamp.commit
+            self.stamp = Stamp(self.stamp.owner, older.stamp.commit)
             if ahead == 0:
                 return []
             if ahead != 1:
-                raise OutputError(f"{self.output}: the two tables are {ahead} commits apart; use --restart")
-            self.predictions.transact(self.predictions.change_back_to(self.stamp.commit), self.stamp)
+                raise DamagedOutputError(f"{self.output}: the two tables are {ahead} commits apart; use --restart")
+            newer.transact(newer.change_back_to(self.stamp.commit), self.stamp)
             return [f"took back commit {self.stamp.commit + 1}, which the run before left half done"]
 
     def add_columns(self, labels: tuple[str, ...]) -> list[str]:
@@ -159,7 +190,7 @@ class TablePair:
             for log, paths in listed.items():
                 live = {part.path for part in log.parts()}
                 if gone := live - paths:
-                    raise OutputError(f"{log.location.join(min(gone))} is gone; restore it or use --restart")
+                    raise DamagedOutputError(f"{log.location.join(min(gone))} is gone; restore it or use --restart")
                 # A part of another program was the table's until it was joined or rewritten.
                 dropped = log.dropped()
                 orphans += [log.location.join(path) for path in paths - live if _is_ours(path) or path in dropped]
@@ -176,7 +207,12 @@ class TablePair:
                 raise self._outrun() from error
 
     def _outrun(self) -> OutputError:
-        if max(log.stamp.owner for log in self.logs if log.look()) > self.stamp.owner:
+        owners = [log.stamp.owner for log in self.logs if log.look()]
+        if not owners:
+            return DamagedOutputError(
+                f"{self.output}: both tables are gone; restore them or run the same command again"
+            )
+        if max(owners) > self.stamp.owner:
             return SupersededError(f"{self.output}: a newer run took the output over; this one stops")
         return OutputError(f"{self.output}: another program changed the tables meanwhile; run the same command again")
 

@@ -157,11 +157,16 @@ def test_failing_beat_does_not_stop_the_run(file: Location, monkeypatch: pytest.
         {"process_start": "now"}, {"process_start": 1e99}, {"process_start": math.nan}, {"token": 5}, {"more": 1},
     ],
 )  # fmt: skip
-def test_foreign_lock_file_is_told(file: Location, other: bytes | dict[str, Any]) -> None:
+def test_foreign_lock_file_is_watched_then_taken_over(file: Location, other: bytes | dict[str, Any]) -> None:
     ours = {"host": socket.gethostname(), "pid": 1, "process_start": 1.0, "token": "a", "beat": 0}
     storage.put(file, other if isinstance(other, bytes) else json.dumps(ours | other).encode())
-    with pytest.raises(OutputError, match=f"^{file} is no lock of this program; delete it"):
-        _lock(file).held(print).__enter__()
+    lines: list[str] = []
+    with Lock(file, beat_seconds=0.1, watch_seconds=0.01).held(lines.append):
+        pass
+    assert lines == [
+        "took over the lock of a dead run (its file is no lock of this program): it gave no sign of life for 0.01 s"
+    ]
+    assert not storage.exists(file)
 
 
 def test_a_folder_in_the_place_of_the_lock_is_told(file: Location) -> None:

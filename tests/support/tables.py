@@ -137,7 +137,7 @@ def score(
     on_event: Callable[[str], None] = say_nothing,
 ) -> Iterator[Run]:
     """A whole run as the job makes it; yields after each step, so that another may come in between."""
-    opened = output.open()
+    opened = output.open(restart=restart)
     if restart:
         opened.restart()
     run = opened.begin(settings, labels, on_event=on_event)

@@ -20,7 +20,7 @@ def main(url: str, plan: str, host: str, *options: str) -> None:
     output = Output(Location(url), make_lock=partial(Lock, host=host, beat_seconds=0.05, watch_seconds=0.5))
     with ExitStack() as held:
         if "lock" in options:
-            held.enter_context(output.lock(on_takeover=print))
+            held.enter_context(output.lock(on_event=print))
         for step, _ in enumerate(score(output, Path(plan), NOW, files_per_commit=1)):
             if step == 2 and "wait" in options:
                 print("ready", flush=True)

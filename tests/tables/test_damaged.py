@@ -1,5 +1,7 @@
 """What is unreadable or malformed in an output ends in one line that names it and says what to do."""
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,10 +33,26 @@ def message(act: Callable[[], Any]) -> str:
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"\xff", b"{}", b'{"format": "x"}', b'{"format": null}'])
-def test_marker_that_is_none(made: Output, data: bytes) -> None:
-    storage.put(made.location.join("_ser", "output.json"), data)
-    for act in (made.open, made.check_writable):
+def test_marker_that_is_none(output: Output, plan: Callable[[World], Path], data: bytes) -> None:
+    """Beside our tables it is made anew; alone it tells nothing, until `--restart` says that the folder is ours."""
+    marker = output.location.join("_ser", "output.json")
+    storage.put(marker, data)
+    for act in (output.open, output.check_writable):
         assert "output.json is damaged" in message(act)
+    output.check_writable(restart=True)
+    score_all(output, plan(OLD), OLD)
+    storage.put(marker, data)
+    output.check_writable()
+    assert json.loads(storage.read(marker)) == {"program": "ser", "format": 1}
+
+
+def test_deleted_folder_of_our_own_is_made_anew(made: Output, plan: Callable[[World], Path]) -> None:
+    shutil.rmtree(Path(made.location.path, "_ser"))
+    assert made.open().fingerprint == SETTINGS
+    with made.lock(say_nothing):
+        score_all(made, plan(NOW), NOW)
+    check_complete(made.location, NOW)
+    assert storage.exists(made.location.join("_ser", "output.json"))
 
 
 def test_folder_in_the_place_of_the_marker(output: Output) -> None:
@@ -89,9 +107,13 @@ def test_part_with_a_flipped_bit_is_not_handed_on(made: Output, plan: Callable[[
     "description",
     ["", "mine", "[]", "{}", '{"format": 1}', '{"format": 1, "settings": 7}', '{"format": 1, "settings": {"a": 1}}'],
 )
-def test_table_that_says_something_else_of_itself(made: Output, description: str) -> None:
+def test_table_that_says_something_else_of_itself(
+    made: Output, plan: Callable[[World], Path], description: str
+) -> None:
     DeltaTable(made.location.join("predictions").url).alter.set_table_description(description)
     assert "predictions" in message(made.open)
+    score_all(made, plan(NOW), NOW, restart=True)
+    check_complete(made.location, NOW)
 
 
 def test_setting_of_another_type(made: Output) -> None:
@@ -101,25 +123,21 @@ def test_setting_of_another_type(made: Output) -> None:
     assert "'precision' cannot be 5" in message(made.open)
 
 
-@pytest.mark.parametrize("data", [b"{", b"\x00\xff", b'{"add": 7}'])
+@pytest.mark.parametrize("what", ["log", "table"])
 @pytest.mark.parametrize("table", ["predictions", "files"])
-def test_log_that_is_no_log(made: Output, table: str, data: bytes) -> None:
-    log = Path(made.location.path, table, "_delta_log")
-    newest = max(log.glob("*.json"))
-    newest.write_bytes(data)
-    assert table in message(made.open)
+def test_table_that_is_gone_alone(made: Output, plan: Callable[[World], Path], table: str, what: str) -> None:
+    shutil.rmtree(Path(made.location.path, table, "_delta_log" if what == "log" else ""))
+    assert f"{table} is gone; restore it, use --restart" in message(made.open)
+    score_all(made, plan(NOW), NOW, restart=True)
+    check_complete(made.location, NOW)
 
 
-@pytest.mark.parametrize("table", ["predictions", "files"])
-def test_log_with_a_version_missing(made: Output, table: str) -> None:
-    Path(made.location.path, table, "_delta_log", f"{2:020}.json").unlink()
-    assert table in message(made.open)
-
-
-def test_files_table_that_is_gone(made: Output) -> None:
-    for entry in Path(made.location.path, "files", "_delta_log").iterdir():
-        entry.unlink()
+def test_line_that_is_no_action(made: Output, plan: Callable[[World], Path]) -> None:
+    newest = max(Path(made.location.path, "files", "_delta_log").glob("*.json"))
+    newest.write_bytes(b'{"add": 7}')
     assert "files" in message(made.open)
+    score_all(made, plan(NOW), NOW, restart=True)
+    check_complete(made.location, NOW)
 
 
 @pytest.mark.parametrize("name", ["run.json", "_ser/runs", "_ser/lock.json"])

@@ -11,7 +11,8 @@ from deltalake import DeltaTable
 
 from ser_core import storage
 from ser_core.storage.location import Location
-from ser_core.tables.delta_log import CONFIGURATION, Change, DeltaLog, OutrunError, Stamp
+from ser_core.tables.commits import Change, OutrunError, Stamp
+from ser_core.tables.delta_log import CONFIGURATION, DeltaLog
 from ser_core.tables.output import Output
 from tests.support.tables import (
     LABELS,

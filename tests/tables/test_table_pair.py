@@ -13,7 +13,8 @@ from deltalake import DeltaTable
 from ser_core.errors import OutputError, SupersededError
 from ser_core.storage.location import Location
 from ser_core.storage.lock import Lock
-from ser_core.tables.delta_log import Change, DeltaLog, Stamp
+from ser_core.tables.commits import Change, Stamp
+from ser_core.tables.delta_log import DeltaLog
 from ser_core.tables.output import Output
 from ser_core.tables.table_pair import TablePair
 from tests.support.processes import first_line, launch, stop

@@ -1,0 +1,96 @@
+"""The files of a Delta log, where deltalake leaves something to be done: what lasts, what is whole, whose an entry is.
+
+An entry is a file of JSON lines, one for each version of the table. A checkpoint repeats what all entries up to its
+version say, and a hint names the newest one: they spare readers time, and nothing is lost with them.
+"""
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+
+from ser_core import storage
+from ser_core.storage import Location
+
+_ENTRY = re.compile(r"(\d{20})\.json")
+_CHECKPOINT = re.compile(r"\d{20}\.checkpoint\..+|_last_checkpoint")
+_OF_A_LOG = re.compile(r"\d{20}\..+|_last_checkpoint")
+#: What an entry of this program says beside the actions: its own token, and the digest of the entry before.
+TOKEN, PREDECESSOR = "ser", "ser/after"
+
+
+class LogFiles:
+    """The files in `_delta_log` of one table."""
+
+    def __init__(self, table: Location) -> None:
+        self._folder = table.join("_delta_log")
+
+    def read(self, version: int) -> bytes:
+        """The entry of a version; nothing where it is gone."""
+        try:
+            return storage.read(self._folder.join(_entry(version)))
+        except FileNotFoundError:
+            return b""
+
+    def digest(self, version: int) -> str:
+        """By this an entry is told from one of the same number in another log; tokens make each the only one."""
+        return _digest(self.read(version))
+
+    def is_stray(self, version: int) -> bool:
+        """Whether an entry was made on top of another log than it lies in."""
+        lines = self.read(version).splitlines()
+        info: dict[str, str] = next((line["commitInfo"] for line in map(json.loads, lines) if "commitInfo" in line), {})
+        before = self.read(version - 1)
+        return bool(before) and PREDECESSOR in info and info[PREDECESSOR] != _digest(before)
+
+    def sync(self, version: int) -> None:
+        """Make a new version last through a power cut, which deltalake leaves to the system."""
+        if self._folder.is_s3:
+            return
+        folder = Path(self._folder.path)
+        checkpoint = folder / f"{version:020}.checkpoint.parquet"
+        made = [checkpoint, folder / "_last_checkpoint"] if checkpoint.exists() else []
+        for path in (folder / _entry(version), *made, folder):
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+    def mend(self) -> bool:
+        """Delete what a power cut may have left torn; whether there was any. For a log that does not load.
+
+        A newest entry that is cut off was never answered for, and checkpoints are in the way where they are damaged.
+        Where any other entry is gone or damaged, nothing is deleted.
+        """
+        names = [name for name, _ in storage.list_files(self._folder)]
+        versions = sorted(int(found[1]) for name in names if (found := _ENTRY.fullmatch(name)))
+        damaged = [version for version in versions if not _is_whole(self.read(version))]
+        if versions != list(range(len(versions))) or damaged not in ([], versions[-1:]):
+            return False
+        torn = [name for name in names if _CHECKPOINT.fullmatch(name)] + [_entry(version) for version in damaged]
+        for name in torn:
+            storage.delete(self._folder.join(name))
+        return bool(torn)
+
+    def drop(self) -> None:
+        """Delete the log, the oldest entries first: what is left of it meanwhile loads as it did, or not at all."""
+        for name, _ in sorted(storage.list_files(self._folder)):
+            if _OF_A_LOG.fullmatch(name):
+                storage.delete(self._folder.join(name))
+
+
+def _entry(version: int) -> str:
+    return f"{version:020}.json"
+
+
+def _digest(entry: bytes) -> str:
+    return hashlib.sha256(entry).hexdigest()
+
+
+def _is_whole(entry: bytes) -> bool:
+    try:
+        return bool(entry) and all(isinstance(json.loads(line), dict) for line in entry.splitlines())
+    except ValueError:
+        return False
