@@ -87,8 +87,7 @@ class TablePair:
                 raise self._outrun()
             owner = 1 + max(log.stamp.owner for log in self.logs)
             for log in self.logs:
-                log.look()
-                if log.stamp.owner >= owner:
+                if not log.look() or log.stamp.owner >= owner:
                     raise OutrunError
                 log.take_back_stray()
                 log.transact(Change(), Stamp(owner, log.stamp.commit))
