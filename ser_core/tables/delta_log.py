@@ -21,7 +21,7 @@ from ser_core.errors import DamagedOutputError, InterruptedRunError
 from ser_core.storage import Location
 from ser_core.tables.commits import Change, OutrunError, Stamp, commit_properties
 from ser_core.tables.log_files import LogFiles
-from ser_core.tables.parts import Part, PartStore, output_faults
+from ser_core.tables.parts import Part, PartStore, live_parts, output_faults
 
 #: By itself Delta keeps 30 days of log; recovery looks back to the last commit, however old.
 CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
@@ -55,7 +55,7 @@ class DeltaLog:
             except TableNotFoundError:
                 self._handle, self._newest = None, (-1, "")
                 return False
-            version = self._handle.version()
+            version = self._loaded.version()
             if version != self._newest[0]:
                 self._newest = version, self._files.digest(version)
         return True
@@ -112,7 +112,7 @@ class DeltaLog:
 
     def parts(self) -> list[Part]:
         """The live parts of the state looked at."""
-        return self._parts(self._loaded)
+        return live_parts(self._loaded, self.location, self.partition_column)
 
     def dropped(self) -> set[str]:
         """The parts that the log took away, whoever wrote them, as far back as it tells."""
@@ -237,7 +237,7 @@ class DeltaLog:
         )
 
     def _change_to(self, past: DeltaTable) -> Change:
-        then = {part.path: part for part in self._parts(past)}
+        then = {part.path: part for part in live_parts(past, self.location, self.partition_column)}
         now = {part.path: part for part in self.parts()}
         return Change(
             adds=tuple(part for path, part in then.items() if path not in now),
@@ -291,14 +291,3 @@ class DeltaLog:
     def _is_same_log(self) -> bool:
         version, digest = self._newest
         return self._files.digest(version) == digest
-
-    def _parts(self, handle: DeltaTable) -> list[Part]:
-        actions = pa.table(handle.get_add_actions(flatten=True))
-        names = ("path", "size_bytes", "num_records", f"partition.{self.partition_column}", "min.path", "max.path")
-        if actions.num_rows and (
-            not {*names} <= {*actions.column_names} or any(actions[name].null_count for name in names)
-        ):
-            raise DamagedOutputError(
-                f"{self.location}: another program added a part without statistics; restore it or use --restart"
-            )
-        return [Part(*values) for values in zip(*(actions[name].to_pylist() for name in names), strict=True)]

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from ser_core import storage
@@ -156,6 +157,23 @@ class PartStore:
         values = rows[self.partition_column]
         for value in sorted(pc.unique(values).to_pylist()):
             yield value, rows.filter(pc.equal(values, value)).drop_columns([self.partition_column])
+
+
+def live_parts(table: DeltaTable, location: Location, partition_column: str) -> list[Part]:
+    """The parts that a loaded table names.
+
+    Raises:
+        DamagedOutputError: another program added one without the statistics that this one goes by.
+    """
+    actions = pa.table(table.get_add_actions(flatten=True))
+    names = ["path", "size_bytes", "num_records", f"partition.{partition_column}", "min.path", "max.path"]
+    if not actions.num_rows:
+        return []
+    if not {*names} <= {*actions.column_names} or any(actions[name].null_count for name in names):
+        raise DamagedOutputError(
+            f"{location}: another program added a part without statistics; restore it or use --restart"
+        )
+    return [Part(*values) for values in zip(*(actions[name].to_pylist() for name in names), strict=True)]
 
 
 def is_intact(part: Part, data: bytes) -> bool:
