@@ -175,7 +175,8 @@ def _quiet(verbose: bool) -> None:
     from ray.data import DataContext
 
     context = DataContext.get_current()
-    context.enable_progress_bars = verbose
+    # They would draw over this program's own.
+    context.enable_progress_bars = False
     context.print_on_execution_start = verbose
     if not verbose:
         # Ray logs whole traces of what the driver handles, even while the session ends; this program logs nothing.

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from ser_core import storage
+from ser_core.storage import s3
 from tests.conftest import S3Server
 from tests.support.cli import assert_one_line, ser_here
 from tests.support.flaky_s3 import S3Fault, clients_behind_proxy
@@ -30,3 +32,20 @@ def test_a_status_that_nobody_expects_is_one_line(
             answer = ser_here(*[word.format(bucket=moto_s3.location, tmp=tmp_path) for word in arguments])
             assert_one_line(answer, 1, str(moto_s3.location))
             assert "traceback" not in answer.err
+
+
+@pytest.mark.parametrize("name", ["SER_S3_RETRY_SECONDS", "SER_LOCK_BEAT_SECONDS", "SER_ZENODO_URL"])
+@pytest.mark.parametrize("value", ["soon", "1e300", "-1", "\x1b[2J"])
+def test_a_variable_of_the_environment_that_cannot_be_used_is_one_line_before_anything_is_done(
+    moto_s3: S3Server, tmp_path: Path, name: str, value: str
+) -> None:
+    s3.forget()
+    command = ["score", "examples", moto_s3.location.join("out").url]
+    if name == "SER_ZENODO_URL":
+        command = ["corpus", "ravdess", "--download", str(tmp_path / "out")]
+    answer = ser_here(*command, **{name: value})
+    s3.forget()
+    assert_one_line(answer, 2, name)
+    assert "\x1b" not in answer.err
+    assert storage.list_files(moto_s3.location) == []
+    assert not (tmp_path / "out").exists()
