@@ -72,6 +72,7 @@ def test_every_odd_file_is_a_row_that_says_why(tmp_path: Path) -> None:
     assert counts == {name: sum(row["status"] == name for row in rows.values()) for name in counts}
     again = ser(*command, before=as_plain_user())
     assert (again.code, again.data["windows"], again.data["failed"]) == (3, 0, counts["failed"])
+    assert ser_here("verify", tmp_path / "out").code == 0
 
 
 def test_the_odd_files_of_others(tmp_path: Path) -> None:

@@ -76,6 +76,7 @@ def test_a_bucket_is_scored_into_a_bucket_and_again(
     grown = run(*command)
     assert (grown.code, grown.data["skipped"], grown.data["windows"]) == (0, 23, num_windows(4.0) + num_windows(7.0))
     assert keys(rows(output)) == expected_keys(seconds_of)
+    assert ser_here("verify", output.url).code == 0
 
 
 def test_a_missing_bucket_is_one_line(moto_s3: S3Server, tmp_path: Path) -> None:
