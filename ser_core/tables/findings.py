@@ -34,7 +34,11 @@ DOUBLED_FILES = Problem(
     "files with two rows of one channel", "run the same command again, which scores such files anew"
 )
 TWO_VERSIONS = Problem("files with rows of two versions", _DELETE)
-NO_FILE = Problem("files with predictions and no row in files of that version and channel", _DELETE)
+NO_FILE = Problem(
+    "files with predictions and no row in files of that version and channel",
+    "run the same command again, which lets go of them; those of files that are gone from the source, delete "
+    "(docs/running.md says how)",
+)
 WRONG_NUMBER = Problem("files with another number of predictions than their row says", _DELETE)
 WRONG_WINDOWS = Problem("files with a window twice, or windows that are not 0, 1, 2 ...", _DELETE)
 FEWER_FILES = Problem("files missing that the last run had", "run the same command again, which scores them")

@@ -68,8 +68,8 @@ def verify(location: Location, on_progress: OnProgress = lambda done, total: Non
         with tempfile.TemporaryDirectory(prefix="ser-") as folder, suppress(_MovedError):
             return _Verification(location, Path(folder), on_progress).result()
     raise OutputError(
-        f"{location}: its two tables are of different runs, or change faster than they can be read; verify it again; "
-        "if that stays, use --restart"
+        f"{location}: its two tables are of different runs, or change faster than they can be read; verify it again, "
+        "and if that stays, run the same command again, which mends them"
     )
 
 
@@ -140,10 +140,10 @@ class _Verification:
                 "--restart let go of all rows, and no run has begun anew since; run the same command again"
             )
             return {log: [] for log in self._pair.logs}
-        if not num_before <= predictions.commit <= files.commit + 1:
+        if predictions.commit > files.commit + 1 or predictions.commit < num_before - 1:
             self._found.add("", findings.APART, [f"{predictions.commit} of predictions, {files.commit} of files"])
-        elif predictions.commit > files.commit:
-            self._notes.append(f"commit {predictions.commit} is half done: a run is on, or the next one takes it back")
+        elif predictions.commit > files.commit or predictions.commit < num_before:
+            self._notes.append("the last commit is in one table alone: a run is on, or the next one takes it back")
         commit = min(predictions.commit, files.commit)
         with output_faults(self._location):
             return {log: list(_parts_at(log, commit)) for log in self._pair.logs}

@@ -6,8 +6,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ser_core import storage
-from ser_core.tables import delta_log
-from ser_core.tables.delta_log import DeltaLog, Stamp
+from ser_core.tables import commits
+from ser_core.tables.commits import Stamp
+from ser_core.tables.delta_log import DeltaLog
 from ser_core.tables.findings import Problem
 from ser_core.tables.output import Output
 from ser_core.tables.verification import Verified
@@ -36,7 +37,7 @@ def change_rows(output: Output, table: str, change: Change) -> None:
         for part, part_rows in zip(parts, log.store.read_all(parts, log.schema), strict=True)
     )
     adds = log.store.write(change(rows), f"{log.stamp.owner}-{log.stamp.commit}")
-    log.transact(delta_log.Change(tuple(adds), tuple(parts)), Stamp(log.stamp.owner, log.stamp.commit))
+    log.transact(commits.Change(tuple(adds), tuple(parts)), Stamp(log.stamp.owner, log.stamp.commit))
     for part in parts:
         storage.delete(output.location.join(table, part.path))
 

@@ -127,7 +127,7 @@ def test_what_a_killed_run_left_is_a_note(made: Output, monkeypatch: pytest.Monk
     assert_whole(verified, OLD)
     assert verified.state == "running"
     assert verified.orphans > 0
-    assert "is half done: a run is on, or the next one takes it back" in verified.notes[0]
+    assert "is in one table alone: a run is on, or the next one takes it back" in verified.notes[0]
     made.open().restart()
     verified = verify(made.location)
     assert_whole(verified, {})

@@ -14,8 +14,9 @@ from deltalake import DeltaTable
 from ser_core import storage
 from ser_core.errors import OutputError
 from ser_core.storage.location import Location
-from ser_core.tables import delta_log, findings
-from ser_core.tables.delta_log import DeltaLog, Stamp
+from ser_core.tables import commits, findings
+from ser_core.tables.commits import Stamp
+from ser_core.tables.delta_log import DeltaLog
 from ser_core.tables.findings import Findings, Problem
 from ser_core.tables.output import Output
 from ser_core.tables.verification import verify
@@ -152,8 +153,8 @@ def test_a_part_that_the_log_describes_wrongly(made: Output, wrong: dict[str, An
     log = DeltaLog(made.location.join("predictions"), "emotion")
     log.look()
     part = min(log.parts(), key=lambda part: part.path)
-    log.transact(delta_log.Change(removes=(part,)), log.stamp)
-    log.transact(delta_log.Change(adds=(dataclasses.replace(part, **wrong),)), log.stamp)
+    log.transact(commits.Change(removes=(part,)), log.stamp)
+    log.transact(commits.Change(adds=(dataclasses.replace(part, **wrong),)), log.stamp)
     assert problems(verify(made.location)) == {("predictions", findings.MISDESCRIBED): (1, (part.path,))}
 
 
@@ -203,23 +204,36 @@ def test_a_record_that_is_none(made: Output, plan: Plan, data: bytes) -> None:
     assert_whole(verify(made.location), OLD)
 
 
-@pytest.mark.parametrize(("table", "ahead"), [("predictions", 2), ("files", 1)])
+@pytest.mark.parametrize(("table", "ahead"), [("predictions", 2), ("files", 2)])
 def test_tables_that_are_commits_apart(made: Output, plan: Plan, table: str, ahead: int) -> None:
     log = DeltaLog(made.location.join(table), {"predictions": "emotion", "files": "status"}[table])
     log.look()
     for _ in range(ahead):
-        log.transact(delta_log.Change(), Stamp(log.stamp.owner, log.stamp.commit + 1))
+        log.transact(commits.Change(), Stamp(log.stamp.owner, log.stamp.commit + 1))
     assert set(problems(verify(made.location))) == {("", findings.APART)}
     score_all(made, plan(OLD), OLD, restart=True)
     assert_whole(verify(made.location), OLD)
 
 
-def test_a_table_of_a_newer_run_than_the_other_is_one_line(made: Output) -> None:
+def test_a_commit_of_files_alone_is_mended_by_the_next_run(made: Output, plan: Plan) -> None:
     log = DeltaLog(made.location.join("files"), "status")
     log.look()
-    log.transact(delta_log.Change(), Stamp(log.stamp.owner + 1, log.stamp.commit))
-    with pytest.raises(OutputError, match=r"are of different runs.*use --restart"):
+    log.transact(commits.Change(removes=tuple(log.parts())), Stamp(log.stamp.owner, log.stamp.commit + 1))
+    verified = verify(made.location)
+    assert_whole(verified, OLD)
+    assert "in one table alone" in verified.notes[0]
+    score_all(made, plan(OLD), OLD)
+    check_complete(made.location, OLD)
+
+
+def test_a_table_of_a_newer_run_than_the_other_is_mended_by_the_next(made: Output, plan: Plan) -> None:
+    log = DeltaLog(made.location.join("files"), "status")
+    log.look()
+    log.transact(commits.Change(), Stamp(log.stamp.owner + 1, log.stamp.commit))
+    with pytest.raises(OutputError, match=r"are of different runs.*run the same command again"):
         verify(made.location)
+    score_all(made, plan(OLD), OLD)
+    assert_whole(verify(made.location), OLD)
 
 
 def test_many_findings_are_counted_and_some_named() -> None:
