@@ -7,7 +7,7 @@ import tempfile
 import traceback
 from importlib.metadata import version
 
-from ser_core.errors import one_line
+from ser_core.errors import one_line, printable
 
 _MAX_BYTES = 2**20
 #: Names of environment variables whose values are kept out of the file.
@@ -70,7 +70,9 @@ def _write_traceback(error: BaseException, doing: str) -> str | None:
     try:
         words = "".join(traceback.format_exception(error))
         about = f"ser {version('ser')}, Python {sys.version.split()[0]}, while: {doing}\n\n"
-        data = without_secrets(about + words).encode("utf-8", "backslashreplace")
+        # Whoever looks at it does so on a terminal.
+        lines = map(printable, without_secrets(about + words).split("\n"))
+        data = "\n".join(lines).encode()
         descriptor, file = tempfile.mkstemp(prefix="traceback-of-ser-", suffix=".txt")
         with os.fdopen(descriptor, "wb") as stream:
             # The end tells more than the beginning.

@@ -156,10 +156,13 @@ with plain_streams():
 """
 
 
-def test_what_libraries_say() -> None:
+def test_what_libraries_say(tmp_path: Path) -> None:
+    environment = clean_environment(TMPDIR=str(tmp_path))
     done = subprocess.run(
-        [sys.executable, "-c", SPEAKER, EVIL], capture_output=True, cwd=ROOT, env=clean_environment(), check=True
+        [sys.executable, "-c", SPEAKER, EVIL], capture_output=True, cwd=ROOT, env=environment, check=True
     )
+    [file] = tmp_path.iterdir()
+    assert SPECIAL.search(file.read_text()) is None
     assert_plain(Answer(0, done.stdout.decode(), done.stderr.decode()))
     for words in (b"server says \\x1b]0;mine", b"a warning of \\x1b]0;mine", b"ser: ser: OSError: "):
         assert words in done.stderr
