@@ -87,8 +87,11 @@ class DeltaLog:
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns of a part: those of the table but for the partition column, which is in the folder's name."""
-        schema = pa.schema(self._loaded.schema())
+        """The columns of a part: those of the table but for the partition column, which is in the folder's name.
+
+        What another program added may be null in the rows of this one, whatever that program says of it.
+        """
+        schema = pa.schema([field.with_nullable(True) for field in pa.schema(self._loaded.schema())])
         return schema.remove(schema.get_field_index(self.partition_column))
 
     @property
@@ -211,11 +214,16 @@ class DeltaLog:
             past = self._at(version - 1)
             self.transact(self._change_to(past), Stamp.of(past))
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether the table is partitioned as this program does."""
+        return self._loaded.metadata().partition_columns == [self.partition_column]
+
     def require_types(self, columns: list[pa.Field]) -> None:
         """Hold the table's columns against these, as far as it has them.
 
         Raises:
-            DamagedOutputError: one is of another type, or the table is partitioned by something else.
+            DamagedOutputError: one is of another type.
         """
         types = {field.name: field.type for field in self._loaded.schema().fields}
         changed = [
@@ -223,8 +231,6 @@ class DeltaLog:
             for field in Schema.from_arrow(pa.schema(columns)).fields
             if types.get(field.name, field.type) != field.type
         ]
-        if self._loaded.metadata().partition_columns != [self.partition_column]:
-            changed.append(self.partition_column)
         if changed:
             raise DamagedOutputError(
                 f"{self.location}: another program changed the column {changed[0]}; restore it or use --restart"

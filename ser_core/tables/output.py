@@ -127,6 +127,7 @@ class OpenOutput:
         try:
             self.is_made = self._pair.exists()
             if self.is_made:
+                self._pair.require_types()
                 self.fingerprint = self._read_fingerprint()
         except DamagedOutputError:
             if not restart:

@@ -39,17 +39,26 @@ class TablePair:
         """Look at both tables; predictions, made last, tells whether there is an output.
 
         Raises:
-            DamagedOutputError: a table is damaged, or gone alone.
+            DamagedOutputError: a table is damaged, gone alone, or another program's.
         """
         with self._faults():
             is_there = {log: log.look() for log in self.logs}
             is_begun = is_there[self.predictions] or (is_there[self.files] and self.files.stamp != Stamp(0, 0))
-            for log, columns in zip(self.logs, (PREDICTION_COLUMNS, FILE_COLUMNS), strict=True):
+            for log in self.logs:
                 if is_begun and not is_there[log]:
                     raise DamagedOutputError(f"{log.location} is gone; restore it, use --restart, or another output")
-                if is_begun:
-                    log.require_types(columns)
+                if is_begun and not log.is_ours:
+                    raise DamagedOutputError(f"{log.location} is another program's; restore it or use --restart")
             return is_begun
+
+    def require_types(self) -> None:
+        """Hold the columns of both tables against those of this program, as far as they have them.
+
+        Raises:
+            DamagedOutputError: another program changed one.
+        """
+        self.predictions.require_types(PREDICTION_COLUMNS)
+        self.files.require_types(FILE_COLUMNS)
 
     def mend(self) -> list[str]:
         """Delete what a power cut left torn in a log that does not load for it; a line for each such log."""
@@ -206,12 +215,11 @@ class TablePair:
                 raise self._outrun() from error
 
     def _outrun(self) -> OutputError:
-        owners = [log.stamp.owner for log in self.logs if log.look()]
-        if not owners:
+        if not self.exists():
             return DamagedOutputError(
                 f"{self.output}: both tables are gone; restore them or run the same command again"
             )
-        if max(owners) > self.stamp.owner:
+        if max(log.stamp.owner for log in self.logs) > self.stamp.owner:
             return SupersededError(f"{self.output}: a newer run took the output over; this one stops")
         return OutputError(f"{self.output}: another program changed the tables meanwhile; run the same command again")
 
