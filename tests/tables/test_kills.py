@@ -94,12 +94,12 @@ class Scene:
         return num_points
 
     @functools.cache  # noqa: B019
-    def points_to_sleep_at(self, start: str) -> tuple[int, ...]:
+    def points_to_sleep_at(self, start: str, moment: str = "before") -> tuple[int, ...]:
         """The points before an operation, reads among them."""
         points = []
 
         def note(point: int, name: str) -> None:
-            if name.startswith("before"):
+            if name.startswith(moment):
                 points.append(point)
 
         with Interposer(note).active(*WRITES, *READS):
@@ -234,6 +234,36 @@ def test_older_run_wakes_after_a_newer_one_ended(scene: Scene, start: str, size:
             scene, output, start, points[index], lambda location=output.location: scene.score(Output(location), start)
         )
         scene.check(output, start)
+
+
+@pytest.mark.parametrize("size", SAMPLES)
+@pytest.mark.parametrize(
+    "moment", [f"before {name}" for name in ("create_write_transaction", "update_incremental", "list_files")]
+)
+def test_older_run_wakes_where_its_output_was_deleted_and_made_again(
+    scene: Scene, moment: str, size: int, dice: random.Random
+) -> None:
+    """The newer run has made as many commits as the older one had: their numbers alone would not tell them apart."""
+    points = scene.points_to_sleep_at("first run", moment)
+    for index in _sample(dice, len(points), size):
+        output = scene.output("first run")
+        newer = score(Output(output.location), scene.plan, NOW)
+
+        def make_again(place: Path = Path(output.location.path), run: Iterator[Run] = newer) -> None:
+            num_versions = _num_versions(place)
+            shutil.rmtree(place)
+            while _num_versions(place) < num_versions and next(run, None):
+                pass
+
+        _score_asleep_at(scene, output, "first run", points[index], make_again)
+        with suppress(OutputError):
+            list(newer)
+        scene.score(output, "first run")
+        scene.check(output, "first run")
+
+
+def _num_versions(place: Path) -> int:
+    return len(list(place.glob("predictions/_delta_log/*.json")))
 
 
 @pytest.mark.parametrize("size", SAMPLES)
