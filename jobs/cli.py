@@ -127,7 +127,7 @@ def verify(
 
 @app.command()
 def predict(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Audio files.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Recordings, local or s3://.")],
     *,
     model: Annotated[str, option(ScoreConfig, "model", metavar="NAME|DIR", callback=_at_home)] = SCORE.model,
     output_mode: Mode = "human",

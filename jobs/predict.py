@@ -13,17 +13,23 @@ from cluster.resources import plan_resources
 from cluster.scoring import open_pipeline
 from cluster.session import local_hardware
 from jobs.console import Console
-from ser_core.errors import printable
+from ser_core.errors import UsageError, printable
 from ser_core.models import Artifact, resolve_device
 from ser_core.records import PLAN_SCHEMA
 from ser_core.score_config import ScoreConfig
-from ser_core.source import Source, escape_path
+from ser_core.source import Source, escape_path, is_collection
 from ser_core.storage import Location
 from ser_core.tables import RowSettings
 
 
 def run_predict(files: list[str], model: str, console: Console) -> int:
-    """Print path, emotion and confidence of each file; 3 if one of them could not be scored whole."""
+    """Print path, emotion and confidence of each file; 3 if one of them could not be scored whole.
+
+    Raises:
+        UsageError: what is given is a folder, prefix, glob, list or archive.
+    """
+    for file in files:
+        _require_file(file)
     config = ScoreConfig(model=model)
     artifact = Artifact.load(model)
     windows = artifact.windows()
@@ -46,6 +52,17 @@ def run_predict(files: list[str], model: str, console: Console) -> int:
         )
         driver.score(Path(), len(files))
     return 0 if lines.are_whole else 3
+
+
+def _require_file(file: str) -> None:
+    is_missing = not file.startswith("s3://") and not Path(file).exists()
+    if (is_missing and any(letter in file for letter in "*?[")) or file.endswith("/") or Path(file).is_dir():
+        what = "a folder, prefix or glob"
+    elif is_collection(file):
+        what = "a list or an archive"
+    else:
+        return
+    raise UsageError(f"FILE {printable(file)} is {what}; ser predict takes recordings, and ser score takes all others")
 
 
 class _Lines:

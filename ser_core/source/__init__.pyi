@@ -1,14 +1,15 @@
 from .fetch import FileOpener as FileOpener
 from .fetch import fetch_all as fetch_all
-from .listing import AUDIO_SUFFIXES as AUDIO_SUFFIXES
 from .listing import PlannedFile as PlannedFile
 from .listing import Skipped as Skipped
-from .listing import escape_path as escape_path
-from .listing import suffix_of as suffix_of
-from .source import PlanSummary as PlanSummary
+from .names import AUDIO_SUFFIXES as AUDIO_SUFFIXES
+from .names import escape_path as escape_path
+from .names import suffix_of as suffix_of
+from .path_list import is_collection as is_collection
+from .plan import PlanSummary as PlanSummary
+from .plan import suffix_counts as suffix_counts
+from .plan import write_plan as write_plan
 from .source import Source as Source
-from .source import suffix_counts as suffix_counts
-from .source import write_plan as write_plan
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -19,6 +20,7 @@ __all__ = [
     "Source",
     "escape_path",
     "fetch_all",
+    "is_collection",
     "suffix_counts",
     "suffix_of",
     "write_plan",

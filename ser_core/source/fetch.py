@@ -21,6 +21,7 @@ _LOCAL_THREADS = 4
 #: What one request fetches: few round trips a minute of audio, and little memory beside what decoding takes.
 _BUFFER_BYTES = 8 * 2**20
 _LOCAL_BUFFER_BYTES = 2**18
+_COMMAND = Fault("unsupported", "a command, as Kaldi's lists hold them, is not run; write what it gives to a file")
 
 
 def fetch_all(
@@ -47,6 +48,8 @@ def fetch_all(
 
         def submit(row: tuple[str, int, str]) -> "Future[bytes | Fault]":
             path, _, version = row
+            if not version and source.kind == "list" and path.endswith("|"):
+                return threads.submit(lambda: _COMMAND)
             target = source.locate(path)
             if isinstance(target, bytes):
                 return threads.submit(_fetch_local, target, version)

@@ -1,7 +1,6 @@
 """Lists a folder or a bucket prefix: (path, size, version) of every wanted file, sorted by the bytes of `path`."""
 
 import os
-import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ser_core.errors import SourceError
+from ser_core.source.names import escape_path, is_hidden, suffix_of, unescape_path
 from ser_core.storage import Location, faults_of, service_fault, version_of
 
 #: Number of rows in a table, and of names of one folder that are Python objects at a time.
@@ -20,8 +20,6 @@ SLICE_ROWS = 50_000
 _MAX_SUFFIX_LENGTH = 16
 _MAX_SUFFIXES = 1000
 _OTHER = "(other)"
-_FOREIGN_BYTE = re.compile("[\udc80-\udcff]")
-_ESCAPE = re.compile(rb"\\(?:\\|x([0-9a-f]{2}))")
 
 
 class PlannedFile(NamedTuple):
@@ -59,32 +57,6 @@ class Choice:
     exclude: Location | None = None
 
 
-def escape_path(raw: bytes) -> str:
-    """The text of a raw name. Texts sort as their bytes do, and a longer path's prefix stays its prefix."""
-    text = raw.decode("utf-8", "surrogateescape").replace("\\", "\\\\")
-    if text.isascii():
-        return text
-    return _FOREIGN_BYTE.sub(lambda match: f"\\x{ord(match[0]) - 0xDC00:02x}", text)
-
-
-def unescape_path(path: str) -> bytes:
-    """The raw name that `escape_path` made this text of."""
-    raw = path.encode()
-    if b"\\" not in raw:
-        return raw
-    return _ESCAPE.sub(lambda match: bytes([int(match[1], 16)]) if match[1] else b"\\", raw)
-
-
-def suffix_of(path: str) -> str:
-    """What follows the last dot of a file's name, in lower case, "" if there is none."""
-    stem, dot, suffix = path.rsplit("/", 1)[-1].rpartition(".")
-    return suffix.lower() if dot and stem else ""
-
-
-def _is_hidden(path: str) -> bool:
-    return path.startswith(".") or "/." in path
-
-
 def look_at(path: str, raw: bytes) -> PlannedFile | None:
     """A local file as a row of the plan, one that is missing or out of reach too; None if it is not a regular file."""
     try:
@@ -118,7 +90,7 @@ def list_objects(location: Location, choice: Choice, skipped: Skipped) -> Iterat
             if path <= previous:
                 raise SourceError(f"{location}: its keys are not listed in order; give a list of paths instead")
             previous = path
-            if _is_hidden(path):
+            if is_hidden(path):
                 skipped.num_hidden += 1
             elif choice.wants(path):
                 yield PlannedFile(path, item["Size"], item["ETag"].strip('"'))
@@ -165,14 +137,14 @@ def walk_files(root: Location, choice: Choice, skipped: Skipped) -> Iterator[Pla
         except OSError as error:
             if service_fault(error):
                 raise
-            if _is_hidden(path):
+            if is_hidden(path):
                 skipped.num_hidden += 1
             else:
                 yield PlannedFile(path, -1, "")
 
 
 def _judge(path: str, raw: bytes, choice: Choice, skipped: Skipped) -> Iterator[PlannedFile]:
-    if _is_hidden(path):
+    if is_hidden(path):
         skipped.num_hidden += 1
         return
     row = look_at(path, raw) if choice.wants(path) else None
@@ -224,19 +196,3 @@ def iter_sorted(column: pa.ChunkedArray) -> Iterator[str]:
     order = pc.sort_indices(column)
     for start in range(0, len(order), SLICE_ROWS):
         yield from column.take(order.slice(start, SLICE_ROWS)).to_pylist()
-
-
-#: Suffixes of recordings: each such file is a row, one that cannot be read too.
-AUDIO_SUFFIXES = (
-    "wav", "wave", "rf64", "bwf", "w64", "flac", "aif", "aiff", "aifc", "au", "snd", "caf", "mp3", "mp2", "mpga",
-    "ogg", "oga", "opus", "spx", "m4a", "m4b", "aac", "adts", "amr", "awb", "wma", "wv", "tta", "ape", "tak", "ac3",
-    "eac3", "ec3", "dts", "thd", "mka", "weba", "ra", "qcp", "dss", "ds2", "dsf", "dff", "mpc", "aax",
-    # Telephony and speech laboratories.
-    "g722", "g729", "gsm", "ul", "ulaw", "mulaw", "pcmu", "al", "alaw", "pcma", "sln", "sln16", "vox", "nist", "sph",
-    "voc", "ircam", "sf", "paf", "pvf", "svx", "avr",
-)  # fmt: skip
-#: Suffixes of videos, whose sound is scored.
-VIDEO_SUFFIXES = (
-    "mp4", "m4v", "mov", "3gp", "3gpp", "3g2", "mkv", "webm", "avi", "asf", "wmv", "flv", "ogv", "mpg", "mpeg", "vob",
-    "m2ts", "mts", "mxf",
-)  # fmt: skip

@@ -1,93 +1,202 @@
-"""Reads a list of paths: a text file with one a line, or the column `path` of a CSV or Parquet file."""
+"""Reads a list of paths: lines, a column of a table, the entries of a manifest, of a Kaldi or a music player's list."""
 
+import gzip
 import io
-from collections.abc import Iterator
-from typing import IO
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import IO, cast
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ser_core.errors import SourceError, one_line
-from ser_core.source.listing import SLICE_ROWS, escape_path, iter_sorted
+from ser_core.source.json_list import PATH_NAMES, iter_json_paths
+from ser_core.source.listing import SLICE_ROWS, iter_sorted
+from ser_core.source.names import escape_path, suffix_of
+from ser_core.source.text_table import MAX_LINE_LENGTH, NoListError, TextTable, iter_lines, open_table, open_text
 from ser_core.storage import Location, one_line_faults, read
 
-LIST_SUFFIXES = frozenset({"txt", "csv", "parquet"})
-_COLUMN = "path"
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_GZIP = "gz"
+_FILE_URL = "file://"
+_BINARY_TYPES = {pa.string(), pa.large_string(), pa.binary()}
 
 
-def read_path_list(location: Location, suffix: str) -> Iterator[str]:
+def is_collection(name: str) -> bool:
+    """Whether a file's name says that it names or holds others: a list, a table with audio in it, an archive."""
+    return list_kind(name) is not None or suffix_of(name) == "tar"
+
+
+def list_kind(name: str) -> str | None:
+    """The suffix by which a list of this name is read; None: it is no list."""
+    suffix = suffix_of(name)
+    if suffix == _GZIP:
+        suffix = suffix_of(name[: -len(".gz")])
+    return suffix if suffix in LIST_SUFFIXES and (suffix != "parquet" or suffix_of(name) == suffix) else None
+
+
+def read_path_list(location: Location) -> Iterator[str]:
     """The paths of a list, escaped as in the tables, each once, sorted; blank ones are left out.
 
+    A line that is malformed is given as it is written.
+
     Raises:
-        SourceError: the file cannot be read as what its suffix says, or has no column `path`.
+        SourceError: the file cannot be read as what its suffix says, or has no column of paths.
     """
-    readers = {"txt": _read_text, "csv": _read_csv, "parquet": _read_parquet}
+    kind = list_kind(location.name) or ""
     try:
-        with one_line_faults(location, "cannot be read", what="list", raises=SourceError):
-            chunks = [_escape(chunk) for chunk in readers[suffix](_open(location))]
-    except pa.ArrowException as error:
+        with one_line_faults(location, "cannot be read", what="list", raises=SourceError), _open(location) as file:
+            chunks = [_escaped(chunk) for chunk in _chunks(_READERS[kind](file))]
+    except (pa.ArrowException, NoListError) as error:
         raise SourceError(f"list {location}: {one_line(error)}") from error
     column = pa.chunked_array(chunks, pa.large_string())
     return iter_sorted(pa.chunked_array([pc.unique(column)]))
 
 
 def _open(location: Location) -> IO[bytes]:
-    if location.is_s3:
-        return io.BytesIO(read(location))
-    return open(location.path, "rb")  # noqa: PTH123 - may be no UTF-8
+    # A list's name may be no UTF-8.
+    file: IO[bytes] = io.BytesIO(read(location)) if location.is_s3 else open(location.path, "rb")  # noqa: PTH123, SIM115
+    return cast("IO[bytes]", gzip.GzipFile(fileobj=file)) if suffix_of(location.name) == _GZIP else file
 
 
-def _escape(raw_paths: list[bytes | None]) -> pa.Array:
-    kept = [escape_path(raw) for raw in raw_paths if raw and raw.strip()]
-    return pa.array(kept, pa.large_string())
-
-
-def _read_text(file: IO[bytes]) -> Iterator[list[bytes | None]]:
-    with file:
-        chunk: list[bytes | None] = []
-        for number, line in enumerate(file):
-            chunk.append((line.removeprefix(_BYTE_ORDER_MARK) if number == 0 else line).rstrip(b"\r\n"))
-            if len(chunk) == SLICE_ROWS:
-                yield chunk
-                chunk = []
-        yield chunk
-
-
-def _read_csv(file: IO[bytes]) -> Iterator[list[bytes | None]]:
-    from pyarrow import csv
-
-    convert = csv.ConvertOptions(include_columns=[_COLUMN], column_types={_COLUMN: pa.binary()})
-    parse = csv.ParseOptions(newlines_in_values=True)
+def _chunks(paths: Iterable[str | bytes]) -> Iterator[Sequence[str | bytes]]:
+    """Pieces of a list without repetitions in them: a text that is there a million times takes no memory."""
+    iterator = iter(paths)
     try:
-        with file, csv.open_csv(file, parse_options=parse, convert_options=convert) as reader:
-            for batch in reader:
-                yield batch.column(0).to_pylist()
-    except KeyError as error:
-        raise _no_column() from error
+        while chunk := list(islice(iterator, SLICE_ROWS)):
+            yield list(dict.fromkeys(chunk))
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise NoListError("it is no whole gzip file") from error
 
 
-def _read_parquet(file: IO[bytes]) -> Iterator[list[bytes | None]]:
+def _escaped(paths: Sequence[str | bytes]) -> pa.Array:
+    return pa.array([escape_path(_raw(path)) for path in paths if path.strip()], pa.large_string())
+
+
+def _raw(path: str | bytes) -> bytes:
+    if isinstance(path, bytes):
+        return path
+    try:
+        return path.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        # JSON and UTF-16 can spell halves of characters, of which no name is made.
+        return path.encode("utf-8", "backslashreplace")
+
+
+def _read_lines(file: IO[bytes]) -> Iterator[str | bytes]:
+    """One path a line, or, as `find -print0` writes them, one before each NUL, which then ends the file too."""
+    head = file.read(MAX_LINE_LENGTH)
+    file.seek(0)
+    text = open_text(file, newline="\n")
+    is_by_nuls = b"\0" in head and (b"\n" not in head or _last_byte(file) == b"\0")
+    if is_by_nuls and text.encoding == "utf-8":
+        yield from _before_nuls(file)
+    else:
+        yield from (line.rstrip("\r\n") for line in iter_lines(text))
+
+
+def _last_byte(file: IO[bytes]) -> bytes:
+    """The last byte of a file, which is left at its start; of one that is packed nobody looks."""
+    if isinstance(file, gzip.GzipFile):
+        return b""
+    file.seek(max(0, file.seek(0, io.SEEK_END) - 1))
+    last = file.read(1)
+    file.seek(0)
+    return last
+
+
+def _before_nuls(file: IO[bytes]) -> Iterator[bytes]:
+    held = b""
+    while piece := file.read(MAX_LINE_LENGTH):
+        *whole, held = (held + piece).split(b"\0")
+        yield from whole
+        if len(held) >= MAX_LINE_LENGTH:
+            yield held
+            held = b""
+    yield held
+
+
+def _read_table(file: IO[bytes]) -> Iterator[str]:
+    table = open_table(file, PATH_NAMES)
+    index = column_of_paths(table)
+    for row in table.rows:
+        if index < len(row.fields) and not any(row.fields[len(table.names) :]):
+            yield row.fields[index].strip() if table.is_padded else row.fields[index]
+        else:
+            yield row.text
+
+
+def column_of_paths(table: TextTable) -> int:
+    """Which column has the paths.
+
+    Raises:
+        NoListError: none has, or two of one name.
+    """
+    for name in PATH_NAMES:
+        index = table.index_of(name)
+        if index is not None:
+            return index
+    raise _no_column(table.names)
+
+
+def _read_scp(file: IO[bytes]) -> Iterator[str]:
+    """Kaldi's `wav.scp`: an utterance's name, then its file, or a command that ends in a pipe."""
+    for line in iter_lines(open_text(file, newline="\n")):
+        yield line.strip().split(maxsplit=1)[-1] if line.strip() else ""
+
+
+def _read_playlist(file: IO[bytes]) -> Iterator[str]:
+    for line in iter_lines(open_text(file, newline="\n")):
+        if line.startswith("#EXT-X-"):
+            raise NoListError("it is a stream in pieces (HLS), no list of recordings; give one file of the whole")
+        if not line.startswith("#"):
+            path = line.strip()
+            yield unquote(path.removeprefix(_FILE_URL)) if path.startswith(f"{_FILE_URL}/") else path
+
+
+def _read_parquet(file: IO[bytes]) -> Iterator[bytes]:
     import pyarrow.parquet as pq
 
-    with file:
-        kinds = [field.type for field in pq.read_schema(file) if field.name == _COLUMN]
-        if len(kinds) != 1:
-            raise _no_column()
-        # A text that is repeated, a million times in a file of a few kilobytes, stays one.
-        texts = [_COLUMN] if kinds[0] in {pa.string(), pa.large_string(), pa.binary()} else []
-        with pq.ParquetFile(file, read_dictionary=texts) as table:
-            for batch in table.iter_batches(SLICE_ROWS, columns=[_COLUMN]):
-                yield _texts(batch.column(0).unique())
+    with pq.ParquetFile(file) as opened:
+        schema = opened.schema_arrow
+    column = _parquet_column(schema)
+    # A text that is repeated, a million times in a file of a few kilobytes, stays one.
+    texts = [column] if schema.field(column).type in _BINARY_TYPES else []
+    with pq.ParquetFile(file, read_dictionary=texts) as table:
+        for batch in table.iter_batches(SLICE_ROWS, columns=[column]):
+            yield from filter(None, _texts(batch.column(0).unique(), column))
 
 
-def _texts(column: pa.Array) -> list[bytes | None]:
+def _parquet_column(schema: pa.Schema) -> str:
+    names = [name.strip().lower() for name in schema.names]
+    for name in PATH_NAMES:
+        if names.count(name) > 1:
+            raise NoListError(f"the column '{name}' is there twice; leave one")
+        if name in names:
+            return str(schema.names[names.index(name)])
+    raise _no_column(schema.names)
+
+
+def _texts(column: pa.Array, name: str) -> list[bytes | None]:
     try:
         raw_paths: list[bytes | None] = column.cast(pa.large_binary()).to_pylist()
     except pa.ArrowException as error:
-        raise pa.ArrowInvalid(f"its column '{_COLUMN}' holds no texts") from error
+        raise NoListError(f"its column '{name}' holds no texts") from error
     return raw_paths
 
 
-def _no_column() -> pa.ArrowInvalid:
-    return pa.ArrowInvalid(f"it has no column '{_COLUMN}', or two; name the column of paths so")
+def _no_column(names: Sequence[str]) -> NoListError:
+    has = ", ".join(repr(name[:40]) for name in names[:8]) + (" ..." if len(names) > 8 else "")
+    return NoListError(f"it has no column 'path', only {has}; names that are known: {', '.join(PATH_NAMES)}")
+
+
+_READERS: dict[str, Callable[[IO[bytes]], Iterable[str | bytes]]] = {
+    **dict.fromkeys(("txt", "lst", "list"), _read_lines),
+    **dict.fromkeys(("csv", "tsv", "psv"), _read_table),
+    **dict.fromkeys(("json", "jsonl", "ndjson"), iter_json_paths),
+    "scp": _read_scp,
+    **dict.fromkeys(("m3u", "m3u8"), _read_playlist),
+    "parquet": _read_parquet,
+}
+LIST_SUFFIXES = frozenset(_READERS)

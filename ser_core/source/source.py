@@ -3,8 +3,7 @@
 import os
 import posixpath
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,32 +12,32 @@ from pathlib import Path
 from typing import Literal, Self
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from ser_core.errors import SourceError, UsageError
 from ser_core.ordered import in_order
 from ser_core.records import PLAN_SCHEMA
 from ser_core.source.listing import (
-    AUDIO_SUFFIXES,
     SLICE_ROWS,
-    VIDEO_SUFFIXES,
     Choice,
     PlannedFile,
     Skipped,
-    count_suffix,
-    escape_path,
     list_objects,
     look_at,
-    suffix_of,
-    unescape_path,
     walk_files,
 )
-from ser_core.source.path_list import LIST_SUFFIXES, read_path_list
+from ser_core.source.names import AUDIO_SUFFIXES, VIDEO_SUFFIXES, escape_path, suffix_of, unescape_path
+from ser_core.source.path_list import LIST_SUFFIXES, list_kind, read_path_list
 from ser_core.storage import Location, faults_of, one_line_faults
 
 _S3_SCHEME = b"s3://"
 _MAX_LOOKS_IN_FLIGHT = 64
+#: What people have lists in, or archives, that this program does not read; any other file may be a recording.
+_FOREIGN_SUFFIXES = frozenset(
+    {
+        "xls", "xlsx", "ods", "zip", "gz", "tgz", "bz2", "xz", "zst", "7z", "rar", "xml", "yaml", "yml", "html", "pdf",
+        "doc", "docx", "ark", "arrow", "feather", "orc", "avro", "pkl", "npy", "npz", "h5", "hdf5", "db", "sqlite",
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -67,22 +66,27 @@ class Source:
             ServiceError: the bucket is missing or cannot be reached with these credentials.
         """
         location = Location.parse(text)
-        found = _kind_of(location)
+        found = _kind_of_s3(location, is_prefix=text.endswith("/")) if location.is_s3 else _kind_of_local(location)
         if found == "folder":
             return cls("folder", location, _checked_pattern(glob))
         if found is None and _has_magic(text):
             if glob is not None:
                 raise UsageError(f"SOURCE {location} is a glob already; leave out --glob")
             root, pattern = _split_glob(location)
-            if _kind_of(root) != "folder":
+            if (_kind_of_s3(root, is_prefix=True) if root.is_s3 else _kind_of_local(root)) != "folder":
                 raise SourceError(f"SOURCE {location}: there is no folder {root}")
             return cls("folder", root, pattern)
         if found is None:
-            raise SourceError(f"SOURCE {location} does not exist; give a folder, file, glob, list or bucket prefix")
+            shown = f"{location}/" if location.is_s3 and text.endswith("/") else location
+            raise SourceError(f"SOURCE {shown} does not exist; give a folder, file, glob, list or bucket prefix")
         if glob is not None:
             raise UsageError(f"SOURCE {location} is a single file; --glob goes with a folder or bucket prefix")
         folder, _, name = location.url.rpartition("/")
-        return cls("list" if suffix_of(name) in LIST_SUFFIXES else "file", Location(folder or "/"), None, name)
+        kind: Literal["file", "list"] = "list" if list_kind(name) else "file"
+        if kind == "file" and suffix_of(name) in _FOREIGN_SUFFIXES:
+            lists = ", ".join(f".{suffix}" for suffix in sorted(LIST_SUFFIXES))
+            raise SourceError(f"SOURCE {location} is neither a recording nor a list that is read ({lists})")
+        return cls(kind, Location(folder or "/"), None, name)
 
     def describe(self) -> str:
         """The same text for the same source, however it was typed."""
@@ -126,7 +130,7 @@ class Source:
         So a bucket that is gone or misspelt in every line stops the run, before the rows of an earlier one are given
         up for as many failed ones.
         """
-        paths = read_path_list(self.root.join(self.name), suffix_of(self.name))
+        paths = read_path_list(self.root.join(self.name))
         is_any_found, lost = False, ""
         for file in in_order(paths, self.look, max_in_flight=_MAX_LOOKS_IN_FLIGHT):
             is_any_found = is_any_found or file.version != ""
@@ -159,10 +163,6 @@ async def _look_at_object(path: str, target: str) -> PlannedFile:
     return PlannedFile(path, *await look_at_object(target))
 
 
-def _kind_of(location: Location) -> Literal["folder", "file"] | None:
-    return _kind_of_s3(location) if location.is_s3 else _kind_of_local(location)
-
-
 def _kind_of_local(location: Location) -> Literal["folder", "file"] | None:
     path = Path(location.path)
     with one_line_faults(location, "cannot be read", what="SOURCE", raises=SourceError):
@@ -174,14 +174,19 @@ def _kind_of_local(location: Location) -> Literal["folder", "file"] | None:
         return "file" if path.is_file() else None
 
 
-def _kind_of_s3(location: Location) -> Literal["folder", "file"] | None:
+def _kind_of_s3(location: Location, *, is_prefix: bool) -> Literal["folder", "file"] | None:
+    """An object of the prefix's own name, as some programs put there, hides nothing of what lies below."""
     from ser_core.storage import list_pages
 
     with faults_of(location):
-        first = next(list_pages(location.path, page_size=1))
-        if location.key and first and first[0]["Key"] == location.key:
-            return "file"
-        return "folder" if not location.key or next(list_pages(f"{location.path}/", page_size=1)) else None
+        below = [] if location.key and is_prefix else next(list_pages(location.path, page_size=1))
+        is_object = bool(location.key and below and below[0]["Key"] == location.key)
+        if not location.key:
+            return "folder"
+        is_folder = bool(next(list_pages(f"{location.path}/", page_size=1)))
+        if is_object and is_folder and below[0]["Size"]:
+            raise SourceError(f"SOURCE {location} is an object and a prefix; put / at its end for what lies below it")
+        return "folder" if is_folder else "file" if is_object else None
 
 
 def _has_magic(text: str) -> bool:
@@ -215,59 +220,3 @@ def _chooser(pattern: str | None) -> Callable[[str], bool]:
 
     matches = re.compile(glob_translate(pattern)).match
     return lambda path: matches(os.fsdecode(unescape_path(path))) is not None
-
-
-_MAX_SUFFIXES_SHOWN = 5
-
-
-@dataclass(frozen=True)
-class PlanSummary:
-    """Counts of what the plan holds, and of what the source holds besides."""
-
-    num_files: int
-    num_bytes: int
-    #: Number of planned files, and of others, by lower-case suffix without the dot; "" for none.
-    suffixes: Mapping[str, int]
-    other_suffixes: Mapping[str, int]
-    num_hidden: int
-
-
-def write_plan(source: Source, to: Path, *, exclude: Location | None) -> PlanSummary:
-    """List a source into a local Parquet file (PLAN_SCHEMA), a row group a slice: memory does not grow with it.
-
-    Raises:
-        SourceError: nothing to score is found.
-        ServiceError: the bucket or a file system failed as a whole, that of `to` too.
-    """
-    skipped = Skipped()
-    suffixes: Counter[str] = Counter()
-    num_files = num_bytes = 0
-    with faults_of(Location(str(to.parent))), pq.ParquetWriter(to, PLAN_SCHEMA, compression="zstd") as writer:
-        for table in source.list(exclude=exclude, skipped=skipped):
-            writer.write_table(table)
-            num_files += len(table)
-            for path in table["path"].to_pylist():
-                count_suffix(suffixes, path)
-            num_bytes += pc.sum(pc.max_element_wise(table["size"], 0)).as_py()
-    if num_files == 0:
-        raise SourceError(_nothing_found(source, skipped))
-    return PlanSummary(num_files, num_bytes, dict(suffixes), dict(skipped.other_suffixes), skipped.num_hidden)
-
-
-def suffix_counts(counts: Mapping[str, int]) -> list[str]:
-    """How many files there are of each suffix, in words, most first."""
-    most_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return [f"{count} {'.' + suffix if suffix else 'without suffix'}" for suffix, count in most_first]
-
-
-def _nothing_found(source: Source, skipped: Skipped) -> str:
-    if source.kind == "list":
-        return f"the list {source.describe()} holds no path"
-    wanted = f"that matches '{source.pattern}'" if source.pattern else "with the suffix of audio or video"
-    others = suffix_counts(skipped.other_suffixes)
-    if len(others) > _MAX_SUFFIXES_SHOWN:
-        others[_MAX_SUFFIXES_SHOWN:] = ["more"]
-    if skipped.num_hidden:
-        others.append(f"{skipped.num_hidden} hidden")
-    hint = "; '**/' at the front of a pattern searches all folders" if source.pattern else "; --glob chooses others"
-    return f"SOURCE {source.root} holds no file {wanted}; it holds {', '.join(others) or 'no file at all'}{hint}"

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from ser_core import storage
+from tests.conftest import S3Server
 from tests.support.audio_factory import write_sparse_rf64
-from tests.support.cli import ROOT, finish, ser_here, start
+from tests.support.cli import ROOT, assert_one_line, finish, ser_here, start
 from tests.support.misbehaving_worker import poisoned, use_in_runs
 from tests.support.processes import first_line
 
@@ -44,6 +46,30 @@ def test_json_has_the_path_as_the_tables_have_it(odd_names: list[Path], tmp_path
     paths = [answer["path"].removeprefix(f"{tmp_path}/") for answer in answers]
     assert paths == ["caf\\xe9.wav", "a\tb\nc\x1b[2J.wav", "\u00e9t\u00e9.wav"]
     assert set(answers[0]) == {"path", "status", "emotion", "confidence", "reason", "detail"}
+
+
+def test_objects_are_read_as_files_are(moto_s3: S3Server) -> None:
+    storage.put(moto_s3.location.join("calm.wav"), (ROOT / "examples" / "calm.wav").read_bytes())
+    answer = ser_here("predict", f"{moto_s3.location}/calm.wav", f"{moto_s3.location}/gone.wav", "examples/calm.wav")
+    lines = [line.split("\t") for line in answer.out.splitlines()]
+    assert lines[0][1:] == lines[2][1:]
+    assert lines[1][1:] == ["failed", "not_found: there is no such object"]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("examples", "a folder, prefix or glob"),
+        ("s3://bucket/prefix/", "a folder, prefix or glob"),
+        ("examples/*.nothing", "a folder, prefix or glob"),
+        ("list.csv", "a list or an archive"),
+        ("s3://bucket/shard.tar", "a list or an archive"),
+    ],
+)
+def test_what_is_no_recording_is_one_line(given: str, words: str) -> None:
+    answer = ser_here("predict", "examples/calm.wav", given)
+    assert_one_line(answer, 2, given, words, "ser score takes all others")
+    assert answer.out == ""
 
 
 def test_what_kills_its_decoder_or_is_not_there_is_a_line_like_any_other(

@@ -7,7 +7,7 @@ from jobs.report import Outcome, Preview, Result, check_tally, run_record
 from ser_core.errors import FailureRateError, SerError
 from ser_core.models.artifact import Artifact
 from ser_core.score_config import ScoreConfig
-from ser_core.source.source import PlanSummary
+from ser_core.source.plan import PlanSummary
 from ser_core.storage.location import Location
 from ser_core.tables.comparison import Comparison, Tally
 from ser_core.tables.rows import Totals

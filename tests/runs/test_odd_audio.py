@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ser_core.source.listing import escape_path
+from ser_core.source.names import escape_path
 from ser_core.vocabulary import REASONS
 from tests.support.audio_factory import encode, noise, write_odd_files
 from tests.support.cli import as_plain_user, files, predictions, ser, ser_here

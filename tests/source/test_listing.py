@@ -19,11 +19,10 @@ from ser_core.source.listing import (
     PlannedFile,
     Skipped,
     count_suffix,
-    escape_path,
     list_objects,
-    suffix_of,
     walk_files,
 )
+from ser_core.source.names import escape_path, suffix_of
 from ser_core.storage import s3
 from ser_core.storage.location import Location
 from tests.conftest import S3Server
@@ -101,6 +100,19 @@ def test_others_and_hidden_files_are_counted(tmp_path: Path) -> None:
     assert paths == ["a.WAV", "x.wav/in.wav"]
     assert skipped.other_suffixes == {"txt": 2, "": 1, "gz": 1, "(other)": 1, "wav": 1}
     assert skipped.num_hidden == 6
+
+
+def test_what_file_servers_and_systems_leave_about_is_hidden(tmp_path: Path) -> None:
+    litter = [
+        "@eaDir/a.wav", "a/@eaDir/b.wav/x.wav", "$RECYCLE.BIN/S-1/c.wav", ".AppleDouble/d.wav", "._e.wav", "a/._f.wav",
+        "Thumbs.db", "a/desktop.ini", ".DS_Store", "lost+found/g.wav", "System Volume Information/h.wav",
+        "#recycle/i.wav",
+    ]  # fmt: skip
+    kept = ["a/found.wav", "lost+found.wav", "my thumbs.db.wav", "recycle.bin/x.wav"]
+    root = _make(tmp_path, *litter, *kept)
+    paths, skipped = _walk(root)
+    assert paths == kept
+    assert (skipped.num_hidden, skipped.other_suffixes) == (len(litter), {})
 
 
 def test_many_suffixes_are_not_all_kept() -> None:

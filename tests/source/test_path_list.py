@@ -20,7 +20,7 @@ from tests.conftest import S3Server
 
 
 def _read(file: Path) -> list[str]:
-    return list(read_path_list(Location(str(file)), file.suffix[1:]))
+    return list(read_path_list(Location(str(file))))
 
 
 def test_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,15 +53,21 @@ def test_parquet(tmp_path: Path, kind: pa.DataType) -> None:
 
 def test_a_list_in_a_bucket(moto_s3: S3Server) -> None:
     storage.put(moto_s3.location.join("list.csv"), b"path\nb.wav\na.wav\n")
-    assert list(read_path_list(moto_s3.location.join("list.csv"), "csv")) == ["a.wav", "b.wav"]
+    assert list(read_path_list(moto_s3.location.join("list.csv"))) == ["a.wav", "b.wav"]
 
 
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
         ("a.csv", b"file,x\nb.wav,1\n", "no column 'path'"),
-        ("a.csv", b"", "Empty CSV file"),
-        ("a.csv", b"path,x\nb.wav\nc.wav,1,2\n", "Expected 2 columns"),
+        ("a.csv", b"", "it is empty"),
+        ("a.csv", b"path,Path \nb.wav,c.wav\n", "the column 'path' is there twice"),
+        ("a.txt", "a.wav\nb.wav\n".encode("utf-16-le"), "UTF-16 without a byte-order mark"),
+        ("a.jsonl", b'{"text": "a.wav"}\n', "no entry has a path; the keys that are known: path, audio_filepath"),
+        ("a.json", b'[{"path": "a.wav"}, {"pa', "is no JSON, or breaks off"),
+        ("a.json", b'{\n "a": 1\n}', "neither an array of JSON nor one object a line"),
+        ("a.jsonl.gz", b"no gzip", "no whole gzip file"),
+        ("a.m3u8", b"#EXTM3U\n#EXT-X-VERSION:3\na.ts\n", "a stream in pieces"),
         ("a.parquet", b"no parquet", "Parquet"),
     ],
 )

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from ser_core.source.listing import escape_path, unescape_path
+from ser_core.source.names import escape_path, unescape_path
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 
 from ser_core.errors import ServiceError, SourceError
 from ser_core.records import PLAN_SCHEMA
-from ser_core.source.source import PlanSummary, Source, write_plan
+from ser_core.source.plan import PlanSummary, write_plan
+from ser_core.source.source import Source
 from ser_core.storage.location import Location
 
 
@@ -61,7 +62,7 @@ import resource, sys
 from pathlib import Path
 from ser_core.source import source
 from ser_core.source.listing import PlannedFile
-from ser_core.source.source import write_plan
+from ser_core.source.plan import write_plan
 from ser_core.source.source import Source
 from ser_core.storage.location import Location
 

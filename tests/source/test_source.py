@@ -155,6 +155,27 @@ def test_an_object_that_is_denied_is_a_row(moto_s3: S3Server, tmp_path: Path, mo
         assert [row["version"] for row in _rows(Source.parse(str(tmp_path / "list.txt"), None))] == [""]
 
 
+@pytest.mark.parametrize("marker", [b"", b"what some program put there"])
+def test_an_object_of_a_prefixs_name_hides_nothing_below_it(moto_s3: S3Server, marker: bytes) -> None:
+    below = moto_s3.location.join("calls.txt")
+    for key in ("calls.txt", "calls.txt/", "calls.txt/a.wav", "calls.txt/2026/b.wav"):
+        s3.put(f"{moto_s3.bucket}/{key}", marker if key in {"calls.txt", "calls.txt/"} else b"12")
+    found = Source.parse(f"{below}/")
+    assert (found.kind, _paths(found)) == ("folder", ["2026/b.wav", "a.wav"])
+    assert _paths(Source.parse(f"{below}/*")) == ["a.wav"]
+    if marker:
+        with pytest.raises(SourceError, match=f"{below} is an object and a prefix; put / at its end"):
+            Source.parse(str(below))
+    else:
+        assert Source.parse(str(below)) == found
+
+
+def test_a_prefix_that_holds_nothing(moto_s3: S3Server) -> None:
+    storage.put(moto_s3.location.join("a.wav"), b"12")
+    with pytest.raises(SourceError, match=r"a\.wav/ does not exist"):
+        Source.parse(f"{moto_s3.location}/a.wav/")
+
+
 def test_odd_local_names_are_opened_by_their_bytes(tmp_path: Path) -> None:
     names = [b"z\xff.wav", b"back\\slash.wav", b"new\nline.wav", b"=%'\".wav", b"\\xff.wav"]
     for name in names:
