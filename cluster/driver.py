@@ -170,7 +170,7 @@ def _feed(blocks: Iterator[pa.Table]) -> Iterator[Callable[[float], Any]]:
 
     Yields:
         A function of a time in seconds that gives the next block, None if there was none in that time,
-        or _END; it raises PipelineError if the blocks broke off.
+        or _END; it raises PipelineError if the blocks broke off, and what says itself what to do as it is.
     """
     waiting: queue.Queue[Any] = queue.Queue(maxsize=2)
     closed = threading.Event()
@@ -198,6 +198,8 @@ def _feed(blocks: Iterator[pa.Table]) -> Iterator[Callable[[float], Any]]:
             item = waiting.get(timeout=seconds)
         except queue.Empty:
             return None
+        if isinstance(item, SerError):
+            raise item
         if isinstance(item, BaseException):
             raise PipelineError(one_line(item)) from item
         return item

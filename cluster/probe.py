@@ -18,6 +18,8 @@ _NODE_WAIT_SECONDS = 120.0
 #: How long GPUs of other nodes are waited for when one has answered.
 _OTHER_GPUS_WAIT_SECONDS = 10.0
 _MAX_NAMES = 3
+#: What `nodes_lacking` is, or what asks it elsewhere.
+AskNodes = Callable[[Callable[..., bool], Sequence[Any], Resources], list[str]]
 
 
 def try_device(
@@ -26,7 +28,7 @@ def try_device(
     precision: Precision,
     windows: WindowSettings,
     *,
-    on_ray: bool,
+    ask_nodes: AskNodes | None,
     made_with: ResolvedPrecision | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> ResolvedPrecision:
@@ -40,7 +42,7 @@ def try_device(
         resources: device and batch size of the run.
         precision: as asked for.
         windows: how long a window is.
-        on_ray: whether the device is that of the connected cluster, which may be of other machines.
+        ask_nodes: `nodes_lacking`, where the device is that of the connected cluster; None: it is this machine's.
         made_with: the precision that OUTPUT was made with, which `auto` then means; None: there is no OUTPUT yet.
         report: called with a line that says what `auto` is on a cluster, and why.
 
@@ -54,18 +56,18 @@ def try_device(
     """
     wanted = made_with if precision == "auto" and made_with is not None else precision
     trial = (artifact, resources, wanted, windows)
-    if not on_ray:
+    if ask_nodes is None:
         lacking = [] if _try_here(*trial) else [f"this {resources.device}"]
     elif resources.device == "cpu":
-        lacking = nodes_lacking(_has_bf16, ("cpu",), resources)
+        lacking = ask_nodes(_has_bf16, ("cpu",), resources)
         _try_here(*trial)
     else:
-        lacking = nodes_lacking(_try_here, trial, resources)
+        lacking = ask_nodes(_try_here, trial, resources)
     if wanted == "bf16" and lacking:
         raise _no_bf16(_listed(lacking), is_of_output=wanted == made_with)
     if wanted != "auto":
         return wanted
-    if on_ray:
+    if ask_nodes is not None:
         why = f"fp32: {_listed(lacking)} does not have bf16" if lacking else "bf16: every node has it"
         report(f"precision auto is {why}")
     return "fp32" if lacking else "bf16"

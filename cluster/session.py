@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import psutil
 
 from cluster.resources import Hardware
-from ser_core.errors import SerError, SupersededError, UsageError, one_line
+from ser_core.errors import SerError, UsageError, one_line
 
 #: The folder that this program is imported from.
 _IMPORT_ROOT = Path(__file__).resolve().parent.parent
@@ -40,15 +40,10 @@ def connect(*, address: str | None, own: Hardware, verbose: bool) -> Iterator[Ha
     if not verbose:
         _silence()
     hardware = _start(address, own, verbose)
-    is_awake = True
     try:
         yield hardware
-    except SupersededError:
-        # This process slept while a newer run began; `leave` says why it is not to go Ray's way out.
-        is_awake = False
-        raise
     finally:
-        if address and is_awake:
+        if address:
             import ray
 
             ray.shutdown()
@@ -71,10 +66,14 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
+def adopt_orphans() -> None:
+    """What a killed process leaves behind is this one's from here on, so that `leave` finds it."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
 def _kill_descendants() -> None:
     """SIGKILL to all that this process started, until nothing new comes of it: Ray may still be starting processes."""
-    # What a killed process leaves behind is this one's from here on, and is found by the next look.
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    adopt_orphans()
     until = time.monotonic() + _LONGEST_KILL_SECONDS
     while time.monotonic() < until and (alive := _living_descendants()):
         # Parents first.

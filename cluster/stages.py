@@ -3,6 +3,7 @@
 Shape letters: N windows, S samples, F mel bands, T frames, C labels.
 """
 
+import pickle
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -100,9 +101,7 @@ class Loader:
     becomes a `service_fault` record, in a table of its own, after which the driver stops the run.
     """
 
-    def __init__(
-        self, settings: LoadSettings, artifact: "Artifact | ray.ObjectRef[Artifact]", attempts: Attempts
-    ) -> None:
+    def __init__(self, settings: LoadSettings, artifact: "Artifact | ray.ObjectRef[bytes]", attempts: Attempts) -> None:
         """
         Args:
             settings: what to load and how.
@@ -208,7 +207,7 @@ class Loader:
 class PredictStage:
     """Records with windows -> records with calibrated probabilities."""
 
-    def __init__(self, settings: PredictSettings, artifact: "Artifact | ray.ObjectRef[Artifact]") -> None:
+    def __init__(self, settings: PredictSettings, artifact: "Artifact | ray.ObjectRef[bytes]") -> None:
         from ser_core.models import Predictor
 
         loaded = _resolve(artifact)
@@ -246,7 +245,7 @@ class PredictStage:
         return records.drop_columns(["payload"]).append_column("probabilities", lists).cast(PREDICTED_SCHEMA)
 
 
-def _resolve(artifact: "Artifact | ray.ObjectRef[Artifact]") -> "Artifact":
+def _resolve(artifact: "Artifact | ray.ObjectRef[bytes]") -> "Artifact":
     """The model itself: Ray Data hands references on to a constructor as they are."""
     from ser_core.models import Artifact
 
@@ -254,7 +253,9 @@ def _resolve(artifact: "Artifact | ray.ObjectRef[Artifact]") -> "Artifact":
         return artifact
     import ray
 
-    return ray.get(artifact)
+    # Pickled by the driver of this run.
+    loaded: Artifact = pickle.loads(ray.get(artifact))  # noqa: S301
+    return loaded
 
 
 def failure_records(files: pa.Table, fault: Fault) -> pa.Table:

@@ -39,7 +39,7 @@ def run_predict(files: list[str], model: str, console: Console) -> int:
     _, precision = resolve_device(resources.device, "auto")
     source = Source("list", Location(str(Path.cwd())), name="FILE")
     lines = _Lines([escape_path(os.fsencode(file)) for file in files], source, console)
-    with open_pipeline("local", config, resources, source, windows, artifact, precision) as pipeline:
+    with open_pipeline(None, config, resources, source, windows, artifact, precision) as pipeline:
         driver = Driver(
             tables=lines,
             pipeline=pipeline,

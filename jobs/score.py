@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cluster.resources import Hardware
 from jobs.console import Console
-from jobs.interrupts import Interrupts, end_while_ray_starts
+from jobs.interrupts import Interrupts
 from jobs.report import Outcome, Preview, Result, check_tally, run_record, show_progress
 from ser_core.errors import SerError, ServiceError, SupersededError
 from ser_core.score_config import ResolvedEngine, ScoreConfig
@@ -21,6 +21,7 @@ from ser_core.tables import Fingerprint, Output, Run
 
 if TYPE_CHECKING:
     from cluster.driver import Driver
+    from cluster.ray_process import RayProcess
     from cluster.resources import Resources
 
 
@@ -68,8 +69,7 @@ class _Job:
         is_local = self._config.engine == "local"
         self._address = None if is_local else self._config.address or os.environ.get("RAY_ADDRESS")
         self._hardware = Hardware(cpus=1, gpus=0)
-        self._is_connected = False
-        self._begun: tuple[Run, Outcome] | None = None
+        self._ray: RayProcess | None = None
 
     def preview(self) -> int:
         """--dry-run: what would be done; nothing is written."""
@@ -100,7 +100,6 @@ class _Job:
             output.restart()
         run = output.begin(fingerprint, self._artifact.config.labels, on_event=self._console.say)
         outcome = Outcome(fingerprint=fingerprint, config=self._config, plan=plan)
-        self._begun = run, outcome
         try:
             self._score(run, outcome, resources, plan_file)
         except SupersededError:
@@ -141,7 +140,13 @@ class _Job:
             self._connect()
         self._console.step(f"scoring {num_pending} files: {resources.describe()}")
         pipeline = open_pipeline(
-            engine, config, resources, self._source, self._windows, self._artifact, outcome.fingerprint.precision
+            self._ray if engine == "ray" else None,
+            config,
+            resources,
+            self._source,
+            self._windows,
+            self._artifact,
+            outcome.fingerprint.precision,
         )
         return Driver(
             tables=run,
@@ -192,21 +197,14 @@ class _Job:
         return choose_engine(self._config, self._address, resources, num_pending, num_bytes)
 
     def _connect(self) -> Hardware:
-        from cluster.session import connect
+        from cluster.ray_process import RayProcess
 
-        if not self._is_connected:
-            with self._interrupts.ends_by(lambda: end_while_ray_starts(self._console, self._close)):
-                self._hardware = self._stack.enter_context(
-                    connect(address=self._address, own=self._hardware, verbose=self._console.verbose)
-                )
-            self._is_connected = True
+        if self._ray is None:
+            self._ray = self._stack.enter_context(
+                RayProcess(address=self._address, own=self._hardware, verbose=self._console.verbose)
+            )
+            self._hardware = self._ray.hardware
         return self._hardware
-
-    def _close(self) -> None:
-        """What the main thread would do at the end; it may be stuck in Ray, which also swallows exceptions."""
-        if self._begun is not None:
-            self._stop(*self._begun)
-        self._stack.close()
 
     def _fingerprint(self, resources: "Resources", made_with: Fingerprint | None) -> Fingerprint:
         """What must stay the same for rows to live in one output.
@@ -220,7 +218,7 @@ class _Job:
             resources,
             self._config.precision,
             self._windows,
-            on_ray=self._is_connected,
+            ask_nodes=self._ray.nodes_lacking if self._ray else None,
             made_with=made_with.precision if made_with else None,
             report=self._console.say,
         )

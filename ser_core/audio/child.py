@@ -1,19 +1,17 @@
 """The parent's side of one decoding process."""
 
-import os
 import signal
 import socket
 import subprocess
-import sys
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ser_core.audio.segments import Segment
 from ser_core.audio.worker import OUT_OF_MEMORY_EXIT, Ready, Request, SegmentHead, Setup, Skipped, Wire
+from ser_core.child_process import start_python
 from ser_core.errors import ServiceError, one_line
 from ser_core.faults import Fault
 
@@ -31,16 +29,14 @@ class Child:
         self._wire = Wire(ours)
         with theirs:
             try:
-                self._process = subprocess.Popen(
-                    # -P: what lies in the working folder is not imported.
-                    [sys.executable, "-P", "-c", f"from {worker} import main; main()", str(theirs.fileno())],
-                    pass_fds=[theirs.fileno()],
-                    # Open as long as this process lives: the child dies of its end.
-                    stdin=subprocess.PIPE,
+                self._process = start_python(
+                    worker,
+                    theirs,
                     stdout=subprocess.DEVNULL,
                     # libmpg123 comments on every odd MP3.
                     stderr=subprocess.DEVNULL,
-                    env=_environment(),
+                    # It computes in one thread.
+                    env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
                     # Ctrl-C is for the parent alone.
                     start_new_session=True,
                 )
@@ -119,10 +115,3 @@ class Child:
         if exit_code is not None and exit_code < 0:
             return Fault("crashed", f"decoding crashed ({signal.Signals(-exit_code).name})")
         return Fault("crashed", f"decoding ended its process (exit code {exit_code})")
-
-
-def _environment() -> dict[str, str]:
-    """The environment of this process; the child imports from where this one does, and computes in one thread."""
-    package_parent = str(Path(__file__).resolve().parent.parent.parent)
-    import_path = os.pathsep.join([package_parent, *filter(None, sys.path)])
-    return os.environ | {"PYTHONPATH": import_path, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}

@@ -5,11 +5,9 @@ then for each request its segments (`SegmentHead`, or `Skipped`) up to the last,
 `Fault`, or a `ServiceError`. It inherits a socket, whose number is its argument, and a pipe from the parent as stdin.
 """
 
-import fcntl
 import os
 import pickle
 import resource
-import signal
 import socket
 import struct
 import sys
@@ -23,6 +21,7 @@ import numpy as np
 
 from ser_core.audio.decode import Source, iter_segments
 from ser_core.audio.segments import Segment, WindowSettings
+from ser_core.child_process import die_with_parent
 from ser_core.errors import SerError, ServiceError
 from ser_core.faults import Fault
 from ser_core.vocabulary import Channels
@@ -123,7 +122,7 @@ class Wire:
 
 def main() -> None:
     """Answer requests until the parent is gone."""
-    _die_with_parent()
+    die_with_parent()
     wire = Wire(socket.socket(fileno=int(sys.argv[1])))
     try:
         setup: Setup = wire.receive()
@@ -171,16 +170,6 @@ def _source(wire: Wire, request: Request) -> Source | BinaryIO:
 def _send_segment(wire: Wire, segment: Segment) -> None:
     head = SegmentHead(replace(segment, pcm_NS=_NO_WINDOWS), len(segment.pcm_NS))
     wire.send(head, segment.pcm_NS.data.cast("B") if len(segment.pcm_NS) else b"")
-
-
-def _die_with_parent() -> None:
-    """Let the kernel kill this process, a stopped one too, when the other end of stdin is closed.
-
-    A parent death signal would come when the parent's *thread* ends; a watching thread may never get its turn.
-    """
-    fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(0, fcntl.F_SETSIG, signal.SIGKILL)
-    fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
 
 
 def _limit_memory(limit_bytes: int) -> None:

@@ -8,7 +8,7 @@ import psutil
 import pytest
 import ray
 
-from cluster.scoring import SharedAttempts
+from cluster.ray_pipeline import SharedAttempts
 from cluster.stages import Attempts
 from tests.support.ray_cluster import on_ray
 

@@ -70,8 +70,8 @@ def assert_one_line(error: pytest.ExceptionInfo[SerError], *words: str) -> None:
 
 
 def test_a_cpu_answers_with_the_precision_of_the_run() -> None:
-    assert try_device(tiny_artifact(), CPU, "auto", WINDOWS, on_ray=False) == resolve_device("cpu", "auto")[1]
-    assert try_device(tiny_artifact(), CPU, "auto", WINDOWS, on_ray=False, made_with="fp32") == "fp32"
+    assert try_device(tiny_artifact(), CPU, "auto", WINDOWS, ask_nodes=None) == resolve_device("cpu", "auto")[1]
+    assert try_device(tiny_artifact(), CPU, "auto", WINDOWS, ask_nodes=None, made_with="fp32") == "fp32"
 
 
 def lacks_on(*numbers: int) -> Callable[[str], bool]:
@@ -87,7 +87,7 @@ def test_on_a_cluster_all_its_nodes_decide_and_it_is_said(
     """This machine's own CPU has no say."""
     monkeypatch.setattr(probe, "_has_bf16", lacks_on(*numbers))
     said: list[str] = []
-    assert try_device(tiny_artifact(), CPU, "auto", WINDOWS, on_ray=True, report=said.append) == precision
+    assert try_device(tiny_artifact(), CPU, "auto", WINDOWS, ask_nodes=nodes_lacking, report=said.append) == precision
     [line] = said
     assert line.startswith(f"precision auto is {precision}: ")
     assert line.count("the cpu of ") == len(numbers)
@@ -98,9 +98,9 @@ def test_bf16_that_a_node_of_the_cluster_does_not_have_is_refused(
 ) -> None:
     monkeypatch.setattr(probe, "_has_bf16", lacks_on(1))
     with pytest.raises(UsageError) as error:
-        try_device(tiny_artifact(), CPU, "bf16", WINDOWS, on_ray=True)
+        try_device(tiny_artifact(), CPU, "bf16", WINDOWS, ask_nodes=nodes_lacking)
     assert_one_line(error, "--precision bf16", ray.nodes()[1]["NodeManagerAddress"], "--precision fp32")
-    assert try_device(tiny_artifact(), CPU, "fp32", WINDOWS, on_ray=True) == "fp32"
+    assert try_device(tiny_artifact(), CPU, "fp32", WINDOWS, ask_nodes=nodes_lacking) == "fp32"
 
 
 def test_every_node_is_asked_what_it_really_has(ray_with_a_gpu: None) -> None:
@@ -109,7 +109,7 @@ def test_every_node_is_asked_what_it_really_has(ray_with_a_gpu: None) -> None:
 
 def test_the_batch_that_is_tried_is_that_of_the_run() -> None:
     with pytest.raises(SerError) as error:
-        try_device(tiny_artifact(), with_batch_size(CPU, 2**40), "fp32", WINDOWS, on_ray=False)
+        try_device(tiny_artifact(), with_batch_size(CPU, 2**40), "fp32", WINDOWS, ask_nodes=None)
     assert_one_line(error, "--device cpu", "batches of 1099511627776", "use a smaller --batch-size")
     assert "or --device cpu" not in str(error.value)
 
@@ -119,14 +119,14 @@ def test_a_model_that_gives_no_number_is_named() -> None:
     tensors = load(artifact.weights)
     tensors["model.classify.bias"][0] = float("nan")
     with pytest.raises(ArtifactError, match=r"tiny@.*no number"):
-        try_device(Artifact(artifact.config_json, save(tensors)), CPU, "fp32", WINDOWS, on_ray=False)
+        try_device(Artifact(artifact.config_json, save(tensors)), CPU, "fp32", WINDOWS, ask_nodes=None)
 
 
 @pytest.mark.parametrize("precision", ["auto", "bf16"])
 def test_bf16_of_an_output_made_elsewhere_is_named(monkeypatch: pytest.MonkeyPatch, precision: Precision) -> None:
     monkeypatch.setattr("ser_core.models.has_bf16", lambda _device: False)
     with pytest.raises(UsageError) as error:
-        try_device(tiny_artifact(), CPU, precision, WINDOWS, on_ray=False, made_with="bf16")
+        try_device(tiny_artifact(), CPU, precision, WINDOWS, ask_nodes=None, made_with="bf16")
     assert_one_line(error, "OUTPUT was made with --precision bf16", "this cpu does not have", "--restart")
 
 
@@ -136,13 +136,13 @@ def test_bf16_that_only_this_run_asks_for_is_named(
 ) -> None:
     monkeypatch.setattr("ser_core.models.has_bf16", lambda _device: False)
     with pytest.raises(UsageError, match=r"^--precision bf16: this cpu does not have it"):
-        try_device(tiny_artifact(), CPU, "bf16", WINDOWS, on_ray=False, made_with=made_with)
+        try_device(tiny_artifact(), CPU, "bf16", WINDOWS, ask_nodes=None, made_with=made_with)
 
 
 @pytest.mark.skipif(HAS_GPU, reason="this machine has a GPU: nothing is refused")
 def test_a_gpu_that_only_ray_believes_in_is_refused(ray_with_a_gpu: None) -> None:
     with pytest.raises(UsageError) as error:
-        try_device(tiny_artifact(), GPU, "auto", WINDOWS, on_ray=True, made_with="bf16")
+        try_device(tiny_artifact(), GPU, "auto", WINDOWS, ask_nodes=nodes_lacking, made_with="bf16")
     assert_one_line(error, "--device cuda: no usable GPU here")
 
 
@@ -158,7 +158,7 @@ def test_no_free_gpu_is_said_and_not_waited_for_in_silence(
     assert ray.get(holder.holds.remote())
     monkeypatch.setattr(probe, "_NODE_WAIT_SECONDS", 1.0)
     with pytest.raises(SerError) as error:
-        try_device(tiny_artifact(), GPU, "auto", WINDOWS, on_ray=True)
+        try_device(tiny_artifact(), GPU, "auto", WINDOWS, ask_nodes=nodes_lacking)
     ray.kill(holder)
     assert_one_line(error, "no GPU became free in 1 s", "--device cpu")
 
@@ -166,13 +166,13 @@ def test_no_free_gpu_is_said_and_not_waited_for_in_silence(
 @pytest.mark.parametrize("kind", [DeadlyArtifact, ForeignArtifact])
 def test_what_ends_a_gpu_task_is_one_line(ray_with_a_gpu: None, kind: type[Artifact]) -> None:
     with pytest.raises(SerError) as error:
-        try_device(of_kind(kind), GPU, "auto", WINDOWS, on_ray=True)
+        try_device(of_kind(kind), GPU, "auto", WINDOWS, ask_nodes=nodes_lacking)
     assert_one_line(error, "--device cuda", "use a smaller --batch-size, or --device cpu")
 
 
 @pytest.mark.skipif(not HAS_GPU, reason="no GPU here to run the model on")
 def test_a_gpu_answers_and_says_when_its_memory_is_too_small(ray_with_a_gpu: None) -> None:
-    assert try_device(tiny_artifact(), GPU, "fp32", WINDOWS, on_ray=True) == "fp32"
+    assert try_device(tiny_artifact(), GPU, "fp32", WINDOWS, ask_nodes=nodes_lacking) == "fp32"
     with pytest.raises(SerError) as error:
-        try_device(tiny_artifact(), with_batch_size(GPU, 2**40), "fp32", WINDOWS, on_ray=True)
+        try_device(tiny_artifact(), with_batch_size(GPU, 2**40), "fp32", WINDOWS, ask_nodes=nodes_lacking)
     assert_one_line(error, "--device cuda", "batches of 1099511627776", "use a smaller --batch-size, or --device cpu")

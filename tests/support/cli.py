@@ -114,7 +114,8 @@ def ser_here(*arguments: str | Path, **extra: str) -> Answer:
         for name, value in extra.items():
             patch.setenv(name, value)
         patch.chdir(ROOT)
-        patch.setattr("cluster.session.connect", _start_no_ray)
+        for starts_ray in ("cluster.session.connect", "cluster.ray_process.RayProcess"):
+            patch.setattr(starts_ray, _start_no_ray)
         code = run(with_quick_model(arguments))
     return Answer(code, out.getvalue(), err.getvalue())
 

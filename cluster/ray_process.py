@@ -1,0 +1,244 @@
+"""A process of its own for Ray's driver: Ray's core ends its process without a word when a part of Ray dies.
+
+The process that commits asks it, and outlives it: it learns at once which of Ray's processes died, and stops cleanly.
+"""
+
+import os
+import pickle
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pyarrow as pa
+
+from cluster.resources import Hardware, Resources
+from cluster.session import adopt_orphans, connect, leave
+from ser_core.child_process import die_with_parent, start_python
+from ser_core.errors import SerError, one_line
+
+if TYPE_CHECKING:
+    from cluster.stages import LoadSettings, PredictSettings
+    from ser_core.models import Artifact
+
+#: A cluster is left in less; a Ray of its own is killed.
+_LONGEST_CLOSE_SECONDS = 5.0
+#: What Ray's driver cannot do without: names of processes, or words of their command lines, and what people call them.
+_VITAL = {
+    "gcs_server": "GCS",
+    "raylet": "raylet",
+    "DashboardAgent": "dashboard agent",
+    "dashboard/agent.py": "dashboard agent",
+    "RuntimeEnvAgent": "runtime environment agent",
+    "runtime_env/agent": "runtime environment agent",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Start:
+    address: str | None
+    own: Hardware
+    verbose: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Started:
+    hardware: Hardware
+    #: The processes of this machine that Ray's driver cannot do without, by id.
+    vital: dict[int, str]
+
+
+@dataclass(frozen=True)
+class _Item:
+    value: Any
+
+
+class _End:
+    """Comes after the last item of an answer."""
+
+
+class RayProcess:
+    """Joins a Ray cluster, or starts a Ray on this machine, in a process of its own; a context manager.
+
+    Every method raises SerError once a process has died that Ray cannot go on without. One thread at a time.
+    """
+
+    def __init__(self, *, address: str | None, own: Hardware, verbose: bool) -> None:
+        """As `session.connect`, which raises the same."""
+        adopt_orphans()
+        self._address = address
+        #: By a descriptor that can be waited for.
+        self._vital: dict[int, str] = {}
+        ours, theirs = socket.socketpair()
+        self._connection = Connection(ours.detach())
+        with theirs:
+            try:
+                # A group of its own: Ctrl-C is for the parent alone.
+                self._process = start_python("cluster.ray_process", theirs, process_group=0)
+            except OSError as error:
+                raise SerError(f"no process can be started for Ray: {one_line(error)}") from error
+        self._send(_Start(address=address, own=own, verbose=verbose))
+        started: _Started = self._receive()
+        self.hardware = started.hardware
+        for pid, name in started.vital.items():
+            with suppress(ProcessLookupError):
+                self._vital[os.pidfd_open(pid)] = name
+
+    def __enter__(self) -> "RayProcess":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the cluster, or end the Ray of its own; what does not end in seconds is killed."""
+        for descriptor in self._vital:
+            os.close(descriptor)
+        self._vital = {}
+        self._connection.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_LONGEST_CLOSE_SECONDS)
+        self._process.kill()
+        self._process.wait()
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
+    def nodes_lacking(self, ask: Callable[..., bool], arguments: Sequence[Any], resources: Resources) -> list[str]:
+        """See `probe.nodes_lacking`."""
+        return list(self._answers("nodes_lacking", ask, arguments, resources))
+
+    def prepare(
+        self, load: "LoadSettings", predict: "PredictSettings", resources: Resources, artifact: "Artifact"
+    ) -> None:
+        """Give the settings and the model of all passes that `run` makes."""
+        # Pickled twice: that process hands the bytes on to the nodes, and needs no torch for it.
+        list(self._answers("prepare", load, predict, resources, pickle.dumps(artifact)))
+
+    def run(self, pending: pa.Table, files_per_block: int) -> Iterator[pa.Table]:
+        """See `RayPipeline.run`."""
+        return self._answers("run", pending, files_per_block)
+
+    def _answers(self, method: str, *arguments: Any) -> Iterator[Any]:
+        self._send((method, arguments))
+        while not isinstance(answer := self._receive(), _End):
+            yield answer.value
+
+    def _send(self, message: object) -> None:
+        try:
+            self._connection.send_bytes(pickle.dumps(message))
+        except OSError as error:
+            raise self._death() from error
+
+    def _receive(self) -> Any:
+        """The next message; what it has sent counts, even where a part of Ray has died since."""
+        ready = wait([self._connection, *self._vital])
+        if self._connection not in ready:
+            names = " and ".join(sorted({self._vital[descriptor] for descriptor in ready}))  # type: ignore[index]
+            raise _gone(f"its {names} died")
+        try:
+            # The same user's process: a message gives its sender no right that it lacks.
+            answer = pickle.loads(self._connection.recv_bytes())  # noqa: S301
+        except (EOFError, OSError) as error:
+            raise self._death() from error
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _death(self) -> SerError:
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_LONGEST_CLOSE_SECONDS)
+        code = self._process.returncode
+        where = f"the cluster at {self._address} does not answer" if self._address else "its GCS or raylet died"
+        return _gone(f"{where}, and its driver ended (exit code {code})")
+
+
+def _gone(why: str) -> SerError:
+    return SerError(f"Ray is gone: {why}; what was scored is committed; run the same command to go on")
+
+
+def main() -> None:
+    """What the process runs: answer until the other end is closed."""
+    die_with_parent()
+    connection = Connection(int(sys.argv[1]))
+
+    def send(message: object) -> None:
+        connection.send_bytes(pickle.dumps(message))
+
+    with suppress(EOFError, OSError):
+        start: _Start = pickle.loads(connection.recv_bytes())  # noqa: S301
+        try:
+            with connect(address=start.address, own=start.own, verbose=start.verbose) as hardware:
+                send(_Started(hardware=hardware, vital=_vital_processes(start.address)))
+                server = _Server()
+                while True:
+                    method, arguments = pickle.loads(connection.recv_bytes())  # noqa: S301
+                    _answer(send, getattr(server, method), arguments)
+        except SerError as error:
+            send(error)
+    leave(0)
+
+
+def _answer(send: Callable[[object], None], method: Callable[..., Any], arguments: Sequence[Any]) -> None:
+    try:
+        for value in method(*arguments):
+            send(_Item(value))
+        send(_End())
+    except (SerError, BrokenPipeError) as error:
+        send(error)
+    except Exception as error:
+        # Ray's own errors cannot be read where Ray is not imported.
+        send(RuntimeError(one_line(error)))
+
+
+class _Server:
+    """What the process is asked for."""
+
+    def nodes_lacking(self, *arguments: Any) -> list[str]:
+        from cluster.probe import nodes_lacking
+
+        return nodes_lacking(*arguments)
+
+    def prepare(
+        self, load: "LoadSettings", predict: "PredictSettings", resources: Resources, model: bytes
+    ) -> list[Any]:
+        import ray
+
+        from cluster.ray_pipeline import RayPipeline, SharedAttempts
+
+        self._pipeline = RayPipeline(
+            load=load, predict=predict, resources=resources, artifact=ray.put(model), attempts=SharedAttempts()
+        )
+        return []
+
+    def run(self, pending: pa.Table, files_per_block: int) -> Iterator[pa.Table]:
+        return self._pipeline.run(pending, files_per_block)
+
+
+def _vital_processes(address: str | None) -> dict[int, str]:
+    """Of a Ray of its own all that counts; of a cluster the node that this process has joined."""
+    found = {}
+    for process in psutil.Process().children(recursive=True) if address is None else _joined_node():
+        with suppress(psutil.Error):
+            words = [process.name(), " ".join(process.cmdline())]
+            name = _VITAL.get(words[0]) or next((_VITAL[part] for part in _VITAL if part in words[1]), None)
+            if name is not None:
+                found[process.pid] = name
+    return found
+
+
+def _joined_node() -> list[psutil.Process]:
+    """The raylet that this process has joined, and its agents."""
+    import ray
+
+    here = ray.get_runtime_context().get_node_id()
+    [socket_name] = [node["RayletSocketName"] for node in ray.nodes() if node["NodeID"] == here]  # type: ignore[no-untyped-call]
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.name() == "raylet" and any(socket_name in word for word in process.cmdline()):
+                return [process, *process.children()]
+    return []

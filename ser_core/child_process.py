@@ -1,0 +1,49 @@
+"""Python processes that a process starts for a part of its work: none outlives it, and each imports what it does."""
+
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+
+def start_python(module: str, end: socket.socket, **options: object) -> "subprocess.Popen[bytes]":
+    """Run `main` of a module in a process that inherits `end`, whose number is its argument.
+
+    Its standard input is a pipe that is open as long as this process lives; `die_with_parent` there needs it.
+
+    Args:
+        module: what is imported there, from where this process imports.
+        end: one end of a pair of sockets; this process may close it afterwards.
+        options: of `subprocess.Popen`; `env` is added to the environment of this process.
+
+    Raises:
+        OSError: no process can be started.
+    """
+    added = options.pop("env", {})
+    assert isinstance(added, dict)
+    return subprocess.Popen(  # type: ignore[no-any-return, call-overload]
+        # -P: what lies in the working folder is not imported.
+        [sys.executable, "-P", "-c", f"from {module} import main; main()", str(end.fileno())],
+        pass_fds=[end.fileno()],
+        stdin=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": _import_path()} | added,
+        **options,
+    )
+
+
+def die_with_parent() -> None:
+    """Let the kernel kill this process, a stopped one too, when the other end of stdin is closed.
+
+    A parent death signal would come when the parent's *thread* ends; a watching thread may never get its turn.
+    """
+    fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(0, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
+
+
+def _import_path() -> str:
+    package_parent = str(Path(__file__).resolve().parent.parent)
+    return os.pathsep.join([package_parent, *filter(None, sys.path)])
