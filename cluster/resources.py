@@ -6,7 +6,7 @@ of a two-core machine, and the tasks that feed them would never be placed.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ser_core.errors import UsageError
 from ser_core.score_config import ResolvedEngine, ScoreConfig
@@ -21,6 +21,8 @@ _MAX_GPU_PREDICTOR_SHARE = 0.4
 #: On CPUs a predictor's small batches waste little on padding and lose no speed.
 _CPU_BATCH_SIZE = 16
 _GPU_BATCH_SIZE = 256
+#: Seconds of audio that a predictor takes at a time, at first and at most: features alone take half a MB for each.
+_BATCH_SECONDS: dict[ResolvedDevice, tuple[float, float]] = {"cpu": (600.0, 3_600.0), "cuda": (3_600.0, 36_000.0)}
 #: Loaded windows that travel as one block: seconds of work for a predictor, and what a kill may cost it.
 _CPU_BLOCK_BYTES = 16 * 2**20
 _GPU_BLOCK_BYTES = 64 * 2**20
@@ -84,6 +86,23 @@ def choose_engine(
     if num_files > _MAX_LOCAL_FILES or num_bytes > _MAX_LOCAL_BYTES:
         return "ray", f"{pending}, more than one process feeds to {workers} in the time that Ray takes to start"
     return "local", f"no cluster is named, and {pending}: Ray would take longer to start"
+
+
+def fit_batches(resources: Resources, config: ScoreConfig, window_seconds: float) -> Resources:
+    """No more windows at a time than memory takes, however long each is.
+
+    Raises:
+        UsageError: more are asked for.
+    """
+    seconds, most_seconds = _BATCH_SECONDS[resources.device]
+    if config.batch_size is None:
+        return replace(resources, batch_size=max(1, min(resources.batch_size, int(seconds / window_seconds))))
+    if config.batch_size > max(1, int(most_seconds / window_seconds)):
+        raise UsageError(
+            f"--batch-size {config.batch_size} of windows of {window_seconds:g} s: at most {most_seconds:g} s of audio "
+            f"at a time on {resources.device}, so {max(1, int(most_seconds / window_seconds))} windows"
+        )
+    return resources
 
 
 def usable_gpus(device: Device, gpus: float) -> int:

@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from cluster.local import LocalPipeline
-from cluster.ray_process import RayProcess
 from cluster.resources import Resources
 from cluster.stages import LoadSettings, PredictSettings
 from ser_core.audio import WindowSettings
@@ -17,6 +16,7 @@ from ser_core.settings import ResolvedPrecision
 from ser_core.source import Source
 
 if TYPE_CHECKING:
+    from cluster.ray_process import RayProcess
     from ser_core.models import Artifact
 
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class RemotePipeline:
     """A `RayPipeline` in the process of Ray's driver."""
 
-    process: RayProcess
+    process: "RayProcess"
     resources: Resources
 
     def run(self, pending: pa.Table, files_per_block: int) -> Iterator[pa.Table]:
@@ -34,7 +34,7 @@ class RemotePipeline:
 
 @contextmanager
 def open_pipeline(
-    ray_process: RayProcess | None,
+    ray_process: "RayProcess | None",
     config: ScoreConfig,
     resources: Resources,
     source: Source,
@@ -47,7 +47,7 @@ def open_pipeline(
         source=source,
         channels=config.channels,
         audio_stream=config.audio_stream,
-        windows=windows,
+        windows=replace(windows, max_file_seconds=3600 * config.max_file_hours),
         features_on=config.features_on,
         file_timeout_seconds=config.file_timeout_seconds,
         block_bytes=resources.block_bytes,

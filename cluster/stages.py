@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from ser_core.models import Artifact
 
 
+#: Audio whose log-mel is computed at a time: half a MB a second, while it is computed.
+_MEL_SECONDS = 60.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class LoadSettings:
     """Settings of a loader; they travel to the nodes."""
@@ -199,9 +203,11 @@ class Loader:
 
         # Here, not in __init__: the setting belongs to the calling thread.
         torch.set_num_threads(1)
+        step = max(1, int(_MEL_SECONDS / self._settings.windows.window_seconds))
         with torch.inference_mode():
-            mel_NFT: torch.Tensor = self._log_mel(torch.from_numpy(pcm_NS))
-        return mel_NFT.numpy().tobytes()
+            parts = [torch.from_numpy(pcm_NS[first : first + step]) for first in range(0, len(pcm_NS), step)]
+            mels = [self._log_mel(part_NS) for part_NS in parts]
+        return b"".join(mel_NFT.numpy().tobytes() for mel_NFT in mels)
 
 
 class PredictStage:

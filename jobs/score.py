@@ -178,7 +178,13 @@ class _Job:
         return plan_file, write_plan(self._source, plan_file, exclude=self._location)
 
     def _resources(self) -> "Resources":
-        """What the run will use. Ray is started only where only Ray can tell what there is, or will have the GPUs."""
+        """What the run will use."""
+        from cluster.resources import fit_batches
+
+        return fit_batches(self._planned_resources(), self._config, self._windows.window_seconds)
+
+    def _planned_resources(self) -> "Resources":
+        """Ray is started only where only Ray can tell what there is, or will have the GPUs."""
         from cluster.resources import choose_engine, plan_resources
         from cluster.session import local_hardware
 
@@ -231,6 +237,7 @@ class _Job:
             window_seconds=self._windows.window_seconds,
             hop_seconds=self._windows.hop_seconds,
             precision=precision,
+            max_file_hours=self._config.max_file_hours,
         )
 
     def _say_licence(self) -> None:

@@ -73,6 +73,12 @@ class ScoreConfig(Settings):
     file_timeout_seconds: float = Field(
         default=300.0, ge=0.001, le=10**7, description="Seconds that a file may take without a finished segment."
     )
+    max_file_hours: float = Field(
+        default=24.0,
+        ge=0.001,
+        le=10_000,
+        description="Hours of a file that are scored; one that is longer is partial, with the reason too_long.",
+    )
     commit_seconds: float = Field(
         default=30.0,
         ge=0.001,

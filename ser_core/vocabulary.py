@@ -7,6 +7,7 @@ Status = Literal["scored", "partial", "failed"]
 Reason = Literal[
     "empty",
     "too_short",
+    "too_long",
     "unreadable",
     "unsupported",
     "truncated",

@@ -6,6 +6,7 @@ Shape letters: T samples, C channels.
 import contextlib
 import io
 import itertools
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from os import PathLike
@@ -88,6 +89,8 @@ class _Cut:
         self._lanes = [_Lane(recording.sample_rate_hz, windows, number, len(numbers)) for number in numbers]
         self._indices = itertools.count()
         self._num_frames = 0
+        max_seconds, self._bound = windows.limit(len(numbers))
+        self._max_frames = max_seconds * recording.sample_rate_hz
         self._fault: Fault | None = None
 
     def segments(self) -> Iterator[Segment]:
@@ -107,11 +110,15 @@ class _Cut:
 
     def _full_segments(self) -> Iterator[Segment]:
         try:
-            for block_TC in self._recording.blocks():
+            for whole_TC in self._recording.blocks():
+                block_TC = whole_TC[: math.ceil(max(0.0, min(self._max_frames - self._num_frames, len(whole_TC))))]
                 self._num_frames += len(block_TC)
                 pcm_CT = [_mix(block_TC)] if self._is_mixed else np.ascontiguousarray(block_TC.T)
                 for lane, pcm_T in zip(self._lanes, pcm_CT, strict=True):
                     yield from lane.push(pcm_T)
+                if len(block_TC) < len(whole_TC):
+                    self._fault = Fault("too_long", f"what follows is beyond {self._bound}")
+                    return
         except (SerError, MemoryError):
             raise
         except Exception as error:

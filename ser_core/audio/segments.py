@@ -3,6 +3,7 @@
 Shape letters: N windows, S samples of a window, T samples of a stream.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ MAX_SEGMENT_WINDOWS = 512
 MAX_SEGMENT_SECONDS = 240.0
 #: Most bytes of samples that wait for their segment to fill, over all channels of a file.
 MAX_PENDING_BYTES = 64 * 2**20
+#: Most windows of a file, over all its channels: their rows wait until the file is whole.
+MAX_FILE_WINDOWS = 1_000_000
 SILENCE_DBFS = -120.0
 
 
@@ -30,6 +33,8 @@ class WindowSettings:
     min_tail_seconds: float = 0.5
     #: A file shorter than this is `too_short`.
     min_file_seconds: float = 0.1
+    #: What comes after so much of a file is not read.
+    max_file_seconds: float = math.inf
 
     @property
     def window_samples(self) -> int:
@@ -38,6 +43,13 @@ class WindowSettings:
     @property
     def hop_samples(self) -> int:
         return round(self.hop_seconds * self.sample_rate_hz)
+
+    def limit(self, num_channels: int) -> tuple[float, str]:
+        """Most seconds of a file with so many channels to be cut, and which bound that is."""
+        of_windows = MAX_FILE_WINDOWS // num_channels * self.hop_seconds
+        if of_windows < self.max_file_seconds:
+            return of_windows, f"{MAX_FILE_WINDOWS:,} windows (--hop-seconds {self.hop_seconds:g})"
+        return self.max_file_seconds, f"--max-file-hours {self.max_file_seconds / 3600:g}"
 
 
 @dataclass(frozen=True, kw_only=True)

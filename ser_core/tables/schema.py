@@ -92,6 +92,8 @@ class Fingerprint(Settings):
     hop_seconds: float
     precision: ResolvedPrecision
     audio_stream: int = 0
+    #: Outputs of before there was a limit go on with what is the default today.
+    max_file_hours: float = 24.0
 
     def changes_to(self, now: Self) -> list[str]:
         """What differs in another fingerprint, a phrase for each setting that names both values."""

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 import soundfile
 import soxr
 
+from ser_core.audio import segments as segments_module
 from ser_core.audio.decode import iter_segments
 from ser_core.audio.segments import Segment, WindowSettings
 from ser_core.errors import ServiceError
@@ -135,6 +137,41 @@ def test_what_a_cut_file_holds_is_scored_and_the_rest_is_a_gap() -> None:
     assert cut.fault == Fault("truncated", "the header promises 12.0 s but the audio ends at 3.2 s")
 
 
+@pytest.mark.parametrize("channels", ["mix", "each"])
+@pytest.mark.parametrize("rate_hz", [16_000, 44_100])
+def test_what_is_longer_than_the_limit_is_scored_up_to_it(channels: Channels, rate_hz: int) -> None:
+    contents = encode(noise(20, rate_hz=rate_hz, num_channels=2), rate_hz=rate_hz)
+    limited = replace(WINDOWS, max_file_seconds=7.5)
+    whole, segments = (
+        segments_of(contents, channels=channels),
+        segments_of(contents, channels=channels, windows=limited),
+    )
+    assert_is_whole(segments)
+    for last in [segment for segment in segments if segment.fault]:
+        assert last.fault == Fault("too_long", "what follows is beyond --max-file-hours 0.00208333, at 7.5 s")
+        assert last.gaps == [(7.5, 20.0)]
+        assert last.audio_seconds == 7.5
+        # The windows that the limit leaves whole are those of the whole file.
+        np.testing.assert_array_equal(windows_of(segments, last.channel)[:2], windows_of(whole, last.channel)[:2])
+        assert len(windows_of(segments, last.channel)) == 3
+    assert len(segments) == (1 if channels == "mix" else 2)
+
+
+def test_a_file_as_long_as_the_limit_is_whole() -> None:
+    [segment] = segments_of(encode(noise(20)), windows=replace(WINDOWS, max_file_seconds=20.0))
+    assert segment.fault is None
+    assert len(segment.window_index) == 7
+
+
+def test_a_file_has_a_bounded_number_of_windows_over_all_channels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments_module, "MAX_FILE_WINDOWS", 40)
+    contents = encode(noise(20, num_channels=2))
+    found = segments_of(contents, channels="each", windows=replace(WINDOWS, hop_seconds=0.25))
+    assert sum(len(segment.window_index) for segment in found) <= 40
+    detail = "what follows is beyond 40 windows (--hop-seconds 0.25), at 5.0 s"
+    assert [segment.fault for segment in found if segment.fault] == [Fault("too_long", detail)] * 2
+
+
 @pytest.mark.parametrize("rate_hz", [8_000, 16_000, 48_000])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
 def test_samples_that_are_no_sound_cost_their_windows_alone(value: float, rate_hz: int) -> None:
@@ -193,6 +230,7 @@ def test_synthetic_speech_is_sound() -> None:
 
 _DECODE_AND_REPORT = """
 import sys
+from ser_core.audio import segments as segments_module
 from ser_core.audio.decode import iter_segments
 from ser_core.audio.segments import WindowSettings
 from tests.support.processes import peak_memory_bytes

@@ -130,6 +130,21 @@ def test_a_pipeline_that_always_breaks_ends_in_one_line_and_keeps_what_was_done(
     assert len(tables.statuses) == 6
 
 
+def test_an_engine_that_is_gone_ends_the_run_at_once_and_keeps_what_was_done() -> None:
+    def go(pending: pa.Table, files_per_block: int) -> Iterator[pa.Table]:
+        yield from list(score_all(pending, files_per_block))[:4]
+        raise SerError("Ray is gone")
+
+    tables = MemoryTables(10)
+    pipeline = Playback(go)
+    driver, warnings = drive(tables, pipeline)
+    with pytest.raises(SerError, match=r"^Ray is gone$"):
+        driver.score(Path("plan"), 10)
+    assert sorted(tables.statuses) == tables.plan[:4]
+    assert len(pipeline.files_per_block) == 1
+    assert not warnings
+
+
 def test_files_that_no_pass_gives_back_are_rows_all_the_same() -> None:
     def lose_the_first(pending: pa.Table, files_per_block: int) -> Iterator[pa.Table]:
         for block in score_all(pending, files_per_block):

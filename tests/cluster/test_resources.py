@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from cluster.resources import Hardware, Resources, choose_engine, plan_resources
+from cluster.resources import Hardware, Resources, choose_engine, fit_batches, plan_resources
 from ser_core.errors import UsageError
 from ser_core.score_config import ScoreConfig
 
@@ -127,3 +127,22 @@ def test_ray_scores_where_one_process_is_too_little(
 def test_the_engine_that_is_asked_for_is_taken(asked: str) -> None:
     assert engine(64, 2, **MANY, engine=asked) == (asked, "it is asked for")
     assert engine(1, 0, engine=asked) == (asked, "it is asked for")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "window_seconds", "expected"), [(0, 3.0, 16), (0, 600.0, 1), (0, 120.0, 5), (1, 5.0, 256), (1, 600.0, 6)]
+)
+def test_batches_of_long_windows_are_small(gpus: int, window_seconds: float, expected: int) -> None:
+    config = ScoreConfig()
+    assert (
+        fit_batches(plan_resources(config, Hardware(cpus=4, gpus=gpus)), config, window_seconds).batch_size == expected
+    )
+
+
+def test_a_batch_that_no_memory_takes_is_refused_with_the_bound() -> None:
+    config = ScoreConfig(batch_size=7)
+    resources = plan_resources(config, Hardware(cpus=2, gpus=0))
+    assert fit_batches(resources, config, 500.0) is resources
+    message = "--batch-size 7 of windows of 600 s: at most 3600 s of audio at a time on cpu, so 6 windows"
+    with pytest.raises(UsageError, match=message):
+        fit_batches(resources, config, 600.0)

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.archive import expected_keys, keys, write_archive
+from tests.support.archive import expected_keys, keys, write_archive, write_clip
 from tests.support.cli import ROOT, assert_one_line, clean_environment, files, predictions, ser_here
 from tests.support.processes import num_descriptors
 
@@ -77,3 +77,17 @@ def test_a_dry_run_says_which_engine_it_would_be(source: tuple[Path, dict[str, f
     answer = ser_here("score", source[0], tmp_path / "out", "--dry-run", "--engine", "ray")
     assert "engine ray: it is asked for" in answer.out
     assert not (tmp_path / "out").exists()
+
+
+def test_a_long_file_is_scored_up_to_the_limit_which_stays_with_the_output(tmp_path: Path) -> None:
+    write_clip(tmp_path / "in" / "long.wav", 10.0, 1)
+    write_clip(tmp_path / "in" / "short.wav", 3.0, 2)
+    command = ["score", tmp_path / "in", tmp_path / "out", "--max-file-hours"]
+    answer = ser_here(*command, "0.002")
+    assert answer.code == 3, answer.err
+    long, short = files(tmp_path / "out").to_pylist()
+    assert (long["status"], long["reason"], long["retryable"]) == ("partial", "too_long", False)
+    assert (long["audio_seconds"], long["gaps"]) == (7.2, [{"start_seconds": 7.2, "end_seconds": 10.0}])
+    assert short["status"] == "scored"
+    assert "2 unchanged" in ser_here(*command, "0.002").out
+    assert_one_line(ser_here(*command, "1"), 1, "max_file_hours was 0.002, now 1.0", "use --restart or another output")

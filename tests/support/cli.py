@@ -114,7 +114,7 @@ def ser_here(*arguments: str | Path, **extra: str) -> Answer:
         for name, value in extra.items():
             patch.setenv(name, value)
         patch.chdir(ROOT)
-        for starts_ray in ("cluster.session.connect", "cluster.ray_process.RayProcess"):
+        for starts_ray in ("cluster.session.connect", "cluster.ray_process.RayProcess.__init__"):
             patch.setattr(starts_ray, _start_no_ray)
         code = run(with_quick_model(arguments))
     return Answer(code, out.getvalue(), err.getvalue())
@@ -124,7 +124,7 @@ class RayStarted(BaseException):
     """Goes past the command's own catch."""
 
 
-def _start_no_ray(**_: object) -> None:
+def _start_no_ray(*_: object, **__: object) -> None:
     raise RayStarted("Ray would be started where it is not needed")
 
 
