@@ -158,6 +158,7 @@ def test_a_dry_run_tells_files_bytes_settings_and_resources() -> None:
         "hop_seconds: 1.5",
         "precision: fp32",
         "audio_stream: 0",
+        "max_file_hours: 24.0",
         "resources: 1 loader(s)",
         "nothing was written (--dry-run)",
     ]
