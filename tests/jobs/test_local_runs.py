@@ -1,6 +1,7 @@
 """`ser score --engine local`: a whole run in the caller's process, without Ray."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -91,3 +92,21 @@ def test_a_long_file_is_scored_up_to_the_limit_which_stays_with_the_output(tmp_p
     assert short["status"] == "scored"
     assert "2 unchanged" in ser_here(*command, "0.002").out
     assert_one_line(ser_here(*command, "1"), 1, "max_file_hours was 0.002, now 1.0", "use --restart or another output")
+
+
+def test_a_damaged_output_is_told_in_one_line_and_restart_gets_out(
+    source: tuple[Path, dict[str, float]], tmp_path: Path
+) -> None:
+    command = ["score", source[0], tmp_path / "out", "--engine", "local"]
+    assert ser_here(*command).code == 0
+    shutil.rmtree(tmp_path / "out" / "_ser")
+    answer = ser_here(*command)
+    assert answer.code == 0, answer.err
+    assert "6 unchanged" in answer.out
+    (tmp_path / "out" / "files" / "_delta_log" / f"{1:020}.json").write_bytes(b"\0")
+    (tmp_path / "out" / "_ser" / "output.json").write_bytes(b"")
+    for extra in ([], ["--dry-run"]):
+        assert_one_line(ser_here(*command, *extra), 1, "output.json is damaged", "use --restart")
+    answer = ser_here(*command, "--restart")
+    assert answer.code == 0, answer.err
+    assert keys(predictions(tmp_path / "out")) == expected_keys(source[1])
