@@ -1,5 +1,6 @@
 """One Delta table changed by compare-and-swap: what a moved state, a lost answer and new credentials do."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -131,6 +132,35 @@ def test_what_has_moved_is_noticed_before_a_commit(log: DeltaLog) -> None:
     add(another_look(log), "a")
     with pytest.raises(OutrunError):
         log.require_unmoved()
+
+
+def test_a_commit_on_a_log_that_was_made_in_the_place_of_its_own_is_noticed_and_taken_back(log: DeltaLog) -> None:
+    add(log, "a")
+    shutil.rmtree(log.location.path)
+    other = DeltaLog(log.location, log.partition_column)
+    other.create(SCHEMA, "made anew")
+    add(other, "b", owner=2)
+    # The older one has looked before that, and its number is still free.
+    with pytest.raises(OutrunError):
+        add(log, "c")
+    newest = another_look(log)
+    assert (paths(newest), newest.stamp) == (["b", "c"], Stamp(1, 2))
+    newest.take_back_stray()
+    assert (paths(newest), newest.stamp) == (["b"], Stamp(2, 1))
+    newest.take_back_stray()
+    assert paths(another_look(log)) == ["b"]
+
+
+def test_a_log_that_was_made_in_the_place_of_another_is_noticed_by_a_look(log: DeltaLog) -> None:
+    add(log, "a")
+    shutil.rmtree(log.location.path)
+    with pytest.raises(OutrunError):
+        log.require_unmoved()
+    other = DeltaLog(log.location, log.partition_column)
+    other.create(SCHEMA, "made anew")
+    add(other, "b")
+    assert log.look()
+    assert paths(log) == ["b"]
 
 
 def test_a_commit_that_landed_counts_though_its_answer_was_lost(log: DeltaLog, monkeypatch: pytest.MonkeyPatch) -> None:
