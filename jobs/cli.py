@@ -162,6 +162,7 @@ def corpus(  # noqa: PLR0913, PLR0917 - one parameter an option
     ] = None,
     csv_name: Annotated[str | None, typer.Option("--name", help="Of csv: the corpus's name.")] = None,
     language: Annotated[str | None, typer.Option(help="Of csv: where the list tells none, e.g. en.")] = None,
+    words: Annotated[str | None, typer.Option("--map", help="Of csv: as frustrated=angry,exc=happy.")] = None,
     output_mode: Mode = "human",
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -170,7 +171,7 @@ def corpus(  # noqa: PLR0913, PLR0917 - one parameter an option
     from jobs.corpus import Request, run_corpus
 
     request = Request(
-        corpus=name, source=source, manifest=manifest, download=download, name=csv_name, language=language
+        corpus=name, source=source, manifest=manifest, download=download, name=csv_name, language=language, words=words
     )
     return run_corpus(request, Console(output_mode, quiet, verbose))
 

@@ -31,9 +31,10 @@ class Request:
     source: str | None
     manifest: str | None
     download: str | None
-    #: The corpus's name and language, which `csv` alone takes.
+    #: The corpus's name and language, and what its words mean, which `csv` alone takes.
     name: str | None
     language: str | None
+    words: str | None
 
     def checked(self) -> "Request":
         """The same request with `source` and `manifest` set right where --download is given.
@@ -50,8 +51,8 @@ class Request:
             raise UsageError(f"ser corpus {self.corpus} needs SOURCE and MANIFEST")
         if manifest is not None and not manifest.endswith(".parquet"):
             raise UsageError(f"MANIFEST {manifest}: its name must end in .parquet")
-        if self.corpus != _CSV and (self.name or self.language):
-            raise UsageError("--name and --language go with csv; the other corpora have theirs")
+        if self.corpus != _CSV and (self.name or self.language or self.words):
+            raise UsageError("--name, --language and --map go with csv; the other corpora have theirs")
         return replace(self, source=source, manifest=manifest)
 
 
@@ -70,11 +71,12 @@ def run_corpus(request: Request, console: Console) -> int:
 
 
 def _write(request: Request, corpus: "Corpus | None", console: Console) -> int:
-    from ser_core.corpora import NO_TEXT, UNREADABLE, read_corpus, read_csv, write_manifest
+    from ser_core.corpora import parse_label_map, read_corpus, read_csv, write_manifest
 
     source, manifest = request.source or "", request.manifest or ""
     if corpus is None:
-        found = read_csv(source, request.name, request.language, frozenset(CORPORA))
+        label_map = parse_label_map(request.words) if request.words is not None else {}
+        found = read_csv(source, request.name, request.language, frozenset(CORPORA), label_map)
     else:
         found = read_corpus(corpus, source)
     write_manifest(found.table, manifest)
@@ -86,7 +88,7 @@ def _write(request: Request, corpus: "Corpus | None", console: Console) -> int:
     left_out = f"; {len(found.left_out)} files left out" if found.left_out else ""
     counts = f"{data['clips']} clips of {data['corpus']}, {data['speakers']} speakers"
     console.result(f"{data['manifest']}: {counts} ({emotions}){left_out}", data)
-    return 3 if any(file.reason in {UNREADABLE, NO_TEXT} for file in found.left_out) else 0
+    return 3 if any(file.is_unread for file in found.left_out) else 0
 
 
 def _summary(found: "FoundClips") -> dict[str, Any]:
@@ -98,7 +100,11 @@ def _summary(found: "FoundClips") -> dict[str, Any]:
         "clips": found.table.num_rows,
         "speakers": len(set(found.table["speaker"].to_pylist())),
         "emotions": {label: emotions[label] for label in LABELS if label in emotions},
-        "left_out": [{"path": printable(file.path), "reason": file.reason} for file in found.left_out],
+        "left_out": [
+            {"path": printable(file.path), "reason": printable(file.reason)}
+            | ({} if file.row is None else {"row": file.row})
+            for file in found.left_out
+        ],
         "hidden": found.num_hidden,
     }
 
@@ -109,10 +115,11 @@ def _report_left_out(found: "FoundClips", console: Console) -> None:
         return
     num_left = len(found.left_out) if console.verbose else _MAX_FILES_SHOWN
     for reason, count in Counter(file.reason for file in found.left_out).most_common():
-        console.say(f"left out {count}: {reason}")
+        console.say(f"left out {count}: {printable(reason)}")
         files = [file for file in found.left_out if file.reason == reason and (console.verbose or not file.is_expected)]
         for file in files[:num_left]:
-            console.say(f"  {printable(file.path)}")
+            is_path = file.row is not None and file.path != f"row {file.row}"
+            console.say(f"  {f'row {file.row}: ' if is_path else ''}{printable(file.path)}")
         if len(files) > num_left:
             console.say(f"  and {len(files) - num_left} more; --verbose shows all")
         num_left = max(0, num_left - len(files))

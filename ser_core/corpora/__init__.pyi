@@ -4,19 +4,17 @@ from .manifest import read_manifests as read_manifests
 from .manifest import rows_to_table as rows_to_table
 from .manifest import write_manifest as write_manifest
 from .names import Corpus as Corpus
-from .reading import NO_TEXT as NO_TEXT
-from .reading import UNREADABLE as UNREADABLE
 from .reading import FoundClips as FoundClips
 from .reading import read_corpus as read_corpus
 from .registry import CORPORA as CORPORA
+from .words import parse_label_map as parse_label_map
 
 __all__ = [
     "CORPORA",
-    "NO_TEXT",
-    "UNREADABLE",
     "Corpus",
     "FoundClips",
     "Manifest",
+    "parse_label_map",
     "read_corpus",
     "read_csv",
     "read_manifests",

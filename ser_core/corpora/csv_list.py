@@ -1,81 +1,94 @@
-"""A corpus of one's own: a CSV file with a row for each clip -> rows of a manifest."""
+"""A corpus of one's own: a table as text with a row for each clip -> rows of a manifest."""
 
 import io
 import os
-import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-from pyarrow import csv
-
 from ser_core.corpora.manifest import rows_to_table
-from ser_core.corpora.reading import NO_TEXT, UNREADABLE, FoundClips, LeftOutFile, is_text, iter_files
-from ser_core.errors import SourceError, UsageError, one_line, printable
-from ser_core.source import Skipped, Source, escape_path
+from ser_core.corpora.reading import BROKEN_ROW, NO_TEXT, UNREADABLE, FoundClips, LeftOutFile, is_text
+from ser_core.corpora.words import fact, label_of, speaker_id
+from ser_core.errors import SourceError, UsageError, printable
+from ser_core.ordered import in_order
+from ser_core.source import PATH_NAMES, NoListError, PlannedFile, Source, escape_path, open_table, suffix_of
 from ser_core.storage import Location, one_line_faults, read
 from ser_core.vocabulary import LABELS
 
 REQUIRED = ("path", "emotion", "speaker")
 OPTIONAL = ("gender", "language", "statement")
-#: Words that mean one of the common labels.
-SYNONYMS = {
-    "calmness": "calm",
-    "happiness": "happy",
-    "joy": "happy",
-    "sadness": "sad",
-    "anger": "angry",
-    "fear": "fearful",
-    "disgusted": "disgust",
-    "surprise": "surprised",
-}
+_SUFFIXES = frozenset({"csv", "tsv", "psv", "txt"})
 _GENDERS = {"m": "male", "f": "female"}
-_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+_MAX_LOOKS_IN_FLIGHT = 64
+_NAME_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_.-")
 
 
-def read_csv(text: str, name: str | None, language: str | None, taken: frozenset[str]) -> FoundClips:
-    """Read a CSV file, local or s3://, with the columns path, emotion, speaker and any of OPTIONAL.
+@dataclass(frozen=True)
+class _Row:
+    """A row that is whole: its values as they are written, and where its clip is."""
+
+    number: int
+    values: dict[str, str]
+    file: PlannedFile
+    #: The clip's absolute path or URL.
+    path: str
+
+
+def read_csv(
+    text: str,
+    name: str | None,
+    language: str | None,
+    taken: frozenset[str],
+    label_map: Mapping[str, str] | None = None,
+) -> FoundClips:
+    """Read a table, local or s3://, with the columns path, emotion, speaker and any of OPTIONAL.
+
+    A row that cannot be used is left out.
 
     Args:
         text: the file; relative paths in it are relative to its folder.
         name: the corpus's name; None: the file's, without its suffix. A speaker becomes `<name>-<speaker>`.
         language: the language of rows that name none.
         taken: names that other corpora have.
+        label_map: words in lower case that the list has, and the labels that they mean.
 
     Raises:
-        UsageError: it is no .csv file, or the name cannot be used.
+        UsageError: it is no such file, or the name cannot be used.
         SourceError: it cannot be read, lacks a column, or holds no clip.
         ServiceError: the bucket or file system failed as a whole.
     """
     source = Source.parse(text)
-    if source.kind != "list" or not source.name.lower().endswith(".csv"):
+    if source.kind != "list" or suffix_of(source.name) not in _SUFFIXES:
         raise UsageError(f"SOURCE {source.describe()}: give a .csv file with the columns {', '.join(REQUIRED)}")
-    corpus = _checked_name(name or source.name[: -len(".csv")].lower(), taken)
-    table = _read_columns(source.root.join(source.name))
-    size_of = dict(iter_files(source, Skipped()))
-    rows: list[dict[str, Any]] = []
+    corpus = _checked_name(name or source.name.rpartition(".")[0].lower(), taken)
+    clips: dict[str, dict[str, Any]] = {}
     left_out: list[LeftOutFile] = []
-    for number, record in enumerate(table.to_pylist(), start=1):
-        facts = {column: (value or "").strip() or None for column, value in record.items() if column != "path"}
-        path, reason = _checked_row(source, size_of, record["path"] or "", facts)
+    for row in _look_at_all(source, _read_rows(source.root.join(source.name), left_out)):
+        facts = {column: fact(value) for column, value in row.values.items()}
+        label = label_of(facts["emotion"] or "", label_map or {})
+        reason = "the clip is in an earlier row too" if row.path in clips else _reason(row, facts, label)
         if reason is not None:
-            left_out.append(LeftOutFile(path or f"row {number}", reason, False))
+            left_out.append(LeftOutFile(row.path, reason, False, row.number))
             continue
-        emotion = str(facts["emotion"]).lower()
         gender = facts["gender"] and facts["gender"].lower()
-        rows.append(
-            facts
-            | {"path": path, "corpus": corpus, "emotion": SYNONYMS.get(emotion, emotion)}
-            | {"speaker": f"{corpus}-{facts['speaker']}", "gender": gender and _GENDERS.get(gender, gender)}
-            | {"language": facts["language"] or language}
-        )
-    if not rows:
+        clips[row.path] = facts | {
+            "path": row.path,
+            "corpus": corpus,
+            "emotion": label,
+            "speaker": f"{corpus}-{speaker_id(facts['speaker'] or '')}",
+            "gender": gender and _GENDERS.get(gender, gender),
+            "language": facts["language"] or language,
+            "statement": row.values["statement"].strip() or None,
+        }
+    left_out.sort(key=lambda file: file.row or 0)
+    if not clips:
         why = f"; {printable(left_out[0].path)}: {left_out[0].reason}" if left_out else ""
         raise SourceError(f"SOURCE {source.describe()}: holds no clip{why}")
-    return FoundClips(rows_to_table(rows), tuple(left_out))
+    return FoundClips(rows_to_table(list(clips.values())), tuple(left_out))
 
 
 def _checked_name(name: str, taken: frozenset[str]) -> str:
-    if _NAME.fullmatch(name) is None:
+    if not name or not _NAME_LETTERS.issuperset(name) or name[0] in "_.-":
         raise UsageError(
             f"'{printable(name)}' cannot name a corpus; give --name of letters a-z, digits, '-', '_' and '.'"
         )
@@ -84,43 +97,59 @@ def _checked_name(name: str, taken: frozenset[str]) -> str:
     return name
 
 
-def _read_columns(location: Location) -> pa.Table:
-    """REQUIRED and OPTIONAL as texts; what the file lacks is null."""
-    wanted = [*REQUIRED, *OPTIONAL]
-    convert = csv.ConvertOptions(column_types=dict.fromkeys(wanted, pa.string()))
+def _read_rows(location: Location, left_out: list[LeftOutFile]) -> list[tuple[int, dict[str, str]]]:
+    """The number and the values of each row that is whole; what the file lacks is empty."""
     try:
         with one_line_faults(location, "cannot be read", what="SOURCE", raises=SourceError):
             data = read(location)
-        parse = csv.ParseOptions(newlines_in_values=True)
-        table = csv.read_csv(io.BytesIO(data), parse_options=parse, convert_options=convert)
-    except pa.ArrowException as error:
-        raise SourceError(f"SOURCE {location}: {one_line(error)}") from error
-    for column in wanted:
-        count = table.column_names.count(column)
-        if count > 1:
-            raise SourceError(f"SOURCE {location}: the column '{column}' is there twice; leave one")
-        if count == 0 and column in REQUIRED:
-            raise SourceError(f"SOURCE {location}: has no column '{column}'; it needs {', '.join(REQUIRED)}")
-    return pa.table(
-        {name: table[name] if name in table.column_names else pa.nulls(len(table), pa.string()) for name in wanted}
-    )
+        table = open_table(io.BytesIO(data), (*PATH_NAMES, *REQUIRED, *OPTIONAL))
+        index_of = {column: table.index_of(column) for column in (*REQUIRED, *OPTIONAL)}
+        if index_of["path"] is None:
+            index_of["path"] = next((index for one in PATH_NAMES if (index := table.index_of(one)) is not None), None)
+        for column in REQUIRED:
+            if index_of[column] is None:
+                raise NoListError(f"has no column '{column}'; it needs {', '.join(REQUIRED)}")
+    except NoListError as error:
+        raise SourceError(f"SOURCE {location}: {error}") from error
+    rows: list[tuple[int, dict[str, str]]] = []
+    for row in table.rows:
+        if not any(field.strip() for field in row.fields):
+            continue
+        if len(row.fields) < len(table.names) or any(row.fields[len(table.names) :]):
+            left_out.append(LeftOutFile(f"row {row.number}", BROKEN_ROW, False, row.number))
+            continue
+        values = {column: "" if index is None else row.fields[index] for column, index in index_of.items()}
+        if table.is_padded:
+            values["path"] = values["path"].strip()
+        if not values["path"].strip():
+            left_out.append(LeftOutFile(f"row {row.number}", "no path", False, row.number))
+        else:
+            rows.append((row.number, values))
+    return rows
 
 
-def _checked_row(
-    source: Source, size_of: dict[str, int], path: str, facts: dict[str, str | None]
-) -> tuple[str | None, str | None]:
-    """The clip's absolute path, and why the row cannot be used, None if it can."""
-    if not path.strip():
-        return None, "no path"
-    target = source.locate(escape_path(path.encode()))
-    absolute = f"s3://{target}" if isinstance(target, str) else os.fsdecode(target)
-    if not is_text(absolute):
-        return absolute, NO_TEXT
-    if size_of.get(absolute, -1) < 0:
-        return absolute, UNREADABLE
+def _look_at_all(source: Source, rows: list[tuple[int, dict[str, str]]]) -> list[_Row]:
+    paths = [escape_path(values["path"].encode("utf-8", "surrogateescape")) for _, values in rows]
+    found = in_order(paths, source.look, max_in_flight=_MAX_LOOKS_IN_FLIGHT)
+    looked_at = []
+    for (number, values), path, file in zip(rows, paths, found, strict=True):
+        target = source.locate(path)
+        absolute = f"s3://{target}" if isinstance(target, str) else os.fsdecode(target)
+        looked_at.append(_Row(number, values, file, absolute))
+    return looked_at
+
+
+def _reason(row: _Row, facts: dict[str, str | None], label: str | None) -> str | None:
+    """Why a row cannot be used, None if it can."""
+    if not is_text(row.path):
+        return NO_TEXT
+    if any("\0" in value or not is_text(value) for value in row.values.values()):
+        return f"{BROKEN_ROW}: it holds a NUL character, or is no UTF-8"
+    if row.file.size < 0:
+        return UNREADABLE
     emotion, speaker = facts["emotion"], facts["speaker"]
     if emotion is None or speaker is None:
-        return absolute, f"no {'speaker' if emotion else 'emotion'}"
-    if SYNONYMS.get(emotion.lower(), emotion.lower()) not in LABELS:
-        return absolute, f"emotion '{emotion}', which has no common label"
-    return absolute, None
+        return f"no {'speaker' if emotion else 'emotion'}"
+    if label is None:
+        return f"emotion '{emotion}' is none of {', '.join(LABELS)}; --map '{emotion}=LABEL' says which it is"
+    return None

@@ -14,6 +14,7 @@ from ser_core.source import AUDIO_SUFFIXES, Skipped, Source, suffix_of
 
 UNREADABLE = "cannot be read, or is not there"
 NO_TEXT = "the path is no UTF-8"
+BROKEN_ROW = "the row is broken"
 _EXAMPLES_SHOWN = 3
 
 
@@ -26,6 +27,13 @@ class LeftOutFile:
     reason: str
     #: Whether it is known what the file is, so that a count is enough for a person.
     is_expected: bool
+    #: Of a list: the number of its row, from 1 below the header.
+    row: int | None = None
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether it is left out for what is wrong with it, not for what it is."""
+        return self.reason in {UNREADABLE, NO_TEXT} or self.reason.startswith(BROKEN_ROW)
 
 
 @dataclasses.dataclass(frozen=True)

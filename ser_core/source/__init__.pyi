@@ -1,5 +1,6 @@
 from .fetch import FileOpener as FileOpener
 from .fetch import fetch_all as fetch_all
+from .json_list import PATH_NAMES as PATH_NAMES
 from .listing import PlannedFile as PlannedFile
 from .listing import Skipped as Skipped
 from .names import AUDIO_SUFFIXES as AUDIO_SUFFIXES
@@ -10,10 +11,14 @@ from .plan import PlanSummary as PlanSummary
 from .plan import suffix_counts as suffix_counts
 from .plan import write_plan as write_plan
 from .source import Source as Source
+from .text_table import NoListError as NoListError
+from .text_table import open_table as open_table
 
 __all__ = [
     "AUDIO_SUFFIXES",
+    "PATH_NAMES",
     "FileOpener",
+    "NoListError",
     "PlanSummary",
     "PlannedFile",
     "Skipped",
@@ -21,6 +26,7 @@ __all__ = [
     "escape_path",
     "fetch_all",
     "is_collection",
+    "open_table",
     "suffix_counts",
     "suffix_of",
     "write_plan",

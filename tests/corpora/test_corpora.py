@@ -230,13 +230,17 @@ def test_a_list_of_ones_own(tmp_path: Path) -> None:
     assert (a["gender"], a["language"], a["statement"]) == ("female", "de", "Hello")
     assert (b["path"], b["speaker"], b["gender"], b["language"]) == (
         f"{tmp_path}/sub/b.wav",
-        "mine-01",
+        "mine-1",
         "male",
         "fr",
     )
     assert (e["emotion"], e["gender"]) == ("fearful", "other")
     assert [(Path(left.path).name, left.reason) for left in found.left_out] == [
-        ("c.wav", "emotion 'boredom', which has no common label"),
+        (
+            "c.wav",
+            "emotion 'boredom' is none of neutral, calm, happy, sad, angry, fearful, disgust, surprised; "
+            "--map 'boredom=LABEL' says which it is",
+        ),
         ("gone.wav", "cannot be read, or is not there"),
         ("d.wav", "no speaker"),
         ("row 6", "no path"),
@@ -249,7 +253,7 @@ def test_a_list_of_ones_own(tmp_path: Path) -> None:
         ("path,emotion\na.wav,sad\n", None, "no column 'speaker'; it needs path, emotion, speaker"),
         ("path,emotion,speaker\na.wav,bored,1\n", None, "holds no clip; .*a.wav: emotion 'bored'"),
         ("path,emotion,speaker\n", None, "holds no clip"),
-        ("", None, "Empty CSV"),
+        ("", None, "it is empty"),
     ],
 )
 def test_what_is_no_list_of_clips_is_one_line(tmp_path: Path, content: str, name: str | None, words: str) -> None:
@@ -296,8 +300,8 @@ def test_a_list_whose_own_name_is_no_utf_8(tmp_path: Path) -> None:
     [
         (b"path,emotion,speaker,path\na.wav,sad,1,a.wav\n", "the column 'path' is there twice"),
         (b"path,emotion,speaker,gender,gender\na.wav,sad,1,f,f\n", "the column 'gender' is there twice"),
-        (b"path,emotion,speaker\na\xff.wav,sad,1\n", "invalid UTF8"),
-        (b"\x00\xff\x00", "no column 'path'|invalid|CSV"),
+        (b"path,emotion,speaker\na\xff.wav,sad,1\n", "holds no clip; .*: the path is no UTF-8"),
+        (b"\x00\xff\x00", "no column 'path'"),
     ],
 )
 def test_an_odd_list_is_one_line(tmp_path: Path, content: bytes, words: str) -> None:
