@@ -50,7 +50,10 @@ def made(output: Output, plan: Plan) -> Output:
     return output
 
 
-def test_a_complete_output_is_whole_in_any_place(any_place: Location, plan: Plan) -> None:
+@pytest.mark.parametrize("name", ["out", "o u%t #1=ü?"])
+def test_a_complete_output_is_whole(tmp_path: Path, plan: Plan, name: str) -> None:
+    """In a bucket: test_a_bucket_is_scored_into_a_bucket_and_again."""
+    any_place = Location(str(tmp_path / name))
     output = Output(any_place)
     score_all(output, plan(OLD), OLD)
     assert_whole(verify(any_place), OLD)
@@ -93,7 +96,7 @@ def runs(output: Output, plan: Plan, files_per_commit: int = 2) -> Iterator[None
             yield
 
 
-@pytest.mark.parametrize("every", [23, pytest.param(1, marks=pytest.mark.heavy)])
+@pytest.mark.parametrize("every", [29, pytest.param(1, marks=pytest.mark.heavy)])
 def test_an_output_is_whole_at_every_moment_of_a_run(output: Output, plan: Plan, every: int) -> None:
     """And so wherever a run may have been killed."""
 
@@ -134,7 +137,7 @@ def test_what_a_killed_run_left_is_a_note(made: Output, monkeypatch: pytest.Monk
     assert "--restart let go of all rows" in verified.notes[0]
 
 
-@pytest.mark.parametrize("every", [1, 4])
+@pytest.mark.parametrize("every", [1, pytest.param(4, marks=pytest.mark.heavy)])
 def test_a_run_that_goes_on_meanwhile_is_no_damage(output: Output, plan: Plan, every: int) -> None:
     """At every so many operations of the look a run makes a step, or the next run begins."""
     steps = runs(output, plan)
@@ -155,9 +158,10 @@ def test_a_run_that_goes_on_meanwhile_is_no_damage(output: Output, plan: Plan, e
     assert_whole(verify(output.location), NOW)
 
 
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.heavy)])
 @pytest.mark.parametrize("is_killed", [False, True])
 def test_a_restart_at_any_moment_of_the_look_is_no_damage(
-    made: Output, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_killed: bool
+    made: Output, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_killed: bool, every: int
 ) -> None:
     """It begins whole, or is killed when it has let go of the rows of one table."""
     replace = DeltaLog.replace
@@ -183,7 +187,7 @@ def test_a_restart_at_any_moment_of_the_look_is_no_damage(
         with interposer.active(*READS):
             assert verify(copy.location).findings == ()
         num_points = interposer.num_points
-        point += 1
+        point += every
     assert point > 20
 
 
