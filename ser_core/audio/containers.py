@@ -1,191 +1,28 @@
-"""What containers promise and hold beside what decoders tell: WAV headers, other lengths, MP3 tags, the end of Ogg.
+"""What containers promise and hold beside what decoders tell: lengths, MP3 tags, whether a file breaks off."""
 
-libsndfile reads a WAV whose data end early without a word, and stops where a WAV's header says that its data end, also
-where the header is wrong: not known yet (streamed), never updated (the recorder died), or wrapped at 4 GiB.
-Formats: RIFF/RIFX (Microsoft, "Multimedia Programming Interface", 1991), RF64 (EBU Tech 3306), BW64 (ITU-R BS.2088).
-"""
-
+import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import BinaryIO
 
-_RIFF_IDS = {b"RIFF": "<", b"RIFX": ">", b"RF64": "<", b"BW64": "<"}
-_UINT32_MAX = 2**32 - 1
-#: A file of nothing but empty chunks must not keep us busy.
-_MAX_CHUNKS = 1000
-_MAX_FMT_BYTES = 4096
-
-_PCM, _FLOAT, _ALAW, _MULAW, _EXTENSIBLE = 0x0001, 0x0003, 0x0006, 0x0007, 0xFFFE
-_SAMPLE_CODECS = frozenset({_PCM, _FLOAT, _ALAW, _MULAW})
-#: MS ADPCM, IMA ADPCM, GSM 6.10: blocks, whose frames the format chunk counts.
-_BLOCK_CODECS = frozenset({0x0002, 0x0011, 0x0031})
-#: Codecs that libsndfile 1.2 decodes exactly inside a WAV; the last three: NMS ADPCM, G.721 (twice).
-KNOWN_CODECS = _SAMPLE_CODECS | _BLOCK_CODECS | {0x0038, 0x0040, 0x0064}
-#: Follows the format tag in the sub-format of an extensible header, where that means the tag.
-_SUB_FORMAT_TAIL = bytes.fromhex("0000 0000 1000 8000 00aa 0038 9b71")
-#: Programs that write to a pipe put the largest size there is, less what comes before the samples, or round numbers:
-#: what lies within 64 KiB below 2^31 (or on it) or 2^32; in 64 bits whatever no file can have.
-_STREAMED_ROOM, _STREAMED_64 = 2**16, 2**60
-_LOOK_BYTES = 2**16
-_TAG_STARTS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")
-#: Chunks that may follow the samples, and be cut off.
-_LATE_CHUNKS = frozenset(
-    {b"LIST", b"id3 ", b"ID3 ", b"bext", b"cue ", b"smpl", b"iXML", b"_PMX", b"JUNK", b"PAD ", b"fact"}
-)
-#: A difference below this means nothing: some recorders count the header as samples, some leave out a pad byte.
-_LEAST_AUDIO_BYTES = 64
-
-
-@dataclass(frozen=True, kw_only=True)
-class WavHeader:
-    """The parts of a WAV header that say where the samples are.
-
-    `promised_bytes` is None for a streamed WAV, whose header does not know its length.
-    """
-
-    #: Format tag, or the sub-format of an extensible header; None where that is cut off.
-    codec: int | None
-    sample_rate_hz: int
-    block_align: int
-    #: Frames in `block_align` bytes; None where the header does not say.
-    frames_per_block: int | None
-    data_offset: int
-    data_bytes: int
-    promised_bytes: int | None
-    byte_order: str
-    fmt_body: bytes
-    is_bw64: bool
-
-    @property
-    def promised_seconds(self) -> float | None:
-        """Length the header promises; None where it does not say."""
-        if self.promised_bytes is None or not (self.frames_per_block and self.block_align and self.sample_rate_hz):
-            return None
-        return self.promised_bytes // self.block_align * self.frames_per_block / self.sample_rate_hz
-
-    @property
-    def is_honest(self) -> bool:
-        """Whether libsndfile can read the file as it is."""
-        return self.promised_bytes == self.data_bytes and not self.is_bw64
-
-    def honest_head(self) -> bytes:
-        """A header for the bytes from `data_offset` on that gives their true number."""
-        fmt_chunk = b"fmt " + struct.pack(self.byte_order + "I", len(self.fmt_body)) + self.fmt_body
-        fmt_chunk += b"\0" * (len(self.fmt_body) % 2)
-        riff_bytes = 4 + len(fmt_chunk) + 8 + self.data_bytes
-        if riff_bytes < _UINT32_MAX:
-            sizes = [struct.pack(self.byte_order + "I", size) for size in (riff_bytes, self.data_bytes)]
-            riff_id = b"RIFF" if self.byte_order == "<" else b"RIFX"
-            return riff_id + sizes[0] + b"WAVE" + fmt_chunk + b"data" + sizes[1]
-        num_frames = self.data_bytes // max(1, self.block_align) * (self.frames_per_block or 1)
-        ds64 = b"ds64" + struct.pack("<IQQQI", 28, riff_bytes + 36, self.data_bytes, num_frames, 0)
-        unknown = struct.pack("<I", _UINT32_MAX)
-        return b"RF64" + unknown + b"WAVE" + ds64 + fmt_chunk + b"data" + unknown
-
-
-def read_wav_header(file: BinaryIO, start: int, num_bytes: int) -> WavHeader | None:
-    """Read the header at `start` in a file of `num_bytes`; None if it is no WAV, or breaks off before the samples."""
-    file.seek(start)
-    riff = file.read(12)
-    if len(riff) < 12 or riff[:4] not in _RIFF_IDS or riff[8:] != b"WAVE":
-        return None
-    byte_order = _RIFF_IDS[riff[:4]]
-    fmt_body, long_data_bytes = b"", None
-    for chunk_id, size, offset in _chunks(file, start + 12, num_bytes, byte_order):
-        if chunk_id == b"fmt ":
-            file.seek(offset)
-            fmt_body = file.read(min(size, _MAX_FMT_BYTES))
-        elif chunk_id == b"ds64" and size >= 16:
-            file.seek(offset)
-            _riff_bytes, long_data_bytes = struct.unpack("<QQ", file.read(16).ljust(16, b"\0"))
-        elif chunk_id == b"data":
-            if len(fmt_body) < 14:
-                return None
-            data_size = long_data_bytes if size == _UINT32_MAX and long_data_bytes is not None else size
-            return _header(file, num_bytes, byte_order, fmt_body, offset, data_size, riff[:4] == b"BW64")
-    return None
-
-
-def _header(
-    file: BinaryIO, num_bytes: int, byte_order: str, fmt_body: bytes, data_offset: int, size: int, is_bw64: bool
-) -> WavHeader:
-    codec, _channels, sample_rate_hz, _byte_rate, block_align = struct.unpack(byte_order + "HHIIH", fmt_body[:14])
-    if codec == _EXTENSIBLE:
-        codec = _sub_format(fmt_body, byte_order)
-    frames_per_block = 1 if codec in _SAMPLE_CODECS else None
-    if codec in _BLOCK_CODECS and len(fmt_body) >= 20:
-        (frames_per_block,) = struct.unpack(byte_order + "H", fmt_body[18:20])
-    num_held = num_bytes - data_offset
-    if num_held < size < num_held + _LEAST_AUDIO_BYTES:
-        size = num_held
-    is_streamed = size > num_held and _is_streamed_size(size)
-    # A header that was never brought up to date, or wrapped, is followed by more samples.
-    is_unknown = is_streamed or (size < num_held and not _is_no_audio(file, data_offset + size, num_bytes, byte_order))
-    return WavHeader(
-        codec=codec,
-        sample_rate_hz=sample_rate_hz,
-        block_align=block_align,
-        frames_per_block=frames_per_block,
-        data_offset=data_offset,
-        data_bytes=num_held if is_unknown else min(size, num_held),
-        promised_bytes=None if is_unknown else size,
-        byte_order=byte_order,
-        fmt_body=fmt_body,
-        is_bw64=is_bw64,
-    )
-
-
-def _sub_format(fmt_body: bytes, byte_order: str) -> int | None:
-    if len(fmt_body) < 40:
-        return None
-    (codec,) = struct.unpack(byte_order + "H", fmt_body[24:26])
-    return codec if fmt_body[26:40] == _SUB_FORMAT_TAIL else _EXTENSIBLE
-
-
-def _is_streamed_size(size: int) -> bool:
-    return any(limit - _STREAMED_ROOM <= size <= limit for limit in (2**31, 2**32)) or size >= _STREAMED_64
-
-
-def _is_no_audio(file: BinaryIO, start: int, num_bytes: int, byte_order: str) -> bool:
-    """Whether what follows the samples is a chunk, a tag, text, zeros, or too little to matter."""
-    file.seek(start)
-    head = file.read(_LOOK_BYTES)
-    text = head[:_LEAST_AUDIO_BYTES]
-    if len(text) < _LEAST_AUDIO_BYTES or head.lstrip(b"\0").startswith(_TAG_STARTS):
-        return True
-    if text.isascii() and all(byte >= ord(" ") or byte in b"\t\r\n" for byte in text):
-        return True
-    if num_bytes - start >= 2**32 - _STREAMED_ROOM:
-        # The size wrapped.
-        return False
-    if not any(head):
-        file.seek(max(start, num_bytes - _LOOK_BYTES))
-        return not any(file.read(_LOOK_BYTES))
-    for chunk_id, size, offset in _chunks(file, start, num_bytes, byte_order):
-        is_name = chunk_id.isascii() and chunk_id.decode("ascii").isprintable()
-        # Its number of bytes would be absurd if it were made of samples.
-        return is_name and (offset + size <= num_bytes + 1 or chunk_id in _LATE_CHUNKS)
-    return False
-
-
-def _chunks(file: BinaryIO, start: int, num_bytes: int, byte_order: str) -> Iterator[tuple[bytes, int, int]]:
-    """(id, size, offset of the body) of each chunk from `start` on; some writers pad chunks to four bytes."""
-    for _ in range(_MAX_CHUNKS):
-        file.seek(start)
-        head = file.read(8 + 3)
-        num_pad = min(3, len(head) - len(head.lstrip(b"\0")))
-        head = head[num_pad : num_pad + 8]
-        if len(head) < 8:
-            return
-        chunk_id, size = struct.unpack(byte_order + "4sI", head)
-        start += num_pad + 8
-        yield chunk_id, size, start
-        start += size + size % 2
-
+from ser_core.audio.wav_header import LEAST_AUDIO_BYTES, MAX_CHUNKS, STREAMED_64, is_no_audio, is_streamed_size
 
 _W64_DATA_ID = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+#: By libsndfile's name of a format: where its chunks begin, their head, alignment, whether sizes count the head.
+_CHUNKED = {
+    "AIFF": (12, ">4sI", 2, False),
+    "SVX": (12, ">4sI", 2, False),
+    "W64": (40, "<16sQ", 8, True),
+    "CAF": (8, ">4sq", 1, False),
+}
+#: Chunks of samples, and how many of their bytes come before the samples.
+_SAMPLE_CHUNKS = {b"SSND": 8, b"BODY": 0, b"data": 4, _W64_DATA_ID: 0}
 _AU_UNKNOWN = 2**32 - 1
+_AVR_HEAD_BYTES = 128
+_LOOK_BYTES = 2**16
+#: The start of a FLAC, with the head of its first block: 34 bytes.
+_FLAC_HEAD = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
 #: An Ogg page is at most this long: 27 bytes of header, 255 segments of up to 255 bytes and their lengths.
 _OGG_HEAD_BYTES = 27
 _MAX_OGG_PAGE_BYTES = _OGG_HEAD_BYTES + 255 + 255 * 255
@@ -203,23 +40,71 @@ def data_bytes(file: BinaryIO, start: int, num_bytes: int, format: str) -> tuple
         num_bytes: its size.
         format: libsndfile's name of its format.
     """
+    file.seek(start)
+    head = file.read(_AVR_HEAD_BYTES).ljust(_AVR_HEAD_BYTES, b"\0")
     if format == "AU":
-        file.seek(start)
-        head = file.read(12)
-        byte_order = ">" if head.startswith(b".snd") else "<"
-        offset, size = struct.unpack(byte_order + "II", head[4:])
+        offset, size = struct.unpack(_au_byte_order(head) + "II", head[4:12])
         return None if size == _AU_UNKNOWN else (size, num_bytes - start - offset)
-    chunks = {"AIFF": _aiff_chunks, "W64": _w64_chunks}.get(format)
-    for chunk_id, size, offset in chunks(file, start) if chunks else ():
-        if chunk_id == b"SSND":
-            # Eight bytes of the chunk come before the samples.
-            return size - 8, num_bytes - offset - 8
-        if chunk_id == _W64_DATA_ID:
-            return None if size >= _STREAMED_64 else (size, num_bytes - offset)
+    if format == "AVR":
+        is_stereo, num_bits, num_frames = struct.unpack(">HH10xI", head[12:30])
+        return num_frames * (1 + (is_stereo != 0)) * num_bits // 8, num_bytes - start - _AVR_HEAD_BYTES
+    if format not in _CHUNKED:
+        return None
+    first, layout, align, counts_itself = _CHUNKED[format]
+    for chunk_id, size, offset in _chunks(file, start + first, layout, align=align, counts_itself=counts_itself):
+        if (num_skipped := _SAMPLE_CHUNKS.get(chunk_id)) is not None:
+            is_unknown = not 0 <= size < STREAMED_64
+            return None if is_unknown else (size - num_skipped, num_bytes - offset - num_skipped)
     return None
 
 
-def ogg_breaks_off(file: BinaryIO, num_bytes: int) -> bool:
+def honest_au_head(file: BinaryIO, start: int, num_bytes: int) -> bytes:
+    """The head of an AU, without a length where more audio follows than the head counts; empty for other files."""
+    file.seek(start)
+    head = file.read(12)
+    if len(head) < 12 or head[:4] not in (b".snd", b"dns."):
+        return b""
+    byte_order = _au_byte_order(head)
+    offset, size = struct.unpack(byte_order + "II", head[4:])
+    end = start + offset + size
+    if end >= num_bytes or is_no_audio(file, end, num_bytes, byte_order):
+        return head
+    return head[:8] + struct.pack("<I", _AU_UNKNOWN)
+
+
+def _au_byte_order(head: bytes) -> str:
+    return ">" if head.startswith(b".snd") else "<"
+
+
+def caf_seconds(file: BinaryIO, start: int, num_bytes: int, *, held_seconds: float) -> float:
+    """Length of a CAF: by its table of packets without what the encoder added, or by the bytes of its samples.
+
+    Args:
+        file: the file.
+        start: where the audio file begins in it.
+        num_bytes: its size.
+        held_seconds: what the samples that are there last, by their bytes.
+    """
+    rate_hz = 0.0
+    for chunk_id, _size, offset in _chunks(file, start + 8, ">4sq"):
+        file.seek(offset)
+        if chunk_id == b"desc":
+            (rate_hz,) = struct.unpack(">d", file.read(8).ljust(8, b"\0"))
+        elif chunk_id == b"pakt":
+            _num_packets, num_frames = struct.unpack(">qq", file.read(16).ljust(16, b"\0"))
+            if num_frames > 0 and rate_hz >= 1:
+                return float(num_frames / rate_hz)
+    promised, held = data_bytes(file, start, num_bytes, "CAF") or (0, 0)
+    return held_seconds * promised / held if promised > 0 and held > 0 else held_seconds
+
+
+def flac_follows(file: BinaryIO, start: int, position: int) -> bool:
+    """Whether another FLAC than that at `start` begins near a position: a decoder stops where the first one ends."""
+    file.seek(max(start + 4, position - _LOOK_BYTES))
+    return _FLAC_HEAD.search(file.read(2 * _LOOK_BYTES)) is not None
+
+
+def ogg_breaks_off(file: BinaryIO, _start: int, num_bytes: int) -> bool:
     """Whether an Ogg file ends within a page."""
     file.seek(max(0, num_bytes - _MAX_OGG_PAGE_BYTES))
     tail = file.read()
@@ -228,12 +113,40 @@ def ogg_breaks_off(file: BinaryIO, num_bytes: int) -> bool:
     return not segment_bytes or len(page) < _OGG_HEAD_BYTES + page[26] + sum(segment_bytes)
 
 
-def riff_breaks_off(file: BinaryIO, num_bytes: int) -> bool:
-    """Whether a RIFF file (AVI) is shorter than its header says, where that knows."""
-    file.seek(0)
-    riff = file.read(8)
-    (size,) = struct.unpack("<I", riff[4:].ljust(4, b"\0"))
-    return riff[:4] == b"RIFF" and size + 8 >= num_bytes + _LEAST_AUDIO_BYTES and not _is_streamed_size(size)
+def riff_breaks_off(file: BinaryIO, start: int, num_bytes: int) -> bool:
+    """Whether a RIFF file (an AVI, of several RIFFs where it is long) is shorter than it says, where that knows."""
+    for chunk_id, size, offset in _chunks(file, start, "<4sI", align=2):
+        if chunk_id != b"RIFF" or is_streamed_size(size):
+            return False
+        if offset + size >= num_bytes + LEAST_AUDIO_BYTES:
+            return True
+    return False
+
+
+def asf_breaks_off(file: BinaryIO, start: int, num_bytes: int) -> bool:
+    """Whether an ASF (WMA, WMV) is shorter than its header says, where that knows."""
+    for object_id, _size, offset in _chunks(file, start + 30, "<16sQ", counts_itself=True):
+        if object_id == _ASF_PROPERTIES:
+            file.seek(offset + 16)
+            size, flags = struct.unpack("<Q40xI", file.read(52).ljust(52, b"\0"))
+            is_streamed = flags & 1
+            return not is_streamed and start + size >= num_bytes + LEAST_AUDIO_BYTES
+    return False
+
+
+def voc_breaks_off(file: BinaryIO, start: int, num_bytes: int) -> bool:
+    """Whether the last block of a VOC is longer than the file."""
+    file.seek(start + 20)
+    start += int.from_bytes(file.read(2), "little")
+    for _ in range(MAX_CHUNKS):
+        file.seek(start)
+        head = file.read(4)
+        if len(head) < 4 or head[0] == 0:
+            return False
+        start += 4 + int.from_bytes(head[1:], "little")
+        if start >= num_bytes + LEAST_AUDIO_BYTES:
+            return True
+    return False
 
 
 def mp3_tag_seconds(file: BinaryIO) -> float | None:
@@ -258,38 +171,38 @@ def mp3_tag_seconds(file: BinaryIO) -> float | None:
     return None
 
 
-def _aiff_chunks(file: BinaryIO, start: int) -> Iterator[tuple[bytes, int, int]]:
-    """(id, size, offset of the body) of each chunk."""
-    start += 12
-    for _ in range(_MAX_CHUNKS):
-        file.seek(start)
-        head = file.read(8)
-        if len(head) < 8:
-            return
-        chunk_id, size = struct.unpack(">4sI", head)
-        yield chunk_id, size, start + 8
-        start += 8 + size + size % 2
+def _chunks(
+    file: BinaryIO, start: int, layout: str, *, align: int = 1, counts_itself: bool = False
+) -> Iterator[tuple[bytes, int, int]]:
+    """(id, size, offset of the body) of each chunk.
 
-
-def _w64_chunks(file: BinaryIO, start: int) -> Iterator[tuple[bytes, int, int]]:
-    """(id, size, offset of the body) of each chunk; in the file the size counts the 24 bytes of the chunk's head."""
-    start += 40
-    for _ in range(_MAX_CHUNKS):
+    Args:
+        file: the file.
+        start: where the first chunk begins.
+        layout: `struct`'s format of a chunk's head: its id and its size.
+        align: chunks begin at multiples of so many bytes.
+        counts_itself: whether a size in the file counts the head too.
+    """
+    head_bytes = struct.calcsize(layout)
+    for _ in range(MAX_CHUNKS):
         file.seek(start)
-        head = file.read(24)
-        if len(head) < 24:
+        head = file.read(head_bytes)
+        if len(head) < head_bytes:
             return
-        chunk_id, size = struct.unpack("<16sQ", head)
-        yield chunk_id, size - 24, start + 24
-        start += max(24, size + -size % 8)
+        chunk_id, size = struct.unpack(layout, head)
+        size -= head_bytes * counts_itself
+        yield chunk_id, size, start + head_bytes
+        start += head_bytes + max(0, size) + -size % align
 
 
 def end_of_id3(file: BinaryIO, start: int) -> int:
     """Where the ID3v2 tags at `start` end; `start` if there is none. A tag's size is four bytes of seven bits."""
-    for _ in range(_MAX_CHUNKS):
+    for _ in range(MAX_CHUNKS):
         file.seek(start)
         tag = file.read(10)
         if len(tag) < 10 or tag[:3] != b"ID3":
             break
-        start += 10 + sum((byte & 0x7F) << shift for byte, shift in zip(tag[6:], (21, 14, 7, 0), strict=True))
+        has_footer = tag[5] & 0x10
+        start += 20 if has_footer else 10
+        start += sum((byte & 0x7F) << shift for byte, shift in zip(tag[6:], (21, 14, 7, 0), strict=True))
     return start

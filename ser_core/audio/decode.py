@@ -133,8 +133,9 @@ class _Cut:
         promised = self._recording.promised_seconds
         is_short = promised is not None and promised - self._seconds > self._recording.length_tolerance_seconds
         fault = self._fault or self._recording.fault
-        if is_short and (fault is None or fault.reason == "truncated"):
-            detail = f"the header promises {promised:.1f} s but the audio ends at {self._seconds:.1f} s"
+        if promised is not None and is_short and (fault is None or fault.reason == "truncated"):
+            digits = 1 if round(promised, 1) > round(self._seconds, 1) else 4
+            detail = f"the header promises {promised:.{digits}f} s but the audio ends at {self._seconds:.{digits}f} s"
             fault = Fault("truncated", detail)
         elif fault is not None:
             fault = Fault(fault.reason, f"{fault.detail}, at {self._seconds:.1f} s")

@@ -4,6 +4,7 @@ FFmpeg takes out what an encoder put before and behind the audio (LAME tags, edi
 Shape letters: T frames of a block, C channels.
 """
 
+import itertools
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, BinaryIO, Self
@@ -17,59 +18,19 @@ from numpy.typing import NDArray
 
 from ser_core.audio import containers
 from ser_core.audio.byte_view import ByteView
+from ser_core.audio.ffmpeg_formats import (
+    BREAKS_OFF,
+    COUNTED,
+    GUESSED_LENGTH,
+    HEADLESS,
+    JOINT_LENGTH,
+    OPTIONS,
+    UNFRAMED,
+    is_familiar,
+    words_of_opening,
+)
 from ser_core.faults import Fault
 
-#: Formats without a length (an MP3 may have a tag that tells it), whose frames are found by their sync words: what
-#: cannot be decoded between or behind them is no audio.
-_UNFRAMED = (
-    "mp3",
-    "aac",
-    "loas",
-    "ac3",
-    "eac3",
-    "dts",
-    "amr",
-    "amrnb",
-    "amrwb",
-    "mpeg",
-    "mpegts",
-    "g722",
-    "gsm",
-    "sbc",
-)
-#: Formats that say how long all streams are together, and not each.
-_JOINT_LENGTH = frozenset({"matroska,webm", "flv"})
-#: FFmpeg may open these alone: others (HLS, concat and their like) open further files and addresses, or take any text.
-_FORMATS = (
-    *_UNFRAMED, "aiff", "ape", "asf", "au", "avi", "avr", "caf", "dsf", "dss", "flac", "flv", "iff", "ircam",
-    "matroska", "webm", "mov", "mp4", "mpc", "mpc8", "mxf", "nistsphere", "nut", "ogg", "paf", "pvf", "qcp", "rm",
-    "shn", "sox", "tak", "truehd", "tta", "voc", "w64", "wav", "wsd", "wtv", "wv", "xwma",
-)  # fmt: skip
-_OPTIONS = {"format_whitelist": ",".join(_FORMATS), "protocol_whitelist": "none"}
-#: What shows of these alone that they are cut off.
-_BREAKS_OFF = {"ogg": containers.ogg_breaks_off, "avi": containers.riff_breaks_off}
-#: Audio without a header, as telephony keeps it, by suffix; (FFmpeg's format, its options).
-_HEADLESS: dict[str, tuple[str, dict[str, str]]] = {
-    "g722": ("g722", {}),
-    "g729": ("g729", {}),
-    "gsm": ("gsm", {}),
-    **dict.fromkeys(("ul", "ulaw", "mulaw", "pcmu"), ("mulaw", {"sample_rate": "8000"})),
-    **dict.fromkeys(("al", "alaw", "pcma"), ("alaw", {"sample_rate": "8000"})),
-    "sln": ("s16le", {"sample_rate": "8000"}),
-    "sln16": ("s16le", {"sample_rate": "16000"}),
-}
-_FAMILIAR_STARTS = (
-    b"RIFF",
-    b"OggS",
-    b"ID3",
-    b"\x1a\x45\xdf\xa3",
-    b"\x30\x26\xb2\x75",
-    b"caff",
-    b"wvpk",
-    b"#!AMR",
-    b"MAC ",
-    b".RMF",
-)
 _READ_BYTES = 2**18
 #: Samples (of all channels) of a block.
 _BLOCK_SAMPLES = 2**18
@@ -86,6 +47,7 @@ class FfmpegRecording:
     Args:
         file: seekable.
         num_bytes: its size.
+        start: where the audio file begins in `file`, behind tags.
         audio_stream: which of the file's audio streams to read.
         suffix: of the file's name, which alone tells the format of audio without a header.
 
@@ -97,23 +59,24 @@ class FfmpegRecording:
 
     length_tolerance_seconds = _LENGTH_TOLERANCE_SECONDS
 
-    def __init__(self, file: BinaryIO, num_bytes: int, *, audio_stream: int = 0, suffix: str = "") -> None:
-        self._file, self._num_bytes = file, num_bytes
-        self._view = ByteView(file, num_bytes)
+    def __init__(
+        self, file: BinaryIO, num_bytes: int, *, start: int = 0, audio_stream: int = 0, suffix: str = ""
+    ) -> None:
+        self._file, self._start, self._num_bytes = file, start, num_bytes
+        self._view = ByteView(file, num_bytes, offset=start)
         self.fault: Fault | None = None
-        self._num_decoded = 0
-        #: Packets that could not be decoded since the last one that could, and those before it, in seconds.
-        self._num_pending_errors, self._pending_seconds, self._lost_seconds = 0, 0.0, 0.0
+        #: Packets that could not be decoded; in seconds those since the last one that could, and those before it.
+        self._num_failed, self._pending_seconds, self._lost_seconds = 0, 0.0, 0.0
         #: End of the last packet of any stream.
         self._end_seconds = 0.0
         self._resampler: av.AudioResampler | None = None
-        headless, options = _HEADLESS.get(suffix, (None, {}))
+        headless, options = HEADLESS.get(suffix, (None, {}))
         try:
             self._container = av.open(
                 self._view,
                 "r",
-                format=None if _is_familiar(file) else headless,
-                options={**_OPTIONS, **options},
+                format=None if is_familiar(file, start) else headless,
+                options={**OPTIONS, **options},
                 metadata_errors="replace",
                 buffer_size=_READ_BYTES,
             )
@@ -121,13 +84,13 @@ class FfmpegRecording:
             self._view.raise_error()
             if isinstance(error, MemoryError):
                 raise
-            raise _fault_of_opening(file) from error
+            raise Fault("unreadable", words_of_opening(file, start)) from error
         try:
             self._stream = self._chosen(audio_stream)
             self._frames = self._iter_frames()
             self._first = next(self._frames, None)
             if self._first is None:
-                raise self.fault or Fault("empty", "the file holds no audio")
+                raise self.fault or self._fault_of_nothing()
         except BaseException:
             self._container.close()
             raise
@@ -148,15 +111,19 @@ class FfmpegRecording:
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """The audio, (T, C) float32 at full scale 1.0, until it ends or cannot be decoded further (see `fault`)."""
         held: list[NDArray[np.float32]] = []
-        num_held = 0
+        num_held, num_frames = 0, 0
         for block_TC in self._converted():
             held.append(block_TC)
             num_held += block_TC.size
+            num_frames += len(block_TC)
             if num_held >= _BLOCK_SAMPLES:
                 yield np.concatenate(held)
                 held, num_held = [], 0
         if held:
             yield np.concatenate(held)
+        if self._container.format.name in COUNTED and self.promised_seconds == num_frames / self.sample_rate_hz:
+            # What could not be read are tags.
+            self.fault = None
         if self.fault is None:
             self.fault = self._fault_of_end()
 
@@ -180,16 +147,15 @@ class FfmpegRecording:
 
     @property
     def _has_joint_length(self) -> bool:
-        return self._container.format.name in _JOINT_LENGTH
+        return self._container.format.name in JOINT_LENGTH
 
     @property
     def _is_unframed(self) -> bool:
-        return self._container.format.name in _UNFRAMED
+        return self._container.format.name in UNFRAMED
 
     def _iter_frames(self) -> Iterator[AudioFrame]:
-        packets = self._container.demux() if self._has_joint_length else self._container.demux(self._stream)
         try:
-            for packet in packets:
+            for packet in self._packets():
                 self._view.raise_error()
                 if packet.pts is not None and packet.time_base is not None:
                     end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
@@ -202,19 +168,30 @@ class FfmpegRecording:
             self.fault = Fault("unreadable", f"the audio is damaged ({error.strerror})")
         self._view.raise_error()
 
+    def _packets(self) -> Iterator["av.Packet[Any]"]:
+        position = -1
+        while position != self._view.file_position:
+            position = self._view.file_position
+            try:
+                yield from self._container.demux() if self._has_joint_length else self._container.demux(self._stream)
+            except av.BlockingIOError:
+                # A transport stream's reader says so where it finds no packet for a while.
+                continue
+            return
+
     def _decoded(self, packet: "av.Packet[Any]") -> Iterator[AudioFrame]:
         try:
             frames = packet.decode()
         except av.FFmpegError as error:
             if isinstance(error, MemoryError):
                 raise
+            self._num_failed += 1
             self._pending_seconds += float((packet.duration or 0) * (packet.time_base or 0))
             return
         for frame in frames:
             assert isinstance(frame, AudioFrame)
             self._lost_seconds += self._pending_seconds
             self._pending_seconds = 0.0
-            self._num_decoded += frame.samples
             yield frame
 
     def _converted(self) -> Iterator[NDArray[np.float32]]:
@@ -222,14 +199,13 @@ class FfmpegRecording:
         first, self._first = self._first, None
         assert first is not None
         kind, layout = _kind(first), first.layout
-        yield _samples_TC(first)
-        for frame in self._frames:
-            if _kind(frame) == kind:
+        for frame in itertools.chain([first], self._frames):
+            if _kind(frame) == kind and not _is_wide(frame):
                 yield from map(_samples_TC, self._flushed())
                 yield _samples_TC(frame)
                 continue
             if self._resampler is None:
-                self._resampler = av.AudioResampler("fltp", layout, self.sample_rate_hz)
+                self._resampler = av.AudioResampler("flt", layout, self.sample_rate_hz)
             yield from map(_samples_TC, self._resampler.resample(frame))
         yield from map(_samples_TC, self._flushed())
 
@@ -238,46 +214,54 @@ class FfmpegRecording:
         return resampler.resample(None) if resampler else []
 
     def _promised_seconds(self) -> float | None:
-        container, stream = self._container, self._stream
+        container, stream, name = self._container, self._stream, self._container.format.name
         total = None if container.duration is None else container.duration / av.time_base
+        if name in GUESSED_LENGTH:
+            return None
         if self._is_unframed:
-            tagged = containers.mp3_tag_seconds(self._file) if container.format.name == "mp3" else None
+            tagged = containers.mp3_tag_seconds(self._file) if name == "mp3" else None
             # FFmpeg knows what the encoder added, and takes a guess where MP3s are joined.
             return tagged and total and min(total, tagged)
         if self._has_joint_length:
-            return total if len(container.streams) == 1 else None
+            # It is the time at which the last stream ends.
+            begin = max(0, container.start_time or 0) / av.time_base
+            return total - begin if total and total > begin and len(container.streams) == 1 else None
         if stream.duration is None or stream.time_base is None:
             return None
-        return float(stream.duration * stream.time_base)
+        is_end_time = name == "ogg" and stream.codec_context.name.endswith("opus")
+        begin_ticks = max(0, stream.start_time or 0) if is_end_time else 0
+        seconds = float((stream.duration - begin_ticks) * stream.time_base)
+        if name == "caf":
+            return containers.caf_seconds(self._file, self._start, self._num_bytes, held_seconds=seconds)
+        return seconds
+
+    def _fault_of_nothing(self) -> Fault:
+        if self._num_failed:
+            return Fault("unreadable", "none of the audio can be decoded: it is damaged or encrypted")
+        return Fault("empty", "the file holds no audio")
 
     def _fault_of_end(self) -> Fault | None:
-        breaks_off = _BREAKS_OFF.get(self._container.format.name)
-        if breaks_off and breaks_off(self._file, self._num_bytes):
+        breaks_off = BREAKS_OFF.get(self._container.format.name)
+        if breaks_off and breaks_off(self._file, self._start, self._num_bytes):
             return Fault("truncated", "the file breaks off")
         if self._has_joint_length and self._container.duration is not None:
             total = self._container.duration / av.time_base
             if total - self._end_seconds > _JOINT_TOLERANCE_SECONDS:
                 words = f"the header promises {total:.1f} s but the file ends at {self._end_seconds:.1f} s"
                 return Fault("truncated", words)
-        if not self._is_unframed and self._lost_seconds > _LENGTH_TOLERANCE_SECONDS:
-            return Fault("unreadable", f"{self._lost_seconds:.1f} s in between are damaged and left out")
+        lost_seconds = self._lost_seconds + self._pending_seconds
+        if not self._is_unframed and lost_seconds > _LENGTH_TOLERANCE_SECONDS:
+            return Fault("unreadable", f"{lost_seconds:.1f} s are damaged and left out")
         return None
-
-
-def _is_familiar(file: BinaryIO) -> bool:
-    file.seek(0)
-    head = file.read(16)
-    return head.startswith(_FAMILIAR_STARTS) or head[4:8] == b"ftyp"
-
-
-def _fault_of_opening(file: BinaryIO) -> Fault:
-    if _is_familiar(file):
-        return Fault("unreadable", "the header is broken or cut off")
-    return Fault("unreadable", "this is no audio file of a known format")
 
 
 def _kind(frame: AudioFrame) -> tuple[int, int]:
     return frame.sample_rate, frame.layout.nb_channels
+
+
+def _is_wide(frame: AudioFrame) -> bool:
+    """Whether PyAV 18 reads past the end of the frame's list of planes, which ends with a null up to 7 channels."""
+    return frame.format.is_planar and frame.layout.nb_channels >= 8
 
 
 def _samples_TC(frame: AudioFrame) -> NDArray[np.float32]:

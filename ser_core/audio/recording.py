@@ -9,13 +9,14 @@ from typing import BinaryIO, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ser_core.audio.containers import KNOWN_CODECS, end_of_id3, read_wav_header
+from ser_core.audio.containers import end_of_id3
 from ser_core.audio.soundfile_recording import SoundfileRecording
+from ser_core.audio.wav_header import KNOWN_CODECS, WavHeader, read_wav_header
 from ser_core.faults import Fault
 
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
-#: What libsndfile reads exactly, and faster than FFmpeg: WAV, W64, FLAC, AIFF and AU.
-_EXACT_STARTS = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff", b"fLaC", b"FORM", b".snd", b"dns.")
+#: What libsndfile reads exactly, and faster than FFmpeg: WAV, W64, FLAC, AIFF, AU, CAF and AVR.
+_EXACT_STARTS = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff", b"fLaC", b"FORM", b".snd", b"dns.", b"caff", b"2BIT")
 
 #: Kinds of recordings that no free decoder reads, that are encrypted, or that do not say what they are.
 _UNREAD_SUFFIXES = frozenset({"aax", "ds2", "vox"})
@@ -81,7 +82,7 @@ def _open(file: BinaryIO, num_bytes: int, audio_stream: int, suffix: str) -> Rec
     wav = read_wav_header(file, start, num_bytes)
     is_foreign = wav is not None and wav.codec is not None and wav.codec not in KNOWN_CODECS
     with_libsndfile = partial(SoundfileRecording, file, num_bytes, wav, start=start)
-    with_ffmpeg = partial(_open_with_ffmpeg, file, num_bytes, audio_stream, suffix)
+    with_ffmpeg = partial(_open_with_ffmpeg, file, num_bytes, start, audio_stream, suffix)
     order: list[Callable[[], Recording]] = [with_ffmpeg]
     if audio_stream == 0:
         order.insert(0 if head[:4] in _EXACT_STARTS and not is_foreign else 1, with_libsndfile)
@@ -94,21 +95,29 @@ def _open(file: BinaryIO, num_bytes: int, audio_stream: int, suffix: str) -> Rec
                 raise
             refusals.append(fault)
             continue
-        if wav is not None and is_foreign and wav.promised_bytes is not None and recording.promised_seconds is not None:
-            # FFmpeg goes by the bytes that are there.
-            recording.promised_seconds *= wav.promised_bytes / max(1, wav.data_bytes)
+        if wav is not None and is_foreign:
+            recording.promised_seconds = _promised_by(wav, recording.promised_seconds)
         return recording
     if wav is not None and is_foreign:
         raise Fault("unsupported", f"the WAV holds audio of codec 0x{wav.codec:04x}, which cannot be read")
     if suffix in _UNREAD_SUFFIXES:
         raise Fault("unsupported", f"'.{suffix}' is a kind of recording that cannot be read here; convert it to FLAC")
-    if head[4:8] == b"ftyp" and refusals[0].reason == "unreadable":
-        raise Fault("unreadable", "the MP4 has no index (moov): it was never finished, or it is cut off")
     raise refusals[0]
 
 
-def _open_with_ffmpeg(file: BinaryIO, num_bytes: int, audio_stream: int, suffix: str) -> Recording:
+def _open_with_ffmpeg(file: BinaryIO, num_bytes: int, start: int, audio_stream: int, suffix: str) -> Recording:
     # Half of all archives need none of it, and it takes 50 ms and 40 MB.
     from ser_core.audio.ffmpeg_recording import FfmpegRecording
 
-    return FfmpegRecording(file, num_bytes, audio_stream=audio_stream, suffix=suffix)
+    return FfmpegRecording(file, num_bytes, start=start, audio_stream=audio_stream, suffix=suffix)
+
+
+def _promised_by(wav: WavHeader, seconds: float | None) -> float | None:
+    """What a WAV of a codec of FFmpeg's promises, of which FFmpeg says that it is so long.
+
+    FFmpeg goes by the header's count of frames, which is not known where the size is not, or by the bytes there are.
+    """
+    if seconds is None or wav.promised_bytes is None:
+        return None
+    is_counted = abs(seconds - wav.num_frames / max(1, wav.sample_rate_hz)) < 0.1
+    return seconds if is_counted else seconds * wav.promised_bytes / max(1, wav.data_bytes)

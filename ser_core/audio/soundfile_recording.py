@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ser_core.audio import containers
 from ser_core.audio.byte_view import ByteView
-from ser_core.audio.containers import WavHeader
+from ser_core.audio.wav_header import WavHeader
 from ser_core.faults import Fault
 
 #: Samples (of all channels) read at a time: 4 MiB as float32, 11 s of stereo at 48 kHz.
@@ -46,8 +46,10 @@ class SoundfileRecording:
 
     def __init__(self, file: BinaryIO, num_bytes: int, wav: WavHeader | None, *, start: int = 0) -> None:
         self._file, self._start, self._num_bytes = file, start, num_bytes
+        self._wav = wav
         if wav is None or wav.is_honest:
-            self._view = ByteView(file, num_bytes, offset=start)
+            head = containers.honest_au_head(file, start, num_bytes)
+            self._view = ByteView(file, num_bytes, head=head, offset=start + len(head))
         else:
             end = wav.data_offset + wav.data_bytes
             self._view = ByteView(file, end, head=wav.honest_head(), offset=wav.data_offset)
@@ -58,7 +60,7 @@ class SoundfileRecording:
             raise _fault_of_opening(error, file.read(16)) from error
         self.sample_rate_hz: int = self._sound.samplerate
         self.num_channels: int = self._sound.channels
-        self.promised_seconds = self._promised_by_libsndfile() if wav is None or wav.is_honest else wav.promised_seconds
+        self.promised_seconds = self._promised_seconds()
         self.fault: Fault | None = None
 
     def __enter__(self) -> Self:
@@ -75,9 +77,12 @@ class SoundfileRecording:
         while num_left > 0 and self.fault is None:
             block_TC = self._read_block(min(num_left, max(1, _BLOCK_SAMPLES // self.num_channels)))
             if len(block_TC) == 0:
-                return
+                break
             num_left -= len(block_TC)
             yield block_TC
+        is_whole_flac = self._sound.format == "FLAC" and self.fault is None
+        if is_whole_flac and containers.flac_follows(self._file, self._start, self._view.file_position):
+            self.fault = Fault("unsupported", "another FLAC is joined to the first, and is not read")
 
     def _read_block(self, num_frames: int) -> NDArray[np.float32]:
         if self._is_int16:
@@ -106,14 +111,20 @@ class SoundfileRecording:
         self._is_int16 = sound.subtype == "PCM_16" and sound.format in _UNCOMPRESSED_FORMATS
         return sound
 
-    def _promised_by_libsndfile(self) -> float | None:
-        frames: int = self._sound.frames
+    def _promised_seconds(self) -> float | None:
+        wav, frames = self._wav, self._sound.frames
+        if wav is not None and not wav.is_honest and (wav.promised_bytes is None or wav.promised_seconds is not None):
+            return wav.promised_seconds
         if frames >= _UNKNOWN_FRAMES:
             return None
-        num_bytes = containers.data_bytes(self._file, self._start, self._num_bytes, self._sound.format)
-        if num_bytes and frames and num_bytes[0] > num_bytes[1]:
-            frames = num_bytes[0] // max(1, num_bytes[1] // frames)
-        return frames / self.sample_rate_hz
+        if wav is not None and wav.promised_bytes is not None:
+            promised, held = wav.promised_bytes, wav.data_bytes
+        else:
+            lengths = containers.data_bytes(self._file, self._start, self._num_bytes, self._sound.format)
+            promised, held = lengths or (0, 0)
+        if promised > held > 0:
+            frames = frames * promised // held
+        return float(frames / self.sample_rate_hz)
 
 
 class _ForwardSoundFile(soundfile.SoundFile):  # type: ignore[misc]

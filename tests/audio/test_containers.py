@@ -31,8 +31,8 @@ def test_other_formats_promise_nothing_here() -> None:
 @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
 def test_an_ogg_ends_whole_or_within_a_page(subtype: str) -> None:
     contents = encode(noise(3), format="OGG", subtype=subtype)
-    assert not ogg_breaks_off(io.BytesIO(contents), len(contents))
-    assert ogg_breaks_off(io.BytesIO(contents[:-9]), len(contents) - 9)
+    assert not ogg_breaks_off(io.BytesIO(contents), 0, len(contents))
+    assert ogg_breaks_off(io.BytesIO(contents[:-9]), 0, len(contents) - 9)
 
 
 def read(contents: bytes) -> tuple[float, Recording]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from ser_core.audio.containers import WavHeader, read_wav_header
+from ser_core.audio.wav_header import WavHeader, read_wav_header
 from tests.support.audio_factory import encode, noise, with_data_size, with_rf64_size
 
 

@@ -18,6 +18,7 @@ def with_av(
     rate_hz: int = 48_000,
     num_streams: int = 1,
     video_seconds: float | None = None,
+    start_seconds: float = 0.0,
     options: dict[str, str] | None = None,
 ) -> bytes:
     """A file of float samples (T, C); with several audio streams each is 6 dB weaker than the one before.
@@ -29,11 +30,12 @@ def with_av(
         rate_hz: the sample rate.
         num_streams: number of audio streams.
         video_seconds: length of a picture's stream beside it; None for none.
+        start_seconds: time of the first sample.
         options: of the muxer.
     """
     with NamedTemporaryFile() as file:
         with av.open(file.name, "w", format=container, options=options or {}) as output:
-            _write(output, pcm_TC, codec, rate_hz, num_streams, video_seconds)
+            _write(output, pcm_TC, codec, rate_hz, num_streams, video_seconds, start_seconds)
         return Path(file.name).read_bytes()
 
 
@@ -44,13 +46,14 @@ def _write(
     rate_hz: int,
     num_streams: int,
     video_seconds: float | None,
+    start_seconds: float,
 ) -> None:
     if video_seconds is not None:
         video = output.add_stream("mpeg4", rate=5)
         video.width, video.height = 64, 64
     streams = [_add_audio(output, codec, rate_hz, pcm_TC.shape[1]) for _ in range(num_streams)]
     for number, stream in enumerate(streams):
-        _write_audio(output, stream, pcm_TC * np.float32(0.5**number), rate_hz)
+        _write_audio(output, stream, pcm_TC * np.float32(0.5**number), rate_hz, start_seconds)
     if video_seconds is not None:
         for index in range(int(5 * video_seconds)):
             frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), index % 256, np.uint8))
@@ -62,19 +65,25 @@ def _write(
 def _add_audio(output: av.container.OutputContainer, codec: str, rate_hz: int, num_channels: int) -> AudioStream:
     stream = output.add_stream(codec, rate=rate_hz)
     assert isinstance(stream, AudioStream)
-    stream.codec_context.layout = "mono" if num_channels == 1 else "stereo"
+    stream.codec_context.layout = {1: "mono", 2: "stereo", 8: "7.1", 16: "hexadecagonal"}[num_channels]
     formats = stream.codec_context.codec.audio_formats
     assert formats
     names = [format.name for format in formats]
+    stream.codec_context.bit_rate = 64_000 * num_channels
     stream.codec_context.format = next((name for name in names if name in ("s16", "s16p")), names[0])
     return stream
 
 
 def _write_audio(
-    output: av.container.OutputContainer, stream: AudioStream, pcm_TC: NDArray[np.float32], rate_hz: int
+    output: av.container.OutputContainer,
+    stream: AudioStream,
+    pcm_TC: NDArray[np.float32],
+    rate_hz: int,
+    start_seconds: float,
 ) -> None:
     context = stream.codec_context
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(pcm_TC.T), "fltp", context.layout.name)
+    # With samples side by side, as PyAV 18 cannot tell the planes of eight channels.
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(pcm_TC).reshape(1, -1), "flt", context.layout.name)
     frame.sample_rate, frame.pts = rate_hz, 0
     fifo = av.AudioFifo()
     for converted in av.AudioResampler(context.format.name, context.layout, rate_hz).resample(frame):
@@ -82,5 +91,6 @@ def _write_audio(
     context.open(strict=False)
     samples = context.frame_size or 1_024
     while (piece := fifo.read(samples) or fifo.read(0, partial=True)) is not None:
+        piece.pts = (piece.pts or 0) + round(start_seconds * rate_hz)
         output.mux(stream.encode(piece))
     output.mux(stream.encode(None))
