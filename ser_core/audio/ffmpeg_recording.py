@@ -180,6 +180,9 @@ class FfmpegRecording:
             return
 
     def _decoded(self, packet: "av.Packet[Any]") -> Iterator[AudioFrame]:
+        if packet.has_sidedata("encryption_info"):
+            # It would be decoded into noise here and there.
+            raise Fault("unsupported", "the audio is encrypted")
         try:
             frames = packet.decode()
         except av.FFmpegError as error:
@@ -237,7 +240,7 @@ class FfmpegRecording:
 
     def _fault_of_nothing(self) -> Fault:
         if self._num_failed:
-            return Fault("unreadable", "none of the audio can be decoded: it is damaged or encrypted")
+            return Fault("unreadable", "none of the audio can be decoded: it is damaged, or encrypted")
         return Fault("empty", "the file holds no audio")
 
     def _fault_of_end(self) -> Fault | None:

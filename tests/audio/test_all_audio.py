@@ -190,13 +190,18 @@ def test_the_seconds_that_are_named_differ() -> None:
     assert fault == Fault("truncated", "the header promises 3.0050 s but the audio ends at 3.0000 s")
 
 
+def test_encrypted_audio_is_called_so() -> None:
+    encryption = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": "7" * 32, "encryption_kid": "a" * 32}
+    heard, fault = judged(coded("mp4", "aac", options={**encryption, "movflags": "faststart"}))
+    assert (heard, fault) == (0, Fault("unsupported", "the audio is encrypted"))
+
+
 def test_what_cannot_be_decoded_at_all_is_not_called_empty() -> None:
-    contents = coded("mp4", "aac", options={"encryption_scheme": "cenc-aes-ctr", "encryption_key": "7" * 32,
-                                            "encryption_kid": "a" * 32, "movflags": "faststart"})  # fmt: skip
-    assert judged(contents) == (
-        0.0,
-        Fault("unreadable", "none of the audio can be decoded: it is damaged or encrypted"),
-    )
+    contents = coded("mp4", "flac", options={"movflags": "faststart"})
+    at = contents.index(b"mdat") + 4
+    heard, fault = judged(contents[:at] + b"\x55" * (len(contents) - at))
+    words = "none of the audio can be decoded: it is damaged, or encrypted"
+    assert (heard, fault) == (0, Fault("unreadable", words))
 
 
 def test_sbc_is_known_by_its_suffix() -> None:
