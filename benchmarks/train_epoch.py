@@ -111,8 +111,8 @@ def on_ray(job: Job) -> list[float]:
         if isinstance(event, EpochDone):
             seconds.append(event.seconds)
 
-    with connect(address=None, own=local_hardware(None, None), verbose=False) as hardware:
-        train(job, plan_training(job.config, hardware), callback, threading.Event())
+    hardware = connect(address=None, own=local_hardware(None, None), verbose=False)
+    train(job, plan_training(job.config, hardware), callback, threading.Event())
     return seconds
 
 

@@ -172,12 +172,12 @@ def main() -> None:
     with suppress(EOFError, OSError):
         start: _Start = pickle.loads(connection.recv_bytes())  # noqa: S301
         try:
-            with connect(address=start.address, own=start.own, verbose=start.verbose) as hardware:
-                send(_Started(hardware=hardware, vital=_vital_processes(start.address)))
-                server = _Server()
-                while True:
-                    method, arguments = pickle.loads(connection.recv_bytes())  # noqa: S301
-                    _answer(send, getattr(server, method), arguments)
+            hardware = connect(address=start.address, own=start.own, verbose=start.verbose)
+            send(_Started(hardware=hardware, vital=_vital_processes(start.address)))
+            server = _Server()
+            while True:
+                method, arguments = pickle.loads(connection.recv_bytes())  # noqa: S301
+                _answer(send, getattr(server, method), arguments)
         except SerError as error:
             send(error)
     leave(0)

@@ -8,13 +8,13 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import chdir, contextmanager, suppress
+from contextlib import ExitStack, chdir, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 import psutil
 
+from cluster import own_ray
 from cluster.resources import Hardware
 from ser_core.errors import SerError, UsageError, one_line
 
@@ -25,13 +25,16 @@ _CONNECT_SECONDS = 10.0
 _PR_SET_CHILD_SUBREAPER = 36
 _LONGEST_KILL_SECONDS = 3.0
 _LOOK_AGAIN_SECONDS = 0.2
+#: What is closed when all processes of this one's Ray have ended, and this one is about to.
+_at_end = ExitStack()
 
 
-@contextmanager
-def connect(*, address: str | None, own: Hardware, verbose: bool) -> Iterator[Hardware]:
-    """Join the cluster at `address`, or start a Ray on this machine that has `own`; yields what there is.
+def connect(*, address: str | None, own: Hardware, verbose: bool) -> Hardware:
+    """Join the cluster at `address`, or start a Ray on this machine that has `own`; what there is.
 
-    A cluster is left at the end. A Ray of its own ends with the process, which must end by `leave`.
+    The process must end by `leave`: with it a Ray of its own ends, and a cluster sees at once that its driver is gone.
+    Ray's own way out is not taken. It leads through native code, which may crash (exit -11) where this process was
+    suspended for long or the machine is busy, and which waits where Ray is not all there.
 
     Raises:
         UsageError: nothing answers at the address.
@@ -39,30 +42,51 @@ def connect(*, address: str | None, own: Hardware, verbose: bool) -> Iterator[Ha
     """
     if not verbose:
         _silence()
-    hardware = _start(address, own, verbose)
-    try:
-        yield hardware
-    finally:
-        if address:
-            import ray
+    if address:
+        _require_listener(address)
+    # An archive's owner has not agreed to tell Ray's makers about their runs.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    settings: dict[str, Any] = {"address": address} if address else own_ray.prepare(own, _at_end)
+    if not verbose:
+        # After a worker's death Ray prints to standard output whatever log_to_driver says, but for what this matches.
+        os.environ["RAY_DEDUP_LOGS_SKIP_REGEX"] = ".*|^$"
+    import ray
 
-            ray.shutdown()
+    where = f"--address {address}" if address else "Ray on this machine"
+    process_group = os.getpgrp()
+    try:
+        # Ray puts the working folder first on the import path of its workers; a user's own `jobs` must not be ours.
+        with chdir(_IMPORT_ROOT):
+            ray.init(
+                log_to_driver=verbose,
+                logging_level=logging.INFO if verbose else logging.ERROR,
+                **settings,
+            )
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        raise SerError(f"{where} cannot be used: {one_line(error)}") from error
+    # Ray put this process into a group of its own, where Ctrl-C would not reach it from a script or from make.
+    with suppress(OSError):
+        os.setpgid(0, process_group)
+    _quiet(verbose)
+    if address and address.startswith("ray://"):
+        # Its proxy would wait for this process to come back.
+        _at_end.callback(ray.shutdown)
+    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return Hardware(cpus=total.get("CPU", 1.0), gpus=total.get("GPU", 0.0))
 
 
 def leave(code: int) -> NoReturn:
-    """End this process and everything it started at once, without Ray's own way out.
-
-    That way leads through native code, which may crash (exit -11) where this process was suspended for long, and
-    which waits where Ray is not all there.
-    """
+    """End this process and everything it started at once, and remove the folder of its own Ray."""
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
     for stream in (sys.stdout, sys.stderr):
         # One that was closed from the start is None.
         with suppress(AttributeError, OSError, ValueError):
             stream.flush()
     _kill_descendants()
+    with suppress(Exception):
+        _at_end.close()
     os._exit(code)
 
 
@@ -90,49 +114,6 @@ def _living_descendants() -> list[psutil.Process]:
             if process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
-
-
-def _start(address: str | None, own: Hardware, verbose: bool) -> Hardware:
-    if address:
-        _require_listener(address)
-    # An archive's owner has not agreed to tell Ray's makers about their runs.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if not address:
-        # Without clusters Ray's node is 127.0.0.1, and all its servers listen there alone; read when Ray is imported.
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    if not verbose:
-        # After a worker's death Ray prints to standard output whatever log_to_driver says, but for what this matches.
-        os.environ["RAY_DEDUP_LOGS_SKIP_REGEX"] = ".*|^$"
-    import ray
-
-    where = f"--address {address}" if address else "Ray on this machine"
-    process_group = os.getpgrp()
-    try:
-        # Ray puts the working folder first on the import path of its workers; a user's own `jobs` must not be ours.
-        with chdir(_IMPORT_ROOT):
-            ray.init(
-                log_to_driver=verbose,
-                logging_level=logging.INFO if verbose else logging.ERROR,
-                **({"address": address} if address else _own_settings(own)),
-            )
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        raise SerError(f"{where} cannot be used: {one_line(error)}") from error
-    # Ray put this process into a group of its own, where Ctrl-C would not reach it from a script or from make.
-    with suppress(OSError):
-        os.setpgid(0, process_group)
-    _quiet(verbose)
-    total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return Hardware(cpus=total.get("CPU", 1.0), gpus=total.get("GPU", 0.0))
-
-
-def _own_settings(own: Hardware) -> dict[str, Any]:
-    return {
-        # Without an address Ray joins whatever cluster was last started on this machine.
-        "address": "local",
-        "num_cpus": int(own.cpus),
-        "num_gpus": int(own.gpus),
-        "include_dashboard": False,
-    }
 
 
 def _require_listener(address: str) -> None:

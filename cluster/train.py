@@ -1,7 +1,6 @@
 """A training on Ray Train: workers on any number of machines, restarted from the last epoch when one is lost."""
 
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from ser_core.errors import (
     one_line,
 )
 from ser_core.settings import ResolvedDevice
+from ser_core.temporary import temporary_folder
 from ser_core.training import Event, TrainConfig
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ def train(job: "Job", resources: TrainResources, callback: Callable[[Event], Non
 
     messages = Queue(actor_options={"num_cpus": 0})
     with (
-        tempfile.TemporaryDirectory(prefix="ser-train-", ignore_cleanup_errors=True) as folder,
-        _fitting(job, resources, messages, folder) as fit,
+        temporary_folder() as folder,
+        _fitting(job, resources, messages, str(folder)) as fit,
     ):
         while True:
             if stop.is_set():
@@ -135,13 +135,15 @@ def _fitting(job: "Job", resources: TrainResources, messages: "Queue", folder: s
 
 def _trainer(job: "Job", resources: TrainResources, messages: "Queue", folder: str) -> Any:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
+
+    from cluster.process_group import GroupConfig
 
     is_gpu = resources.device == "cuda"
     return TorchTrainer(
         _work,
         train_loop_config={"job": job, "messages": messages},
-        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if is_gpu else "gloo", timeout_s=_LONGEST_WAIT_SECONDS),
+        torch_config=GroupConfig(backend="cpu:gloo,cuda:nccl" if is_gpu else "gloo", timeout_s=_LONGEST_WAIT_SECONDS),
         scaling_config=ScalingConfig(
             num_workers=resources.num_workers,
             use_gpu=is_gpu,

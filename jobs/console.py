@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from jobs.streams import PlainStream
-from ser_core.errors import SPECIAL_CHARACTER, printable
+from ser_core.errors import SPECIAL_CHARACTER, printable, without_password
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -136,8 +136,8 @@ def _duration(seconds: float) -> str:
 
 
 def _line(text: str) -> str:
-    """A text as one line that is not too long."""
-    line = printable(text)
+    """A text as one line that is not too long and tells no password."""
+    line = printable(without_password(text))
     return line if len(line) <= _MAX_LINE_LETTERS else f"{line[:_MAX_LINE_LETTERS]} ..."
 
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cluster.driver import check_failure_rate
-from ser_core.errors import SerError
+from ser_core.errors import SerError, without_password
 from ser_core.score_config import ResolvedEngine, ScoreConfig
 from ser_core.source import PlanSummary, suffix_counts
 from ser_core.tables import Comparison, Fingerprint, Tally, Totals
@@ -158,18 +158,25 @@ def run_record(outcome: Outcome, artifact: "Artifact") -> dict[str, Any]:
 
     windows_per_second, hours_per_second = _rates(outcome.totals, outcome.seconds)
     return {
-        "config": outcome.config.to_dict(),
+        "config": _without_password(outcome.config.to_dict()),
         "model": {"identity": artifact.identity, "licence": artifact.config.licence},
         "plan": asdict(outcome.plan),
         "comparison": outcome.comparison and asdict(outcome.comparison),
         "this_run": asdict(outcome.totals),
         "files": outcome.tally and asdict(outcome.tally),
-        "engine": {"name": outcome.engine[0], "because": outcome.engine[1]} if outcome.engine else None,
+        "engine": {"name": outcome.engine[0], "because": without_password(outcome.engine[1])}
+        if outcome.engine
+        else None,
         "seconds": outcome.seconds,
         "windows_per_second": windows_per_second,
         "audio_hours_per_second": hours_per_second,
         "versions": package_versions(),
     }
+
+
+def _without_password(config: dict[str, Any]) -> dict[str, Any]:
+    address = config["address"]
+    return config | {"address": address and without_password(address)}
 
 
 def _rates(totals: Totals, seconds: float) -> tuple[float, float]:

@@ -1,7 +1,6 @@
 """`ser score`: check everything first, then plan, score, finish."""
 
 import os
-import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from ser_core.score_config import ResolvedEngine, ScoreConfig
 from ser_core.source import PlanSummary, Source, write_plan
 from ser_core.storage import Location
 from ser_core.tables import Fingerprint, Output, Run
+from ser_core.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from cluster.driver import Driver
@@ -173,7 +173,7 @@ class _Job:
 
     def _plan(self) -> tuple[Path, PlanSummary]:
         self._console.step("listing the source")
-        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="ser-")))
+        folder = self._stack.enter_context(temporary_folder())
         plan_file = folder / "plan.parquet"
         return plan_file, write_plan(self._source, plan_file, exclude=self._location)
 

@@ -128,7 +128,7 @@ class _Command:
 
         own: Hardware = Hardware(cpus=1, gpus=0) if self._address else local_hardware(None, None)
         with self._interrupts.ends_by(lambda: end_while_ray_starts(self._console, self._stack.close)):
-            hardware = self._stack.enter_context(connect(address=self._address, own=own, verbose=self._console.verbose))
+            hardware = connect(address=self._address, own=own, verbose=self._console.verbose)
         return plan_training(self._config, hardware)
 
     def _report(self, job: "Job") -> None:

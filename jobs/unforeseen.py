@@ -7,15 +7,14 @@ import tempfile
 import traceback
 from importlib.metadata import version
 
-from ser_core.errors import one_line, printable
+from ser_core.errors import one_line, printable, without_password
 
 _MAX_BYTES = 2**20
 #: Names of environment variables whose values are kept out of the file.
 _SECRET_NAME = re.compile(r"KEY|SECRET|TOKEN|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
 _SHORTEST_SECRET = 6
 _SECRETS = (
-    # https://user:password@host and https://host/path?X-Amz-Signature=...
-    (re.compile(r"(\w+://)[^/\s'\"@]+@"), r"\1***@"),
+    # https://host/path?X-Amz-Signature=...
     (re.compile(r"(\w+://[^\s'\"?]+)\?[^\s'\"]*"), r"\1?***"),
     (
         re.compile(
@@ -87,6 +86,7 @@ def without_secrets(text: str) -> str:
     for name, value in os.environ.items():
         if _SECRET_NAME.search(name) and len(value) >= _SHORTEST_SECRET:
             text = text.replace(value, "***")
+    text = without_password(text)
     for pattern, kept in _SECRETS:
         text = pattern.sub(kept, text)
     return text

@@ -10,7 +10,7 @@ SerError                 exit 1
 |  `- SupersededError             a newer run took the output over while this one ran
 |- ServiceError                   storage failed as a whole (credentials, endpoint, full disk); resumable
 |- FailureRateError               more files failed than --max-failure-rate allows; resumable
-`- InterruptedRunError   exit 130 Ctrl-C or SIGTERM; resumable
+`- InterruptedRunError   exit 130 Ctrl-C, SIGTERM or SIGHUP; resumable
 """
 
 import re
@@ -21,6 +21,8 @@ TERMINAL_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 SPECIAL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 #: Halves that stand for no byte of a name.
 _LONE_HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+#: user:password@ in a URL, or in front of a host and a port.
+_PASSWORD = re.compile(r"(?<=://)[^/\s'\"@]+@|[^\s/:@'\"]+:[^\s/@'\"]+@(?=[\w.-]+:\d)")
 
 
 def printable(text: str) -> str:
@@ -36,6 +38,11 @@ def printable(text: str) -> str:
 def _escaped(match: re.Match[str]) -> str:
     code = ord(match[0])
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+def without_password(text: str) -> str:
+    """A text with *** in the place of the user and the password in its addresses."""
+    return _PASSWORD.sub("***@", text)
 
 
 def one_line(error: BaseException) -> str:
@@ -99,6 +106,6 @@ class FailureRateError(SerError):
 
 
 class InterruptedRunError(SerError):
-    """The run was stopped by Ctrl-C or SIGTERM; what was done is committed."""
+    """The run was stopped by Ctrl-C, SIGTERM or SIGHUP; what was done is committed."""
 
     exit_code = 130

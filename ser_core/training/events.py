@@ -1,12 +1,11 @@
 """What a training reports while it goes on: plain data, from whatever process it runs in; and its curves on disk."""
 
 import dataclasses
-import tempfile
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from ser_core import storage
 from ser_core.storage import Location, faults_of, write
+from ser_core.temporary import temporary_folder
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,12 +119,12 @@ class TrainingLog:
     def _write(self, scalars: Iterable[_Scalar], number: int) -> None:
         from tensorboardX import SummaryWriter
 
-        with faults_of(Location(tempfile.gettempdir())), tempfile.TemporaryDirectory(prefix="ser-logs-") as local:
+        with temporary_folder() as local, faults_of(Location(str(local.parent))):
             # The epoch is in the name: the time in it counts seconds, and epochs may be shorter.
-            with SummaryWriter(local, filename_suffix=f".{number:06d}") as writer:
+            with SummaryWriter(str(local), filename_suffix=f".{number:06d}") as writer:
                 for tag, value, epoch in scalars:
                     writer.add_scalar(tag, value, epoch)
-            for file in Path(local).iterdir():
+            for file in local.iterdir():
                 write(self._where.join(file.name), file.read_bytes())
 
 

@@ -28,6 +28,7 @@ from ser_core.distributed import ProcessGroup
 from ser_core.models import Artifact, SpeechModel
 from ser_core.settings import ResolvedPrecision
 from ser_core.storage import Location, one_line_faults
+from ser_core.temporary import private_folder
 
 Array = npt.NDArray[Any]
 Windows = npt.NDArray[np.int64]
@@ -167,7 +168,7 @@ class FeatureCache:
         # Rows of another shape are another cache's: neither may write into the other's.
         self._entry = entry.with_name(f"{entry.name}-{'x'.join(map(str, shape))}-{np.dtype(dtype).name}")
         with _faults(self._entry):
-            self._entry.mkdir(parents=True, exist_ok=True)
+            private_folder(self._entry)
             self._rows = _map(self._entry / _ROWS, (num_windows, *shape), dtype)
             self._done = _map(self._entry / _DONE, (-(-num_windows // _BLOCK),), np.uint8)
 

@@ -38,6 +38,7 @@ from ser_core.faults import Fault
 from ser_core.ordered import in_order
 from ser_core.source import PlannedFile
 from ser_core.storage import Location, faults_of
+from ser_core.temporary import private_folder
 
 _SAMPLES, _OFFSETS, _STEPS = "waveforms.int16", "offsets.npy", "steps.npy"
 #: Number of the format on disk, and of the way of decoding.
@@ -84,7 +85,7 @@ class WaveformCache:
         entry = folder / _key(files, sample_rate_hz)
         try:
             with faults_of(Location(str(folder))):
-                folder.mkdir(parents=True, exist_ok=True)
+                private_folder(folder)
                 with FileLock(folder / f".{entry.name}.lock"):
                     if not _is_whole(entry):
                         _build(files, entry, sample_rate_hz)
