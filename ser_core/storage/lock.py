@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Self
 
 import psutil
@@ -24,7 +25,7 @@ from ser_core.settings import seconds_from_environment
 from ser_core.storage import location as storage
 from ser_core.storage.location import Location, one_line_faults
 
-#: Process start times are derived from the boot time, which a correction of the clock shifts a little.
+#: What a lock of before this program noted the boot may differ by: the clock is corrected a little.
 _START_TOLERANCE_SECONDS = 1.0
 _BEAT_SECONDS = 5.0
 _SHORTEST_BEAT_SECONDS = 0.1
@@ -41,10 +42,12 @@ class Holder:
 
     host: str
     pid: int
-    #: Seconds since the epoch; by it a process is not taken for a later one with its pid.
+    #: Seconds since the epoch, by the clock as it was then: for people.
     process_start: float
     token: str
     beat: int = 0
+    #: When the process started, whatever becomes of the clock; by it none is taken for a later one with its pid.
+    since_boot: str = ""
 
     def __str__(self) -> str:
         if not self.host:
@@ -56,7 +59,7 @@ class Holder:
     def from_json(cls, data: bytes) -> Self:
         """Read what `to_json` wrote; ValueError or TypeError where it is anything else."""
         holder = cls(**json.loads(data))
-        kinds = {"host": str, "pid": int, "process_start": float, "token": str, "beat": int}
+        kinds = {"host": str, "pid": int, "process_start": float, "token": str, "beat": int, "since_boot": str}
         if any(type(value) is not kinds[name] for name, value in asdict(holder).items()):
             raise TypeError
         if not (0 < holder.pid <= _LARGEST_PID and 0 <= holder.process_start <= _LATEST_START):
@@ -70,10 +73,20 @@ class Holder:
         """Whether the process still runs; only its own host can know."""
         try:
             process = psutil.Process(self.pid)
-            is_same = abs(process.create_time() - self.process_start) <= _START_TOLERANCE_SECONDS
+            if self.since_boot:
+                is_same = _since_boot(self.pid) == self.since_boot
+            else:
+                is_same = abs(process.create_time() - self.process_start) <= _START_TOLERANCE_SECONDS
             return is_same and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
+        except (psutil.NoSuchProcess, OSError):
             return False
+
+
+def _since_boot(pid: int) -> str:
+    """Which boot of this machine a process is of, and after how many clock ticks of it it started; see proc(5)."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return f"{fields[19]} ticks after the start of boot {boot}"
 
 
 class Lock:
@@ -105,8 +118,14 @@ class Lock:
             else beat_seconds
         )
         self._watch_seconds = _BEATS_WATCHED * self._beat_seconds if watch_seconds is None else watch_seconds
-        process_start = psutil.Process().create_time()
-        self._me = Holder(host or socket.gethostname(), os.getpid(), process_start, uuid.uuid4().hex)
+        pid = os.getpid()
+        self._me = Holder(
+            host=host or socket.gethostname(),
+            pid=pid,
+            process_start=psutil.Process().create_time(),
+            token=uuid.uuid4().hex,
+            since_boot=_since_boot(pid),
+        )
 
     @contextmanager
     def held(self, on_takeover: Callable[[str], None]) -> Iterator[None]:

@@ -82,6 +82,37 @@ def test_reused_pid_does_not_fool_it(file: Location) -> None:
         assert "its process is gone" in lines[0]
 
 
+def test_a_clock_that_jumps_does_not_make_a_live_holder_look_dead(file: Location) -> None:
+    with _holder(file, socket.gethostname()) as process:
+        # Start times are the boot's and the ticks since then: set forward, the clock moves the boot, and so all starts.
+        process.send_signal(signal.SIGSTOP)
+        holder = json.loads(storage.read(file))
+        storage.put(file, json.dumps(holder | {"process_start": holder["process_start"] - 3600}).encode())
+        with pytest.raises(OutputBusyError, match=f"pid {process.pid}"):
+            _lock(file).held(print).__enter__()
+        process.send_signal(signal.SIGCONT)
+
+
+def test_a_lock_of_an_earlier_version_is_understood(file: Location) -> None:
+    mine = psutil.Process()
+    ours = {"host": socket.gethostname(), "pid": mine.pid, "process_start": mine.create_time(), "token": "x", "beat": 3}
+    storage.put(file, json.dumps(ours).encode())
+    with pytest.raises(OutputBusyError, match=f"pid {mine.pid}"):
+        _lock(file).held(print).__enter__()
+
+
+def test_a_later_process_with_its_pid_is_told_from_it(file: Location) -> None:
+    with _holder(file, socket.gethostname()) as process:
+        stop(process)
+        holder = json.loads(storage.read(file))
+        ticks, _, of_boot = holder["since_boot"].partition(" ")
+        for since_boot in (f"{int(ticks) - 1} {of_boot}", f"{ticks} {of_boot[:-1]}"):
+            storage.put(file, json.dumps(holder | {"since_boot": since_boot}).encode())
+            with _lock(file).held(lambda line: None):
+                pass
+        process.kill()
+
+
 def test_beat_from_another_host_refuses_before_the_watch_ends(file: Location) -> None:
     with _holder(file, "another-host") as process:
         began = time.monotonic()

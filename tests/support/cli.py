@@ -23,6 +23,12 @@ SER = [str(Path(sys.executable).with_name("ser"))]
 ROOT = Path(__file__).parent.parent.parent
 _SETPRIV = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]
 
+#: In front of a command: it is another user's.
+AS_OTHER_USER = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+needs_two_users = pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("setpriv") is None, reason="only root can run a second user's program"
+)
+
 
 @dataclass(frozen=True)
 class Answer:
