@@ -8,7 +8,8 @@ import socket
 import sys
 import threading
 import time
-from contextlib import ExitStack, chdir, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, chdir, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -56,7 +57,7 @@ def connect(*, address: str | None, own: Hardware, verbose: bool) -> Hardware:
     process_group = os.getpgrp()
     try:
         # Ray puts the working folder first on the import path of its workers; a user's own `jobs` must not be ours.
-        with chdir(_IMPORT_ROOT):
+        with chdir(_IMPORT_ROOT), _without_hangups():
             ray.init(
                 log_to_driver=verbose,
                 logging_level=logging.INFO if verbose else logging.ERROR,
@@ -73,6 +74,16 @@ def connect(*, address: str | None, own: Hardware, verbose: bool) -> Hardware:
         _at_end.callback(ray.shutdown)
     total: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
     return Hardware(cpus=total.get("CPU", 1.0), gpus=total.get("GPU", 0.0))
+
+
+@contextmanager
+def _without_hangups() -> Iterator[None]:
+    """What is started within it does not end when the terminal does: this process ends it, when the work is saved."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def leave(code: int) -> NoReturn:

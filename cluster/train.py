@@ -68,6 +68,19 @@ def plan_training(config: TrainConfig, hardware: Hardware) -> TrainResources:
     )
 
 
+def what_is_open(resources: TrainResources) -> str | None:
+    """What workers on several machines of the connected cluster open to others, in a line; None if they are on one."""
+    import ray
+
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    if resources.num_workers == 1 or sum(node["Alive"] for node in nodes) < 2:
+        return None
+    return (
+        "workers on several machines take what they execute from one another without a password, on ports of all "
+        "interfaces; let no other machine reach these (docs/security.md)"
+    )
+
+
 def train(job: "Job", resources: TrainResources, callback: Callable[[Event], None], stop: threading.Event) -> None:
     """Run a job on the Ray that is connected, to its end; `callback` is called here, in order.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from jobs.console import Console
+from jobs.interrupts import Interrupts
 from ser_core.corpora import CORPORA
 from ser_core.errors import UsageError, printable
 from ser_core.settings import is_http_url
@@ -152,7 +153,7 @@ def _download(corpus: "Corpus | None", folder: str, console: Console) -> int:
     file = Path(folder) / archive.name
     console.say(f"licence of {corpus.name}: {corpus.licence}")
     console.say(f"downloading {wanted.shown} to {file}")
-    with console.progress() as progress:
+    with Interrupts(), console.progress() as progress:
         wanted.fetch(file)
     num_files = unpack(file, Path(folder), max_files=archive.max_files, max_bytes=archive.max_bytes)
     console.say(f"unpacked {num_files} files below {folder}; {archive.name} may be deleted")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from jobs.console import Console
+from jobs.interrupts import Interrupts
 from ser_core.errors import SerError, UsageError
 from ser_core.settings import Device, Precision, ResolvedDevice, ResolvedPrecision
 
@@ -99,7 +100,7 @@ def _predict(predictor: "Predictor", manifest: "Manifest", console: Console) -> 
         progress.update(num_done, len(manifest), f"{num_done}/{len(manifest)} clips")
 
     try:
-        with console.progress() as progress:
+        with Interrupts(), console.progress() as progress:
             return predict_manifest(predictor, manifest, predictor.artifact.windows(), show)
     except torch.OutOfMemoryError as error:
         batch_size = predictor.batch_size

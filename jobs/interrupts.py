@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, so that a run ends cleanly and says how to go on."""
+"""Ctrl-C, SIGTERM and SIGHUP, so that a run ends cleanly and says how to go on."""
 
 import signal
 import socket
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from jobs.console import Console
+from jobs.signals import SIGNALS
 from ser_core.errors import InterruptedRunError
 
 #: Longest time that the end takes after a signal while Ray starts; storage that is away would hold it up.
@@ -29,9 +30,11 @@ class Interrupts:
 
     def install(self) -> None:
         """Take the signals; again after code that took them for itself, as Ray does."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            previous = signal.signal(number, self._on_signal)
-            self._previous.setdefault(number, previous)
+        for number in SIGNALS:
+            # nohup has this one ignored.
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                previous = signal.signal(number, self._on_signal)
+                self._previous.setdefault(number, previous)
 
     def __exit__(self, *_: object) -> None:
         for number, previous in self._previous.items():
@@ -60,7 +63,7 @@ class Interrupts:
 
         def watch() -> None:
             while number := numbers.recv(1):
-                if number[0] in {signal.SIGINT, signal.SIGTERM}:
+                if number[0] in SIGNALS:
                     end()
 
         watching = threading.Thread(target=watch, name="ser-signals", daemon=True)

@@ -38,8 +38,10 @@ class Request:
 
 def run_score(request: Request, console: Console) -> int:
     """Run the whole job; the exit code speaks of every file in the plan."""
-    with Interrupts() as interrupts, ExitStack() as stack:
-        job = _Job(request, console, interrupts, stack)
+    with ExitStack() as stack:
+        # Nothing is open while it loads: until then a signal ends the process at once.
+        job = _Job(request, console, stack)
+        stack.enter_context(job.interrupts)
         try:
             return job.preview() if request.dry_run else job.score()
         except SerError as error:
@@ -51,14 +53,14 @@ def run_score(request: Request, console: Console) -> int:
 class _Job:
     """One run of `ser score`; the methods are its steps, in order."""
 
-    def __init__(self, request: Request, console: Console, interrupts: Interrupts, stack: ExitStack) -> None:
+    def __init__(self, request: Request, console: Console, stack: ExitStack) -> None:
         from ser_core.models import Artifact
 
         self._began = time.monotonic()
         self._request = request
         self._console = console
         console.step("reading the model and looking at SOURCE and OUTPUT")
-        self._interrupts = interrupts
+        self.interrupts = Interrupts()
         self._stack = stack
         self._config = request.config
         self._source = Source.parse(request.source, self._config.glob)
@@ -119,7 +121,7 @@ class _Job:
         num_pending = outcome.comparison.num_pending
         if num_pending:
             driver = self._driver(run, outcome, resources, num_pending)
-            with self._console.progress() as progress, self._interrupts.calm(driver.stop):
+            with self._console.progress() as progress, self.interrupts.calm(driver.stop):
                 driver.on_progress = partial(show_progress, progress, num_pending)
                 driver.score(plan_file, num_pending)
         self._console.step("finishing")

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from jobs.console import Console
+from jobs.interrupts import Interrupts
 from ser_core.errors import InterruptedRunError, UsageError
 from ser_core.models import bundled_names
 from ser_core.settings import is_http_url
@@ -30,7 +31,7 @@ def run_submit(address: str, arguments: VerbArguments, console: Console) -> int:
     Raises:
         UsageError: the address is none, or a local path is given for a cluster on other machines.
         SerError: nothing answers at the address, the token is missing or wrong, or the connection is lost for long.
-        InterruptedRunError: Ctrl-C; the job goes on.
+        InterruptedRunError: a signal; the job goes on.
     """
     from cluster.submit import follow, submit
 
@@ -38,8 +39,9 @@ def run_submit(address: str, arguments: VerbArguments, console: Console) -> int:
     client, job_id = submit(dashboard, shlex.join(_command_line(dashboard, arguments)))
     console.result(job_id, {"job": job_id})
     try:
-        return follow(client, job_id, dashboard)
-    except KeyboardInterrupt as error:
+        with Interrupts():
+            return follow(client, job_id, dashboard)
+    except InterruptedRunError as error:
         end = f"ray job stop --address {dashboard} {job_id}"
         raise InterruptedRunError(f"interrupted; the job goes on, '{end}' ends it") from error
 

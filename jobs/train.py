@@ -32,9 +32,12 @@ class Request:
 
 def run_train(request: Request, console: Console) -> int:
     """Train; 0 when the model is there."""
-    with Interrupts() as interrupts, ExitStack() as stack:
+    with ExitStack() as stack:
+        # Nothing is open while it loads: until then a signal ends the process at once.
+        command = _Command(request, console, stack)
+        stack.enter_context(command.interrupts)
         try:
-            return _Command(request, console, interrupts, stack).run()
+            return command.run()
         except SerError as error:
             # Said before workers are taken down.
             console.fail(str(error))
@@ -44,12 +47,13 @@ def run_train(request: Request, console: Console) -> int:
 class _Command:
     """One run of `ser train`; the methods are its steps, in order."""
 
-    def __init__(self, request: Request, console: Console, interrupts: Interrupts, stack: ExitStack) -> None:
+    def __init__(self, request: Request, console: Console, stack: ExitStack) -> None:
         from ser_core.storage import Location
         from ser_core.training import TrainingFolder, load_train_config
 
         self._began = time.monotonic()
-        self._request, self._console, self._interrupts, self._stack = request, console, interrupts, stack
+        self._request, self._console, self._stack = request, console, stack
+        self.interrupts = Interrupts()
         self._config = load_train_config(request.config, request.overrides)
         self._folder = TrainingFolder(Location.parse(request.folder))
         self._address = self._config.address or os.environ.get("RAY_ADDRESS")
@@ -104,15 +108,17 @@ class _Command:
             open_waveforms(job)
 
     def _train(self, job: "Job") -> None:
-        from cluster.train import train
+        from cluster.train import train, what_is_open
         from ser_core.training import TrainingLog
 
         resources = self._connect()
         job.check_workers(resources.num_workers)
         self._console.say(f"training on {len(job.manifest)} clips: {resources.describe()}")
+        if is_open := what_is_open(resources):
+            self._console.say(is_open)
         stop = threading.Event()
         log = TrainingLog(self._folder.logs)
-        with self._console.progress() as progress, self._interrupts.calm(stop):
+        with self._console.progress() as progress, self.interrupts.calm(stop):
             shown = TrainProgress(self._console, progress)
 
             def callback(event: "Event") -> None:
@@ -127,7 +133,7 @@ class _Command:
         from cluster.train import plan_training
 
         own: Hardware = Hardware(cpus=1, gpus=0) if self._address else local_hardware(None, None)
-        with self._interrupts.ends_by(lambda: end_while_ray_starts(self._console, self._stack.close)):
+        with self.interrupts.ends_by(lambda: end_while_ray_starts(self._console, self._stack.close)):
             hardware = connect(address=self._address, own=own, verbose=self._console.verbose)
         return plan_training(self._config, hardware)
 

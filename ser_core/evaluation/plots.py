@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
+from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
@@ -19,6 +19,7 @@ from ser_core.evaluation.metrics import CoveragePoint, Reliability
 
 #: matplotlib draws with these colours; in the SVG each becomes the CSS variable of its name, so that the page decides.
 _COLOURS = {"ink": "#010101", "soft": "#020202", "line": "#030303", "accent": "#040404", "warm": "#050505"}
+#: On top of what matplotlib has by itself: a matplotlibrc of the working folder may ask for LaTeX.
 _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "ser",
@@ -47,7 +48,7 @@ def reliability_plot(found: Reliability, title: str, name: str) -> str:
         title: stands above.
         name: in which the plot differs from others of the page.
     """
-    with mpl.rc_context(_STYLE):
+    with style.context(["default", _STYLE]):
         figure = Figure(figsize=(4.0, 4.6), layout="constrained")
         axes, counts = figure.subplots(2, height_ratios=(6, 1), sharex=True)
         filled_B = np.flatnonzero(found.count_B)
@@ -73,7 +74,7 @@ def reliability_plot(found: Reliability, title: str, name: str) -> str:
 
 def coverage_plot(points: Sequence[CoveragePoint], name: str) -> str:
     """Accuracy against the share of clips whose predictions are taken, the most confident first."""
-    with mpl.rc_context(_STYLE):
+    with style.context(["default", _STYLE]):
         figure = Figure(figsize=(4.0, 4.0), layout="constrained")
         axes = figure.subplots()
         last = points[-1]

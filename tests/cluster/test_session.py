@@ -1,9 +1,11 @@
 """The Ray that a run starts for itself: nobody else reaches it, and it goes when the run does."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +14,17 @@ import psutil
 import pytest
 
 from tests.support.archive import write_archive
-from tests.support.cli import SER, as_host, assert_one_line, clean_environment, finish, ser, start
+from tests.support.cli import (
+    AS_OTHER_USER,
+    SER,
+    as_host,
+    assert_one_line,
+    clean_environment,
+    finish,
+    needs_two_users,
+    ser,
+    start,
+)
 from tests.support.processes import assert_none_left, launch, session_of, stop
 from tests.support.run_control import num_committed, wait_for
 
@@ -83,6 +95,71 @@ def names_in(process: "subprocess.Popen[str]") -> list[str]:
         with suppress(psutil.Error):
             found.append(psutil.Process(pid).name())
     return found
+
+
+#: Another user's program: Ray's store, of which workers take the code that they run.
+_INTRUDES = """
+import os, sys
+from ray._raylet import GcsClient
+# Not before: its user may not be able to read the program.
+os.setgroups([]), os.setgid(65534), os.setuid(65534)
+try:
+    print(GcsClient(address=sys.argv[1]).internal_kv_get(b"session_name", b"session"))
+except BaseException as error:
+    print(type(error).__name__)
+"""
+
+
+def intrude(gcs_address: str, token: str) -> str:
+    """What another user gets of a Ray with a token, known or guessed."""
+    environment = clean_environment(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token, HOME="/nonexistent")
+    command = [sys.executable, "-c", _INTRUDES, gcs_address]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, env=environment)
+    return done.stdout
+
+
+def as_other_user(*command: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([*AS_OTHER_USER, *command], capture_output=True, text=True, check=False, timeout=60)
+
+
+@needs_two_users
+@pytest.mark.ray
+def test_another_user_gets_nothing_of_its_own_ray(tmp_path: Path) -> None:
+    write_archive(tmp_path / "in", 60)
+    folder = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))
+    folder.chmod(0o777)
+    try:
+        # Nothing can be written to this home, not by root either.
+        home = "/proc/no-home"
+        words = ("score", tmp_path / "in", tmp_path / "out", "--engine", "ray")
+        process = start(*words, TMPDIR=str(folder), HOME=home)
+        wait_for(lambda: any(name.startswith("ray::IDLE") for name in names_in(process)), process)
+        gcs = next(psutil.Process(pid) for pid in session_of(process) if psutil.Process(pid).name() == "gcs_server")
+        raylet = next(psutil.Process(pid) for pid in session_of(process) if psutil.Process(pid).name() == "raylet")
+        address = next(word for word in raylet.cmdline() if "--gcs-address=" in word).partition("=")[2]
+        token = gcs.environ()["RAY_AUTH_TOKEN"]
+        lines = [" ".join(psutil.Process(pid).cmdline()) for pid in session_of(process)]
+        sessions = list(folder.glob("ser-*/ray/session_2*"))
+        found = as_other_user("find", str(folder), "-mindepth", "1")
+        environment = as_other_user("cat", f"/proc/{gcs.pid}/environ")
+        answers = [intrude(address, guess) for guess in ("guessed", token)]
+        holds_token = subprocess.run(["grep", "-rlF", token, str(folder)], capture_output=True, text=True, check=False)
+        process.send_signal(signal.SIGHUP)
+        answer = finish(process, timeout=60)
+        assert_one_line(answer, 130, "run the same command to go on")
+        assert_none_left(process)
+        assert len(sessions) == 1
+        assert [line for line in lines if token in line] == []
+        assert holds_token.stdout == ""
+        assert environment.returncode != 0
+        # It sees that there are folders, and nothing of what is in them.
+        assert all(Path(name).parent == folder for name in found.stdout.splitlines())
+        assert "Permission denied" in found.stderr
+        assert "session_" in answers[1], "the attack does not even work with the token"
+        assert answers[0].strip() == "AuthenticationError"
+        assert list(folder.iterdir()) == []
+    finally:
+        shutil.rmtree(folder)
 
 
 @pytest.mark.ray

@@ -7,6 +7,7 @@ import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 
@@ -87,6 +88,11 @@ def test_it_is_whole_and_fetches_nothing(text: str) -> None:
 
 def test_the_same_evaluation_gives_the_same_page(one: Evaluation, text: str) -> None:
     assert render_page(one) == text
+
+
+def test_a_matplotlibrc_of_the_working_folder_changes_nothing(one: Evaluation, text: str) -> None:
+    with matplotlib.rc_context({"text.usetex": True, "font.size": 40, "svg.fonttype": "path"}):
+        assert render_page(one) == text
 
 
 def test_it_shows_the_metrics(one: Evaluation, text: str) -> None:

@@ -20,11 +20,11 @@ import pytest
 from jobs.interrupts import Interrupts
 from ser_core.errors import InterruptedRunError
 from tests.support.archive import write_archive
-from tests.support.cli import assert_one_line, finish, start
+from tests.support.cli import ROOT, assert_one_line, finish, start
 from tests.support.processes import assert_none_left, session_of
 from tests.support.run_control import wait_for
 
-SIGNALS = [signal.SIGINT, signal.SIGTERM]
+SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -33,6 +33,48 @@ def test_a_signal_raises_at_once(number: signal.Signals) -> None:
     with pytest.raises(InterruptedRunError, match="run the same command"), Interrupts():
         signal.raise_signal(number)
     assert signal.getsignal(number) is before
+
+
+def test_a_hangup_that_nohup_keeps_away_stays_away() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupts():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+_SIGNALLED_WHILE_LOADING = """
+import os, sys
+module, number = sys.argv.pop(1), int(sys.argv.pop(1))
+class Finder:
+    def find_spec(name, path=None, target=None):
+        if name == module:
+            os.kill(os.getpid(), number)
+sys.meta_path.insert(0, Finder)
+from jobs.start import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "number"),
+    [
+        ("jobs.cli", signal.SIGINT),
+        ("pydantic", signal.SIGTERM),
+        ("jobs.score", signal.SIGHUP),
+        ("torch", signal.SIGINT),
+    ],
+)
+def test_a_signal_while_the_command_loads_ends_it_in_a_line(
+    tmp_path: Path, module: str, number: signal.Signals
+) -> None:
+    write_archive(tmp_path / "in", 1)
+    words = ["score", str(tmp_path / "in"), str(tmp_path / "out")]
+    command = [sys.executable, "-c", _SIGNALLED_WHILE_LOADING, module, str(int(number)), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (130, "ser: interrupted\n")
+    assert not (tmp_path / "out").exists()
 
 
 def test_while_calm_the_first_signal_sets_the_event_and_the_second_raises() -> None:
