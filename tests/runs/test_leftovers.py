@@ -47,7 +47,7 @@ def processes_of(folder: Path) -> list[str]:
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):
             words = " ".join(process.cmdline())
-            targets = [os.readlink(link) for link in Path(f"/proc/{process.pid}/fd").iterdir()]
+            targets = [str(link.readlink()) for link in Path(f"/proc/{process.pid}/fd").iterdir()]
             if str(folder) in words or any(target.startswith(f"{folder}/") for target in targets):
                 found.append(words)
     return found
