@@ -15,7 +15,6 @@ from typer.core import TyperGroup
 from jobs.console import Console, OutputMode
 from jobs.corpus import Name as CorpusName
 from jobs.options import option, settings_options
-from jobs.signals import end_on_signals
 from jobs.streams import open_streams, plain_streams
 from ser_core.errors import InterruptedRunError, SerError, UsageError
 from ser_core.evaluation import BootstrapSettings
@@ -291,8 +290,7 @@ def prepare() -> None:
 
 
 def main() -> None:
-    """Run the command that was typed, and end."""
-    end_on_signals()
+    """The console script."""
     prepare()
     code = run(sys.argv[1:])
     if "cluster.session" in sys.modules:

@@ -84,7 +84,8 @@ def private_folder(folder: Path) -> None:
         OSError: it cannot be made.
     """
     for above in reversed(folder.parents):
-        above.mkdir(mode=0o700, exist_ok=True)
+        if not above.exists():
+            above.mkdir(mode=0o700, exist_ok=True)
     folder.mkdir(mode=0o700, exist_ok=True)
     with suppress(PermissionError):
         folder.chmod(0o700)
