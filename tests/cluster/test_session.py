@@ -26,7 +26,7 @@ from tests.support.cli import (
     ser,
     start,
 )
-from tests.support.processes import assert_none_left, launch, session_of, stop
+from tests.support.processes import assert_none_left, launch, listeners, session_of, stop
 from tests.support.run_control import num_committed, wait_for
 
 _LEAVES = """
@@ -75,18 +75,6 @@ def assert_gone(pids: list[int], timeout: float = 5) -> None:
     while left() and time.monotonic() < until:
         time.sleep(0.05)
     assert not left()
-
-
-def listeners(processes: list[psutil.Process]) -> set[str]:
-    """The addresses that these processes take TCP connections at."""
-    found = set()
-    for process in processes:
-        try:
-            connections = process.net_connections("tcp")
-        except psutil.Error:
-            continue
-        found |= {c.laddr.ip.removeprefix("::ffff:") for c in connections if c.status == psutil.CONN_LISTEN}
-    return found
 
 
 def names_in(process: "subprocess.Popen[str]") -> list[str]:

@@ -1,11 +1,16 @@
 """`ser train` as people run it: to its end, killed, interrupted; what comes out is the same to the bit."""
 
 import json
+import os
+import shutil
 import signal
+import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -13,8 +18,8 @@ import yaml
 from ser_core import storage
 from ser_core.models.artifact import Artifact
 from tests.conftest import S3Server
-from tests.support.cli import ser, ser_here
-from tests.support.processes import kill_all
+from tests.support.cli import AS_OTHER_USER, ser, ser_here, start
+from tests.support.processes import assert_none_left, kill_all, listeners, session_of
 from tests.support.ray_cluster import RayCluster
 from tests.support.run_control import Follower, actors, wait_for
 from tests.support.training import settings, write_corpus
@@ -115,6 +120,32 @@ def test_a_ray_of_its_own_gives_the_same_bits(data: Path, whole: Path, tmp_path:
     answer = ser(*words(data, tmp_path / "model"))
     assert answer.code == 0, answer.err
     assert_equal(tmp_path / "model", whole)
+
+
+@pytest.mark.heavy
+@pytest.mark.ray
+def test_workers_on_one_machine_open_nothing_to_others(data: Path, tmp_path: Path) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))
+    folder.chmod(0o755)
+    try:
+        process = start(*words(data, tmp_path / "model", "--epochs", "1000"), TMPDIR=str(folder))
+        follower = Follower(process)
+        wait_for(lambda: follower.has("epoch 2/1000: "), process)
+        members = [psutil.Process(pid) for pid in session_of(process)]
+        assert sum("RayTrainWorker" in member.name() for member in members) == 2
+        assert listeners(members) == {"127.0.0.1"}
+        (store,) = folder.glob("ser-*/store")
+        assert store.parent.stat().st_mode & 0o777 == 0o700
+        if os.geteuid() == 0 and shutil.which("setpriv"):
+            read = subprocess.run([*AS_OTHER_USER, "cat", str(store)], capture_output=True, text=True, check=False)
+            assert "Permission denied" in read.stderr
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(60) == 130
+        follower.close()
+        assert follower.lines[-1][1].startswith("ser: stopped; every epoch that ended is saved")
+        assert_none_left(process)
+    finally:
+        shutil.rmtree(folder)
 
 
 @pytest.mark.heavy

@@ -86,6 +86,18 @@ def session_of(process: "subprocess.Popen[Any]") -> list[int]:
     return found
 
 
+def listeners(processes: list[psutil.Process]) -> set[str]:
+    """The addresses that these processes take TCP connections at."""
+    found = set()
+    for process in processes:
+        try:
+            connections = process.net_connections("tcp")
+        except psutil.Error:
+            continue
+        found |= {c.laddr.ip.removeprefix("::ffff:") for c in connections if c.status == psutil.CONN_LISTEN}
+    return found
+
+
 def assert_none_left(process: "subprocess.Popen[Any]") -> None:
     """All that an ended process started is gone, or is so in a moment: what was killed takes some time to end."""
     until = time.monotonic() + _LAST_BREATH_SECONDS
