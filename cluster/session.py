@@ -18,6 +18,7 @@ import psutil
 from cluster import own_ray
 from cluster.resources import Hardware
 from ser_core.errors import SerError, UsageError, one_line
+from ser_core.temporary import remove_dead
 
 #: The folder that this program is imported from.
 _IMPORT_ROOT = Path(__file__).resolve().parent.parent
@@ -98,6 +99,8 @@ def leave(code: int) -> NoReturn:
     _kill_descendants()
     with suppress(Exception):
         _at_end.close()
+        # Of a child that had a Ray of its own, and was killed before it could remove its folder.
+        remove_dead()
     os._exit(code)
 
 

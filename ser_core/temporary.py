@@ -44,9 +44,7 @@ def temporary_folder(max_length: int | None = None) -> Iterator[Path]:
         parent = Path(tempfile.gettempdir())
         if max_length is not None and len(os.fsencode(_new_in(parent))) > max_length:
             parent = _SHORT_PARENT
-        for place in {parent, _SHORT_PARENT}:
-            with suppress(OSError):
-                _remove_dead(place)
+        remove_dead()
         folder, lock = _make(parent)
     except OSError as error:
         where = error.filename or os.environ.get("TMPDIR") or _SHORT_PARENT
@@ -58,6 +56,13 @@ def temporary_folder(max_length: int | None = None) -> Iterator[Path]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+
+
+def remove_dead() -> None:
+    """Remove the folders that killed runs of this user left, and kill what still writes into them."""
+    for parent in {Path(tempfile.gettempdir()), _SHORT_PARENT}:
+        with suppress(OSError):
+            _remove_dead(parent)
 
 
 def clear(folder: Path) -> None:
