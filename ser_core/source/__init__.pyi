@@ -1,4 +1,3 @@
-from .fetch import FileOpener as FileOpener
 from .fetch import fetch_all as fetch_all
 from .json_list import PATH_NAMES as PATH_NAMES
 from .listing import PlannedFile as PlannedFile
@@ -6,6 +5,7 @@ from .listing import Skipped as Skipped
 from .names import AUDIO_SUFFIXES as AUDIO_SUFFIXES
 from .names import escape_path as escape_path
 from .names import suffix_of as suffix_of
+from .opening import FileOpener as FileOpener
 from .path_list import is_collection as is_collection
 from .plan import PlanSummary as PlanSummary
 from .plan import suffix_counts as suffix_counts

@@ -4,6 +4,8 @@ import re
 
 _FOREIGN_BYTE = re.compile("[\udc80-\udcff]")
 _ESCAPE = re.compile(rb"\\(?:\\|x([0-9a-f]{2}))")
+#: A name that begins with a dot, but for that of the folder above.
+_DOTTED = re.compile(r"(?:^|/)\.(?!\.(?:/|$))")
 #: What file servers, Windows, Linux and unpacked archives of a Mac leave about, beside names that begin with a dot.
 _LITTER = re.compile(
     r"(?i)(?:^|/)(?:@eaDir|@Recycle|@Recently-Snapshot|#recycle|#snapshot|\$RECYCLE\.BIN|System Volume Information"
@@ -50,4 +52,5 @@ def suffix_of(path: str) -> str:
 
 def is_hidden(path: str) -> bool:
     """Whether a name in the path begins with a dot, or is of those that systems and storage boxes leave about."""
-    return path.startswith(".") or "/." in path or _LITTER.search(path) is not None
+    is_dotted = (path.startswith(".") or "/." in path) and _DOTTED.search(path) is not None
+    return is_dotted or _LITTER.search(path) is not None

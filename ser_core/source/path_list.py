@@ -13,19 +13,26 @@ import pyarrow.compute as pc
 
 from ser_core.errors import SourceError, one_line
 from ser_core.source.json_list import PATH_NAMES, iter_json_paths
-from ser_core.source.listing import SLICE_ROWS, iter_sorted
+from ser_core.source.listing import SLICE_ROWS
+from ser_core.source.members import CONTAINER_SUFFIXES
 from ser_core.source.names import escape_path, suffix_of
 from ser_core.source.text_table import MAX_LINE_LENGTH, NoListError, TextTable, iter_lines, open_table, open_text
 from ser_core.storage import Location, one_line_faults, read
 
+#: What people have lists in, or archives, that this program does not read; any other file may be a recording.
+FOREIGN_SUFFIXES = frozenset(
+    {
+        "xls", "xlsx", "ods", "zip", "gz", "tgz", "bz2", "xz", "zst", "7z", "rar", "xml", "yaml", "yml", "html", "pdf",
+        "doc", "docx", "ark", "arrow", "feather", "orc", "avro", "pkl", "npy", "npz", "h5", "hdf5", "db", "sqlite",
+    }
+)  # fmt: skip
 _GZIP = "gz"
 _FILE_URL = "file://"
-_BINARY_TYPES = {pa.string(), pa.large_string(), pa.binary()}
 
 
 def is_collection(name: str) -> bool:
     """Whether a file's name says that it names or holds others: a list, a table with audio in it, an archive."""
-    return list_kind(name) is not None or suffix_of(name) == "tar"
+    return list_kind(name) is not None or suffix_of(name) in CONTAINER_SUFFIXES
 
 
 def list_kind(name: str) -> str | None:
@@ -36,8 +43,8 @@ def list_kind(name: str) -> str | None:
     return suffix if suffix in LIST_SUFFIXES and (suffix != "parquet" or suffix_of(name) == suffix) else None
 
 
-def read_path_list(location: Location) -> Iterator[str]:
-    """The paths of a list, escaped as in the tables, each once, sorted; blank ones are left out.
+def read_path_list(location: Location) -> pa.ChunkedArray:
+    """The paths of a list (large_string), escaped as in the tables, each once; blank ones are left out.
 
     A line that is malformed is given as it is written.
 
@@ -50,8 +57,7 @@ def read_path_list(location: Location) -> Iterator[str]:
             chunks = [_escaped(chunk) for chunk in _chunks(_READERS[kind](file))]
     except (pa.ArrowException, NoListError) as error:
         raise SourceError(f"list {location}: {one_line(error)}") from error
-    column = pa.chunked_array(chunks, pa.large_string())
-    return iter_sorted(pa.chunked_array([pc.unique(column)]))
+    return pa.chunked_array([pc.unique(pa.chunked_array(chunks, pa.large_string()))])
 
 
 def _open(location: Location) -> IO[bytes]:
@@ -160,12 +166,16 @@ def _read_parquet(file: IO[bytes]) -> Iterator[bytes]:
 
     with pq.ParquetFile(file) as opened:
         schema = opened.schema_arrow
-    column = _parquet_column(schema)
+    name = _parquet_column(schema)
+    kind = schema.field(name).type
     # A text that is repeated, a million times in a file of a few kilobytes, stays one.
-    texts = [column] if schema.field(column).type in _BINARY_TYPES else []
+    texts = [name] if kind in {pa.string(), pa.large_string(), pa.binary()} else []
+    # Hugging Face's data sets have the path beside the bytes.
+    column = f"{name}.path" if pa.types.is_struct(kind) else name
     with pq.ParquetFile(file, read_dictionary=texts) as table:
         for batch in table.iter_batches(SLICE_ROWS, columns=[column]):
-            yield from filter(None, _texts(batch.column(0).unique(), column))
+            values = pc.struct_field(batch.column(0), "path") if column != name else batch.column(0)
+            yield from filter(None, _texts(values.unique(), column))
 
 
 def _parquet_column(schema: pa.Schema) -> str:
@@ -174,7 +184,9 @@ def _parquet_column(schema: pa.Schema) -> str:
         if names.count(name) > 1:
             raise NoListError(f"the column '{name}' is there twice; leave one")
         if name in names:
-            return str(schema.names[names.index(name)])
+            field = schema.field(names.index(name))
+            if not pa.types.is_struct(field.type) or field.type.get_field_index("path") >= 0:
+                return str(field.name)
     raise _no_column(schema.names)
 
 

@@ -3,12 +3,11 @@
 import os
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Literal, Self
 
 import pyarrow as pa
@@ -16,28 +15,25 @@ import pyarrow as pa
 from ser_core.errors import SourceError, UsageError
 from ser_core.ordered import in_order
 from ser_core.records import PLAN_SCHEMA
+from ser_core.source.containers import chosen_members, expand, is_container, merged, named_containers, without
+from ser_core.source.kinds import kind_of
 from ser_core.source.listing import (
     SLICE_ROWS,
     Choice,
     PlannedFile,
     Skipped,
+    iter_sorted,
     list_objects,
     look_at,
     walk_files,
 )
+from ser_core.source.members import CONTAINER_SUFFIXES
 from ser_core.source.names import AUDIO_SUFFIXES, VIDEO_SUFFIXES, escape_path, suffix_of, unescape_path
-from ser_core.source.path_list import LIST_SUFFIXES, list_kind, read_path_list
-from ser_core.storage import Location, faults_of, one_line_faults
+from ser_core.source.path_list import FOREIGN_SUFFIXES, LIST_SUFFIXES, is_collection, read_path_list
+from ser_core.storage import Location, faults_of
 
 _S3_SCHEME = b"s3://"
-_MAX_LOOKS_IN_FLIGHT = 64
-#: What people have lists in, or archives, that this program does not read; any other file may be a recording.
-_FOREIGN_SUFFIXES = frozenset(
-    {
-        "xls", "xlsx", "ods", "zip", "gz", "tgz", "bz2", "xz", "zst", "7z", "rar", "xml", "yaml", "yml", "html", "pdf",
-        "doc", "docx", "ark", "arrow", "feather", "orc", "avro", "pkl", "npy", "npz", "h5", "hdf5", "db", "sqlite",
-    }
-)  # fmt: skip
+_MAX_LOOKS = 64
 
 
 @dataclass(frozen=True)
@@ -66,14 +62,14 @@ class Source:
             ServiceError: the bucket is missing or cannot be reached with these credentials.
         """
         location = Location.parse(text)
-        found = _kind_of_s3(location, is_prefix=text.endswith("/")) if location.is_s3 else _kind_of_local(location)
+        found = kind_of(location, is_prefix=text.endswith("/"))
         if found == "folder":
             return cls("folder", location, _checked_pattern(glob))
         if found is None and _has_magic(text):
             if glob is not None:
                 raise UsageError(f"SOURCE {location} is a glob already; leave out --glob")
             root, pattern = _split_glob(location)
-            if (_kind_of_s3(root, is_prefix=True) if root.is_s3 else _kind_of_local(root)) != "folder":
+            if kind_of(root, is_prefix=True) != "folder":
                 raise SourceError(f"SOURCE {location}: there is no folder {root}")
             return cls("folder", root, pattern)
         if found is None:
@@ -82,11 +78,10 @@ class Source:
         if glob is not None:
             raise UsageError(f"SOURCE {location} is a single file; --glob goes with a folder or bucket prefix")
         folder, _, name = location.url.rpartition("/")
-        kind: Literal["file", "list"] = "list" if list_kind(name) else "file"
-        if kind == "file" and suffix_of(name) in _FOREIGN_SUFFIXES:
-            lists = ", ".join(f".{suffix}" for suffix in sorted(LIST_SUFFIXES))
+        if suffix_of(name) in FOREIGN_SUFFIXES and not is_collection(name):
+            lists = ", ".join(f".{suffix}" for suffix in sorted(LIST_SUFFIXES | CONTAINER_SUFFIXES))
             raise SourceError(f"SOURCE {location} is neither a recording nor a list that is read ({lists})")
-        return cls(kind, Location(folder or "/"), None, name)
+        return cls("list" if is_collection(name) else "file", Location(folder or "/"), None, name)
 
     def describe(self) -> str:
         """The same text for the same source, however it was typed."""
@@ -118,21 +113,55 @@ class Source:
             if self.kind == "folder":
                 depth = None if self.pattern is None or "**" in self.pattern else self.pattern.count("/")
                 choice = Choice(_chooser(self.pattern), depth, exclude)
-                yield from (list_objects if self.root.is_s3 else walk_files)(self.root, choice, skipped)
+                files = (list_objects if self.root.is_s3 else walk_files)(self.root, choice, skipped)
+                is_of_containers = self.pattern is not None and suffix_of(self.pattern) in CONTAINER_SUFFIXES
+                yield from self._expanded(files, skipped) if is_of_containers else files
             elif self.kind == "file":
                 yield self.look(escape_path(os.fsencode(self.name))).result()
             else:
-                yield from self._listed()
+                yield from self._listed(skipped)
 
-    def _listed(self) -> Iterator[PlannedFile]:
-        """The rows of a list's paths. A wrong one is a row; where none can be found, their bucket must at least exist.
+    def _expanded(self, files: Iterable[PlannedFile], skipped: Skipped) -> Iterator[PlannedFile]:
+        """Members in the place of containers, which all but the files are that cannot be read."""
+        found = list(files)
+        tables = self._expand([file for file in found if file.version], skipped)
+        return merged(iter([file for file in found if not file.version]), list(tables))
+
+    def _expand(self, containers: Sequence[PlannedFile], skipped: Skipped) -> Iterator[pa.Table]:
+        return expand(containers, lambda file: self.locate(file.path), _chooser(None), skipped)
+
+    def _listed(self, skipped: Skipped) -> Iterator[PlannedFile]:
+        """The rows of a list's paths, and of the members of containers that it names."""
+        paths = self._paths()
+        named = named_containers(paths)
+        found = [file for file in in_order(named.to_pylist(), self.look, max_in_flight=_MAX_LOOKS) if file.version]
+        tables = [
+            chosen_members(file.path, table, paths)
+            for file, table in zip(found, self._expand(found, skipped), strict=True)
+        ]
+        rest = without(
+            paths, [pa.array([file.path for file in found], pa.large_string()), *(t["path"] for t in tables)]
+        )
+        return merged(self._looked_at(iter_sorted(rest)), tables)
+
+    def _paths(self) -> pa.ChunkedArray:
+        """What the list holds; of a container its own name alone."""
+        location = self.root.join(self.name)
+        name = escape_path(os.fsencode(self.name))
+        if suffix_of(name) in CONTAINER_SUFFIXES and is_container(
+            self.look(name).result(), self.locate(name), location
+        ):
+            return pa.chunked_array([[name]], pa.large_string())
+        return read_path_list(location)
+
+    def _looked_at(self, paths: Iterable[str]) -> Iterator[PlannedFile]:
+        """The rows of paths. A wrong one is a row; where none can be found, their bucket must at least exist.
 
         So a bucket that is gone or misspelt in every line stops the run, before the rows of an earlier one are given
         up for as many failed ones.
         """
-        paths = read_path_list(self.root.join(self.name))
         is_any_found, lost = False, ""
-        for file in in_order(paths, self.look, max_in_flight=_MAX_LOOKS_IN_FLIGHT):
+        for file in in_order(paths, self.look, max_in_flight=_MAX_LOOKS):
             is_any_found = is_any_found or file.version != ""
             target = "" if is_any_found or lost else self.locate(file.path)
             lost = lost or (target if isinstance(target, str) else "")
@@ -161,32 +190,6 @@ async def _look_at_object(path: str, target: str) -> PlannedFile:
     from ser_core.storage import look_at_object
 
     return PlannedFile(path, *await look_at_object(target))
-
-
-def _kind_of_local(location: Location) -> Literal["folder", "file"] | None:
-    path = Path(location.path)
-    with one_line_faults(location, "cannot be read", what="SOURCE", raises=SourceError):
-        if path.is_dir():
-            os.scandir(path).close()
-            return "folder"
-        if path.exists() and not path.is_file():
-            raise SourceError(f"SOURCE {location} is neither a file nor a folder")
-        return "file" if path.is_file() else None
-
-
-def _kind_of_s3(location: Location, *, is_prefix: bool) -> Literal["folder", "file"] | None:
-    """An object of the prefix's own name, as some programs put there, hides nothing of what lies below."""
-    from ser_core.storage import list_pages
-
-    with faults_of(location):
-        below = [] if location.key and is_prefix else next(list_pages(location.path, page_size=1))
-        is_object = bool(location.key and below and below[0]["Key"] == location.key)
-        if not location.key:
-            return "folder"
-        is_folder = bool(next(list_pages(f"{location.path}/", page_size=1)))
-        if is_object and is_folder and below[0]["Size"]:
-            raise SourceError(f"SOURCE {location} is an object and a prefix; put / at its end for what lies below it")
-        return "folder" if is_folder else "file" if is_object else None
 
 
 def _has_magic(text: str) -> bool:

@@ -8,8 +8,8 @@ from ser_core.audio.isolated import Decoder
 from ser_core.audio.load import CLIP_SOURCE, MAX_WHOLE_FILE_BYTES, file_contents, load_segments, look_at_clips
 from ser_core.audio.segments import WindowSettings
 from ser_core.faults import Fault
-from ser_core.source.fetch import FileOpener
 from ser_core.source.listing import PlannedFile
+from ser_core.source.opening import FileOpener
 from tests.support.audio_factory import encode, noise, write_sparse_rf64
 
 

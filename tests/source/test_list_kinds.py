@@ -12,7 +12,7 @@ from ser_core.errors import SourceError
 from ser_core.faults import Fault
 from ser_core.source import text_table
 from ser_core.source.fetch import fetch_all
-from ser_core.source.listing import Skipped
+from ser_core.source.listing import Skipped, iter_sorted
 from ser_core.source.path_list import read_path_list
 from ser_core.source.source import Source
 from ser_core.storage.location import Location
@@ -47,6 +47,10 @@ KINDS: dict[str, tuple[str, str | bytes]] = {
 }  # fmt: skip
 
 
+def _read(file: Path) -> list[str]:
+    return list(iter_sorted(read_path_list(Location(str(file)))))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_others_write_is_read(kind: str, tmp_path: Path) -> None:
     name, content = KINDS[kind]
@@ -60,7 +64,7 @@ def test_what_others_write_is_read(kind: str, tmp_path: Path) -> None:
 
 def test_a_playlist_of_urls(tmp_path: Path) -> None:
     (tmp_path / "l.m3u").write_bytes(b"file:///x/a%20b.wav\n/y/caf\xe9.wav\n")
-    assert list(read_path_list(Location(str(tmp_path / "l.m3u")))) == ["/x/a b.wav", "/y/caf\\xe9.wav"]
+    assert _read(tmp_path / "l.m3u") == ["/x/a b.wav", "/y/caf\\xe9.wav"]
 
 
 @pytest.mark.parametrize(
@@ -79,13 +83,13 @@ def test_a_playlist_of_urls(tmp_path: Path) -> None:
 )
 def test_a_broken_line_costs_itself_alone(content: str, paths: list[str], tmp_path: Path) -> None:
     (tmp_path / "l.csv").write_text(content)
-    assert list(read_path_list(Location(str(tmp_path / "l.csv")))) == paths
+    assert _read(tmp_path / "l.csv") == paths
 
 
 def test_entries_without_a_path_are_rows_as_they_are_written(tmp_path: Path) -> None:
     broken, other = '{"path": "a.wa', '{"text": "hello"}'
     (tmp_path / "l.jsonl").write_text(f'{{"path": "b.wav"}}\n{broken}\n\n{other}\n{{"path": "\\ud800"}}\n')
-    assert list(read_path_list(Location(str(tmp_path / "l.jsonl")))) == ["\\\\ud800", "b.wav", broken, other]
+    assert _read(tmp_path / "l.jsonl") == ["\\\\ud800", "b.wav", broken, other]
 
 
 def test_commands_of_kaldi_are_rows_that_say_so(tmp_path: Path) -> None:
@@ -102,10 +106,10 @@ def test_commands_of_kaldi_are_rows_that_say_so(tmp_path: Path) -> None:
 def test_long_lines_and_arrays_are_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_table, "MAX_LINE_LENGTH", 50)
     (tmp_path / "l.txt").write_text("a" * 120 + "\nb.wav\n")
-    assert sorted(map(len, read_path_list(Location(str(tmp_path / "l.txt"))))) == [5, 20, 50]
+    assert sorted(map(len, _read(tmp_path / "l.txt"))) == [5, 20, 50]
     paths = [f"{number:03}.wav" for number in range(300)]
     (tmp_path / "l.json").write_text(json.dumps([{"path": path} for path in paths]))
-    assert list(read_path_list(Location(str(tmp_path / "l.json")))) == paths
+    assert _read(tmp_path / "l.json") == paths
 
 
 @pytest.mark.parametrize("name", ["l.xlsx", "l.zip", "l.tar.gz", "l.xml"])
@@ -117,4 +121,4 @@ def test_what_is_no_list_that_is_read_is_one_line(name: str, tmp_path: Path) -> 
 
 def test_parquet_takes_the_names_of_others_too(tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": [1], "Audio_FilePath": ["a.wav"]}), tmp_path / "l.parquet")
-    assert list(read_path_list(Location(str(tmp_path / "l.parquet")))) == ["a.wav"]
+    assert _read(tmp_path / "l.parquet") == ["a.wav"]

@@ -15,9 +15,9 @@ import pytest
 from ser_core import storage
 from ser_core.errors import ServiceError
 from ser_core.faults import Fault
-from ser_core.source import fetch
-from ser_core.source.fetch import FileOpener
+from ser_core.source import opening
 from ser_core.source.listing import Skipped
+from ser_core.source.opening import FileOpener
 from ser_core.source.source import Source
 from ser_core.storage import s3
 from ser_core.storage.location import Location
@@ -62,7 +62,7 @@ def _steps(file: BinaryIO) -> None:
 
 
 def test_reads_and_seeks_as_a_file(root: Location, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "_BUFFER_BYTES", 100_000)
+    monkeypatch.setattr(opening, "_BUFFER_BYTES", 100_000)
     with _opener(root)() as file:
         _steps(file)
         assert file.seekable()
@@ -78,7 +78,7 @@ def test_opens_in_another_process(root: Location) -> None:
 
 
 def test_a_change_before_opening_and_while_reading(root: Location, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetch, "_BUFFER_BYTES", 100_000)
+    monkeypatch.setattr(opening, "_BUFFER_BYTES", 100_000)
     planned = _opener(root)
     file = planned()
     assert file.read(100) == DATA[:100]
@@ -103,7 +103,7 @@ def test_a_file_gone_before_opening(root: Location) -> None:
 
 def test_an_object_is_fetched_in_few_pieces(moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     s3.put(f"{moto_s3.bucket}/a.wav", DATA)
-    monkeypatch.setattr(fetch, "_BUFFER_BYTES", 1_000_000)
+    monkeypatch.setattr(opening, "_BUFFER_BYTES", 1_000_000)
     planned = _opener(moto_s3.location)
     with clients_behind_proxy(moto_s3.endpoint_url, monkeypatch) as proxy:
         with planned() as file:
@@ -114,7 +114,7 @@ def test_an_object_is_fetched_in_few_pieces(moto_s3: S3Server, monkeypatch: pyte
 
 def test_a_service_that_goes_away_while_reading(moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     s3.put(f"{moto_s3.bucket}/a.wav", DATA)
-    monkeypatch.setattr(fetch, "_BUFFER_BYTES", 100_000)
+    monkeypatch.setattr(opening, "_BUFFER_BYTES", 100_000)
     file = _opener(moto_s3.location)()
     assert file.read(10) == DATA[:10]
     monkeypatch.setenv("SER_S3_RETRY_SECONDS", "0.5")

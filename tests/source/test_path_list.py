@@ -12,7 +12,7 @@ from ser_core.errors import SourceError
 from ser_core.faults import Fault
 from ser_core.source import path_list
 from ser_core.source.fetch import fetch_all
-from ser_core.source.listing import Skipped
+from ser_core.source.listing import Skipped, iter_sorted
 from ser_core.source.path_list import read_path_list
 from ser_core.source.source import Source
 from ser_core.storage.location import Location
@@ -20,7 +20,7 @@ from tests.conftest import S3Server
 
 
 def _read(file: Path) -> list[str]:
-    return list(read_path_list(Location(str(file))))
+    return list(iter_sorted(read_path_list(Location(str(file)))))
 
 
 def test_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,7 +53,7 @@ def test_parquet(tmp_path: Path, kind: pa.DataType) -> None:
 
 def test_a_list_in_a_bucket(moto_s3: S3Server) -> None:
     storage.put(moto_s3.location.join("list.csv"), b"path\nb.wav\na.wav\n")
-    assert list(read_path_list(moto_s3.location.join("list.csv"))) == ["a.wav", "b.wav"]
+    assert list(iter_sorted(read_path_list(moto_s3.location.join("list.csv")))) == ["a.wav", "b.wav"]
 
 
 @pytest.mark.parametrize(

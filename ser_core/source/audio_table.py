@@ -1,0 +1,149 @@
+"""Parquet files that hold the recordings themselves, as Hugging Face's data sets do: a column of bytes and paths."""
+
+import os
+import re
+from collections.abc import Iterator
+from itertools import count
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import pyarrow as pa
+
+from ser_core.faults import Fault
+from ser_core.records import PLAN_SCHEMA
+from ser_core.source.listing import SLICE_ROWS, PlannedFile
+from ser_core.source.members import Member
+from ser_core.source.names import escape_path
+
+if TYPE_CHECKING:
+    import pyarrow.parquet as pq
+
+#: Names of columns that are audio where they hold bytes; any column may be that has bytes in it under this name.
+_BYTES = "bytes"
+_AUDIO_NAMES = ("audio", "wav", _BYTES, "audio_bytes")
+_BINARY_TYPES = frozenset({pa.binary(), pa.large_binary()})
+_BUFFER_BYTES = 2**20
+#: Rows are read whole, so that the plan need not say more of one.
+_MAX_PLANNED_BYTES = 2**25
+
+
+def open_parquet(file: BinaryIO) -> "pq.ParquetFile":
+    """Open a file so that its columns are read in pieces."""
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(file, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+
+
+def bytes_column(schema: pa.Schema) -> str | None:
+    """The column that holds recordings, as Parquet names it ("audio.bytes"); None if there is none."""
+    structs = [
+        field.name
+        for field in schema
+        if pa.types.is_struct(field.type)
+        and field.type.get_field_index(_BYTES) >= 0
+        and field.type.field(_BYTES).type in _BINARY_TYPES
+    ]
+    structs.sort(key=lambda name: name.lower() not in _AUDIO_NAMES)
+    plain = [field.name for field in schema if field.type in _BINARY_TYPES and field.name.lower() in _AUDIO_NAMES]
+    return f"{structs[0]}.{_BYTES}" if structs else next(iter(plain), None)
+
+
+def holds_audio(opened: "pq.ParquetFile") -> bool:
+    """Whether there is a column of recordings that is not empty in all rows."""
+    column = bytes_column(opened.schema_arrow)
+    if column is None:
+        return False
+    for chunk in _chunks(opened, column):
+        statistics = chunk.statistics
+        if statistics is None or not statistics.has_null_count or statistics.null_count < chunk.num_values:
+            return True
+    return False
+
+
+def _chunks(opened: "pq.ParquetFile", column: str) -> Iterator[Any]:
+    for index in range(opened.metadata.num_row_groups):
+        group = opened.metadata.row_group(index)
+        for number in range(group.num_columns):
+            if group.column(number).path_in_schema == column:
+                yield group.column(number)
+
+
+def list_rows(file: BinaryIO, container: PlannedFile) -> pa.Table:
+    """A row of the plan (PLAN_SCHEMA) for each row: `<container>/<row, 8 digits>/<name>`; its size is a mean.
+
+    Raises:
+        Fault: it holds no audio.
+    """
+    opened = open_parquet(file)
+    column = bytes_column(opened.schema_arrow)
+    if column is None or not holds_audio(opened):
+        raise Fault("unreadable", "it has no column of audio")
+    num_rows = max(1, opened.metadata.num_rows)
+    size = min(sum(chunk.total_uncompressed_size for chunk in _chunks(opened, column)) // num_rows, _MAX_PLANNED_BYTES)
+    tables = [PLAN_SCHEMA.empty_table()]
+    numbers = count()
+    for names in _names(opened, column):
+        rows = []
+        for name, number in zip(names, numbers, strict=False):
+            version = Member(container.path, container.version, number, container.size).version_text()
+            rows.append({"path": f"{container.path}/{number:08}{name}", "size": size, "version": version})
+        tables.append(pa.Table.from_pylist(rows, PLAN_SCHEMA))
+    return pa.concat_tables(tables)
+
+
+def _names(opened: "pq.ParquetFile", column: str) -> Iterator[list[str]]:
+    """For each row "/" and its file's name, "" where it has none."""
+    outer = column.rpartition(".")[0]
+    has_names = outer and opened.schema_arrow.field(outer).type.get_field_index("path") >= 0
+    if not has_names:
+        for start in range(0, opened.metadata.num_rows, SLICE_ROWS):
+            yield [""] * min(SLICE_ROWS, opened.metadata.num_rows - start)
+        return
+    for batch in opened.iter_batches(SLICE_ROWS, columns=[f"{outer}.path"], use_threads=False):
+        yield [_name(row["path"]) if row else "" for row in batch.column(0).to_pylist()]
+
+
+def _name(path: object) -> str:
+    last = re.split(r"[/\\]", str(path or ""))[-1]
+    return f"/{escape_path(os.fsencode(last))}" if last else ""
+
+
+class RowReader:
+    """Reads recordings of one Parquet file by their rows; forward is quick, back reads a row group again."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._opened = open_parquet(file)
+        self._column = bytes_column(self._opened.schema_arrow) or ""
+        counts = [self._opened.metadata.row_group(index).num_rows for index in range(self._opened.num_row_groups)]
+        self._starts = [sum(counts[:index]) for index in range(len(counts))]
+        self._position = -1
+        self._group = -1
+        self._batches: Iterator[pa.RecordBatch] = iter(())
+
+    def read(self, row: int) -> bytes | None:
+        """The bytes of a row, None if it holds none.
+
+        Raises:
+            Fault: the table is damaged there, or the file is of another version.
+        """
+        group = max(index for index, start in enumerate(self._starts) if start <= row)
+        if group != self._group or row < self._position:
+            self._group, self._position = group, self._starts[group]
+            self._batches = self._opened.iter_batches(1, row_groups=[group], columns=[self._column], use_threads=False)
+        try:
+            while True:
+                batch = next(self._batches)
+                self._position += 1
+                if self._position > row:
+                    break
+        except (pa.ArrowException, StopIteration) as error:
+            self._group = -1
+            raise Fault("unreadable", "the table is damaged there") from error
+        value = batch.column(0).to_pylist()[0]
+        data: bytes | None = value.get(_BYTES) if isinstance(value, dict) else value
+        return data
+
+    def close(self) -> None:
+        """Close the file."""
+        self._opened.close(force=True)
+        self._file.close()
