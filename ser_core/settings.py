@@ -126,10 +126,10 @@ def takes(schema: dict[str, Any]) -> str:
         least = f" of {schema['minItems']} or more" if "minItems" in schema else ""
         return f"a list{least} (each of it {takes(schema['items'])})"
     word = _WORDS.get(schema.get("type", ""), "a group of settings")
-    if "minimum" in schema and "maximum" in schema:
-        return f"{word} from {schema['minimum']:.10g} to {schema['maximum']:.10g}"
     if "multipleOf" in schema:
         word = f"a multiple of {schema['multipleOf']}"
+    if "minimum" in schema and "maximum" in schema:
+        return f"{word} from {schema['minimum']:.10g} to {schema['maximum']:.10g}"
     bounds = [f"{words} {schema[name]:.10g}" for name, words in _BOUNDS.items() if name in schema]
     return f"{word} {' and '.join(bounds)}".rstrip()
 

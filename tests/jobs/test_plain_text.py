@@ -54,9 +54,10 @@ def test_files_and_suffixes(source: Path, tmp_path: Path, mode: str) -> None:
     answer = ser_here("score", source, tmp_path / "out\u202e", "--verbose", *more)
     assert answer.code == 3, answer.err
     assert_plain(answer)
-    answer = ser_here("predict", *source.glob("*.wav"), "nowhere" + EVIL, *more)
-    assert answer.code == 3
-    assert_plain(answer)
+    for name, code in (("nowhere" + EVIL.replace("[", ""), 3), ("a glob" + EVIL, 2)):
+        answer = ser_here("predict", *source.glob("broken*.wav"), name, *more)
+        assert answer.code == code, answer.err
+        assert_plain(answer)
     answer = ser_here("corpus", "ravdess", source, tmp_path / "a.parquet", "--verbose", *more)
     assert answer.code == 1
     assert_plain(answer)

@@ -244,8 +244,8 @@ def test_clips_of_unlike_lengths_can_be_mixed() -> None:
         ({"frozen_layers": 4}, r"frozen_layers must be at most num_layers \(3\)"),
         ({"first_mixed_layer": 4}, r"first_mixed_layer must be at most num_layers \(3\)"),
         ({"lstm_drop_path": 1}, "'lstm_drop_path' cannot be 1; it takes a number of at least 0 and below 1"),
-        ({"num_classifiers": 0}, "'num_classifiers' cannot be 0; it takes a whole number of at least 1"),
-        ({"width": 100}, "'width' cannot be 100; it takes a multiple of 64 of at least 64"),
+        ({"num_classifiers": 0}, "'num_classifiers' cannot be 0; it takes a whole number from 1 to 64"),
+        ({"width": 100}, "'width' cannot be 100; it takes a multiple of 64 from 64 to 8192"),
     ],
 )
 def test_sizes_that_do_not_fit_are_one_clear_line(changes: dict[str, int], words: str) -> None:
