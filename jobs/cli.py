@@ -1,6 +1,6 @@
 """The `ser` command: registers the verbs and maps errors to one line and an exit code.
 
-Exit codes: 0 all scored, 1 error, 2 usage, 3 some files failed or are partial, 130 interrupted.
+Exit codes: 0 all scored, 1 error, 2 usage, 3 some files failed or are partial, 130 interrupted, 141 reader gone.
 """
 
 import os
