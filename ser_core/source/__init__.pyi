@@ -2,6 +2,7 @@ from .fetch import fetch_all as fetch_all
 from .json_list import PATH_NAMES as PATH_NAMES
 from .listing import PlannedFile as PlannedFile
 from .listing import Skipped as Skipped
+from .members import is_member as is_member
 from .names import AUDIO_SUFFIXES as AUDIO_SUFFIXES
 from .names import escape_path as escape_path
 from .names import suffix_of as suffix_of
@@ -26,6 +27,7 @@ __all__ = [
     "escape_path",
     "fetch_all",
     "is_collection",
+    "is_member",
     "open_table",
     "suffix_counts",
     "suffix_of",

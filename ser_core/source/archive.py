@@ -3,7 +3,7 @@
 import os
 import tarfile
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import IO, BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,6 +15,8 @@ from ser_core.source.members import Member
 from ser_core.source.names import escape_path, is_hidden
 
 _PIECE_BYTES = 2**20
+#: Headers with names and notes are shorter.
+_MAX_HEADER_BYTES = 2**20
 
 
 class _BreaksOffError(Exception):
@@ -23,6 +25,24 @@ class _BreaksOffError(Exception):
     def __init__(self, position: int) -> None:
         super().__init__(position)
         self.position = position
+
+
+class _Headers:
+    """A file as tarfile reads it: headers alone, none of which may say that it takes all memory."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        if size > _MAX_HEADER_BYTES:
+            raise tarfile.ReadError("a header is too long")
+        return self._file.read(size)
+
+    def seek(self, position: int) -> int:
+        return self._file.seek(position)
+
+    def tell(self) -> int:
+        return self._file.tell()
 
 
 def require_archive(file: BinaryIO) -> None:
@@ -82,16 +102,17 @@ def _members(file: BinaryIO, size: int) -> Iterator[tarfile.TarInfo]:
     """The members whose bytes are all there, of archives that are joined too."""
     position = 0
     while position < size or not position:
-        # A packed one is not read in parts.
         file.seek(position)
         try:
-            with tarfile.open(fileobj=file, mode="r:", encoding="utf-8", errors="surrogateescape") as archive:
+            headers = cast("IO[bytes]", _Headers(file))
+            with tarfile.open(fileobj=headers, mode="r:", encoding="utf-8", errors="surrogateescape") as archive:
                 while (member := archive.next()) is not None:
                     # It keeps all that it has read.
                     archive.members = []  # type: ignore[attr-defined]
-                    position = member.offset
-                    if member.isfile() and member.offset_data + member.size > size:
-                        raise _BreaksOffError(position)
+                    end = member.offset_data + (member.size if member.isfile() and not member.issparse() else 0)
+                    if end > size:
+                        raise _BreaksOffError(size)
+                    position = -(-end // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
                     yield member
                 position = archive.offset
         except tarfile.TarError as error:

@@ -2,15 +2,16 @@
 
 import os
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
-from itertools import count
+from itertools import accumulate, count
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pyarrow as pa
 
 from ser_core.faults import Fault
 from ser_core.records import PLAN_SCHEMA
-from ser_core.source.listing import SLICE_ROWS, PlannedFile
+from ser_core.source.listing import PlannedFile
 from ser_core.source.members import Member
 from ser_core.source.names import escape_path
 
@@ -22,6 +23,7 @@ _BYTES = "bytes"
 _AUDIO_NAMES = ("audio", "wav", _BYTES, "audio_bytes")
 _BINARY_TYPES = frozenset({pa.binary(), pa.large_binary()})
 _BUFFER_BYTES = 2**20
+_NAMES_AT_ONCE = 10_000
 #: Rows are read whole, so that the plan need not say more of one.
 _MAX_PLANNED_BYTES = 2**25
 
@@ -95,10 +97,10 @@ def _names(opened: "pq.ParquetFile", column: str) -> Iterator[list[str]]:
     outer = column.rpartition(".")[0]
     has_names = outer and opened.schema_arrow.field(outer).type.get_field_index("path") >= 0
     if not has_names:
-        for start in range(0, opened.metadata.num_rows, SLICE_ROWS):
-            yield [""] * min(SLICE_ROWS, opened.metadata.num_rows - start)
+        for start in range(0, opened.metadata.num_rows, _NAMES_AT_ONCE):
+            yield [""] * min(_NAMES_AT_ONCE, opened.metadata.num_rows - start)
         return
-    for batch in opened.iter_batches(SLICE_ROWS, columns=[f"{outer}.path"], use_threads=False):
+    for batch in opened.iter_batches(_NAMES_AT_ONCE, columns=[f"{outer}.path"], use_threads=False):
         yield [_name(row["path"]) if row else "" for row in batch.column(0).to_pylist()]
 
 
@@ -115,7 +117,7 @@ class RowReader:
         self._opened = open_parquet(file)
         self._column = bytes_column(self._opened.schema_arrow) or ""
         counts = [self._opened.metadata.row_group(index).num_rows for index in range(self._opened.num_row_groups)]
-        self._starts = [sum(counts[:index]) for index in range(len(counts))]
+        self._starts = list(accumulate(counts, initial=0))
         self._position = -1
         self._group = -1
         self._batches: Iterator[pa.RecordBatch] = iter(())
@@ -126,7 +128,7 @@ class RowReader:
         Raises:
             Fault: the table is damaged there, or the file is of another version.
         """
-        group = max(index for index, start in enumerate(self._starts) if start <= row)
+        group = bisect_right(self._starts, row) - 1
         if group != self._group or row < self._position:
             self._group, self._position = group, self._starts[group]
             self._batches = self._opened.iter_batches(1, row_groups=[group], columns=[self._column], use_threads=False)

@@ -42,6 +42,11 @@ class Member(NamedTuple):
         return self._replace(size=_BROKEN)
 
 
+def is_member(version: str) -> bool:
+    """Whether a row of the plan with this version is a member of a container, or of a broken one itself."""
+    return _VERSION.fullmatch(version) is not None
+
+
 def member_of(path: str, version: str) -> Member | None:
     """What a row says of a member; None for a file of its own.
 

@@ -24,6 +24,7 @@ FOREIGN_SUFFIXES = frozenset(
     {
         "xls", "xlsx", "ods", "zip", "gz", "tgz", "bz2", "xz", "zst", "7z", "rar", "xml", "yaml", "yml", "html", "pdf",
         "doc", "docx", "ark", "arrow", "feather", "orc", "avro", "pkl", "npy", "npz", "h5", "hdf5", "db", "sqlite",
+        "pls", "xspf", "cue", "wpl",
     }
 )  # fmt: skip
 _GZIP = "gz"

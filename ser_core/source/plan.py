@@ -58,7 +58,7 @@ def suffix_counts(counts: Mapping[str, int]) -> list[str]:
 
 
 def _nothing_found(source: Source, skipped: Skipped) -> str:
-    if source.kind == "list":
+    if source.kind == "list" and not skipped.other_suffixes and not skipped.num_hidden:
         return f"the list {source.describe()} holds no path"
     wanted = f"that matches '{source.pattern}'" if source.pattern else "with the suffix of audio or video"
     others = suffix_counts(skipped.other_suffixes)
@@ -67,4 +67,6 @@ def _nothing_found(source: Source, skipped: Skipped) -> str:
     if skipped.num_hidden:
         others.append(f"{skipped.num_hidden} hidden")
     hint = "; '**/' at the front of a pattern searches all folders" if source.pattern else "; --glob chooses others"
+    if source.kind == "list":
+        return f"SOURCE {source.describe()} holds no recording; it holds {', '.join(others)}"
     return f"SOURCE {source.root} holds no file {wanted}; it holds {', '.join(others) or 'no file at all'}{hint}"

@@ -18,6 +18,7 @@ from ser_core.corpora.registry import CORPORA
 from ser_core.errors import SourceError, UsageError
 from ser_core.vocabulary import LABELS
 from tests.conftest import S3Server
+from tests.support.containers import tar_of
 
 #: For each corpus a path, the label, the speaker and the gender.
 KNOWN = [
@@ -204,6 +205,12 @@ def test_a_bucket_is_read_as_a_folder(moto_s3: S3Server) -> None:
     mine = read_csv(f"{moto_s3.location.url}/mine.csv", None, None, frozenset())
     assert mine.table["path"].to_pylist() == [f"{moto_s3.location.url}/notes.txt"]
     assert [file.path for file in mine.left_out] == [f"{moto_s3.location.url}/gone.wav"]
+
+
+def test_clips_in_an_archive_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_bytes(tar_of([("Actor_03/03-01-05-01-01-01-03.wav", b"x")]))
+    with pytest.raises(SourceError, match=r"x\.tar: holds clips in an archive or a table; unpack it"):
+        read_corpus(CORPORA["ravdess"], str(tmp_path / "x.tar"))
 
 
 TAKEN = frozenset(CORPORA)

@@ -1,6 +1,7 @@
 """Archives and tables that hold recordings: each member is a row, read where it lies; what is damaged is said."""
 
 import os
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ser_core.faults import Fault
 from ser_core.source.fetch import fetch_all
 from ser_core.source.listing import Skipped
 from ser_core.source.opening import FileOpener
+from ser_core.source.plan import write_plan
 from ser_core.source.source import Source
 from ser_core.storage.location import Location
 from tests.support.containers import audio_table, tar_of
@@ -137,13 +139,24 @@ def test_of_two_members_of_one_name_the_last_counts_and_links_are_rows(tmp_path:
     assert contents(source) == {"x.tar/a.wav": b"new", "x.tar/b.wav": A, "x.tar/c.wav": "unsupported"}
 
 
+@pytest.mark.parametrize("form", ["gnu", "posix"])
+def test_a_file_with_holes_is_a_row_that_says_so(form: str, tmp_path: Path) -> None:
+    with (tmp_path / "holes.wav").open("wb") as file:
+        file.truncate(2**24)
+    (tmp_path / "z.wav").write_bytes(A)
+    names = ["-cSf", "x.tar", "holes.wav", "z.wav"]
+    subprocess.run(["tar", f"--format={form}", *names], cwd=tmp_path, check=True)
+    assert contents(Source.parse(str(tmp_path / "x.tar"))) == {"x.tar/holes.wav": "unsupported", "x.tar/z.wav": A}
+
+
 def test_joined_archives_are_read_to_the_end(tmp_path: Path) -> None:
     (tmp_path / "x.tar").write_bytes(tar_of([("a.wav", A)]) + tar_of([("b.wav", B)]) + bytes(5120))
     assert contents(Source.parse(str(tmp_path / "x.tar"))) == {"x.tar/a.wav": A, "x.tar/b.wav": B}
 
 
 @pytest.mark.parametrize(
-    "where", ["in the data", "in a header", "between members", "a header is damaged", "zeros, then junk"]
+    "where",
+    ["in the data", "in a header", "between members", "a header is damaged", "zeros, then junk"],
 )
 def test_what_breaks_off_is_a_row_beside_what_is_whole(where: str, tmp_path: Path) -> None:
     whole = tar_of([("a.wav", A), ("b.wav", A)], form=tarfile.USTAR_FORMAT)
@@ -158,7 +171,7 @@ def test_what_breaks_off_is_a_row_beside_what_is_whole(where: str, tmp_path: Pat
     source = Source.parse(str(tmp_path / "x.tar"))
     assert contents(source) == {"x.tar": "truncated", "x.tar/a.wav": A}
     [fault, _] = fetch_all(source, plan_of(source))
-    position = second + (1024 if where == "zeros, then junk" else 0)
+    position = second + {"zeros, then junk": 1024, "in the data": 1000}.get(where, 0)
     assert f"it breaks off at byte {position}" in str(fault)
 
 
@@ -212,3 +225,19 @@ def test_a_table_that_is_damaged_costs_the_rows_that_are(tmp_path: Path) -> None
     found = contents(Source.parse(str(tmp_path / "t.parquet")))
     assert [isinstance(data, bytes) for data in found.values()] == [False] * 3 + [True] * 3
     assert list(found.values())[:3] == ["unreadable"] * 3
+
+
+def test_an_archive_without_recordings_says_what_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_bytes(tar_of([("a.json", A), ("._a.wav", A)]))
+    with pytest.raises(SourceError, match=r"SOURCE .*x\.tar holds no recording; it holds 1 \.json, 1 hidden"):
+        write_plan(Source.parse(str(tmp_path / "x.tar")), tmp_path / "plan", exclude=None)
+
+
+def test_a_header_that_says_gigabytes_takes_no_memory(tmp_path: Path) -> None:
+    whole = tar_of([("a.wav", A), ("x" * 200, A)], form=tarfile.GNU_FORMAT)
+    member = tarfile.TarInfo("././@LongLink")
+    member.type, member.size = tarfile.GNUTYPE_LONGNAME, 2**33
+    with (tmp_path / "x.tar").open("wb") as file:
+        file.write(whole[:1536] + member.tobuf(tarfile.GNU_FORMAT))
+        file.truncate(2**34)
+    assert contents(Source.parse(str(tmp_path / "x.tar"))) == {"x.tar": "truncated", "x.tar/a.wav": A}
