@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from cluster.resources import Hardware
-from ser_core.errors import SerError, one_line
+from ser_core.errors import SerError, ServiceError, one_line
 from ser_core.temporary import temporary_folder
 
 #: In the folder, Ray adds "/ray/session_<26 digits of a time>_<pid>/sockets/plasma_store" for a socket, whose path may
 #: have 107 bytes.
 _MAX_FOLDER_BYTES = 107 - 69
+#: With less room its workers wait for ever to write their logs.
+_LEAST_FREE_BYTES, _LEAST_FREE_FILES = 20 * 2**20, 200
 _IMPORT_ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -36,6 +38,7 @@ def prepare(own: Hardware, at_end: ExitStack) -> dict[str, Any]:
     """
     _require_loopback()
     folder = at_end.enter_context(temporary_folder(_MAX_FOLDER_BYTES))
+    _require_room(folder)
     _clear_if_killed(folder)
     # Ray would write a token of its own into a file in HOME that everybody may read.
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
@@ -69,6 +72,18 @@ def _clear_if_killed(folder: Path) -> None:
         # What ends this process's group is not for it.
         start_new_session=True,
     )
+
+
+def _require_room(folder: Path) -> None:
+    system = os.statvfs(folder)
+    free_bytes = system.f_bavail * system.f_frsize
+    # Some file systems do not count files.
+    if free_bytes < _LEAST_FREE_BYTES or (system.f_files and system.f_favail < _LEAST_FREE_FILES):
+        needed = f"{_LEAST_FREE_BYTES / 2**20:.0f} MiB in {_LEAST_FREE_FILES} files"
+        free = f"{free_bytes / 2**20:.1f} MiB in {system.f_favail}"
+        raise ServiceError(
+            f"{folder.parent}: Ray needs room there for {needed}, and has {free}; free some space, or set TMPDIR"
+        )
 
 
 def _require_loopback() -> None:

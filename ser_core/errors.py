@@ -22,7 +22,7 @@ SPECIAL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud
 #: Halves that stand for no byte of a name.
 _LONE_HALF = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 #: user:password@ in a URL, or in front of a host and a port.
-_PASSWORD = re.compile(r"(?<=://)[^/\s'\"@]+@|[^\s/:@'\"]+:[^\s/@'\"]+@(?=[\w.-]+:\d)")
+_PASSWORD = re.compile(r"(?<=://)[^/\s'\"@]+@|(?<!\S)[^\s/:@'\"]+:[^\s/@'\"]+@(?=[\w.-]+:\d)")
 
 
 def printable(text: str) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ser_core.errors import one_line, printable
+from ser_core.errors import one_line, printable, without_password
 
 
 class _TaskError(Exception):
@@ -30,3 +30,17 @@ def test_an_error_is_one_line(error: Exception, line: str) -> None:
 
 def test_a_name_is_printable() -> None:
     assert printable("/tmp/é \udcff\n\x1b[1m\x9b\\.wav") == "/tmp/é \\xff\\x0a\\x1b[1m\\x9b\\.wav"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("--address ray://me:secret@head:10001: no", "--address ray://***@head:10001: no"),
+        ("the cluster at me:secret@10.0.0.1:6379 is named", "the cluster at ***@10.0.0.1:6379 is named"),
+        ("http://token@[::1]:8265/", "http://***@[::1]:8265/"),
+        ("s3://bucket/a:b@c:1.wav", "s3://bucket/a:b@c:1.wav"),
+        ("/home/me@work/x.wav: no", "/home/me@work/x.wav: no"),
+    ],
+)
+def test_passwords_in_addresses_are_not_shown(text: str, shown: str) -> None:
+    assert without_password(text) == shown

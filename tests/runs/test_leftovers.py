@@ -115,16 +115,13 @@ def test_a_full_folder_of_temporary_files_is_a_line(
     try:
         process = start("score", source, tmp_path / "out", "--engine", engine, TMPDIR=str(folder))
         out, err = process.communicate(timeout=120)
-        if process.returncode != 0:
-            assert_one_line(Answer(process.returncode, out, err), 1)
+        # The plan of this process has room in little; Ray has not.
+        if engine == "ray" or process.returncode != 0:
+            assert_one_line(Answer(process.returncode, out, err), 1, str(folder), "free some space")
         assert_none_left(process)
         assert list(folder.glob("ser-*")) == []
     finally:
         subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
-def without_network(*words: str | Path) -> list[str]:
-    return ["unshare", "--net", *map(str, words)]
 
 
 @pytest.mark.heavy
