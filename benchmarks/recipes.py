@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-import yaml
 
 from ser_core import storage
 from ser_core.corpora import Manifest, read_manifests
@@ -41,6 +40,7 @@ from ser_core.training import (
     run_job,
     write_pooled,
 )
+from ser_core.yaml_file import read_yaml
 
 BASE = "base"
 
@@ -58,7 +58,7 @@ class Search:
     """The ideas of a file, and what was trained of them."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        found = yaml.safe_load(options.ideas.read_text())
+        found = read_yaml(options.ideas)
         self.protocols: dict[str, Any] = found["protocols"]
         self._base: dict[str, Any] = found["base"]
         self.ideas: dict[str, Any] = {BASE: {}} | found["ideas"]

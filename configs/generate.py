@@ -4,6 +4,7 @@ default, and a JSON schema for each, by which editors complete and check a confi
     python configs/generate.py
 """
 
+import argparse
 import json
 import textwrap
 from collections.abc import Iterator
@@ -93,5 +94,6 @@ def _comment(text: str) -> list[str]:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description="Writes configs/ anew from the settings; takes no arguments.").parse_args()
     for file_name, text in generated().items():
         (FOLDER / file_name).write_text(text, encoding="utf-8")

@@ -66,7 +66,8 @@ def record(row: dict[str, Any], segment: Any, **values: Any) -> dict[str, Any]:
         segment: the `audio.Segment`.
         values: `payload` or `probabilities`, perhaps `service_fault`.
     """
-    of_file = {"file_id": row["file_id"], "path": row["path"], "file_version": row["version"]}
+    known = row | {"file_version": row["version"]}
+    of_file = {field.name: known[field.name] for field in _FILE_FIELDS}
     of_segment = {field.name: getattr(segment, field.name) for field in _SEGMENT_FIELDS}
     details = [*([segment.fault.detail] if segment.fault else []), *([segment.note] if segment.note else [])]
     of_fault = {"reason": segment.fault and segment.fault.reason, "detail": "; ".join(details) or None}

@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ser_core.settings import Device, HopSeconds, PathText, Precision, Probability, Settings, WindowSeconds, read_yaml
+from ser_core.settings import Device, HopSeconds, PathText, Precision, Probability, Settings, WindowSeconds
 from ser_core.vocabulary import Channels
 
 FeaturesOn = Literal["cpu", "device"]
@@ -100,6 +100,8 @@ def load_score_config(file: Path | None, overrides: dict[str, Any]) -> ScoreConf
     Raises:
         UsageError: the file is missing or not YAML, or a setting is unknown or out of range.
     """
+    from ser_core.yaml_file import read_yaml
+
     values = {} if file is None else read_yaml(file)
     values |= {name: value for name, value in overrides.items() if value is not None}
     return ScoreConfig.from_dict(values, "options" if file is None else str(file))

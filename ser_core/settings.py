@@ -4,15 +4,15 @@ import difflib
 import functools
 import math
 import os
+import re
 import reprlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from ser_core.errors import UsageError, one_line
+from ser_core.errors import UsageError
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -63,9 +63,12 @@ _GONE = {
     "num_heads": "heads have 64 features each",
     "mlp_width": "it is four times width",
 }
-_MAX_SHOWN = 60
-#: A file of settings is a page or two.
-_MAX_YAML_BYTES, _MAX_YAML_DEPTH = 2**16, 32
+_MAX_SHOWN, _MAX_NAMES = 60, 3
+#: Numbers as YAML 1.2 writes them, and options too.
+INTEGER = re.compile(r"(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)\Z")
+FLOAT = re.compile(
+    r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
+)
 #: What waits longer than this many seconds overflows somewhere.
 _MAX_SECONDS = 1e9
 
@@ -148,23 +151,34 @@ def _is_group(settings: type[Settings], name: str) -> bool:
 
 
 def _sentence(settings: type[Settings], error: ValidationError) -> str:
-    """The first fault of several; names of groups come first, with dots."""
-    fault = error.errors(include_url=False)[0]
+    """The first fault of several, an unknown name before others; names of groups come first, with dots."""
+    faults = error.errors(include_url=False)
+    unknown = [fault for fault in faults if fault["type"] == "extra_forbidden"]
+    fault = (unknown or faults)[0]
     names = [part for part in fault["loc"] if isinstance(part, str)]
-    dotted, value = ".".join(names), _short(fault["input"])
+    dotted, value = ".".join(names), short(fault["input"])
     match fault["type"]:
         case "extra_forbidden":
-            return _unknown(settings, names)
+            return _unknown(settings, names) + _more([str(other["loc"][-1]) for other in unknown[1:]])
         case "missing":
             return f"'{dotted}' is missing"
         case "value_error":
             return ": ".join([*names, str(fault["ctx"]["error"])])
         case "invalid_key":
             return f"{value} is no name of a setting"
-    return f"'{dotted}' cannot be {value}; it takes {takes(field_schema(settings, *names))}"
+    what = "is empty" if fault["input"] is None else f"cannot be {value}"
+    return f"'{dotted}' {what}; it takes {takes(field_schema(settings, *names))}"
 
 
-def _short(value: object) -> str:
+def _more(names: list[str]) -> str:
+    """Other unknown names: with several, the file may be of another command."""
+    if not names:
+        return ""
+    left = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return f"; unknown too: {', '.join(map(short, names[:_MAX_NAMES]))}{left}"
+
+
+def short(value: object) -> str:
     """A value that may be huge, or nested."""
     if isinstance(value, int) and value.bit_length() > _MAX_SHOWN:
         # Python refuses to write out one of thousands of digits.
@@ -189,43 +203,6 @@ def _unknown(settings: type[Settings], names: list[str]) -> str:
     return f"unknown setting '{dotted}'; {hint}"
 
 
-def read_yaml(file: Path) -> dict[str, Any]:
-    """The settings that a YAML file names; UsageError where it is none."""
-    import yaml
-
-    try:
-        with file.open("rb") as stream:
-            data = stream.read(_MAX_YAML_BYTES + 1)
-    except OSError as error:
-        raise UsageError(f"config {file}: cannot be read ({one_line(error)})") from error
-    require(len(data) <= _MAX_YAML_BYTES, f"config {file}: is larger than {_MAX_YAML_BYTES:,} bytes; name another")
-    try:
-        text = data.decode()
-        _check_yaml(text, file)
-        values = yaml.safe_load(text)
-    except UsageError:
-        raise
-    except Exception as error:
-        # yaml raises errors of many kinds for dates, numbers and nesting that cannot be.
-        raise UsageError(f"config {file}: not YAML ({one_line(error)})") from error
-    require(isinstance(values, dict | None), f"config {file}: must be a list of 'name: value' lines")
-    return values or {}
-
-
-def _check_yaml(text: str, file: Path) -> None:
-    """Refuse what would make a file of a few lines take minutes or gigabytes."""
-    import yaml
-
-    depth = 0
-    for token in yaml.scan(text, yaml.SafeLoader):
-        name = type(token).__name__
-        require(name != "AliasToken", f"config {file}: has an alias ('*name'); write out what it stands for")
-        depth += name.endswith(("SequenceStartToken", "MappingStartToken")) - name.endswith(
-            ("SequenceEndToken", "MappingEndToken", "BlockEndToken")
-        )
-        require(depth <= _MAX_YAML_DEPTH, f"config {file}: is nested too deeply for settings")
-
-
 def is_http_url(text: str) -> bool:
     """Whether a text is an http(s) URL with a host."""
     try:
@@ -247,8 +224,6 @@ def seconds_from_environment(name: str, default: float, minimum: float = 0.0) ->
     except ValueError:
         seconds = math.nan
     is_usable = minimum <= seconds <= _MAX_SECONDS
-    words = (
-        f"{name} must be a number of seconds, {minimum:g} or more and at most {_MAX_SECONDS:.0f}, not {_short(text)}"
-    )
+    words = f"{name} must be a number of seconds, {minimum:g} or more and at most {_MAX_SECONDS:.0f}, not {short(text)}"
     require(is_usable, words)
     return seconds

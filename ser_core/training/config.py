@@ -15,7 +15,6 @@ from ser_core.settings import (
     ResolvedPrecision,
     Settings,
     WindowSeconds,
-    read_yaml,
 )
 from ser_core.training.data_config import AugmentSettings, Sampling, SplitSettings
 
@@ -197,6 +196,8 @@ def load_train_config(file: Path | None, overrides: dict[str, Any]) -> TrainConf
     Raises:
         UsageError: the file is missing or not YAML, or a setting is unknown or out of range.
     """
+    from ser_core.yaml_file import read_yaml
+
     values = {} if file is None else read_yaml(file)
     for name, value in overrides.items():
         group, _, field = name.rpartition(".")

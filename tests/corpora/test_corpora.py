@@ -74,9 +74,16 @@ def test_other_names_are_not_guessed(corpus: str, stem: str) -> None:
     assert CORPORA[corpus].parse(f"/data/{stem}.wav") is None
 
 
+@pytest.mark.parametrize("corpus", CORPORA)
+def test_emotions_have_common_labels(corpus: str) -> None:
+    assert CORPORA[corpus].emotions
+    assert CORPORA[corpus].emotions <= set(LABELS)
+    emotion = {name: label for of, name, label, *_ in KNOWN if of == corpus}
+    assert set(emotion.values()) <= CORPORA[corpus].emotions
+
+
 @pytest.mark.parametrize("emotions", [module.EMOTIONS for module in (nemo, emodb, crema_d, tess, savee)])
-def test_emotions_have_common_labels(emotions: dict[str, str]) -> None:
-    assert set(emotions.values()) <= set(LABELS)
+def test_no_two_codes_are_one_emotion(emotions: dict[str, str]) -> None:
     assert len(set(emotions.values())) == len(emotions)
 
 

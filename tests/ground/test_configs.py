@@ -2,6 +2,8 @@
 
 import json
 import runpy
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,14 @@ def test_what_is_generated_is_what_lies_there() -> None:
     assert set(generated) == {f"{name}.{suffix}" for name in ("score", "train") for suffix in ("yaml", "schema.json")}
     for name, text in generated.items():
         assert (CONFIGS / name).read_text() == text, f"{name} is out of date: python configs/generate.py"
+
+
+def test_what_generates_takes_no_argument() -> None:
+    """An option that it does not know must not write."""
+    before = {file: file.stat().st_mtime_ns for file in CONFIGS.iterdir()}
+    command = [sys.executable, str(CONFIGS / "generate.py"), "--check"]
+    assert subprocess.run(command, capture_output=True, cwd=ROOT, check=False).returncode == 2
+    assert {file: file.stat().st_mtime_ns for file in CONFIGS.iterdir()} == before
 
 
 def test_every_field_is_shown_with_its_default() -> None:

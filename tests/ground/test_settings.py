@@ -11,7 +11,9 @@ from ser_core.audio.segments import WindowSettings
 from ser_core.audio.settings import MelSettings
 from ser_core.errors import UsageError
 from ser_core.score_config import ScoreConfig, load_score_config
-from ser_core.settings import Names, Settings, read_yaml, seconds_from_environment
+from ser_core.settings import Names, Settings, seconds_from_environment
+from ser_core.training import load_train_config
+from ser_core.yaml_file import read_yaml
 
 
 def test_options_override_the_file_and_none_does_not(tmp_path: Path) -> None:
@@ -32,7 +34,14 @@ def test_options_override_the_file_and_none_does_not(tmp_path: Path) -> None:
         ("commit_seconds: -1", "'commit_seconds' cannot be -1; it takes a number from 0.001 to 10000000"),
         ("window_seconds: 0", "'window_seconds' cannot be 0; it takes a number from 0.1 to 600"),
         ("file_timeout_seconds: .inf", "'file_timeout_seconds' cannot be inf"),
-        ("- a list", "must be a list of 'name: value' lines"),
+        ("- a list", "must be a mapping: a line 'name: value' for each setting, no list"),
+        ("model: ~", "'model' is empty; it takes a text"),
+        ("commit_seconds: 1:30", "'commit_seconds' cannot be '1:30'; it takes a number from"),
+        ("batch_size: 1_0", "'batch_size' cannot be '1_0'"),
+        ("commit_seconds: 1_0.5", "'commit_seconds' cannot be '1_0.5'"),
+        ("cpus: 1\nprune: true\n'cpus': 2", "'cpus' is there twice (lines 1 and 3); keep one"),
+        ("cpus: none\nmodle: a", "unknown setting 'modle'; did you mean 'model'?"),
+        ("b: 1\na: 1\nc: 1\nd: 1\ne: 1", "; unknown too: 'a', 'c', 'd' and 1 more"),
         ("a: [", "not YAML"),
     ],
 )
@@ -42,6 +51,24 @@ def test_a_bad_file_gets_one_line_that_names_it(tmp_path: Path, text: str, words
     with pytest.raises(UsageError, match=r"(?s)^[^\n]*$") as error:
         load_score_config(file, {})
     assert words in str(error.value)
+
+
+def test_numbers_are_those_of_yaml_1_2(tmp_path: Path) -> None:
+    file = tmp_path / "f.yaml"
+    file.write_text("learning_rate: 1e-3\nweight_decay: .5e-1\nepochs: 010\nseed: 0x1F\nmax_failures: 0o17\n")
+    config = load_train_config(file, {})
+    assert (config.learning_rate, config.weight_decay) == (0.001, 0.05)
+    assert (config.epochs, config.seed, config.max_failures) == (10, 31, 15)
+    file.write_text("commit_seconds: 1e3\nfile_timeout_seconds: 1.E+2\n")
+    score = load_score_config(file, {})
+    assert (score.commit_seconds, score.file_timeout_seconds) == (1000.0, 100.0)
+
+
+def test_a_key_of_a_group_is_there_once(tmp_path: Path) -> None:
+    file = tmp_path / "f.yaml"
+    file.write_text("split:\n  folds: 2\n  folds: 3\n")
+    with pytest.raises(UsageError, match=r"f\.yaml: 'folds' is there twice \(lines 2 and 3\); keep one$"):
+        read_yaml(file)
 
 
 def test_settings_do_not_change_and_a_changed_copy_is_checked() -> None:
@@ -86,7 +113,7 @@ class Whole(Settings):
         ({"text": "a", "group": {"share": math.nan}}, "'group.share' cannot be nan"),
         ({"text": "a", "group": 3}, "'group' cannot be 3; it takes a group of settings"),
         ({"text": "a", "group": {"shares": 1}}, "unknown setting 'group.shares'; did you mean 'share'?"),
-        ({"text": "a" * 100, "group": 3, "more": 1}, "'group' cannot be 3"),
+        ({"text": "a" * 100, "group": 3, "more": 1}, "unknown setting 'more'; known: group, text"),
         (
             {"text": ["a" * 100]},
             "'text' cannot be ['aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa...; it takes a text",
