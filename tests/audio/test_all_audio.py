@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 from ser_core.audio.decode import iter_segments
+from ser_core.audio.recording import open_recording
 from ser_core.audio.segments import WindowSettings
 from ser_core.faults import Fault
 from tests.support.audio_factory import RATE_HZ, encode, noise, with_data_size
@@ -214,3 +215,11 @@ def test_libsndfile_and_ffmpeg_agree_on_the_samples_of_a_caf() -> None:
     (segment,) = iter_segments(encode(pcm_TC, format="CAF", subtype="FLOAT"), channels="mix", windows=WindowSettings())
     read_TC = soundfile.read(io.BytesIO(encode(pcm_TC, subtype="FLOAT")), dtype="float32", always_2d=True)[0]
     np.testing.assert_array_equal(segment.pcm_NS[0], read_TC[:, 0])
+
+
+def test_the_adpcm_of_an_aiff_is_decoded_without_noise() -> None:
+    tone_TC = (0.02 * np.sin(2 * np.pi * 440 * np.arange(3 * 44_100) / 44_100)).astype(np.float32)[:, None]
+    contents = encode(tone_TC, rate_hz=44_100, format="AIFF", subtype="IMA_ADPCM")
+    with open_recording(io.BytesIO(contents)) as recording:
+        heard_TC = np.concatenate(list(recording.blocks()))[: len(tone_TC)]
+    assert np.square(heard_TC - tone_TC).sum() < 0.001 * np.square(tone_TC).sum()

@@ -1,6 +1,8 @@
 """What FFmpeg reads: compressed audio of all kinds and the sound of videos, whole, cut, joined, changed on the way."""
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -205,3 +207,54 @@ def test_a_size_that_wrapped_at_4_gib(tmp_path: Path) -> None:
 def test_a_header_that_counts_itself_is_no_truncation(surplus: int) -> None:
     read_TC, recording = read(with_data_size(encode(noise(2)), 64_000 + surplus))
     assert (len(read_TC), recording.fault, recording.promised_seconds) == (32_000, None, 2.0)
+
+
+HLS = b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n%s\n#EXT-X-ENDLIST\n"
+
+
+@pytest.mark.parametrize("disguise", [b"", b"\xef\xbb\xbf", b"ID3\4\0\0\0\0\1\0" + bytes(128), b"WEBVTT\n\n", b"RIFF"])
+@pytest.mark.parametrize(
+    "words", [HLS, b"ffconcat version 1.0\nfile '%s'\n", b"[Reference]\nRef1=%s\n", b"RTSPtext\n%s\n"]
+)
+def test_a_text_that_names_a_recording_is_none(tmp_path: Path, disguise: bytes, words: bytes) -> None:
+    (tmp_path / "other.wav").write_bytes(encode(noise(2)))
+    for suffix in ("mp3", "m3u8", "rm", "ts", "wma"):
+        with pytest.raises(Fault, match="unreadable"):
+            open_recording(io.BytesIO(disguise + words % bytes(tmp_path / "other.wav")), suffix=suffix)
+
+
+def test_a_movie_whose_sound_lies_in_another_file_opens_none(tmp_path: Path) -> None:
+    (tmp_path / "other.wav").write_bytes(encode(noise(2)))
+    movie = with_av(tone(2, 44_100), "mov", "pcm_s16le", rate_hz=44_100)
+    at = movie.rindex(b"dref") + 12
+    alias = _alias(bytes(tmp_path / "other.wav"))
+    changed = bytearray(movie[:at] + alias + movie[at + 12 :])
+    for box in (b"moov", b"trak", b"mdia", b"minf", b"dinf", b"dref"):
+        start = changed.rindex(box) - 4
+        size = int.from_bytes(changed[start : start + 4], "big") + len(alias) - 12
+        changed[start : start + 4] = size.to_bytes(4, "big")
+    with pytest.raises(Fault, match="the file holds no audio"):
+        open_recording(io.BytesIO(bytes(changed)))
+
+
+def _alias(path: bytes) -> bytes:
+    """An entry of a table of data references, as FFmpeg would follow it if it were let."""
+    name = path.rpartition(b"/")[2]
+    body = bytes(10) + b"\3vol".ljust(28, b"\0") + bytes(12) + bytes([len(name)]) + name.ljust(63, b"\0")
+    body += bytes(16) + b"\0\0\0\5" + bytes(16)
+    padded = path + b"\0" * (len(path) % 2)
+    body += b"".join(kind.to_bytes(2, "big") + len(padded).to_bytes(2, "big") + padded for kind in (2, 18))
+    body += b"\xff\xff\0\0"
+    return (12 + len(body)).to_bytes(4, "big") + b"alis" + bytes(4) + body
+
+
+def test_ffmpeg_is_loaded_for_what_needs_it_alone(tmp_path: Path) -> None:
+    for format in ("WAV", "FLAC", "AIFF", "CAF"):
+        (tmp_path / f"one.{format}").write_bytes(encode(noise(2), format=format))
+    program = (
+        "import sys; from pathlib import Path; from ser_core.audio.decode import iter_segments\n"
+        "from ser_core.audio.segments import WindowSettings\n"
+        "for file in Path(sys.argv[1]).iterdir(): list(iter_segments(file, channels='mix', windows=WindowSettings()))\n"
+        "print('av' in sys.modules)"
+    )
+    assert subprocess.check_output([sys.executable, "-c", program, str(tmp_path)], text=True, timeout=120) == "False\n"

@@ -1,12 +1,8 @@
 """Memory does not grow with the length of a recording, and a long one is scored as its pieces are."""
 
-import subprocess
-import threading
-from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pyarrow.compute as pc
 import pytest
 
@@ -14,44 +10,12 @@ from ser_core.storage import s3
 from tests.conftest import S3Server
 from tests.support.archive import WINDOW_SECONDS
 from tests.support.audio_factory import RATE_HZ, encode, speech, write_sparse_rf64
+from tests.support.av_factory import write_long
 from tests.support.cli import files, finish, predictions, ser_here, start
+from tests.support.memory import Sampler
 from tests.support.ray_cluster import on_ray
 
 MAX_GROWTH_BYTES = 300 * 10**6
-
-
-class Sampler:
-    """The largest private memory (USS) of each kind of process a run has."""
-
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self.peak_bytes: dict[str, int] = defaultdict(int)
-        self._root = psutil.Process(process.pid)
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-
-    def _watch(self) -> None:
-        while not self._done.wait(0.5):
-            try:
-                family = [self._root, *self._root.children(recursive=True)]
-            except psutil.NoSuchProcess:
-                return
-            for member in family:
-                self._sample(member)
-
-    def _sample(self, member: psutil.Process) -> None:
-        try:
-            kind = " ".join(member.cmdline()[:3])
-            self.peak_bytes[kind] = max(self.peak_bytes[kind], member.memory_full_info().uss)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            return
-
-    def stop(self) -> int:
-        """The largest of all."""
-        self._done.set()
-        self._thread.join(60)
-        print({kind: peak // 10**6 for kind, peak in self.peak_bytes.items() if peak > 10**8})
-        return max(self.peak_bytes.values())
 
 
 def peak_of_scoring(source: str | Path, output: str | Path, *options: str) -> int:
@@ -100,6 +64,33 @@ def test_a_long_object_is_read_in_ranges(ceph_s3: S3Server, tmp_path: Path) -> N
         peaks[minutes] = peak_of_scoring(source.url, output.url)
         assert predictions(output.url, output.delta_options()).num_rows == 60 * minutes // WINDOW_SECONDS
     assert peaks[40] - peaks[5] < MAX_GROWTH_BYTES, peaks
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(("name", "video"), [("long.m4a", False), ("long.mp4", True), ("long.mka", False)])
+def test_ten_hours_of_compressed_audio_and_of_video(tmp_path: Path, name: str, video: bool) -> None:
+    """The index of an MP4 has an entry for each packet: 1.5 million in ten hours."""
+    peaks = {}
+    for hours in (1, 10):
+        (tmp_path / str(hours)).mkdir()
+        seconds = write_long(tmp_path / str(hours) / name, hours, video=video)
+        peaks[hours] = peak_of_scoring(tmp_path / str(hours), tmp_path / f"out{hours}", "--engine", "local")
+        assert files(tmp_path / f"out{hours}")["audio_seconds"][0].as_py() == pytest.approx(seconds, abs=0.1)
+    assert peaks[10] - peaks[1] < MAX_GROWTH_BYTES, peaks
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(("name", "video"), [("long.m4a", False), ("long.mp4", True)])
+def test_ten_hours_of_compressed_objects(ceph_s3: S3Server, tmp_path: Path, name: str, video: bool) -> None:
+    peaks = {}
+    for hours in (1, 10):
+        seconds = write_long(tmp_path / name, hours, video=video)
+        source, output = (ceph_s3.location.join(f"{place}{hours}") for place in ("in", "out"))
+        s3.filesystem().put_file(str(tmp_path / name), source.join(name).path)
+        peaks[hours] = peak_of_scoring(source.url, output.url, "--engine", "local")
+        rows = files(output.url, output.delta_options())
+        assert rows["audio_seconds"][0].as_py() == pytest.approx(seconds, abs=0.1)
+    assert peaks[10] - peaks[1] < MAX_GROWTH_BYTES, peaks
 
 
 def pieces_agree(tmp_path: Path, seconds: int, piece_seconds: int) -> None:

@@ -3,11 +3,14 @@
 from fractions import Fraction
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import Any
 
 import av
 import numpy as np
 from av.audio.stream import AudioStream
 from numpy.typing import NDArray
+
+from tests.support.audio_factory import speech
 
 
 def with_av(
@@ -94,3 +97,44 @@ def _write_audio(
         piece.pts = (piece.pts or 0) + round(start_seconds * rate_hz)
         output.mux(stream.encode(piece))
     output.mux(stream.encode(None))
+
+
+def write_long(path: Path, hours: float, *, video: bool = False) -> float:
+    """A minute of AAC, with a picture or without, again and again for so many hours; returns the seconds.
+
+    The suffix of `path` names the container.
+    """
+    minute_T = speech(60.0, "calm", rate_hz=44_100)
+    with NamedTemporaryFile(suffix=".mp4") as file:
+        file.write(with_av(minute_T[:, None], "mp4", "aac", rate_hz=44_100, video_seconds=60 if video else None))
+        file.flush()
+        with av.open(file.name) as once, av.open(str(path), "w") as output:
+            copies = {stream.index: output.add_stream_from_template(stream) for stream in once.streams}
+            packets = [packet for packet in once.demux() if packet.size]
+            # No packet may begin before the last one of the time before ends.
+            seconds = sum(
+                float(packet.duration * packet.time_base) for packet in packets if packet.stream.type == "audio"
+            )
+            length = {index: round(seconds / float(once.streams[index].time_base or 1)) for index in copies}
+            times = round(hours * 60)
+            _mux_again(output, copies, packets, length, times)
+            return seconds * times
+
+
+def _mux_again(
+    output: av.container.OutputContainer,
+    copies: dict[int, Any],
+    packets: list[Any],
+    length: dict[int, int],
+    times: int,
+) -> None:
+    # A packet that is written is empty from then on.
+    kept = [(bytes(packet), packet.stream.index) for packet in packets]
+    times_of = [(packet.pts, packet.dts, packet.duration, packet.time_base, packet.is_keyframe) for packet in packets]
+    for number in range(times):
+        for (contents, index), (pts, dts, duration, time_base, is_keyframe) in zip(kept, times_of, strict=True):
+            packet: Any = av.Packet(contents)
+            packet.time_base, packet.duration, packet.is_keyframe = time_base, duration, is_keyframe
+            packet.pts, packet.dts = pts + number * length[index], dts + number * length[index]
+            packet.stream = copies[index]
+            output.mux_one(packet)
