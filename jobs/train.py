@@ -72,8 +72,11 @@ class _Command:
         self._decode(job)
         self._folder.check_writable()
         self._stack.enter_context(self._folder.lock().held(self._console.say))
+        # Whatever may be refused comes before a restart deletes the model that is there.
+        resources = self._connect()
+        job.check_workers(resources.num_workers)
         job = _named(job, self._folder.begin(settings, restart=self._request.restart))
-        self._train(job)
+        self._train(job, resources)
         if job.config.split.folds is not None:
             write_pooled(job)
         self._folder.remove_checkpoints()
@@ -107,12 +110,10 @@ class _Command:
             self._console.say(f"looking at {len(job.manifest)} clips; what is decoded is cached in {job.cache_folder}")
             open_waveforms(job)
 
-    def _train(self, job: "Job") -> None:
+    def _train(self, job: "Job", resources: "TrainResources") -> None:
         from cluster.train import train, what_is_open
         from ser_core.training import TrainingLog
 
-        resources = self._connect()
-        job.check_workers(resources.num_workers)
         self._console.say(f"training on {len(job.manifest)} clips: {resources.describe()}")
         if is_open := what_is_open(resources):
             self._console.say(is_open)

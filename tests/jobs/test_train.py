@@ -1,5 +1,6 @@
 """What a person can do wrong with `ser train`: one line each, before Ray is started."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,11 @@ import pytest
 import yaml
 from safetensors.torch import save_file
 
+from cluster.resources import Hardware
+from cluster.session import connect
 from ser_core.corpora.manifest import MANIFEST_SCHEMA, read_manifests, rows_to_table, write_manifest
 from ser_core.models.registry import build
-from tests.support.cli import Answer, RayStarted, assert_one_line, ser_here
+from tests.support.cli import Answer, assert_one_line, ser_here
 from tests.support.models import tiny_artifact
 from tests.support.training import settings, write_corpus
 
@@ -24,11 +27,34 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def train(data: Path, tmp_path: Path, *more: str | Path, manifests: list[Path] | None = None, **changes: Any) -> Answer:
+def train(
+    data: Path,
+    tmp_path: Path,
+    *more: str | Path,
+    manifests: list[Path] | None = None,
+    connect: Callable[..., Any] | None = None,
+    **changes: Any,
+) -> Answer:
     file = tmp_path / "train.yaml"
     file.write_text(yaml.safe_dump(settings(data / "cache", **changes)))
     where = [] if more and not str(more[0]).startswith("--") else [tmp_path / "model"]
-    return ser_here("train", *(manifests or [data / "tone.parquet"]), *where, *more, "--config", file)
+    return ser_here("train", *(manifests or [data / "tone.parquet"]), *where, *more, "--config", file, connect=connect)
+
+
+def begin(data: Path, tmp_path: Path, *more: str | Path, **changes: Any) -> None:
+    """A training that is killed as soon as MODEL_DIR is its own."""
+
+    def killed(*_: object) -> None:
+        raise KilledError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cluster.train.train", killed)
+        with pytest.raises(KilledError):
+            train(data, tmp_path, *more, connect=lambda **_: Hardware(cpus=2, gpus=0), **changes)
+
+
+class KilledError(BaseException):
+    """Goes past the command's own catch."""
 
 
 def changed(data: Path, tmp_path: Path, keep: Any) -> list[Path]:
@@ -98,8 +124,7 @@ def test_a_folder_of_somebody_else(data: Path, tmp_path: Path) -> None:
 
 
 def test_a_training_with_other_settings(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(RayStarted):
-        train(data, tmp_path)
+    begin(data, tmp_path)
     answer = train(data, tmp_path, architecture_settings={"width": 32}, epochs=9)
     assert_one_line(answer, 1, "other settings", "width was 16, now 32", "epochs was 3, now 9", "--restart")
     answer = train(data, tmp_path, manifests=[data / "tone.parquet", data / "hum.parquet"])
@@ -164,8 +189,7 @@ def test_a_settings_file_that_is_none(data: Path, tmp_path: Path, text: str) -> 
 def test_a_restart_begins_anew_beside_the_licence_and_somebodys_notes(data: Path, tmp_path: Path) -> None:
     (tmp_path / "licence.txt").write_text("free")
     changes = {"licence_file": str(tmp_path / "licence.txt")}
-    with pytest.raises(RayStarted):
-        train(data, tmp_path, **changes)
+    begin(data, tmp_path, **changes)
     model = tmp_path / "model"
     own = (
         "model.safetensors",
@@ -177,18 +201,36 @@ def test_a_restart_begins_anew_beside_the_licence_and_somebodys_notes(data: Path
     for name in (*own, "notes.txt", "fold-1/notes.txt"):
         (model / name).parent.mkdir(exist_ok=True)
         (model / name).write_text("")
-    with pytest.raises(RayStarted):
-        train(data, tmp_path, "--restart", epochs=2, **changes)
+    begin(data, tmp_path, "--restart", epochs=2, **changes)
     assert not any((model / name).exists() for name in own)
     assert (model / "notes.txt").exists()
     assert (model / "fold-1/notes.txt").exists()
 
 
 def test_a_restart_that_is_refused_has_deleted_nothing(data: Path, tmp_path: Path) -> None:
-    with pytest.raises(RayStarted):
-        train(data, tmp_path)
+    begin(data, tmp_path)
     settings_file = tmp_path / "model/_training/settings.json"
     settings_file.write_text(settings_file.read_text().replace('"format_number": 2', '"format_number": 99'))
     (tmp_path / "model/report.json").write_text("")
     assert_one_line(train(data, tmp_path, "--restart"), 1, "newer ser")
     assert (tmp_path / "model/report.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("joins", "options", "words"),
+    [
+        (connect, ["--address", "127.0.0.1:1"], "no Ray cluster answers there"),
+        (lambda **_: Hardware(cpus=9, gpus=5), ["--address", "127.0.0.1:2"], "too few for 5 workers"),
+    ],
+)
+def test_a_restart_keeps_the_model_until_the_cluster_can_train_another(
+    data: Path, tmp_path: Path, joins: Callable[..., Any], options: list[str], words: str
+) -> None:
+    begin(data, tmp_path, batch_size=4)
+    names = ("model.safetensors", "report.json", "_training/checkpoint-1-a.safetensors")
+    for name in names:
+        (tmp_path / "model" / name).write_text("")
+    # What is said goes to standard error, which Ray would be kept off otherwise.
+    answer = train(data, tmp_path, "--restart", "--verbose", *options, batch_size=4, connect=joins)
+    assert_one_line(answer, 2, words)
+    assert all((tmp_path / "model" / name).exists() for name in names)

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,8 +111,14 @@ def ser(
     return finish(start(*arguments, cwd=cwd, before=before, as_typed=as_typed, **extra), timeout)
 
 
-def ser_here(*arguments: str | Path, **extra: str) -> Answer:
-    """Run `ser` in this process, which has torch and more loaded already: for what must not start Ray."""
+def ser_here(*arguments: str | Path, connect: Callable[..., Any] | None = None, **extra: str) -> Answer:
+    """Run `ser` in this process, which has torch and more loaded already: for what must not start Ray.
+
+    Args:
+        arguments: of `ser`.
+        connect: takes the place of `cluster.session.connect`; None: that is not called.
+        extra: environment variables.
+    """
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
         for name in os.environ.keys() - clean_environment().keys():
@@ -121,7 +127,7 @@ def ser_here(*arguments: str | Path, **extra: str) -> Answer:
             patch.setenv(name, value)
         patch.chdir(ROOT)
         for starts_ray in ("cluster.session.connect", "cluster.ray_process.RayProcess.__init__"):
-            patch.setattr(starts_ray, _start_no_ray)
+            patch.setattr(starts_ray, connect or _start_no_ray)
         code = run(with_quick_model(arguments))
     return Answer(code, out.getvalue(), err.getvalue())
 
