@@ -48,7 +48,7 @@ def begin(data: Path, tmp_path: Path, *more: str | Path, **changes: Any) -> None
         raise KilledError
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cluster.train.train", killed)
+        patch.setattr("cluster.train.what_is_open", killed)
         with pytest.raises(KilledError):
             train(data, tmp_path, *more, connect=lambda **_: Hardware(cpus=2, gpus=0), **changes)
 
