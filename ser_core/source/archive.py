@@ -3,6 +3,7 @@
 import os
 import tarfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import IO, BinaryIO, cast
 
 import pyarrow as pa
@@ -51,7 +52,8 @@ def require_archive(file: BinaryIO) -> None:
     Raises:
         Fault: it is no tar archive, or it cannot be read.
     """
-    next(_members(file, file.seek(0, os.SEEK_END)), None)
+    with suppress(_BreaksOffError):
+        next(_members(file, file.seek(0, os.SEEK_END)), None)
 
 
 def list_archive(file: BinaryIO, container: PlannedFile, wants: Callable[[str], bool], skipped: Skipped) -> pa.Table:

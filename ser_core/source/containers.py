@@ -39,7 +39,8 @@ def is_container(file: PlannedFile, target: Target, location: Location) -> bool:
             if is_table:
                 return holds_audio(open_parquet(opened))
             require_archive(opened)
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError) as error:
+        # Arrow says by an OSError without a number that the file is no whole Parquet file.
         raise SourceError(f"list {location}: {one_line(error)}") from error
     except Fault as fault:
         raise SourceError(f"SOURCE {location}: {fault.detail}") from fault

@@ -173,10 +173,16 @@ def _read_parquet(file: IO[bytes]) -> Iterator[bytes]:
     texts = [name] if kind in {pa.string(), pa.large_string(), pa.binary()} else []
     # Hugging Face's data sets have the path beside the bytes.
     column = f"{name}.path" if pa.types.is_struct(kind) else name
-    with pq.ParquetFile(file, read_dictionary=texts) as table:
-        for batch in table.iter_batches(SLICE_ROWS, columns=[column]):
-            values = pc.struct_field(batch.column(0), "path") if column != name else batch.column(0)
-            yield from filter(None, _texts(values.unique(), column))
+    try:
+        with pq.ParquetFile(file, read_dictionary=texts) as table:
+            for batch in table.iter_batches(SLICE_ROWS, columns=[column]):
+                values = pc.struct_field(batch.column(0), "path") if column != name else batch.column(0)
+                yield from filter(None, _texts(values.unique(), column))
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        # So Arrow says that a part of the file is damaged.
+        raise NoListError(one_line(error)) from error
 
 
 def _parquet_column(schema: pa.Schema) -> str:

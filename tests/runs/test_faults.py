@@ -16,6 +16,7 @@ from deltalake import DeltaTable
 
 from tests.support.archive import assert_same_predictions, write_archive
 from tests.support.cli import ROOT, assert_one_line, files, finish, predictions, ser_here, start
+from tests.support.containers import audio_table, tar_of
 from tests.support.misbehaving_worker import WORKER, poisoned
 from tests.support.processes import kill_all
 from tests.support.ray_cluster import RayCluster, on_ray
@@ -87,6 +88,26 @@ def test_killed_at_five_moments_of_every_phase(engine: str, source: Path, unbrok
     answer = ser_here("score", source, output)
     assert answer.code == 0, answer.err
     assert_complete(output, unbroken)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("pack", ["x.tar", "x.parquet"])
+def test_members_of_a_container_survive_as_files_do(
+    pack: str, source: Path, unbroken: pa.Table, tmp_path: Path
+) -> None:
+    clips = [(file.relative_to(source).as_posix(), file.read_bytes()) for file in sorted(source.rglob("*.*"))]
+    is_tar = pack == "x.tar"
+    (tmp_path / pack).write_bytes(tar_of(clips) if is_tar else audio_table([(data, name) for name, data in clips]))
+    path_of = {
+        name: f"{pack}/{name}" if is_tar else f"{pack}/{row:08}/{name.rpartition('/')[2]}"
+        for row, (name, _) in enumerate(clips)
+    }
+    paths = pa.array([path_of[path] for path in unbroken["path"].to_pylist()])
+    expected = unbroken.set_column(unbroken.schema.get_field_index("path"), "path", paths)
+    kill_at_five_moments(tmp_path / pack, tmp_path / "out", "--engine", "local")
+    answer = ser_here("score", tmp_path / pack, tmp_path / "out")
+    assert answer.code == 0, answer.err
+    assert_complete(tmp_path / "out", expected)
 
 
 @pytest.mark.heavy

@@ -175,6 +175,12 @@ def test_what_breaks_off_is_a_row_beside_what_is_whole(where: str, tmp_path: Pat
     assert f"it breaks off at byte {position}" in str(fault)
 
 
+def test_an_archive_that_breaks_off_in_its_first_member(tmp_path: Path) -> None:
+    (tmp_path / "x.tar").write_bytes(tar_of([("a.wav", A)])[:600])
+    source = Source.parse(str(tmp_path / "x.tar"))
+    assert contents(source) == {"x.tar": "truncated"}
+
+
 @pytest.mark.parametrize("content", [b"", b"no archive" * 100, b"\x1f\x8b packed"])
 def test_what_is_no_archive_is_one_line_as_source_and_a_row_in_a_list(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.tar").write_bytes(content)
@@ -217,6 +223,19 @@ def test_tables_of_other_kinds(tmp_path: Path) -> None:
         plan_of(Source.parse(str(file)))
     (tmp_path / "list.txt").write_text("t.parquet")
     assert contents(Source.parse(str(tmp_path / "list.txt"))) == {"t.parquet": "unreadable"}
+
+
+def test_a_table_whose_description_is_damaged_is_one_line(tmp_path: Path) -> None:
+    whole = audio_table(ROWS)
+    lines = []
+    for position in range(len(whole) - 60, len(whole)):
+        (tmp_path / "t.parquet").write_bytes(whole[:position] + bytes([whole[position] ^ 255]) + whole[position + 1 :])
+        try:
+            contents(Source.parse(str(tmp_path / "t.parquet")))
+        except SourceError as error:
+            lines.append(str(error))
+    assert len(lines) > 10
+    assert all(line.startswith(f"list {tmp_path}/t.parquet: ") and "\n" not in line for line in lines)
 
 
 def test_a_table_that_is_damaged_costs_the_rows_that_are(tmp_path: Path) -> None:
