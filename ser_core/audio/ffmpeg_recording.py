@@ -70,12 +70,14 @@ class FfmpegRecording:
         #: End of the last packet of any stream.
         self._end_seconds = 0.0
         self._resampler: av.AudioResampler | None = None
-        headless, options = HEADLESS.get(suffix, (None, {}))
+        headless, options = (None, {}) if is_familiar(file, start) else HEADLESS.get(suffix, (None, {}))
+        if headless is not None:
+            options = options | {"format_whitelist": headless}
         try:
             self._container = av.open(
                 self._view,
                 "r",
-                format=None if is_familiar(file, start) else headless,
+                format=headless,
                 options={**OPTIONS, **options},
                 metadata_errors="replace",
                 buffer_size=_READ_BYTES,

@@ -138,6 +138,19 @@ def test_audio_without_a_header_is_read_by_its_suffix() -> None:
         open_recording(io.BytesIO(contents))
 
 
+@pytest.mark.parametrize(
+    ("suffix", "subtype", "rate_hz"),
+    [("ul", "ULAW", 8_000), ("pcmu", "ULAW", 8_000), ("alaw", "ALAW", 8_000), ("sln", "PCM_16", 8_000),
+     ("sln16", "PCM_16", 16_000)],
+)  # fmt: skip
+def test_samples_without_a_header_are_read_by_their_suffix(suffix: str, subtype: str, rate_hz: int) -> None:
+    with_header = encode(noise(2, rate_hz=rate_hz), rate_hz=rate_hz, subtype=subtype)
+    at = with_header.index(b"data") + 8
+    read_TC, recording = read(with_header[at : at + 2 * rate_hz * (2 if subtype == "PCM_16" else 1)], suffix=suffix)
+    assert (recording.sample_rate_hz, recording.fault) == (rate_hz, None)
+    np.testing.assert_array_equal(read_TC, read(with_header)[0])
+
+
 def test_a_recording_that_nobody_reads_is_unsupported() -> None:
     with pytest.raises(Fault, match=r"unsupported \('.ds2' is a kind of recording that cannot be read here"):
         open_recording(io.BytesIO(b"\3ds2" + bytes(2_000)), suffix="ds2")
