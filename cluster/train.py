@@ -32,6 +32,7 @@ _MAX_CPUS_PER_WORKER = 1.0
 _SHARE_OF_CPUS = 0.9
 #: Time limit of a collective: workers wait while one computes features.
 _LONGEST_WAIT_SECONDS = 6 * 3600
+_STOPPED = "stopped; every epoch that ended is saved; run the same command to go on"
 #: Number of threads that load batches beside a GPU, at most.
 _MAX_LOADERS = 8
 #: Interval in which Ray looks whether its workers live, and are done.
@@ -88,34 +89,47 @@ def train(job: "Job", resources: TrainResources, callback: Callable[[Event], Non
         InterruptedRunError: `stop` was set.
         SerError: what a worker found, or that workers were lost too often.
     """
-    from ray.exceptions import RayActorError
-    from ray.util.queue import Empty, Queue
+    from ray.exceptions import RayError
+    from ray.util.queue import Queue
 
     messages = Queue(actor_options={"num_cpus": 0})
     with (
         temporary_folder() as folder,
         _fitting(job, resources, messages, str(folder)) as fit,
     ):
-        while True:
+        try:
+            _follow(fit, messages, callback, stop)
+        except (RayError, SerError) as error:
             if stop.is_set():
-                raise InterruptedRunError("stopped; every epoch that ended is saved; run the same command to go on")
-            was_over = fit.is_over.is_set()
-            try:
-                message = messages.get(timeout=_POLL_SECONDS)
-            except Empty:
-                if was_over:
-                    break
-                continue
-            except RayActorError as error:
+                # A signal to the process group ends parts of Ray too; what they leave behind is no news then.
+                raise InterruptedRunError(_STOPPED) from error
+            if isinstance(error, RayError):
                 raise SerError(
-                    f"the training broke off (its message queue was lost: {one_line(error)}); "
+                    f"the training broke off (its message queue was lost: {_reason(error)}); "
                     "run the same command to go on"
                 ) from error
-            if isinstance(message, ServiceError):
-                raise ServiceError(f"{message}; the same command goes on from here") from message
-            if isinstance(message, SerError):
-                raise message
-            callback(message)
+            raise
+
+
+def _follow(fit: "_Fit", messages: "Queue", callback: Callable[[Event], None], stop: threading.Event) -> None:
+    """Hand on what workers report, until the training is over or `stop` is set."""
+    from ray.util.queue import Empty
+
+    while not stop.is_set():
+        was_over = fit.is_over.is_set()
+        try:
+            message = messages.get(timeout=_POLL_SECONDS)
+        except Empty:
+            if was_over:
+                break
+            continue
+        if isinstance(message, ServiceError):
+            raise ServiceError(f"{message}; the same command goes on from here") from message
+        if isinstance(message, SerError):
+            raise message
+        callback(message)
+    if stop.is_set():
+        raise InterruptedRunError(_STOPPED)
     if fit.error is not None:
         raise SerError(f"the training broke off ({_why(fit.error)}); run the same command to go on") from fit.error
 
@@ -239,5 +253,11 @@ def _why(error: BaseException) -> str:
     failures = getattr(error, "worker_failures", None)
     if failures:
         rank, failure = min(failures.items())
-        return f"worker {rank}: {one_line(failure)}"
-    return one_line(error)
+        return f"worker {rank}: {_reason(failure)}"
+    return _reason(error)
+
+
+def _reason(error: BaseException) -> str:
+    """What went wrong, in few words: of an error that is Ray's own, its type, as its text speaks of Ray's inside."""
+    is_rays = type(error).__module__.partition(".")[0] == "ray" and getattr(error, "cause", None) is None
+    return type(error).__name__ if is_rays else one_line(error)

@@ -1,11 +1,12 @@
 """`ser evaluate`: a model's predictions for the clips of manifests -> a report for programs and one for people."""
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from jobs.console import Console
 from jobs.interrupts import Interrupts
-from ser_core.errors import SerError, UsageError
+from ser_core.errors import OutputError, SerError, UsageError
 from ser_core.settings import Device, Precision, ResolvedDevice, ResolvedPrecision
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from ser_core.storage import Location
 
 JSON_FILE, PAGE_FILE, PREDICTIONS_FILE = "evaluation.json", "evaluation.html", "predictions.parquet"
+_MAX_LOOKED_AT = 50
 _CPU_BATCH_SIZE, _GPU_BATCH_SIZE = 16, 256
 
 
@@ -64,6 +66,7 @@ def run_evaluate(request: Request, console: Console) -> int:
     config = artifact.config
     manifest = read_manifests(request.manifests)
     LabelSets(manifest, config.labels)
+    _check_ours(folder)
     check_writable(folder, "name another folder", what="OUT")
     running = _running(request)
     probabilities_GC = _predict(Predictor(artifact, features_on="device", **running), manifest, console)
@@ -80,6 +83,30 @@ def run_evaluate(request: Request, console: Console) -> int:
     _write(folder, evaluation, predictions_table(manifest, probabilities_GC, config.labels, config.temperature))
     _report(evaluation, folder, console)
     return 0
+
+
+def _check_ours(folder: "Location") -> None:
+    """Raises OutputError where OUT holds files, and no evaluation, be it one whose writing was broken off."""
+    from ser_core.storage import list_files, one_line_faults
+
+    with one_line_faults(folder, "cannot be written to", "name another folder", what="OUT"):
+        names = {name for name, _ in list_files(folder, _MAX_LOOKED_AT)} - {".probe"}
+        is_begun = PAGE_FILE in names and names <= {PAGE_FILE, PREDICTIONS_FILE}
+        if names and not is_begun and not _is_evaluation(folder.join(JSON_FILE)):
+            raise OutputError(
+                f"OUT {folder}: holds {min(names)} and no evaluation, so its files are not this command's to replace; "
+                "name another folder"
+            )
+
+
+def _is_evaluation(file: "Location") -> bool:
+    from ser_core.storage import read
+
+    try:
+        found = json.loads(read(file))
+    except (FileNotFoundError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and found.keys() >= {"format_number", "overall", "confusion", "coverage"}
 
 
 def _running(request: Request) -> "Running":
@@ -129,15 +156,15 @@ def _about(request: Request, artifact: "Artifact", manifest: "Manifest", running
 
 
 def _write(folder: "Location", evaluation: "Evaluation", predictions: Any) -> None:
-    """The JSON last: where it is, the others belong to it."""
+    """The page first: a broken off evaluation is known by it; the JSON last: where it is, the others belong to it."""
     from ser_core.encoding import json_bytes, parquet_bytes
     from ser_core.evaluation import render_page
     from ser_core.storage import delete, one_line_faults, put
 
     with one_line_faults(folder, "cannot be written to", what="OUT"):
         delete(folder.join(JSON_FILE))
-        put(folder.join(PREDICTIONS_FILE), parquet_bytes(predictions))
         put(folder.join(PAGE_FILE), render_page(evaluation).encode())
+        put(folder.join(PREDICTIONS_FILE), parquet_bytes(predictions))
         put(folder.join(JSON_FILE), json_bytes(evaluation.to_dict()))
 
 

@@ -49,7 +49,7 @@ class TrainingFolder:
         Raises:
             OutputError: the folder holds something else, or a training with other settings; says what differs.
         """
-        found = self._read()
+        found = self._read(is_restart=settings is None)
         if found is None:
             with one_line_faults(self.folder, "cannot be read", "name another MODEL_DIR", passes=FileNotFoundError):
                 names = [name for name, _ in storage.list_files(self.folder, _MAX_LOOKED_AT)]
@@ -94,7 +94,7 @@ class TrainingFolder:
 
         But for the settings: whenever this is broken off, the folder is a training's, and one that is not done.
         """
-        match self._read():
+        match self._read(is_restart=True):
             case None:
                 return
             case {"settings": {"settings": {"licence_file": str(licence_file)}}}:
@@ -113,20 +113,23 @@ class TrainingFolder:
             if name.startswith("checkpoint-"):
                 storage.delete(self.folder.join(_OWN, name))
 
-    def _read(self) -> dict[str, Any] | None:
+    def _read(self, *, is_restart: bool = False) -> dict[str, Any] | None:
+        """What settings.json holds; None: it is not there. For a restart, nothing where it is broken."""
         try:
             with one_line_faults(self.folder, "cannot be read", "name another MODEL_DIR", passes=FileNotFoundError):
                 found = json.loads(storage.read(self._settings_file))
         except FileNotFoundError:
             return None
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         match found:
             case {"format_number": int(number)} if number > FORMAT_NUMBER:
                 raise OutputError(f"{self.folder}: was begun by a newer ser; upgrade ser, or name another MODEL_DIR")
             case {"format_number": int(), "run": str(), "settings": dict()}:
                 return dict(found)
-        raise OutputError(f"{self._settings_file}: is broken; name another MODEL_DIR")
+        if is_restart:
+            return {}
+        raise OutputError(f"{self._settings_file}: is broken; --restart to begin anew, or name another MODEL_DIR")
 
 
 def _result(name: str) -> str:

@@ -194,3 +194,29 @@ def test_model_manifest_and_report_may_lie_in_a_bucket(place: Path, moto_s3: S3S
     assert sorted(path for path, _ in list_files(output)) == FILES
     assert json.loads(read(output.join("evaluation.json")))["overall"]["clips"] == 4
     assert run(["evaluate", *arguments[:2], "s3://no-such-bucket/out"]) == 1
+
+
+@pytest.mark.parametrize("names", [["report.json", "predictions.parquet"], ["evaluation.json"], ["notes/a.txt"]])
+def test_files_that_are_no_evaluations_are_not_replaced(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], names: list[str]
+) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}")
+    assert evaluate(place, tmp_path) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"ser: OUT {tmp_path}: holds ")
+    assert line.endswith("name another folder")
+    found = {str(file.relative_to(tmp_path)): file.read_text() for file in tmp_path.rglob("*") if file.is_file()}
+    assert found == dict.fromkeys(names, "{}")
+
+
+def test_an_evaluation_is_replaced_also_one_that_was_broken_off(place: Path, tmp_path: Path) -> None:
+    assert evaluate(place, tmp_path, manifests=("a",)) == 0
+    (tmp_path / "notes.txt").write_text("mine")
+    assert evaluate(place, tmp_path, manifests=("b",)) == 0
+    assert json.loads((tmp_path / "evaluation.json").read_text())["overall"]["clips"] == 4
+    for name in ("notes.txt", "evaluation.json", "predictions.parquet"):
+        (tmp_path / name).unlink()
+    assert evaluate(place, tmp_path, manifests=("b",)) == 0
+    assert sorted(file.name for file in tmp_path.iterdir()) == FILES

@@ -179,11 +179,18 @@ def test_a_gpu_that_is_not_there(data: Path, tmp_path: Path) -> None:
     assert_one_line(train(data, tmp_path, "--device", "cuda"), 2, "no GPU")
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "3", "null", "{}", '{"format_number": "2", "run": "a", "settings": {}}'])
+@pytest.mark.parametrize(
+    "text",
+    ["{", "[]", pytest.param("[" * 100_000, id="deep"), "{}", '{"format_number": "2", "run": "a", "settings": {}}'],
+)
 def test_a_settings_file_that_is_none(data: Path, tmp_path: Path, text: str) -> None:
     (tmp_path / "model/_training").mkdir(parents=True)
     (tmp_path / "model/_training/settings.json").write_text(text)
-    assert_one_line(train(data, tmp_path), 1, "settings.json: is broken")
+    (tmp_path / "model/report.json").write_text("")
+    assert_one_line(train(data, tmp_path), 1, "settings.json: is broken; --restart to begin anew")
+    begin(data, tmp_path, "--restart")
+    assert not (tmp_path / "model/report.json").exists()
+    begin(data, tmp_path)
 
 
 def test_a_restart_begins_anew_beside_the_licence_and_somebodys_notes(data: Path, tmp_path: Path) -> None:
