@@ -144,11 +144,18 @@ def _require_listener(address: str) -> None:
 
 
 def local_hardware(cpus: int | None, gpus: int | None) -> Hardware:
-    """What this machine has, or what of it to use; cores as a container's quota and CPU set allow."""
+    """What this machine has, or what of it to use; cores as a container's quota and CPU set allow.
+
+    Raises:
+        UsageError: there are not so many GPUs.
+    """
     import joblib
     import torch
 
-    return Hardware(cpus=cpus or joblib.cpu_count(), gpus=torch.cuda.device_count() if gpus is None else gpus)
+    num_gpus = torch.cuda.device_count()
+    if gpus is not None and gpus > num_gpus:
+        raise UsageError(f"--gpus {gpus}: this machine has {num_gpus or 'no'} usable GPU; give fewer, or --address")
+    return Hardware(cpus=cpus or joblib.cpu_count(), gpus=num_gpus if gpus is None else gpus)
 
 
 def _silence() -> None:

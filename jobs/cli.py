@@ -3,7 +3,6 @@
 Exit codes: 0 all scored, 1 error, 2 usage, 3 some files failed or are partial, 130 interrupted, 141 reader gone.
 """
 
-import os
 import sys
 import threading
 from pathlib import Path
@@ -14,7 +13,7 @@ from typer.core import TyperGroup
 
 from jobs.console import Console, OutputMode
 from jobs.corpus import Name as CorpusName
-from jobs.options import option, settings_options
+from jobs.options import MODEL, ConfigFile, at_home, option, settings_options, wrong_line
 from jobs.streams import open_streams, plain_streams
 from ser_core.errors import InterruptedRunError, SerError, UsageError
 from ser_core.evaluation import BootstrapSettings
@@ -58,19 +57,6 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Only results and errors.")
 Verbose = Annotated[bool, typer.Option("--verbose", help="Everything, Ray's own words too.")]
 
 
-def _at_home(value: str | None) -> str | None:
-    """An option's path, in which a shell leaves `~` as it is."""
-    return value and os.path.expanduser(value)  # noqa: PTH111 - Path would shorten s3://
-
-
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        help="YAML file of settings; options override it.", callback=lambda value: value and value.expanduser()
-    ),
-]
-
-
 def _show_version(is_asked: bool) -> None:
     if is_asked:
         from importlib.metadata import version
@@ -89,7 +75,7 @@ def _program(
 
 
 @app.command()
-@settings_options(ScoreConfig, ScoreConfig.model_fields)
+@settings_options(ScoreConfig, ScoreConfig.model_fields, model={"metavar": "NAME|DIR"} | MODEL)
 def score(  # noqa: PLR0913 - one parameter an option
     source: Annotated[
         str, typer.Argument(metavar="SOURCE", help="Directory, file, glob, s3://bucket/prefix, or list of paths.")
@@ -99,12 +85,12 @@ def score(  # noqa: PLR0913 - one parameter an option
     overrides: dict[str, Any],
     restart: Annotated[bool, typer.Option("--restart", help="Delete this program's results and begin anew.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; say what would be done.")] = False,
-    config: Config = None,
+    config: ConfigFile = None,
     output_mode: Mode = "human",
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
-    """Score a directory or a bucket into two tables; run it again to go on or to add what is new."""
+    """Score recordings into two tables, or go on. Run again, it scores what is new or changed alone."""
     settings = _checked(config, overrides, restart, dry_run)
     from jobs.score import Request, run_score
 
@@ -119,7 +105,7 @@ def verify(
     output_mode: Mode = "human",
     quiet: Quiet = False,
 ) -> int:
-    """Look whether an output is whole, its two tables of one mind and every part undamaged; writes nothing."""
+    """Check that an output is whole; nothing is written. Its two tables must agree, with every part there."""
     from jobs.verify import run_verify
 
     return run_verify(output, Console(output_mode, quiet))
@@ -129,7 +115,7 @@ def verify(
 def predict(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Recordings, local or s3://.")],
     *,
-    model: Annotated[str, option(ScoreConfig, "model", metavar="NAME|DIR", callback=_at_home)] = SCORE.model,
+    model: Annotated[str, option(ScoreConfig, "model", metavar="NAME|DIR", **MODEL)] = SCORE.model,
     output_mode: Mode = "human",
 ) -> int:
     """Name the emotion of a few files, one line each, without Ray."""
@@ -140,7 +126,9 @@ def predict(
 
 @app.command()
 def models(
-    model: Annotated[str | None, typer.Argument(metavar="[NAME|DIR]", help="One model: its card and settings.")] = None,
+    model: Annotated[
+        str | None, typer.Argument(metavar="[NAME|DIR]", help="One model: its card and settings.", **MODEL)
+    ] = None,
     output_mode: Mode = "human",
 ) -> int:
     """List the bundled models, or show one model's card and settings."""
@@ -158,7 +146,7 @@ def corpus(  # noqa: PLR0913, PLR0917 - one parameter an option
     manifest: Annotated[str | None, typer.Argument(metavar="MANIFEST", help="Parquet file to write.")] = None,
     download: Annotated[
         str | None,
-        typer.Option(metavar="DIR", callback=_at_home, help="Fetch RAVDESS into DIR first; DIR is SOURCE then."),
+        typer.Option(metavar="DIR", callback=at_home, help="Fetch RAVDESS into DIR first; DIR is SOURCE then."),
     ] = None,
     csv_name: Annotated[str | None, typer.Option("--name", help="Of csv: the corpus's name.")] = None,
     language: Annotated[str | None, typer.Option(help="Of csv: where the list tells none, e.g. en.")] = None,
@@ -167,7 +155,7 @@ def corpus(  # noqa: PLR0913, PLR0917 - one parameter an option
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
-    """Write the manifest of a corpus for training: where each clip is, its emotion, and who speaks."""
+    """Write the manifest of a corpus, for training and evaluation. It names each clip, its emotion and who speaks."""
     from jobs.corpus import Request, run_corpus
 
     request = Request(
@@ -186,12 +174,12 @@ def train(
     restart: Annotated[
         bool, typer.Option("--restart", help="Delete what an earlier training left and begin anew.")
     ] = False,
-    config: Config = None,
+    config: ConfigFile = None,
     output_mode: Mode = "human",
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
-    """Train a model on manifests and test it on speakers that it was not trained on; run it again to go on."""
+    """Train a model on manifests, and test it on other speakers. Run again, it goes on where it ended."""
     from jobs.train import Request, run_train
 
     request = Request(manifests=manifests, folder=folder, config=config, overrides=overrides, restart=restart)
@@ -200,7 +188,9 @@ def train(
 
 @app.command()
 def evaluate(  # noqa: PLR0913 - one parameter an option
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A bundled model, a folder or s3://bucket/prefix.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A bundled one, a folder or s3://bucket/prefix.", **MODEL)
+    ],
     manifests: Annotated[list[str], typer.Argument(metavar="MANIFEST...", help="From 'ser corpus'; local or s3://.")],
     output: Annotated[str, typer.Argument(metavar="OUT", help="Folder or s3://bucket/prefix for the report.")],
     *,
@@ -209,12 +199,12 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     batch_size: Annotated[int | None, option(ScoreConfig, "batch_size")] = None,
     resamples: Annotated[int, option(BootstrapSettings, "resamples")] = BOOTSTRAP.resamples,
     seed: Annotated[int, option(BootstrapSettings, "seed")] = BOOTSTRAP.seed,
-    draws: Annotated[int | None, typer.Option(hidden=True)] = None,
+    draws: Annotated[str | None, typer.Option(hidden=True)] = None,
     output_mode: Mode = "human",
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
-    """Measure a model on manifests: how right it is, for whom, and what its confidences are worth."""
+    """Measure a model on manifests. The report says how right it is, for whom, and what its confidences are worth."""
     from jobs.evaluate import Request, run_evaluate
 
     if draws is not None:
@@ -232,7 +222,7 @@ def submit(
     verb: Annotated[Literal["score"], typer.Argument(help="What to run there.")],
     arguments: Annotated[list[str], typer.Argument(metavar="ARGS...", help="The verb's own arguments.")],
 ) -> int:
-    """Run a verb on a cluster through Ray's Jobs API: print its id, follow its log, return its exit code."""
+    """Run a verb on a cluster through Ray's Jobs API. Prints its id, follows its log, returns its exit code."""
     from jobs.submit import VerbArguments, run_submit
 
     command = typer.main.get_group(app).commands[verb]
@@ -255,7 +245,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _run(arguments: list[str], console: Console) -> int:
-    command = typer.main.get_command(app)
+    command: Any = typer.main.get_command(app)
     Console.doing = " ".join(["ser", *arguments[:1]])
     try:
         return int(command.main(arguments or ["--help"], prog_name="ser", standalone_mode=False) or 0)
@@ -268,7 +258,9 @@ def _run(arguments: list[str], console: Console) -> int:
             cause = error.__cause__ if isinstance(error, _UnforeseenError) else None
             _tell_unforeseen(cause or error, console)
             return 1
-        console.fail(f"{' '.join(message().split()).rstrip('.')}; see 'ser --help'")
+        context = getattr(error, "ctx", None)
+        program = context.command_path if context else " ".join(["ser", *({*arguments[:1]} & {*command.commands})])
+        console.fail(wrong_line(message(), program))
         return 2
 
 

@@ -192,7 +192,7 @@ class _Job:
 
         if self._address:
             return plan_resources(self._config, self._connect())
-        self._hardware = local_hardware(self._config.cpus, self._config.gpus)
+        self._hardware = local_hardware(self._config.cpus, 0 if self._config.device == "cpu" else self._config.gpus)
         resources = plan_resources(self._config, self._hardware)
         if resources.device == "cuda" and choose_engine(self._config, None, resources, 0, 0)[0] == "ray":
             self._connect()

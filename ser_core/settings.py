@@ -4,7 +4,6 @@ import difflib
 import functools
 import math
 import os
-import re
 import reprlib
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
@@ -64,11 +63,6 @@ _GONE = {
     "mlp_width": "it is four times width",
 }
 _MAX_SHOWN, _MAX_NAMES = 60, 3
-#: Numbers as YAML 1.2 writes them, and options too.
-INTEGER = re.compile(r"(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)\Z")
-FLOAT = re.compile(
-    r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
-)
 #: What waits longer than this many seconds overflows somewhere.
 _MAX_SECONDS = 1e9
 
@@ -98,6 +92,16 @@ class Settings(BaseModel):
             raise UsageError(f"{where}: {_sentence(cls, error)}") from error
         except UsageError as error:
             raise UsageError(f"{where}: {error}") from error
+
+    @classmethod
+    def check_field(cls, name: str, value: object) -> None:
+        """UsageError, which says what the field takes and leaves its name to the caller, if it cannot be the value."""
+        try:
+            cls.model_validate({name: value})
+        except ValidationError as error:
+            is_of_field = any(fault["loc"][:1] == (name,) for fault in error.errors(include_url=False))
+            words = takes(field_schema(cls, name)).removesuffix(" or nothing")
+            require(not is_of_field, f"cannot be {short(value)}; it takes {words}")
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain values that JSON and YAML can hold."""

@@ -1,16 +1,22 @@
 """Reads a YAML file of settings: nothing in it can explode, a key is there once, and numbers are those of YAML 1.2."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ser_core.errors import UsageError, one_line
-from ser_core.settings import FLOAT, INTEGER, require, short
+from ser_core.settings import require, short
 
 #: A file of settings is a page or two.
 _MAX_BYTES, _MAX_DEPTH = 2**16, 32
-_INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+_INT_TAG, _FLOAT_TAG = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+#: Numbers as YAML 1.2 writes them.
+_INTEGER = re.compile(r"(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)\Z")
+_FLOAT = re.compile(
+    r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"
+)
 _BASES = {"0o": 8, "0x": 16}
 
 
@@ -36,12 +42,12 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.yaml_implicit_resolvers = {
-    letter: [(tag, pattern) for tag, pattern in resolvers if tag not in {_INT, _FLOAT}]
+    letter: [(tag, pattern) for tag, pattern in resolvers if tag not in {_INT_TAG, _FLOAT_TAG}]
     for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(_INT, INTEGER, list("-+0123456789"))
-_Loader.add_implicit_resolver(_FLOAT, FLOAT, list("-+.0123456789"))
-_Loader.add_constructor(_INT, _Loader.construct_integer)
+_Loader.add_implicit_resolver(_INT_TAG, _INTEGER, list("-+0123456789"))
+_Loader.add_implicit_resolver(_FLOAT_TAG, _FLOAT, list("-+.0123456789"))
+_Loader.add_constructor(_INT_TAG, _Loader.construct_integer)
 
 
 def read_yaml(file: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ scoring needs no librosa. torch is imported only where tensors are looked at: li
 """
 
 import dataclasses
+import difflib
 import functools
 import hashlib
 import platform
@@ -206,8 +207,10 @@ def _one_line_faults(name_or_folder: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        names = ", ".join(bundled_names())
-        raise ArtifactError(f"{where}: no {error} there; give a model folder or a bundled name ({names})") from error
+        close = difflib.get_close_matches(name_or_folder, bundled_names(), 1)
+        hint = f"did you mean '{close[0]}'? If not, " if close else ""
+        remedy = f"give a model folder or a bundled name ({', '.join(bundled_names())})"
+        raise ArtifactError(f"{where}: no {error} there; {hint}{remedy}") from error
     except UsageError as error:
         raise ArtifactError(f"{where}: {error}") from error
     except (ValueError, ArithmeticError, LookupError, TypeError, RuntimeError, MemoryError) as error:

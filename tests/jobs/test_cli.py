@@ -29,11 +29,42 @@ def test_help_imports_nothing_heavy() -> None:
         (["score", "ftp://host/dir", "{tmp}/out"], 2, ["ftp://"]),
         (["score", "{tmp}", "{tmp}/out", "--model", "nosuch"], 1, ["nosuch", "compact"]),
         (["score", "{tmp}", "{tmp}/out", "--window-seconds", "0"], 2, ["--window-seconds", "0.1"]),
-        (["score", "{tmp}", "{tmp}/out", "--cpus", "some"], 2, ["--cpus", "integer"]),
+        (["score", "{tmp}", "{tmp}/out", "--cpus", "some"], 2, ["--cpus cannot be 'some'; it takes a whole number"]),
+        (["score", "{tmp}", "{tmp}/out", "--cpus", "1_0"], 2, ["--cpus cannot be '1_0'; it takes a whole number"]),
+        (
+            ["score", "{tmp}", "{tmp}/out", "--commit-seconds", "nan"],
+            2,
+            ["cannot be nan; it takes a number from 0.001"],
+        ),
+        (
+            ["score", "{tmp}", "{tmp}/out", "--channels", "x"],
+            2,
+            ["'--channels': 'x' is not", "; see 'ser score --help'"],
+        ),
+        (
+            ["score", "examples", "{tmp}/out", "--gpus", "99"],
+            2,
+            ["--gpus 99: this machine has", "usable GPU; give fewer"],
+        ),
+        (["score", "{tmp}", "{tmp}/out", "--model", "compac"], 1, ["did you mean 'compact'?"]),
+        (["score", "{tmp}", "{tmp}/out", "--model"], 2, ["requires an argument; see 'ser score --help'"]),
+        (["scor"], 2, ["No such command 'scor'. Did you mean 'score', 'corpus'? See 'ser --help'"]),
+        (["models", "~/nosuch"], 1, ["'{home}/nosuch'"]),
+        (["evaluate", "~/nosuch", "{tmp}/a.parquet", "{tmp}/out"], 1, ["'{home}/nosuch'"]),
+        (["evaluate", "compact", "a", "b", "--seed", "x"], 2, ["--seed cannot be 'x'; it takes a whole number"]),
+        (
+            ["train", "a", "{tmp}/out", "--config", "configs/score.yaml"],
+            2,
+            ["unknown setting 'model'", "; unknown too: "],
+        ),
         (["score", "{tmp}", "{tmp}/out", "--model", "~/nosuch"], 1, ["'{home}/nosuch'"]),
         (["score", "{tmp}", "{tmp}/out", "--config=~/none.yaml"], 2, ["{home}/none.yaml"]),
         (["predict", "examples/calm.wav", "--model", "~/nosuch"], 1, ["'{home}/nosuch'"]),
-        (["train", "{tmp}/none.parquet", "{tmp}/out", "--test-share", "1"], 2, ["'split.test_share' cannot be 1.0"]),
+        (
+            ["train", "{tmp}/none.parquet", "{tmp}/out", "--test-share", "1"],
+            2,
+            ["--test-share cannot be 1; it takes", "below 1"],
+        ),
         (["train", "{tmp}/none.parquet", "{tmp}/out", "--epochs", "0"], 2, ["--epochs"]),
         (["score", "{tmp}", "{tmp}/out", "--config", "{tmp}/none.yaml"], 2, ["none.yaml"]),
         (["score", "{tmp}", "{tmp}/out", "--restart", "--dry-run"], 2, ["--dry-run"]),
@@ -62,6 +93,13 @@ def test_an_option_says_what_its_field_says() -> None:
         assert f"--{name.replace('_', '-')}" in words
         assert str(field.description) in words.replace("- ", "-")
     assert "[default: 300.0] [0.001<=x<=10000000]" in words
+    assert "[default: 0.2] [0<=x<1]" in " ".join(ser_here("train", "--help").out.split())
+
+
+def test_every_verb_is_described_whole() -> None:
+    verbs = ser_here("--help").out.partition("Commands:\n")[2].splitlines()
+    assert len(verbs) == 8
+    assert all(line.endswith(".") and not line.endswith("..") for line in verbs)
 
 
 def test_the_version_is_the_packages() -> None:
@@ -74,13 +112,14 @@ def test_a_shell_completes_verbs_options_and_values() -> None:
     script = ser(_SER_COMPLETE="source_bash").out
     assert "_ser_completion" in script
     found = {}
-    for words in ("ev", "score --chan", "score --channels e"):
+    models = {"predict --model com": ["compact"], "models w": ["whisper-bilstm"]}
+    for words in ("ev", "score --chan", "score --channels e", *models):
         line = f'COMP_WORDS=(ser {words}); COMP_CWORD={len(words.split())}; _ser_completion "{SER[0]}"'
         shell = subprocess.run(
             ["bash", "-c", f'{script}\n{line}; echo "${{COMPREPLY[*]}}"'], capture_output=True, text=True, check=True
         )
         found[words] = shell.stdout.split()
-    assert found == {"ev": ["evaluate"], "score --chan": ["--channels"], "score --channels e": ["each"]}
+    assert found == {"ev": ["evaluate"], "score --chan": ["--channels"], "score --channels e": ["each"], **models}
 
 
 def test_alone_it_shows_its_help() -> None:
