@@ -52,18 +52,25 @@ def _paths_in(entry: Any) -> Iterator[str]:
         for one in entry:
             yield from _paths_in(one)
     elif isinstance(entry, dict):
-        for name in PATH_NAMES:
-            value = entry.get(name)
-            if isinstance(value, dict):
-                value = value.get("path")
-            if isinstance(value, str) and value:
-                yield value
-                return
+        path = _path_of(entry) or _path_of({name.strip().lower(): value for name, value in entry.items()})
+        if path is not None:
+            yield path
+            return
         if entry.get("type") == "file" and isinstance(entry.get("source"), str):
             yield entry["source"]
         for name in _INNER_NAMES:
             if isinstance(entry.get(name), list | dict):
                 yield from _paths_in(entry[name])
+
+
+def _path_of(entry: dict[str, Any]) -> str | None:
+    for name in PATH_NAMES:
+        value = entry.get(name)
+        if isinstance(value, dict):
+            value = value.get("path")
+        if isinstance(value, str) and value:
+            return value
+    return None
 
 
 def _line_entry(line: str) -> tuple[Any, str]:

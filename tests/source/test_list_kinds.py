@@ -39,7 +39,7 @@ KINDS: dict[str, tuple[str, str | bytes]] = {
     "padded": ("l.csv", "id , PATH , x\n1 , a.wav , 2\n2,b.wav,3\n3, c é.wav,\n"),
     "file_name": ("metadata.csv", "file_name,label\na.wav,1\nb.wav,2\nc é.wav,3\n"),
     "NeMo": ("l.json", _lines(*({"audio_filepath": path, "duration": 1.0} for path in _WANTED))),
-    "JSON lines": ("l.jsonl", _lines({"path": "a.wav"}, {"path": "a.wav"}, "b.wav", {"wav": _WANTED[2]})),
+    "JSON lines": ("l.jsonl", _lines({"path": "a.wav"}, {"path": "a.wav"}, "b.wav", {"Wav": _WANTED[2]})),
     "an array": ("l.json", json.dumps([{"path": "a.wav"}, {"audio": {"path": "b.wav", "n": 1}}, "c é.wav"], indent=1)),
     "Lhotse": ("l.jsonl.gz", gzip.compress(_lines({"path": "a.wav"}, _LHOTSE, _CUT).encode())),
     "Kaldi": ("wav.scp", "utt-1 a.wav\nutt-2\tb.wav\nutt-3   c é.wav\n"),
