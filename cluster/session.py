@@ -54,7 +54,7 @@ def connect(*, address: str | None, own: Hardware, verbose: bool) -> Hardware:
         os.environ["RAY_DEDUP_LOGS_SKIP_REGEX"] = ".*|^$"
     import ray
 
-    where = f"--address {address}" if address else "Ray on this machine"
+    where = f"address {address}" if address else "Ray on this machine"
     process_group = os.getpgrp()
     try:
         # Ray puts the working folder first on the import path of its workers; a user's own `jobs` must not be ours.
@@ -139,7 +139,7 @@ def _require_listener(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
     except OSError as error:
         raise UsageError(
-            f"--address {address}: no Ray cluster answers there ({error}); see 'ray start --head'"
+            f"address {address}: no Ray cluster answers there ({error}); see 'ray start --head'"
         ) from error
 
 

@@ -114,7 +114,7 @@ class _Command:
         from cluster.train import train, what_is_open
         from ser_core.training import TrainingLog
 
-        self._console.say(f"training on {len(job.manifest)} clips: {resources.describe()}")
+        self._console.say(f"training: {_sets(job)}; {resources.describe()}")
         if is_open := what_is_open(resources):
             self._console.say(is_open)
         stop = threading.Event()
@@ -213,6 +213,18 @@ def _named(job: "Job", run: str) -> "Job":
     return replace(job, run=run)
 
 
+def _sets(job: "Job") -> str:
+    """How many clips do what; with folds, in the first one."""
+    first = job.sets[0]
+    counts = (
+        f"{len(first.training_N)} clips train, {len(first.validation_N)} validate, "
+        f"{len(first.calibration_N)} calibrate, {len(first.test_N)} test"
+    )
+    return (
+        counts if job.num_folds == 1 else f"{job.num_folds} folds of {len(job.manifest)} clips; in the first {counts}"
+    )
+
+
 def _end_lines(report: "ReportSummary", job: "Job", where: str) -> Iterator[str]:
     if report.test is None:
         yield "trained on all clips; none was left to test"
@@ -220,8 +232,8 @@ def _end_lines(report: "ReportSummary", job: "Job", where: str) -> Iterator[str]
         overall, split = report.test.overall, report.test_split
         metrics = f"accuracy {overall.accuracy}, UAR {overall.uar}, macro F1 {overall.macro_f1}"
         yield f"{overall.clips} test clips of {overall.speakers} speakers: {metrics}"
-        seen = "test speakers were in the training" if split.speakers_overlap else "no test speaker was in the training"
-        yield f"split by {split.split}; {seen}"
+        # The notes say which of them were in the training.
+        yield f"split by {split.split}"
         yield from (f"note: {note}" for note in report.test.notes)
     if report.over_folds is not None:
         accuracy, uar, macro_f1 = (report.over_folds[name] for name in ("accuracy", "uar", "macro_f1"))

@@ -113,7 +113,7 @@ class SpeechModel(nn.Module, abc.ABC):
         Raises:
             UsageError: the file does not hold them, or the architecture has none to start from.
         """
-        raise UsageError(f"--weights {file or 'imagenet'}: this architecture starts from scratch; leave it out")
+        raise UsageError(f"weights {file or 'imagenet'}: this architecture starts from scratch; leave it out")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -30,11 +30,11 @@ def fetch_weights(file_or_url: str, folder: Path) -> Path:
 
     if not file_or_url.startswith(("http://", "https://")):
         if not Path(file_or_url).is_file():
-            raise UsageError(f"--weights {file_or_url}: no such file; give a file or an http(s) URL")
+            raise UsageError(f"weights {file_or_url}: no such file; give a file or an http(s) URL")
         return Path(file_or_url)
     path = urlsplit(file_or_url).path if is_http_url(file_or_url) else ""
     if not Path(path).name:
-        raise UsageError(f"--weights {file_or_url}: names no file; give the URL of one")
+        raise UsageError(f"weights {file_or_url}: names no file; give the URL of one")
     # Names such as model.safetensors are everybody's.
     final = folder / f"{hashlib.sha256(file_or_url.encode()).hexdigest()[:12]}-{Path(path).name}"
     hash_in_name = _HASH_IN_NAME.search(path)
@@ -42,7 +42,7 @@ def fetch_weights(file_or_url: str, folder: Path) -> Path:
     try:
         Download(url=file_or_url, known_hash=known_hash).fetch(final)
     except SourceError as error:
-        raise UsageError(f"--weights {error}") from error
+        raise UsageError(f"weights {error}") from error
     return final
 
 
@@ -62,6 +62,6 @@ def read_checkpoint(file: Path) -> dict[str, Tensor]:
             return load_file(file)
         state = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
-        raise UsageError(f"--weights {file}: cannot be read as weights ({type(error).__name__})") from error
+        raise UsageError(f"weights {file}: cannot be read as weights ({type(error).__name__})") from error
     tensors = state if isinstance(state, dict) else {}
     return {name: value for name, value in tensors.items() if isinstance(name, str) and isinstance(value, Tensor)}

@@ -65,9 +65,7 @@ class Vgg16Bilstm(SpeechModel):
         try:
             self.features.load_state_dict(features)
         except RuntimeError as error:
-            raise UsageError(
-                f"--weights {file}: these are not VGG16's weights; give a torchvision vgg16 file"
-            ) from error
+            raise UsageError(f"weights {file}: these are not VGG16's weights; give a torchvision vgg16 file") from error
 
 
 def _vgg16_features() -> nn.Sequential:
@@ -91,7 +89,7 @@ def _imagenet_state() -> dict[str, Tensor]:
         state: dict[str, Tensor] = VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
     except OSError as error:
         raise UsageError(
-            f"--weights imagenet: cannot be downloaded ({error}); give a file, or none to start from scratch"
+            f"weights imagenet: cannot be downloaded ({error}); give a file, or none to start from scratch"
         ) from error
     return state
 

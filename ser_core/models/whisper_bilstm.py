@@ -260,7 +260,7 @@ class WhisperBilstm(SpeechModel):
 
     def load_weights(self, file: Path | None) -> None:
         if file is None:
-            raise UsageError("--weights imagenet: whisper-bilstm starts from Whisper's weights; give their file")
+            raise UsageError("weights imagenet: whisper-bilstm starts from Whisper's weights; give their file")
         self.encoder.load_published(file)
 
 

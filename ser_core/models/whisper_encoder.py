@@ -52,10 +52,10 @@ class WhisperEncoder(nn.Module):
         for name, expected in self.state_dict().items():
             tensor = found.get(name)
             if tensor is None:
-                raise UsageError(f"--weights {file}: no encoder of openai/whisper-base ('{name}' is missing)")
+                raise UsageError(f"weights {file}: no encoder of openai/whisper-base ('{name}' is missing)")
             if tensor.shape != expected.shape:
                 raise UsageError(
-                    f"--weights {file}: '{name}' is {tuple(tensor.shape)} instead of {tuple(expected.shape)}: "
+                    f"weights {file}: '{name}' is {tuple(tensor.shape)} instead of {tuple(expected.shape)}: "
                     "give openai/whisper-base, or the sizes of this one as architecture settings"
                 )
         _check_positions(file, found.get("embed_positions.weight"))
@@ -74,7 +74,7 @@ def _check_positions(file: Path, found_SH: Tensor | None) -> None:
     if found_SH is not None and not torch.allclose(
         found_SH.float(), positions(*found_SH.shape), rtol=0, atol=_POSITION_TOLERANCE
     ):
-        raise UsageError(f"--weights {file}: 'embed_positions.weight' is not Whisper's; give openai/whisper-base")
+        raise UsageError(f"weights {file}: 'embed_positions.weight' is not Whisper's; give openai/whisper-base")
 
 
 def positions(num_steps: int, width: int) -> Tensor:

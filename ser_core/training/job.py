@@ -123,7 +123,7 @@ class Job:
     def start(self) -> Start:
         """What the model starts from."""
         weights = self.config.weights
-        return Start(f"--weights {weights}", weights and self._placed(weights), self.cache_folder)
+        return Start(f"weights {weights}", weights and self._placed(weights), self.cache_folder)
 
     @cached_property
     def _shared_teachers(self) -> dict[str, Artifact]:

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from cluster.resources import Hardware
 from cluster.session import connect
 from ser_core.corpora.manifest import MANIFEST_SCHEMA, read_manifests, rows_to_table, write_manifest
+from ser_core.errors import InterruptedRunError
 from ser_core.models.registry import build
 from tests.support.cli import Answer, assert_one_line, ser_here
 from tests.support.models import tiny_artifact
@@ -241,3 +242,30 @@ def test_a_restart_keeps_the_model_until_the_cluster_can_train_another(
     answer = train(data, tmp_path, "--restart", "--verbose", *options, batch_size=4, connect=joins)
     assert_one_line(answer, 2, words)
     assert all((tmp_path / "model" / name).exists() for name in names)
+
+
+@pytest.mark.parametrize(
+    ("folds", "words"),
+    [
+        (None, "training: 24 clips train, 12 validate, 12 calibrate, 12 test; 1 worker(s) on cpu"),
+        (5, "training: 5 folds of 60 clips; in the first 24 clips train, 12 validate, 12 calibrate, 12 test; "),
+    ],
+)
+def test_it_says_how_many_clips_train_and_how_many_do_not(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folds: int | None, words: str
+) -> None:
+    def stopped(*_: object) -> None:
+        raise InterruptedRunError("stopped")
+
+    monkeypatch.setattr("cluster.train.what_is_open", stopped)
+    split = {"folds": folds} if folds else {}
+    answer = train(data, tmp_path, split=split, connect=lambda **_: Hardware(cpus=2, gpus=0))
+    assert_one_line(answer, 130, "stopped")
+    assert words in answer.err
+
+
+def test_messages_name_the_setting_wherever_it_was_given(data: Path, tmp_path: Path) -> None:
+    answer = train(data, tmp_path, weights=str(tmp_path / "none.safetensors"))
+    assert_one_line(answer, 2, "ser: weights ", "none.safetensors: no such file")
+    answer = train(data, tmp_path, "--verbose", address="127.0.0.1:1", connect=connect)
+    assert_one_line(answer, 2, "ser: address 127.0.0.1:1: no Ray cluster answers there")

@@ -23,7 +23,7 @@ def server() -> Iterator[FlakyServer]:
 def test_a_file_is_taken_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "a.pth").touch()
     assert fetch_weights(str(tmp_path / "a.pth"), tmp_path / "cache") == tmp_path / "a.pth"
-    with pytest.raises(UsageError, match=r"--weights .*b\.pth: no such file"):
+    with pytest.raises(UsageError, match=r"weights .*b\.pth: no such file"):
         fetch_weights(str(tmp_path / "b.pth"), tmp_path)
 
 
@@ -41,7 +41,7 @@ def test_a_url_is_downloaded_once(server: FlakyServer, tmp_path: Path) -> None:
 
 def test_what_cannot_be_had_is_one_clear_line(server: FlakyServer, tmp_path: Path) -> None:
     server.status = 404
-    with pytest.raises(UsageError, match=r"--weights http.*/model.pth: cannot be downloaded \(404 Not Found\)"):
+    with pytest.raises(UsageError, match=r"weights http.*/model.pth: cannot be downloaded \(404 Not Found\)"):
         fetch_weights(server.url(), tmp_path)
     for url in (server.url(""), "http://[/a.pth", "https:///a.pth"):
         with pytest.raises(UsageError, match="names no file"):
@@ -97,7 +97,7 @@ def test_the_imagenet_weights_are_torchvisions(tmp_path: Path, monkeypatch: pyte
 def test_other_files_are_refused(tmp_path: Path, content: bytes, suffix: str) -> None:
     file = tmp_path / f"other.{suffix}"
     file.write_bytes(content)
-    with pytest.raises(UsageError, match=rf"--weights .*other\.{suffix}: cannot be read as weights"):
+    with pytest.raises(UsageError, match=rf"weights .*other\.{suffix}: cannot be read as weights"):
         Vgg16Bilstm(Vgg16BilstmSettings(), 128, 8).load_weights(file)
 
 

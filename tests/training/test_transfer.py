@@ -48,7 +48,7 @@ def test_a_model_to_start_from_may_not_have_seen_who_is_tested(
     everything = {"test_share": 0, "validation_speakers": 0, "calibration_speakers": 0}
     run(make_job(job_values(manifests, tmp_path / "start", cache, epochs=1, split=everything)))
     start = str(tmp_path / "start")
-    with pytest.raises(UsageError, match=r"--weights .*start has seen [a-z]+-[0-9] in its training, who is to be new"):
+    with pytest.raises(UsageError, match=r"weights .*start has seen [a-z]+-[0-9] in its training, who is to be new"):
         make_job(job_values(manifests, tmp_path / "model", cache, weights=start)).check(1)
     job = make_job(job_values(manifests, tmp_path / "model", cache, epochs=1, weights=start, split=everything))
     job.check(1)
