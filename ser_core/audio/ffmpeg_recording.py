@@ -32,6 +32,8 @@ from ser_core.audio.ffmpeg_formats import (
 from ser_core.faults import Fault
 
 _READ_BYTES = 2**18
+#: How often FFmpeg may find nothing in what it has read already before it is taken for stuck.
+_MAX_IDLE = 64
 #: Samples (of all channels) of a block.
 _BLOCK_SAMPLES = 2**18
 #: Encoders count what they added at the ends in different ways.
@@ -171,13 +173,14 @@ class FfmpegRecording:
         self._view.raise_error()
 
     def _packets(self) -> Iterator["av.Packet[Any]"]:
-        position = -1
-        while position != self._view.file_position:
-            position = self._view.file_position
+        position, num_idle = 0, 0
+        while num_idle < _MAX_IDLE:
             try:
                 yield from self._container.demux() if self._has_joint_length else self._container.demux(self._stream)
             except av.BlockingIOError:
-                # A transport stream's reader says so where it finds no packet for a while.
+                # A transport stream's reader says so where it finds no packet for 64 KiB.
+                num_idle = num_idle + 1 if position == self._view.file_position else 0
+                position = self._view.file_position
                 continue
             return
 

@@ -108,6 +108,12 @@ def test_what_follows_compressed_audio_is_no_truncation(container: str, codec: s
     assert_is_whole(coded(container, codec) + tail)
 
 
+@pytest.mark.parametrize("num_zeros", [30_000, 200_000, 3_000_000])
+def test_a_transport_stream_goes_on_behind_a_gap(num_zeros: int) -> None:
+    contents = coded("mpegts", "aac")
+    assert_is_whole(contents + bytes(num_zeros) + contents, 2 * SECONDS)
+
+
 @pytest.mark.parametrize("tag", [ID3V1, APE, APE + ID3V1], ids=["ID3v1", "APE", "both"])
 @pytest.mark.parametrize(("container", "codec"), [("wv", "wavpack"), ("tta", "tta"), ("mp3", "libmp3lame")])
 def test_tags_at_the_end_are_no_damage(container: str, codec: str, tag: bytes) -> None:
