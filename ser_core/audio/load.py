@@ -39,7 +39,11 @@ def file_contents(source: Source, files: Sequence[PlannedFile]) -> Generator[Nam
     """
     with closing(fetch_all(source, (file for file in files if file.size <= MAX_WHOLE_FILE_BYTES))) as fetched:
         for file in files:
-            contents = next(fetched) if file.size <= MAX_WHOLE_FILE_BYTES else FileOpener(source, *file)
+            contents = (
+                next(fetched)
+                if file.size <= MAX_WHOLE_FILE_BYTES
+                else FileOpener(source, file.path, file.size, file.version)
+            )
             yield contents if isinstance(contents, Fault) else Named(contents, suffix_of(file.path))
 
 

@@ -47,7 +47,8 @@ def fetch_all(
         tables = _Tables(source, stack)
 
         def submit(row: tuple[str, int, str]) -> "Future[bytes | Fault]":
-            path, size, version = row
+            # A plan may have more columns.
+            path, size, version = row[:3]
             if not version and source.kind == "list" and path.endswith("|"):
                 return _done(_COMMAND)
             try:

@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from ser_core.audio.decode import Named
 from ser_core.audio.isolated import Decoder
@@ -32,6 +33,22 @@ def test_small_files_come_whole_and_large_ones_as_what_opens_them(tmp_path: Path
     assert isinstance(missing, Fault)
     assert isinstance(changed, Fault)
     assert (missing.reason, changed.reason) == ("not_found", "changed")
+
+
+class Known(NamedTuple):
+    """A row of a plan that has a column more."""
+
+    path: str
+    size: int
+    version: str
+    more: int = 1
+
+
+def test_a_plan_may_know_more_of_a_file(tmp_path: Path) -> None:
+    rows: Any = [Known(*file) for file in clips(tmp_path)[:2]]
+    small, large = file_contents(CLIP_SOURCE, rows)
+    assert small == Named((tmp_path / "a.wav").read_bytes(), "wav")
+    assert isinstance(large, Named)
 
 
 def test_segments_come_in_the_order_of_their_files(tmp_path: Path) -> None:
