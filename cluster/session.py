@@ -154,7 +154,7 @@ def local_hardware(cpus: int | None, gpus: int | None) -> Hardware:
 
     num_gpus = torch.cuda.device_count()
     if gpus is not None and gpus > num_gpus:
-        raise UsageError(f"--gpus {gpus}: this machine has {num_gpus or 'no'} usable GPU; give fewer, or --address")
+        raise UsageError(f"--gpus {gpus}: usable GPUs of this machine: {num_gpus}; give fewer, or --address")
     return Hardware(cpus=cpus or joblib.cpu_count(), gpus=num_gpus if gpus is None else gpus)
 
 

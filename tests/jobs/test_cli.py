@@ -44,7 +44,7 @@ def test_help_imports_nothing_heavy() -> None:
         (
             ["score", "examples", "{tmp}/out", "--gpus", "99"],
             2,
-            ["--gpus 99: this machine has", "usable GPU; give fewer"],
+            ["--gpus 99: usable GPUs of this machine: ", "; give fewer"],
         ),
         (["score", "{tmp}", "{tmp}/out", "--model", "compac"], 1, ["did you mean 'compact'?"]),
         (["score", "{tmp}", "{tmp}/out", "--model"], 2, ["requires an argument; see 'ser score --help'"]),
