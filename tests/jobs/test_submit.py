@@ -34,6 +34,7 @@ def test_a_job_is_followed_over_dropped_connections_to_its_exit_code(cluster: Ra
     assert keys(predictions(tmp_path / "out")) == expected_keys(seconds_of)
 
 
+@pytest.mark.heavy
 def test_paths_are_this_machines_and_the_named_cluster_is_taken(cluster: RayCluster, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "words.wav").write_text("no sound")

@@ -328,7 +328,7 @@ def test_weights_of_another_kind_are_one_clear_line(tmp_path: Path, tensors: Ten
     file = write(tensors, tmp_path / "other.safetensors")
     model = tiny()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    with pytest.raises(UsageError, match=rf"^--weights .*other.safetensors: .*{words}") as refusal:
+    with pytest.raises(UsageError, match=rf"^weights .*other.safetensors: .*{words}") as refusal:
         model.load_weights(file)
     assert "\n" not in str(refusal.value)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

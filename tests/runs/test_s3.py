@@ -14,7 +14,6 @@ from ser_core.storage.location import Location, list_files, put, read
 from tests.conftest import S3Server
 from tests.support.archive import assert_same_predictions, expected_keys, keys, num_windows, write_archive, write_clip
 from tests.support.cli import assert_one_line, finish, predictions, ser, ser_here, start
-from tests.support.ray_cluster import on_ray
 from tests.support.run_control import kill_at_five_moments, num_committed, wait_for
 
 
@@ -45,7 +44,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, f
     return folder, write_archive(folder, 24)
 
 
-@pytest.mark.parametrize("engine", ["local", on_ray()])
+@pytest.mark.parametrize("engine", ["local", pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.heavy])])
 def test_a_bucket_is_scored_into_a_bucket_and_again(
     request: pytest.FixtureRequest,
     engine: str,

@@ -251,6 +251,7 @@ def test_workers_that_are_lost_again_and_again_end_the_training(
     assert re.fullmatch(r"ser: the training broke off \(worker 0: \w+\); run the same command to go on\n", last), last
 
 
+@pytest.mark.heavy
 def test_a_lost_message_queue_ends_the_training_in_a_line(cluster: RayCluster, data: Path, tmp_path: Path) -> None:
     file = tmp_path / "train.yaml"
     file.write_text(yaml.safe_dump(settings(data / "cache", **(CHANGES | {"workers": 1, "epochs": 1_000}))))

@@ -9,10 +9,8 @@ from tests.support.cli import assert_one_line, ser_here
 from tests.support.flaky_s3 import S3Fault, Way, clients_behind_proxy
 
 
-@pytest.mark.parametrize(
-    "way",
-    ["half_a_body", pytest.param("short", marks=pytest.mark.heavy), pytest.param("empty", marks=pytest.mark.heavy)],
-)
+@pytest.mark.heavy
+@pytest.mark.parametrize("way", ["half_a_body", "short", "empty"])
 def test_listings_that_are_cut_off_are_asked_for_again(
     moto_s3: S3Server, monkeypatch: pytest.MonkeyPatch, way: Way
 ) -> None:

@@ -43,7 +43,7 @@ def test_an_output_goes_on_though_a_setting_has_another_name_now(
 ) -> None:
     score_all(output, plan(OLD), OLD)
     describe_again(output, DESCRIPTION_0_1.replace('"hop_seconds"', '"stride"'))
-    with pytest.raises(OutputError, match="'hop_seconds' is missing"):
+    with pytest.raises(OutputError, match="unknown setting 'stride'"):
         output.open()
     monkeypatch.setattr(schema, "FORMER_NAMES", {"stride": "hop_seconds"})
     score_all(output, plan(NOW), NOW)
