@@ -59,7 +59,7 @@ def test_help_imports_nothing_heavy() -> None:
         ),
         (["score", "{tmp}", "{tmp}/out", "--model", "~/nosuch"], 1, ["'{home}/nosuch'"]),
         (["score", "{tmp}", "{tmp}/out", "--config=~/none.yaml"], 2, ["{home}/none.yaml"]),
-        (["predict", "examples/calm.wav", "--model", "~/nosuch"], 1, ["'{home}/nosuch'"]),
+        (["predict", "examples/calm-woman.flac", "--model", "~/nosuch"], 1, ["'{home}/nosuch'"]),
         (
             ["train", "{tmp}/none.parquet", "{tmp}/out", "--test-share", "1"],
             2,
@@ -132,7 +132,7 @@ def test_alone_it_shows_its_help() -> None:
 def test_a_files_settings_hold_unless_an_option_says_otherwise(tmp_path: Path) -> None:
     """Too many failures stop a run that another goes on with; --quiet says nothing; --no-prune undoes a file's."""
     (tmp_path / "in").mkdir()
-    for name in ("calm.wav", "angry.wav"):
+    for name in ("calm-woman.flac", "angry-man.flac"):
         shutil.copy(ROOT / "examples" / name, tmp_path / "in")
     (tmp_path / "in" / "words.wav").write_text("no sound")
     config = tmp_path / "score.yaml"
@@ -152,7 +152,7 @@ def test_a_files_settings_hold_unless_an_option_says_otherwise(tmp_path: Path) -
     used = record(tmp_path)["config"]
     assert (used["prune"], used["cpus"], used["max_failure_rate"]) == (True, 1, 0.5)
 
-    (tmp_path / "in" / "calm.wav").unlink()
+    (tmp_path / "in" / "calm-woman.flac").unlink()
     for option, num_rows in (("--no-prune", 3), ("--quiet", 2)):
         assert ser_here(*command, "--max-failure-rate", "0.5", option).code == 3
         assert files(tmp_path / "out").num_rows == num_rows

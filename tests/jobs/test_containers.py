@@ -11,7 +11,7 @@ from tests.support.audio_factory import encode, speech
 from tests.support.cli import ROOT, files, predictions, ser_here
 from tests.support.containers import audio_table, tar_of
 
-CLIPS = {name: (ROOT / "examples" / name).read_bytes() for name in ("angry.wav", "calm.wav")}
+CLIPS = {name: (ROOT / "examples" / name).read_bytes() for name in ("angry-man.flac", "calm-woman.flac")}
 
 
 def test_members_are_scored_as_their_files_are_and_again_where_the_container_changed(
@@ -32,17 +32,21 @@ def test_members_are_scored_as_their_files_are_and_again_where_the_container_cha
     command = ("score", root.join("list.csv").url, output, "--output-mode", "json")
 
     preview = ser_here(*command, "--dry-run")
-    assert (preview.data["suffixes"], preview.data["left_out"]) == ({"wav": 8, "tar": 1}, {"json": 1})
+    assert (preview.data["suffixes"], preview.data["left_out"]) == ({"flac": 7, "wav": 1, "tar": 1}, {"json": 1})
     first = ser_here(*command)
     assert (first.code, first.data["scored"], first.data["failed"]) == (3, 8, 1), first.err
     answers = defaultdict(set)
     for row in files(output).to_pylist():
         answers[row["path"].rpartition("/")[2]].add((row["emotion"], row["confidence"], row["reason"]))
     assert answers.pop("cut.tar") == {(None, None, "truncated")}
-    assert {name: len(found) for name, found in answers.items()} == {"angry.wav": 1, "calm.wav": 1, "large.wav": 1}
+    assert {name: len(found) for name, found in answers.items()} == {
+        "angry-man.flac": 1,
+        "calm-woman.flac": 1,
+        "large.wav": 1,
+    }
     assert ser_here(*command).data["skipped"] == 9
 
-    storage.put(root.join("x.tar"), tar_of([*CLIPS.items(), ("more.wav", CLIPS["calm.wav"])]))
+    storage.put(root.join("x.tar"), tar_of([*CLIPS.items(), ("more.flac", CLIPS["calm-woman.flac"])]))
     again = ser_here(*command, "--prune")
     assert (again.data["files"], again.data["scored"], again.data["skipped"]) == (9, 8, 6)
     rows = predictions(output)

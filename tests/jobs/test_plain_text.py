@@ -39,7 +39,7 @@ def source(tmp_path: Path) -> Path:
     folder = tmp_path / "in"
     folder.mkdir()
     name = EVIL.replace("/", "")
-    shutil.copy(ROOT / "examples" / "calm.wav", folder / f"{name}.wav")
+    shutil.copy(ROOT / "examples" / "calm-woman.flac", folder / f"{name}.flac")
     (folder / f"broken{name}.wav").write_text("no sound")
     for suffix in ("\x1b[2J\a", "\n\rser: all is well"[:15]):
         (folder / f"a.{suffix}").write_text("")
@@ -69,7 +69,7 @@ def test_options_and_arguments() -> None:
         ["score", "examples", OUT, "--channels", EVIL], ["score", "examples", OUT, "--config", "/" + EVIL],
         ["score", "examples", OUT, "--model", EVIL], ["score", "examples/" + EVIL + "*", OUT],
         ["score", "examples", OUT, "--glob", "[" + EVIL], ["score", "examples", OUT, "--cpus", EVIL],
-        [EVIL], ["models", EVIL], ["models", "--output-mode", EVIL], ["predict", "examples/calm.wav", "--model", EVIL],
+        [EVIL], ["models", EVIL], ["models", "--output-mode", EVIL], ["predict", "examples/calm-woman.flac", "--model", EVIL],
         ["corpus", EVIL, "a", "b.parquet"], ["corpus", "csv", "examples", EVIL + ".parquet"],
         ["corpus", "ravdess", "--download", "/tmp", EVIL], ["train", EVIL, "/tmp/model"],
         ["evaluate", "compact", EVIL, OUT], ["evaluate", EVIL, "a.parquet", OUT],
@@ -92,7 +92,7 @@ def test_models_and_their_cards(tmp_path: Path) -> None:
         answer = ser_here("models", tmp_path, "--output-mode", mode)
         assert answer.code == 0
         assert SPECIAL.search(answer.out) is None, ascii(answer.out)
-    answer = ser_here("score", "examples/calm.wav", tmp_path / "out", "--model", tmp_path)
+    answer = ser_here("score", "examples/calm-woman.flac", tmp_path / "out", "--model", tmp_path)
     assert answer.code == 0, answer.err
     assert_plain(answer)
 
@@ -123,11 +123,11 @@ def test_lists_manifests_and_settings(tmp_path: Path) -> None:
 
 
 def test_locks_and_markers_of_others(tmp_path: Path) -> None:
-    answer = ser_here("score", "examples/calm.wav", tmp_path / "out")
+    answer = ser_here("score", "examples/calm-woman.flac", tmp_path / "out")
     assert answer.code == 0
     lock = {"host": EVIL, "pid": 1, "process_start": 1.0, "token": EVIL, "beat": 1}
     (tmp_path / "out" / "_ser" / "lock.json").write_text(json.dumps(lock))
-    answer = ser_here("score", "examples/calm.wav", tmp_path / "out", SER_LOCK_BEAT_SECONDS="0.1")
+    answer = ser_here("score", "examples/calm-woman.flac", tmp_path / "out", SER_LOCK_BEAT_SECONDS="0.1")
     assert answer.code == 0, answer.err
     assert "took over the lock of a dead run (host \\x1b" in answer.err
     assert_plain(answer)

@@ -18,12 +18,12 @@ from tests.support.processes import first_line
 
 def copies(folder: Path, *names: str) -> list[Path]:
     """The same clip under these names."""
-    return [Path(shutil.copy(ROOT / "examples" / "calm.wav", folder / name)) for name in names]
+    return [Path(shutil.copy(ROOT / "examples" / "calm-woman.flac", folder / name)) for name in names]
 
 
 @pytest.fixture
 def odd_names(tmp_path: Path) -> list[Path]:
-    names = [b"caf\xe9.wav", b"a\tb\nc\x1b[2J.wav", "\u00e9t\u00e9.wav".encode()]
+    names = [b"caf\xe9.flac", b"a\tb\nc\x1b[2J.flac", "\u00e9t\u00e9.flac".encode()]
     return copies(tmp_path, *map(os.fsdecode, names))
 
 
@@ -33,7 +33,7 @@ def test_a_file_of_any_name_is_one_line_in_the_order_that_was_given(odd_names: l
     assert answer.code == 3, answer.err
     answer.out.encode("utf-8", "strict")
     failed, *scored = [line.removeprefix(f"{tmp_path}/").split("\t") for line in answer.out.splitlines()]
-    names = ["caf\\xe9.wav", "a\\x09b\\x0ac\\x1b[2J.wav", "\u00e9t\u00e9.wav", "caf\\xe9.wav"]
+    names = ["caf\\xe9.flac", "a\\x09b\\x0ac\\x1b[2J.flac", "\u00e9t\u00e9.flac", "caf\\xe9.flac"]
     assert [line[0] for line in scored] == names
     assert all(0 < float(confidence) <= 1 for _, _, confidence in scored)
     assert failed[:2] == ["x\\x0ay.wav", "failed"]
@@ -44,13 +44,15 @@ def test_json_has_the_path_as_the_tables_have_it(odd_names: list[Path], tmp_path
     assert answer.code == 0, answer.err
     answers = [json.loads(line) for line in answer.out.splitlines()]
     paths = [answer["path"].removeprefix(f"{tmp_path}/") for answer in answers]
-    assert paths == ["caf\\xe9.wav", "a\tb\nc\x1b[2J.wav", "\u00e9t\u00e9.wav"]
+    assert paths == ["caf\\xe9.flac", "a\tb\nc\x1b[2J.flac", "\u00e9t\u00e9.flac"]
     assert set(answers[0]) == {"path", "status", "emotion", "confidence", "reason", "detail"}
 
 
 def test_objects_are_read_as_files_are(moto_s3: S3Server) -> None:
-    storage.put(moto_s3.location.join("calm.wav"), (ROOT / "examples" / "calm.wav").read_bytes())
-    answer = ser_here("predict", f"{moto_s3.location}/calm.wav", f"{moto_s3.location}/gone.wav", "examples/calm.wav")
+    storage.put(moto_s3.location.join("calm.flac"), (ROOT / "examples" / "calm-woman.flac").read_bytes())
+    answer = ser_here(
+        "predict", f"{moto_s3.location}/calm.flac", f"{moto_s3.location}/gone.wav", "examples/calm-woman.flac"
+    )
     lines = [line.split("\t") for line in answer.out.splitlines()]
     assert lines[0][1:] == lines[2][1:]
     assert lines[1][1:] == ["failed", "not_found: there is no such object"]
@@ -67,7 +69,7 @@ def test_objects_are_read_as_files_are(moto_s3: S3Server) -> None:
     ],
 )
 def test_what_is_no_recording_is_one_line(given: str, words: str) -> None:
-    answer = ser_here("predict", "examples/calm.wav", given)
+    answer = ser_here("predict", "examples/calm-woman.flac", given)
     assert_one_line(answer, 2, given, words, "ser score takes all others")
     assert answer.out == ""
 
@@ -76,7 +78,7 @@ def test_what_kills_its_decoder_or_is_not_there_is_a_line_like_any_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_in_runs(monkeypatch.setattr)
-    files = copies(tmp_path, "abort.wav", "calm.wav")
+    files = copies(tmp_path, "abort.flac", "calm.flac")
     files[0].write_bytes(poisoned(files[0].read_bytes(), "abort"))
     answer = ser_here("predict", *files, tmp_path / "none.wav")
     assert answer.code == 3, answer.err
@@ -87,7 +89,7 @@ def test_what_kills_its_decoder_or_is_not_there_is_a_line_like_any_other(
 
 
 def test_an_interrupt_ends_it_with_one_line(tmp_path: Path) -> None:
-    [first] = copies(tmp_path, "calm.wav")
+    [first] = copies(tmp_path, "calm.flac")
     long = tmp_path / "long.wav"
     write_sparse_rf64(long, 100 * 3600.0)
     process = start("predict", first, long)

@@ -12,7 +12,7 @@ from jobs.console import Console
 from jobs.streams import plain_streams
 from tests.support.cli import ROOT, SER, clean_environment
 
-PREDICT = "ser predict examples/calm.wav examples/sad.wav --model compact"
+PREDICT = "ser predict examples/calm-woman.flac examples/sad-man.flac --model compact"
 FULL = b"ser: standard output cannot be written (No space left on device); send it elsewhere\n"
 CLOSED = b"ser: standard output cannot be written (it is closed); send it elsewhere\n"
 
@@ -60,10 +60,10 @@ def test_a_run_is_done_although_nobody_can_be_told(tmp_path: Path) -> None:
     """What it had to say is lost, and what it had to do is done; no file takes the place of a closed descriptor."""
     for way, code in ((">&- 2>&-", 1), ("2>&1 | true", 141)):
         output = tmp_path / str(code)
-        found = shell(f"ser score examples/calm.wav {output} --model compact {way}", tmp_path)
+        found = shell(f"ser score examples/calm-woman.flac {output} --model compact {way}", tmp_path)
         assert found == (code, b"")
         assert json.loads((output / "run.json").read_text())["state"] == "complete"
-        found = shell(f"ser score examples/calm.wav {output} --model compact --output-mode json", tmp_path)
+        found = shell(f"ser score examples/calm-woman.flac {output} --model compact --output-mode json", tmp_path)
         assert found[0] == 0, found
         assert json.loads(found[1].splitlines()[-1])["skipped"] == 1
 

@@ -79,7 +79,7 @@ def test_it_is_one_line_that_names_the_step_and_the_file_of_its_traceback(
 @pytest.mark.parametrize(
     ("place", "arguments"),
     [
-        ("jobs.predict.Artifact.load", ["predict", "examples/calm.wav"]),
+        ("jobs.predict.Artifact.load", ["predict", "examples/calm-woman.flac"]),
         ("jobs.models.bundled_names", ["models"]),
         ("jobs.corpus.Request.checked", ["corpus", "ravdess", "examples", "{tmp}/a.parquet"]),
         ("ser_core.training.load_train_config", ["train", "a.parquet", "{tmp}/model"]),
@@ -107,8 +107,8 @@ def test_where_no_file_can_be_written_the_line_says_so(tmp_path: Path, monkeypat
 def test_a_run_that_was_begun_says_that_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr("jobs.score.check_tally", lambda _: odd())
-    answer = ser_here("score", "examples/calm.wav", tmp_path / "out")
+    answer = ser_here("score", "examples/calm-woman.flac", tmp_path / "out")
     assert_one_line(answer, 1, "ser: finishing: OddError: ")
     assert '"state": "stopped"' in (tmp_path / "out" / "run.json").read_text()
     monkeypatch.undo()
-    assert ser_here("score", "examples/calm.wav", tmp_path / "out").code == 0
+    assert ser_here("score", "examples/calm-woman.flac", tmp_path / "out").code == 0

@@ -27,7 +27,7 @@ WRONG_LINES = {
 
 
 def test_wrong_lines_of_a_list_are_rows(moto_s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    good = str(ROOT / "examples" / "calm.wav").encode()
+    good = str(ROOT / "examples" / "calm-woman.flac").encode()
     (tmp_path / "list.txt").write_bytes(b"\n".join([*WRONG_LINES, good]))
     faults = [
         S3Fault(lambda _, path: path.startswith("/forbidden-bucket"), (403, "AccessDenied")),
@@ -50,7 +50,9 @@ def test_wrong_lines_of_a_list_are_rows(moto_s3: S3Server, tmp_path: Path, monke
 
 
 def test_one_wrong_file_of_predict_is_a_line(moto_s3: S3Server) -> None:
-    answer = ser_here("predict", "examples/calm.wav", "s3://no-such-bucket-at-all/x.wav", "examples/sad.wav")
+    answer = ser_here(
+        "predict", "examples/calm-woman.flac", "s3://no-such-bucket-at-all/x.wav", "examples/sad-man.flac"
+    )
     assert answer.code == 3, answer.err
     lines = answer.out.splitlines()
     assert lines[1] == "s3://no-such-bucket-at-all/x.wav\tfailed\tnot_found: there is no such bucket"

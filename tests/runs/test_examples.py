@@ -1,0 +1,85 @@
+"""The examples are what they are said to be, and `make demo` shows what was found in them."""
+
+import csv
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+import soundfile
+
+from ser_core.models import Artifact, bundled_names
+from ser_core.score_config import ScoreConfig
+from tests.support.cli import ROOT, files, predictions, ser_here
+
+EXAMPLES = ROOT / "examples"
+with (EXAMPLES / "clips.csv").open(newline="") as listed:
+    CLIPS = list(csv.DictReader(listed))
+
+
+def script(name: str) -> dict[str, Any]:
+    """What one of the examples' scripts defines."""
+    return runpy.run_path(str(EXAMPLES / name))
+
+
+def test_no_bundled_model_was_trained_on_the_speakers_of_the_examples() -> None:
+    theirs = {clip["speaker"].replace("actor", "ravdess") for clip in CLIPS}
+    assert theirs == {"ravdess-21", "ravdess-22"}
+    for name in bundled_names():
+        training = Artifact.load(name).config.training
+        assert len(training["speakers"]) > 20
+        assert not theirs & {*training["speakers"], *training["stopping_speakers"], *training["temperature_speakers"]}
+
+
+def test_every_recording_is_one_of_the_clips_or_the_call_and_small() -> None:
+    names = [clip["path"] for clip in CLIPS]
+    assert sorted(file.name for file in EXAMPLES.glob("*.flac")) == sorted([*names, "call.flac"])
+    emotions = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
+    for clip in CLIPS:
+        assert clip["path"].startswith(f"{clip['emotion']}-")
+        _, _, emotion, _, _, _, actor = clip["ravdess_name"].split("-")
+        assert (emotions[int(emotion) - 1], f"actor-{actor}") == (clip["emotion"], clip["speaker"])
+    assert sum(file.stat().st_size for file in EXAMPLES.iterdir()) < 3 * 2**20
+
+
+def test_the_call_is_what_its_script_makes() -> None:
+    made_TC, turns = script("make_call.py")["make_call"]()
+    call_TC, rate_hz = soundfile.read(EXAMPLES / "call.flac")
+    assert rate_hz == 16_000
+    np.testing.assert_allclose(call_TC, made_TC, atol=2 / 2**15)
+    with (EXAMPLES / "call.csv").open(newline="") as file:
+        _, *listed = csv.reader(file)
+    assert listed == [[str(value) for value in turn] for turn in turns]
+
+
+def test_the_demo_shows_hits_and_misses_beside_what_the_card_promises(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ser_here("score", "examples", tmp_path / "out", "--channels", "each").code == 0
+    show = script("show.py")
+    show["main"](str(tmp_path / "out"))
+    shown = capsys.readouterr().out
+
+    found = {row["path"]: row for row in files(tmp_path / "out").to_pylist()}
+    right = 0
+    for clip in CLIPS:
+        row = found[clip["path"]]
+        is_right = row["emotion"] == clip["emotion"]
+        right += is_right
+        answer = f"meant {clip['emotion']}, *heard {row['emotion']} {row['confidence']:.2f}"
+        assert re.search(rf"^  {clip['path']} *{answer} *{'' if is_right else r'\(a miss\)'}$", shown, re.MULTILINE)
+    assert f"Right: {right} of 16, " in shown
+    assert 0 < right < 16
+
+    windows = predictions(tmp_path / "out").filter(pc.field("path") == "call.flac")
+    lines = re.findall(r"^ +\d+ - \d+ +(.+)$", shown, re.MULTILINE)
+    assert len(lines) * 2 == windows.num_rows
+    assert "ser score FOLDER" in shown
+
+
+def test_what_the_demo_says_of_the_card_is_in_it() -> None:
+    card = Artifact.load(ScoreConfig().model).card
+    assert f"RAVDESS, 20 actors, 8 emotions | 1,200 | {script('show.py')['PROMISED']}" in card
