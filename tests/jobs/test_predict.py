@@ -83,7 +83,7 @@ def test_what_kills_its_decoder_or_is_not_there_is_a_line_like_any_other(
     answer = ser_here("predict", *files, tmp_path / "none.wav")
     assert answer.code == 3, answer.err
     lines = [line.split("\t")[1:] for line in answer.out.splitlines()]
-    assert [line[0] for line in lines] == ["failed", "neutral", "failed"]
+    assert [line[0] for line in lines] == ["failed", "calm", "failed"]
     assert lines[0][1].startswith("crashed: ")
     assert lines[2][1].startswith("not_found: ")
 
