@@ -1,0 +1,3 @@
+from .detector import SpeechDetector as SpeechDetector
+
+__all__ = ["SpeechDetector"]
