@@ -2,9 +2,9 @@
 
 import errno
 import os
-import stat
 from typing import BinaryIO
 
+from ser_core.regular_file import open_regular
 from ser_core.vocabulary import RETRYABLE_REASONS, Reason
 
 #: Errors that may go away by themselves; a disk that fails is like a network that does.
@@ -65,13 +65,8 @@ def open_file(path: str | os.PathLike[str]) -> BinaryIO:
         Fault: `not_found`, `permission`, or `unreadable` for what is no regular file.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        return open_regular(path)
     except OSError as error:
         raise Fault.of(error) from error
     except ValueError as error:
         raise Fault("not_found", "no file can have this name") from error
-    mode = os.fstat(descriptor).st_mode
-    if stat.S_ISREG(mode):
-        return os.fdopen(descriptor, "rb", buffering=2**18)
-    os.close(descriptor)
-    raise Fault("unreadable", f"this is a {'folder' if stat.S_ISDIR(mode) else 'device or pipe'}, not a file")

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from ser_core.errors import UsageError, one_line
+from ser_core.regular_file import open_regular
 from ser_core.settings import require, short
 
 #: A file of settings is a page or two.
@@ -53,7 +54,7 @@ _Loader.add_constructor(_INT_TAG, _Loader.construct_integer)
 def read_yaml(file: Path) -> dict[str, Any]:
     """The settings that a YAML file names; UsageError where it is none."""
     try:
-        with file.open("rb") as stream:
+        with open_regular(file, takes_pipes=True) as stream:
             data = stream.read(_MAX_BYTES + 1)
     except OSError as error:
         raise UsageError(f"config {file}: cannot be read ({one_line(error)})") from error

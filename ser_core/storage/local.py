@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ser_core.errors import OutputError
+from ser_core.regular_file import open_regular
 
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS})
 
@@ -73,8 +74,14 @@ def _sync_folder(folder: Path) -> None:
 
 
 def read(path: str) -> bytes:
-    """A whole file's bytes."""
-    return Path(path).read_bytes()
+    """A whole file's bytes; FileNotFoundError is raised where there is nothing, and not even a link."""
+    try:
+        with open_regular(path, takes_pipes=True) as file:
+            return file.read()
+    except FileNotFoundError as error:
+        if Path(path).is_symlink():
+            raise OSError(errno.ELOOP, "it is a link that leads nowhere", path) from error
+        raise
 
 
 def exists(path: str) -> bool:
@@ -88,7 +95,10 @@ def delete(path: str) -> None:
 
 
 def walk(path: str, prefix: str = "") -> Iterator[tuple[str, int]]:
-    """Relative path and size in bytes of every file below a folder; links to folders are not entered."""
+    """Relative path and size in bytes of every file below a folder, of a link's file where it leads to one.
+
+    Links to folders are not entered.
+    """
     try:
         with os.scandir(path) as found:
             entries = list(found)
@@ -100,7 +110,7 @@ def walk(path: str, prefix: str = "") -> Iterator[tuple[str, int]]:
             continue
         # A file may be gone since its folder was read.
         with suppress(FileNotFoundError):
-            yield prefix + entry.name, entry.stat(follow_symlinks=False).st_size
+            yield prefix + entry.name, entry.stat(follow_symlinks=entry.is_file()).st_size
 
 
 def version_of(status: os.stat_result) -> str:

@@ -15,7 +15,7 @@ from ser_core.storage import Location
 
 _ENTRY = re.compile(r"(\d{20})\.json")
 _CHECKPOINT = re.compile(r"\d{20}\.checkpoint\..+|_last_checkpoint")
-_OF_A_LOG = re.compile(r"\d{20}\..+|_last_checkpoint")
+OF_A_LOG = re.compile(r"\d{20}\..+|_last_checkpoint")
 #: What an entry of this program says beside the actions: its own token, and the digest of the entry before.
 TOKEN, PREDECESSOR = "ser", "ser/after"
 
@@ -77,7 +77,7 @@ class LogFiles:
     def drop(self) -> None:
         """Delete the log, the oldest entries first: what is left of it meanwhile loads as it did, or not at all."""
         for name, _ in sorted(storage.list_files(self._folder)):
-            if _OF_A_LOG.fullmatch(name):
+            if OF_A_LOG.fullmatch(name):
                 storage.delete(self._folder.join(name))
 
 

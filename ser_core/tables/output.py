@@ -16,6 +16,7 @@ from ser_core.errors import DamagedOutputError, OutputError
 from ser_core.storage import Location, Lock
 from ser_core.tables.comparison import Comparison, sweep
 from ser_core.tables.parts import output_faults
+from ser_core.tables.places import require_in_place
 from ser_core.tables.run import Run
 from ser_core.tables.schema import FORMAT, Fingerprint, describe, read_description, read_format
 from ser_core.tables.table_pair import TablePair
@@ -68,7 +69,7 @@ class Output:
         Raises:
             OutputError: not ours, no permission, or the storage ignores the condition of a conditional write.
         """
-        is_marked = self._require_ours(restart=restart)
+        is_marked = self._require_ours(restart=restart, is_to_write=True)
         probe = self.location.join("_ser", f"probe-{uuid.uuid4().hex}")
         with storage.one_line_faults(self.location, "cannot be written to", "use another output"):
             if not is_marked:
@@ -90,11 +91,12 @@ class Output:
         Raises:
             OutputError: the folder holds something else, is damaged, or was made by a newer program.
         """
-        self._require_ours(restart=restart)
+        self._require_ours(restart=restart, is_to_write=False)
         return OpenOutput(self.location, restart=restart)
 
-    def _require_ours(self, *, restart: bool) -> bool:
+    def _require_ours(self, *, restart: bool, is_to_write: bool) -> bool:
         """Whether the folder has a whole marker. Without one it is ours by its tables, or where it holds nothing."""
+        require_in_place(self.location, is_to_write=is_to_write)
         with storage.one_line_faults(self.location, "cannot be read as a folder", "use another output"):
             is_marked = storage.exists(self._marker)
             files = [] if is_marked else storage.list_files(self.location, limit=100)

@@ -189,19 +189,20 @@ class TablePair:
 
         Raises:
             SupersededError: a newer run took the tables over; nothing was deleted.
-            OutputError: a part that a table names is gone; nothing was deleted.
+            OutputError: a part that a table names is gone or of another size; nothing was deleted.
         """
         with self._faults():
-            listed = {log: {path for path, _ in storage.list_files(log.location)} for log in self.logs}
+            listed = {log: dict(storage.list_files(log.location)) for log in self.logs}
             self.look()
             orphans: list[Location] = []
-            for log, paths in listed.items():
-                live = {part.path for part in log.parts()}
-                if gone := live - paths:
-                    raise DamagedOutputError(f"{log.location.join(min(gone))} is gone; restore it or use --restart")
+            for log, sizes in listed.items():
+                live = {part.path: part.num_bytes for part in log.parts()}
+                _require_whole(log.location, live, sizes)
                 # A part of another program was the table's until it was joined or rewritten.
                 dropped = log.dropped()
-                orphans += [log.location.join(path) for path in paths - live if _is_ours(path) or path in dropped]
+                orphans += [
+                    log.location.join(path) for path in sizes.keys() - live if _is_ours(path) or path in dropped
+                ]
             # One deletion takes tens of milliseconds on S3, and a compaction leaves thousands.
             with ThreadPoolExecutor(_DELETES_IN_FLIGHT if self.output.is_s3 else 1) as pool:
                 list(pool.map(storage.delete, orphans))
@@ -226,3 +227,15 @@ class TablePair:
 
 def _is_ours(path: str) -> bool:
     return bool(PART_PATTERN.fullmatch(path) or _TEMPORARY_PATTERN.fullmatch(path))
+
+
+def _require_whole(table: Location, live: dict[str, int], sizes: dict[str, int]) -> None:
+    """Hold the parts that a table names against the files that are there, by their sizes in bytes."""
+    for path, num_bytes in sorted(live.items()):
+        if path not in sizes:
+            raise DamagedOutputError(f"{table.join(path)} is gone; restore it or use --restart")
+        if sizes[path] != num_bytes:
+            raise DamagedOutputError(
+                f"{table.join(path)} is damaged: it has {sizes[path]} bytes and not {num_bytes}; restore it or use "
+                "--restart ('ser verify' looks at all parts)"
+            )

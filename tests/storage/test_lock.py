@@ -202,7 +202,7 @@ def test_foreign_lock_file_is_watched_then_taken_over(file: Location, other: byt
 
 def test_a_folder_in_the_place_of_the_lock_is_told(file: Location) -> None:
     Path(file.path).mkdir(parents=True)
-    with pytest.raises(OutputError, match=r"cannot be read \(Is a directory\)"):
+    with pytest.raises(OutputError, match=r"cannot be read \(it is a folder, not a file\)"):
         _lock(file).held(print).__enter__()
 
 

@@ -160,11 +160,9 @@ def test_something_else_in_the_place_of_a_record(output: Output, plan: Callable[
     ("name", "words"),
     [
         ("_ser", "was not made by ser"),
-        ("predictions", "predictions cannot be used"),
-        ("files", "files cannot be used"),
-        ("predictions/_delta_log", "predictions cannot be used"),
-        ("files/status=scored", "/files/status=scored/part-"),
-        ("predictions/emotion=sad", "/predictions/emotion=sad/part-"),
+        ("predictions", "/predictions is a file"),
+        ("predictions/_delta_log", "/predictions/_delta_log is a file"),
+        ("predictions/emotion=sad", "/predictions/emotion=sad is a file"),
     ],
 )
 def test_file_in_the_place_of_a_folder(output: Output, plan: Callable[[World], Path], name: str, words: str) -> None:
