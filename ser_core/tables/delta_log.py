@@ -49,7 +49,7 @@ class DeltaLog:
             OutputError: the log is damaged.
         """
         options = self.location.delta_options()
-        with output_faults(self.location):
+        with output_faults(self.location), self._files.naming_what_is_damaged():
             try:
                 storage.again_while_cut_off(self.location, lambda: self._load(options))
             except TableNotFoundError:

@@ -8,9 +8,14 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from deltalake.exceptions import DeltaError
+
 from ser_core import storage
+from ser_core.errors import DamagedOutputError
 from ser_core.storage import Location
 
 _ENTRY = re.compile(r"(\d{20})\.json")
@@ -65,7 +70,7 @@ class LogFiles:
         Where any other entry is gone or damaged, nothing is deleted.
         """
         names = [name for name, _ in storage.list_files(self._folder)]
-        versions = sorted(int(found[1]) for name in names if (found := _ENTRY.fullmatch(name)))
+        versions = _versions(names)
         damaged = [version for version in versions if not _is_whole(self.read(version))]
         if versions != list(range(len(versions))) or damaged not in ([], versions[-1:]):
             return False
@@ -74,11 +79,43 @@ class LogFiles:
             storage.delete(self._folder.join(name))
         return bool(torn)
 
+    @contextmanager
+    def naming_what_is_damaged(self) -> Iterator[None]:
+        """Turns deltalake's refusal of a log into a line that names the entry that it is about, where one is found.
+
+        Raises:
+            DamagedOutputError: that line.
+        """
+        try:
+            yield
+        except DeltaError as error:
+            flaw = None if storage.service_fault(error) else self._flaw()
+            if flaw is None:
+                raise
+            raise DamagedOutputError(f"{flaw}; restore it, use --restart, or another output") from error
+
+    def _flaw(self) -> str | None:
+        """The first entry that is gone or holds no actions."""
+        versions = _versions([name for name, _ in storage.list_files(self._folder)])
+        for number in range(max(versions, default=-1) + 1):
+            place = self._folder.join(_entry(number))
+            if number not in versions:
+                return f"{place} is gone"
+            if not _is_whole(entry := self.read(number)) or any(
+                not isinstance(action, dict) for line in entry.splitlines() for action in json.loads(line).values()
+            ):
+                return f"{place} is damaged"
+        return None
+
     def drop(self) -> None:
         """Delete the log, the oldest entries first: what is left of it meanwhile loads as it did, or not at all."""
         for name, _ in sorted(storage.list_files(self._folder)):
             if OF_A_LOG.fullmatch(name):
                 storage.delete(self._folder.join(name))
+
+
+def _versions(names: Iterable[str]) -> list[int]:
+    return sorted(int(found[1]) for name in names if (found := _ENTRY.fullmatch(name)))
 
 
 def _entry(version: int) -> str:

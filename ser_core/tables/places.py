@@ -44,7 +44,9 @@ def _look_into(output: Location, above: str, *, is_to_write: bool) -> None:
     """Look at a folder and those below it; `above` is its path in the output, with a slash at its end."""
     folder = Path(output.path, above)
     if is_to_write and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        raise OutputError(f"{Location(str(folder))} cannot be written to (access is denied); change that, or use another output")
+        raise OutputError(
+            f"{Location(str(folder))} cannot be written to (access is denied); change that, or use another output"
+        )
     with os.scandir(folder) as found:
         entries = sorted(found, key=lambda entry: entry.name)
     for entry in entries:
@@ -66,6 +68,5 @@ def _refuse(place: Location, wanted: str) -> None:
         return
     kind = "folder" if path.is_dir() else "file" if path.is_file() else "device or pipe"
     found = kind if not path.is_symlink() else f"link to a {kind}" if path.exists() else "link that leads nowhere"
-    raise OutputError(
-        f"{place} is a {found}, where a {wanted} must be; delete it or move it elsewhere, then run the same command again"
-    )
+    problem = f"is a {found}, where a {wanted} must be"
+    raise OutputError(f"{place} {problem}; delete it or move it elsewhere, then run the same command again")

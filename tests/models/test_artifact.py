@@ -1,4 +1,5 @@
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -187,6 +188,13 @@ def test_a_config_that_cannot_be_used_is_one_clear_line(folder: Path, name: str)
 def test_a_config_that_is_no_json_is_one_clear_line(folder: Path, content: bytes) -> None:
     (folder / CONFIG_FILE).write_bytes(content)
     assert_refused(folder, "config.json")
+
+
+@pytest.mark.parametrize("name", [CONFIG_FILE, WEIGHTS_FILE])
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    assert_refused(folder, rf"{name} cannot be read \(it is a device or pipe, not a file\)")
 
 
 def drop(tensors: Tensors) -> None:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -200,9 +200,22 @@ def test_foreign_lock_file_is_watched_then_taken_over(file: Location, other: byt
     assert not storage.exists(file)
 
 
-def test_a_folder_in_the_place_of_the_lock_is_told(file: Location) -> None:
-    Path(file.path).mkdir(parents=True)
-    with pytest.raises(OutputError, match=r"cannot be read \(it is a folder, not a file\)"):
+@pytest.mark.parametrize(
+    ("put", "words"),
+    [
+        (Path.mkdir, "it is a folder, not a file"),
+        (os.mkfifo, "it is a device or pipe, not a file"),
+        (lambda place: place.symlink_to("/nowhere/at/all"), "it is a link that leads nowhere"),
+        (lambda place: place.symlink_to("/dev/zero"), "it is a device or pipe, not a file"),
+    ],
+)
+def test_what_is_no_file_in_the_place_of_the_lock_is_told(
+    file: Location, put: Callable[[Path], None], words: str
+) -> None:
+    """And neither waited for nor tried again for ever."""
+    Path(file.path).parent.mkdir()
+    put(Path(file.path))
+    with pytest.raises(OutputError, match=rf"lock.json: cannot be read \({words}\); delete it if no run is alive"):
         _lock(file).held(print).__enter__()
 
 

@@ -173,6 +173,46 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
 
 
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    pipe, device, nowhere = tmp_path / "pipe", tmp_path / "device", tmp_path / "nowhere"
+    os.mkfifo(pipe)
+    device.symlink_to("/dev/zero")
+    nowhere.symlink_to("/nowhere/at/all")
+    for place, words in (
+        (pipe, "device or pipe, not a file"),
+        (device, "device or pipe, not a file"),
+        (tmp_path, "folder, not a file"),
+        (nowhere, "link that leads nowhere"),
+    ):
+        with pytest.raises(OSError, match=words) as caught:
+            storage.read(Location(str(place)))
+        assert not isinstance(caught.value, FileNotFoundError)
+
+
+def test_a_pipe_of_this_process_is_read_to_its_end() -> None:
+    """As shells give one for `<(command)`; its writer may be slow."""
+    reading, writing = os.pipe()
+
+    def write() -> None:
+        with os.fdopen(writing, "wb") as file:
+            file.write(b"a" * 450_000)
+
+    with ThreadPoolExecutor(1) as pool:
+        read = pool.submit(storage.read, Location(f"/dev/fd/{reading}"))
+        write()
+        assert read.result(30) == b"a" * 450_000
+    os.close(reading)
+
+
+def test_a_file_that_lies_elsewhere_is_listed_by_its_size(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"12345")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a").symlink_to(tmp_path / "file")
+    (folder / "b").symlink_to("nowhere")
+    assert sorted(storage.list_files(Location(str(folder)))) == [("a", 5), ("b", len("nowhere"))]
+
+
 _FULL_DISK = """
 mount -t tmpfs -o size=64k none "$1" || exit 77
 exec "$2" -c '

@@ -97,30 +97,31 @@ def _foreign(bases: Bases, name: str) -> bytes:
 #: What is said; "" where there is nothing to tell.
 TORN = "the log was left torn, as by a power cut, and is mended"
 TAKEN_BACK = "took back commit 2, which the run before left half done"
-REFUSED = "cannot be used (it is damaged: DeltaError); restore it, use --restart, or another output"
+REFUSED = ".json is damaged; restore it, use --restart, or another output"
+LOST = ".json is gone; restore it, use --restart, or another output"
 GONE = "is gone; restore it or use --restart"
-CHANGED = "is damaged: its bytes have changed; restore it or use --restart"
+CHANGED = "is damaged: it has"
 APART = "the two tables are 2 commits apart; use --restart"
 ROWS = "predictions has other rows than files tells of"
 NO_LOCK = "its file is no lock of this program"
 
 #: What is damaged, with what is said for each of WAYS.
 LOG = {
-    FIRST: (REFUSED, REFUSED, REFUSED, REFUSED, ""),
-    MIDDLE: (REFUSED, ROWS, REFUSED, REFUSED, GONE),
+    FIRST: (REFUSED, REFUSED, REFUSED, LOST, ""),
+    MIDDLE: (REFUSED, ROWS, REFUSED, LOST, GONE),
     NEWEST: (TORN, TAKEN_BACK, TORN, TAKEN_BACK, TAKEN_BACK),
     CHECKPOINT: (TORN, TORN, TORN, TORN, APART),
     "_last_checkpoint": ("", "", "", "", TORN),
 }
 #: Files whose rows are lost with an entry of files are scored anew.
-LOST_IN_FILES = (REFUSED, "", REFUSED, REFUSED, GONE)
+LOST_IN_FILES = (REFUSED, "", REFUSED, LOST, GONE)
 PART = (CHANGED, CHANGED, CHANGED, GONE, CHANGED)
 RECORDS = {
     "_ser/output.json": ("", "", "", "", ""),
     "_ser/lock.json": (NO_LOCK, NO_LOCK, NO_LOCK, "", NO_LOCK),
     "run.json": ("", "", "", "", ""),
 }
-REFUSALS = {REFUSED, GONE, CHANGED, APART, ROWS}
+REFUSALS = {REFUSED, LOST, GONE, CHANGED, APART, ROWS}
 
 
 def _cases() -> Iterator[object]:
@@ -158,6 +159,7 @@ def test_damage_has_a_way_out(bases: Bases, tmp_path: Path, name: str, way: str,
         assert line.isprintable()
         assert words in line
         assert words in {APART, ROWS} or name.split("/")[0] in line
+        assert words not in {REFUSED, LOST} or f"/{name} is" in line
         assert not [said for said in _run(output, bases.plan, restart=True) if TORN not in said]
     else:
         said = _run(output, bases.plan)

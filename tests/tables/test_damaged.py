@@ -89,6 +89,28 @@ def test_part_that_is_gone_is_noticed_by_a_run_without_work(
     check_complete(output.location, world)
 
 
+@pytest.mark.parametrize("way", ["cut off", "link"])
+@pytest.mark.parametrize("table", ["predictions", "files"])
+def test_part_of_another_size_is_noticed_by_a_run_without_work(
+    output: Output, plan: Callable[[World], Path], tmp_path: Path, table: str, way: str
+) -> None:
+    world = {"a.wav": Audio("1"), "b.wav": Audio("1")}
+    score_all(output, plan(world), world)
+    part = min(Path(output.location.path, table).glob("*/*.parquet"))
+    data = part.read_bytes()
+    part.unlink()
+    if way == "link":
+        (tmp_path / "elsewhere").write_bytes(b"theirs")
+        part.symlink_to(tmp_path / "elsewhere")
+    else:
+        part.write_bytes(data[:-1])
+    line = message(lambda: score_all(output, plan(world), world))
+    assert f"{part} is damaged: it has {part.stat().st_size} bytes and not {len(data)}; restore it" in line
+    score_all(output, plan(world), world, restart=True)
+    check_complete(output.location, world)
+    assert way == "cut off" or (tmp_path / "elsewhere").read_bytes() == b"theirs"
+
+
 @pytest.mark.parametrize("table", ["predictions", "files"])
 def test_part_with_a_flipped_bit_is_not_handed_on(made: Output, plan: Callable[[World], Path], table: str) -> None:
     damaged = min(Path(made.location.path, table).glob("*/*.parquet"))
