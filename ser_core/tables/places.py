@@ -43,7 +43,7 @@ def require_in_place(output: Location, *, is_to_write: bool) -> None:
 def _look_into(output: Location, above: str, *, is_to_write: bool) -> None:
     """Look at a folder and those below it; `above` is its path in the output, with a slash at its end."""
     folder = Path(output.path, above)
-    if is_to_write and not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+    if is_to_write and not os.access(folder, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
         raise OutputError(
             f"{Location(str(folder))} cannot be written to (access is denied); change that, or use another output"
         )

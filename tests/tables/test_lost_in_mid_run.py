@@ -14,6 +14,7 @@ from ser_core.errors import OutputError, SerError
 from ser_core.storage.location import Location
 from ser_core.tables.output import Output
 from ser_core.tables.run import Run
+from ser_core.tables.verification import verify
 from tests.support.tables import NOW, OLD, World, check_complete, score, score_all, write_plan
 from tests.support.tables_faults import Interposer
 
@@ -102,4 +103,25 @@ def test_permission_that_is_lost(what: str) -> None:
         for name in Path(output.location.path).rglob("*"):
             name.chmod(0o777)
         score_all(output, plan, OLD)
+        check_complete(output.location, OLD)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user for a while")
+def test_a_folder_that_may_not_be_written_to_is_named_before_rows_go() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        plan = write_plan(Path(folder, "plan.parquet"), OLD)
+        plan.chmod(0o644)
+        output = Output(Location(f"{folder}/out"))
+        shut = Path(output.location.path, "predictions", "emotion=sad")
+        with _as_nobody():
+            score_all(output, plan, OLD)
+            shut.chmod(0o555)
+            for restart in (False, True):
+                with (
+                    pytest.raises(OutputError, match=r"emotion=sad cannot be written to \(access is denied\)"),
+                    output.lock(print, restart=restart),
+                ):
+                    pass
+            assert verify(output.location).findings == ()
         check_complete(output.location, OLD)

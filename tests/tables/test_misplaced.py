@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from ser_core import storage
 from ser_core.errors import DamagedOutputError, OutputError
 from ser_core.storage.location import Location
 from ser_core.storage.lock import Lock
 from ser_core.tables.output import Output
 from ser_core.tables.verification import verify
+from tests.conftest import S3Server
 from tests.support.tables import NOW, OLD, check_complete, score_all, write_plan
 from tests.support.verification import assert_whole
 
@@ -135,3 +137,24 @@ def test_it_is_named_and_nothing_is_lost(prepared: Path, tmp_path: Path, name: s
         run(restart=False)
     check_complete(output.location, NOW)
     assert_whole(verify(output.location), NOW)
+
+
+@pytest.mark.heavy
+def test_objects_named_like_folders_are_in_nobodys_way(moto_s3: S3Server, prepared: Path) -> None:
+    """A bucket has no folders: a key may be there beside those that begin with it, as consoles put them there."""
+    output = Output(moto_s3.location.join("out"))
+    score_all(output, write_plan(prepared / "old.parquet", OLD), OLD)
+    part = min(name for name, _ in storage.list_files(output.location.join("files")) if name.endswith(".parquet"))
+    folders = ("_ser", "files", "files/_delta_log", "predictions/emotion=sad")
+    files = ("run.json", "_ser/lock.json", f"files/{part}", "predictions/_delta_log/_last_checkpoint")
+    entries = [f"predictions/_delta_log/{version:020}.json" for version in (0, 3, 4, 5)]
+    theirs = [*folders, *(f"{name}/" for name in folders), *(f"{name}/x" for name in (*files, *entries))]
+    for name in theirs:
+        storage.put(output.location.join(name), b"theirs")
+    assert_whole(verify(output.location), OLD)
+    for restart in (False, True):
+        with output.lock(print, restart=restart):
+            score_all(output, prepared / "now.parquet", NOW, restart=restart)
+        assert_whole(verify(output.location), NOW)
+    for name in theirs:
+        assert storage.read(output.location.join(name)) == b"theirs"
