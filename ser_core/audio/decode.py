@@ -16,6 +16,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from ser_core.audio.mixing import Mixer
 from ser_core.audio.recording import Recording, open_recording
 from ser_core.audio.segments import Cutter, Segment, WindowSettings, closing_segment
 from ser_core.errors import SerError
@@ -84,13 +85,14 @@ class _Cut:
     def __init__(self, recording: Recording, channels: Channels, windows: WindowSettings) -> None:
         self._recording = recording
         self._windows = windows
-        self._is_mixed = channels == "mix"
-        numbers = [MIXED_CHANNEL] if self._is_mixed else range(recording.num_channels)
-        self._lanes = [_Lane(recording.sample_rate_hz, windows, number, len(numbers)) for number in numbers]
+        rate_hz, num_channels = recording.sample_rate_hz, recording.num_channels
+        self._mixer = Mixer(rate_hz, num_channels) if channels == "mix" else None
+        numbers = [MIXED_CHANNEL] if self._mixer else range(num_channels)
+        self._lanes = [_Lane(rate_hz, windows, number, len(numbers)) for number in numbers]
         self._indices = itertools.count()
         self._num_frames = 0
         max_seconds, self._bound = windows.limit(len(numbers))
-        self._max_frames = max_seconds * recording.sample_rate_hz
+        self._max_frames = max_seconds * rate_hz
         self._fault: Fault | None = None
 
     def segments(self) -> Iterator[Segment]:
@@ -101,6 +103,9 @@ class _Cut:
         """
         for segment in self._full_segments():
             yield self._numbered(segment)
+        if self._mixer:
+            for segment in self._lanes[0].push(self._mixer.finish()):
+                yield self._numbered(segment)
         self._judge_end()
         for lane in self._lanes:
             *segments, last = lane.finish()
@@ -113,7 +118,7 @@ class _Cut:
             for whole_TC in self._recording.blocks():
                 block_TC = whole_TC[: math.ceil(max(0.0, min(self._max_frames - self._num_frames, len(whole_TC))))]
                 self._num_frames += len(block_TC)
-                pcm_CT = [_mix(block_TC)] if self._is_mixed else np.ascontiguousarray(block_TC.T)
+                pcm_CT = [self._mixer.push(block_TC)] if self._mixer else np.ascontiguousarray(block_TC.T)
                 for lane, pcm_T in zip(self._lanes, pcm_CT, strict=True):
                     yield from lane.push(pcm_T)
                 if len(block_TC) < len(whole_TC):
@@ -161,7 +166,8 @@ class _Cut:
         )
 
     def _closed(self, segment: Segment, *, is_last: bool) -> Segment:
-        segment = replace(segment, note=self._recording.note)
+        notes = [self._recording.note, self._mixer.note if self._mixer else None]
+        segment = replace(segment, note="; ".join(filter(None, notes)) or None)
         if self._fault is None:
             return replace(segment, is_last=is_last)
         gap = (self._seconds, max(self._seconds, self._recording.promised_seconds or 0.0))
@@ -208,8 +214,3 @@ class _Lane:
         last = np.ceil((index + 1) * self._ratio).astype(np.int64) - 1
         self._cutter.mark_not_finite(np.unique(np.concatenate([first, last])))
         return np.where(is_sound, pcm_T, np.float32(0))
-
-
-def _mix(block_TC: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The mean of all channels."""
-    return block_TC[:, 0] if block_TC.shape[1] == 1 else block_TC.mean(axis=1)
