@@ -8,12 +8,12 @@ import os
 import secrets
 import socket
 import subprocess
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from cluster.resources import Hardware
+from ser_core.child_process import start_python
 from ser_core.errors import SerError, ServiceError, one_line
 from ser_core.temporary import temporary_folder
 
@@ -22,7 +22,6 @@ from ser_core.temporary import temporary_folder
 _MAX_FOLDER_BYTES = 107 - 69
 #: With less room its workers wait for ever to write their logs.
 _LEAST_FREE_BYTES, _LEAST_FREE_FILES = 20 * 2**20, 200
-_IMPORT_ROOT = Path(__file__).resolve().parent.parent
 
 
 def prepare(own: Hardware, at_end: ExitStack) -> dict[str, Any]:
@@ -61,14 +60,12 @@ def _clear_if_killed(folder: Path) -> None:
 
     Ray's agents would live on for minutes, and try to reach what has ended.
     """
-    subprocess.Popen(
-        [sys.executable, "-P", "-c", "from ser_core.temporary import clear_after_parent as main; main()", str(folder)],
-        # Open as long as this process lives.
-        stdin=subprocess.PIPE,
+    start_python(
+        "ser_core.temporary",
+        folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd="/",
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(_IMPORT_ROOT), *filter(None, sys.path)])},
         # What ends this process's group is not for it.
         start_new_session=True,
     )

@@ -17,11 +17,10 @@ import psutil
 
 from cluster import own_ray
 from cluster.resources import Hardware
+from ser_core.child_process import IMPORT_ROOT
 from ser_core.errors import SerError, UsageError, one_line
 from ser_core.temporary import remove_dead
 
-#: The folder that this program is imported from.
-_IMPORT_ROOT = Path(__file__).resolve().parent.parent
 _CONNECT_SECONDS = 10.0
 #: An option of Linux's prctl(2).
 _PR_SET_CHILD_SUBREAPER = 36
@@ -58,7 +57,7 @@ def connect(*, address: str | None, own: Hardware, verbose: bool) -> Hardware:
     process_group = os.getpgrp()
     try:
         # Ray puts the working folder first on the import path of its workers; a user's own `jobs` must not be ours.
-        with chdir(_IMPORT_ROOT), _without_hangups():
+        with chdir(IMPORT_ROOT), _without_hangups():
             ray.init(
                 log_to_driver=verbose,
                 logging_level=logging.INFO if verbose else logging.ERROR,

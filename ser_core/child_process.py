@@ -8,15 +8,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+#: The folder that this program is imported from.
+IMPORT_ROOT = Path(__file__).resolve().parent.parent
 
-def start_python(module: str, end: socket.socket, **options: object) -> "subprocess.Popen[bytes]":
-    """Run `main` of a module in a process that inherits `end`, whose number is its argument.
+
+def start_python(module: str, argument: socket.socket | Path, **options: object) -> "subprocess.Popen[bytes]":
+    """Run `main` of a module in a process of its own.
 
     Its standard input is a pipe that is open as long as this process lives; `die_with_parent` there needs it.
 
     Args:
         module: what is imported there, from where this process imports.
-        end: one end of a pair of sockets; this process may close it afterwards.
+        argument: a path, or one end of a pair of sockets: the process inherits it and is given its number, and this
+            one may close it afterwards.
         options: of `subprocess.Popen`; `env` is added to the environment of this process.
 
     Raises:
@@ -24,10 +28,11 @@ def start_python(module: str, end: socket.socket, **options: object) -> "subproc
     """
     added = options.pop("env", {})
     assert isinstance(added, dict)
+    inherited = [argument.fileno()] if isinstance(argument, socket.socket) else []
     return subprocess.Popen(  # type: ignore[no-any-return, call-overload]
         # -P: what lies in the working folder is not imported.
-        [sys.executable, "-P", "-c", f"from {module} import main; main()", str(end.fileno())],
-        pass_fds=[end.fileno()],
+        [sys.executable, "-P", "-c", f"from {module} import main; main()", *map(str, inherited or [argument])],
+        pass_fds=inherited,
         stdin=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": _import_path()} | added,
         **options,
@@ -45,5 +50,4 @@ def die_with_parent() -> None:
 
 
 def _import_path() -> str:
-    package_parent = str(Path(__file__).resolve().parent.parent)
-    return os.pathsep.join([package_parent, *filter(None, sys.path)])
+    return os.pathsep.join([str(IMPORT_ROOT), *filter(None, sys.path)])

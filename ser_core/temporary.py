@@ -76,8 +76,8 @@ def clear(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def clear_after_parent() -> None:
-    """The main program of a process that outlives its parent: `clear` the folder it is given when stdin ends."""
+def main() -> None:
+    """What a process runs that outlives its parent: `clear` the folder it is given when its standard input ends."""
     sys.stdin.buffer.read()
     clear(Path(sys.argv[1]))
 
