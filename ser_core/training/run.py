@@ -23,6 +23,7 @@ from ser_core.distributed import ProcessGroup
 from ser_core.errors import UsageError
 from ser_core.models import has_bf16
 from ser_core.storage import write
+from ser_core.temporary import private_folder
 from ser_core.training.data import (
     ClipLabels,
     FrontEnd,
@@ -63,7 +64,11 @@ def open_waveforms(job: Job) -> WaveformCache:
         SourceError: a clip cannot be decoded.
         OutputError: the cache's folder cannot be written.
     """
-    return WaveformCache.open(job.manifest, job.cache_folder / "waveforms", job.mel.sample_rate_hz)
+    waveforms = WaveformCache.open(job.manifest, job.cache_folder / "waveforms", job.mel.sample_rate_hz)
+    if job.config.cache_dir is None:
+        # This program's own, whoever made it; a folder that was named is closed below its top alone.
+        private_folder(job.cache_folder)
+    return waveforms
 
 
 def run_job(job: Job, worker: Worker, callback: Callback, folds: Iterable[int] | None = None) -> None:

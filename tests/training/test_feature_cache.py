@@ -6,6 +6,9 @@ import pytest
 from ser_core.distributed import ALONE, ProcessGroup
 from ser_core.errors import OutputError
 from ser_core.training.data.features import FeatureCache, Windows
+from ser_core.training.run import open_waveforms
+from tests.support.training_runs import job_values
+from tests.support.training_worker import make_job
 
 
 class Computer:
@@ -72,3 +75,23 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"file: cannot cache features .*cache_dir"):
         FeatureCache(tmp_path / "file" / "entry", 3, (2,), np.float32)
+
+
+@pytest.mark.parametrize("is_named", [False, True])
+def test_folders_of_samples_that_were_open_are_closed(
+    is_named: bool, manifests: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "ser"
+    folders = [root, root / "waveforms", root / "features"]
+    for folder in folders:
+        folder.mkdir()
+        folder.chmod(0o755)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    values = job_values(manifests[:1], tmp_path / "model", root)
+    if not is_named:
+        del values["config"]["cache_dir"]
+    open_waveforms(make_job(values))
+    store(root / "features")
+    # A folder of the user's own naming may hold more than this program's files.
+    modes = [0o755 if is_named else 0o700, 0o700, 0o700]
+    assert [folder.stat().st_mode & 0o777 for folder in folders] == modes

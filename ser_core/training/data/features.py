@@ -168,6 +168,7 @@ class FeatureCache:
         # Rows of another shape are another cache's: neither may write into the other's.
         self._entry = entry.with_name(f"{entry.name}-{'x'.join(map(str, shape))}-{np.dtype(dtype).name}")
         with _faults(self._entry):
+            private_folder(self._entry.parent)
             private_folder(self._entry)
             self._rows = _map(self._entry / _ROWS, (num_windows, *shape), dtype)
             self._done = _map(self._entry / _DONE, (-(-num_windows // _BLOCK),), np.uint8)
