@@ -10,7 +10,7 @@ commit nothing more, however late it wakes. Predictions may be one commit ahead 
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from ser_core import storage
 from ser_core.errors import DamagedOutputError, OutputError, SupersededError
@@ -96,11 +96,18 @@ class TablePair:
                 raise self._outrun()
             owner = 1 + max(log.stamp.owner for log in self.logs)
             for log in self.logs:
-                if not log.look() or log.stamp.owner >= owner:
-                    raise OutrunError
+                self._take(log, owner)
+            self.stamp = Stamp(owner, self.files.stamp.commit)
+
+    def _take(self, log: DeltaLog, owner: int) -> None:
+        """Again where an older run came in between: both would stop otherwise."""
+        while True:
+            if not log.look() or log.stamp.owner >= owner:
+                raise OutrunError
+            with suppress(OutrunError):
                 log.take_back_stray()
                 log.transact(Change(), Stamp(owner, log.stamp.commit))
-            self.stamp = Stamp(owner, self.files.stamp.commit)
+                return
 
     def recover(self) -> list[str]:
         """Take back a commit that one table alone has; a line that says so, or none.

@@ -51,6 +51,34 @@ def test_two_runs_that_take_the_same_number(output: Output, plan: Callable[[Worl
     first.look()
 
 
+def test_an_older_run_that_comes_between_does_not_stop_a_newer_one(
+    output: Output, plan: Callable[[World], Path]
+) -> None:
+    """Both would stop otherwise: the older one has lost predictions by then."""
+    score_all(output, plan(OLD), OLD)
+    older, newer = TablePair(output.location), TablePair(output.location)
+    assert older.exists()
+    number, commit = older.predictions.stamp.owner + 1, older.predictions.stamp.commit
+    # It takes the first table over, and sleeps.
+    older.predictions.transact(Change(), Stamp(number, commit))
+    transact = DeltaLog.transact
+    with pytest.MonkeyPatch.context() as patch:
+
+        def let_the_older_come_between(log: DeltaLog, change: Change, stamp: Stamp) -> None:
+            if log is newer.files:
+                patch.setattr(DeltaLog, "transact", transact)
+                older.files.transact(Change(), Stamp(number, commit))
+            transact(log, change, stamp)
+
+        patch.setattr(DeltaLog, "transact", let_the_older_come_between)
+        newer.fence()
+    older.stamp = Stamp(number, commit)
+    with pytest.raises(SupersededError):
+        older.look()
+    newer.recover()
+    newer.look()
+
+
 def test_another_program_in_between_stops_the_run(output: Output, plan: Callable[[World], Path]) -> None:
     begun = output.open().begin(SETTINGS, LABELS, on_event=say_nothing)
     begun.commit(*rows_of(OLD, 1))
