@@ -102,8 +102,9 @@ class PlainLoop:
 
 def on_ray(job: Job) -> list[float]:
     """The epochs' seconds of a real training."""
-    from cluster.session import connect, local_hardware
-    from cluster.train import plan_training, train
+    from cluster.ray_process import RayProcess
+    from cluster.session import local_hardware
+    from cluster.train import follow, plan_training
 
     seconds: list[float] = []
 
@@ -111,8 +112,8 @@ def on_ray(job: Job) -> list[float]:
         if isinstance(event, EpochDone):
             seconds.append(event.seconds)
 
-    hardware = connect(address=None, own=local_hardware(None, None), verbose=False)
-    train(job, plan_training(job.config, hardware), callback, threading.Event())
+    with RayProcess(address=None, own=local_hardware(None, None), verbose=False, kept="") as ray:
+        follow(ray.train(job, plan_training(job.config, ray.hardware)), callback, threading.Event())
     return seconds
 
 

@@ -1,20 +1,19 @@
 """The driver's part of a scoring run: feed what is pending, assemble whole files, commit them on time."""
 
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 
+from cluster.feed import END, FeedError, feed
 from cluster.resources import Resources
 from cluster.stages import failure_records
-from ser_core.errors import FailureRateError, InterruptedRunError, OutputError, SerError, ServiceError, one_line
+from ser_core.errors import FailureRateError, InterruptedRunError, OutputError, SerError, ServiceError
 from ser_core.faults import Fault
 from ser_core.records import PENDING_SCHEMA
 from ser_core.tables import Assembler, RowSettings, Totals
@@ -92,6 +91,8 @@ class Driver:
             raise
         except SerError:
             self._commit(assembler)
+            # A signal to many processes ends parts of Ray too; what they leave behind is no news then.
+            self._check_stop()
             raise
         self._commit(assembler)
 
@@ -104,7 +105,7 @@ class Driver:
                 return
             try:
                 self._pass(files.take(pa.array(missing_F)), files_per_block, assembler)
-            except PipelineError as error:
+            except FeedError as error:
                 if is_last:
                     raise SerError(f"the pipeline failed {_PASSES} times; run again to go on: {error}") from error
                 self.on_warning(f"trying the unfinished files again: {error}")
@@ -112,11 +113,11 @@ class Driver:
         assembler.add(failure_records(lost, Fault("crashed", f"its worker was lost {_PASSES} times")))
 
     def _pass(self, files: pa.Table, files_per_block: int, assembler: Assembler) -> None:
-        with _feed(self.pipeline.run(files, files_per_block)) as next_block:
+        with feed(self.pipeline.run(files, files_per_block)) as next_block:
             while True:
                 self._check_stop()
                 records = next_block(_POLL_SECONDS)
-                if records is _END:
+                if records is END:
                     return
                 if records is not None:
                     is_record = records["service_fault"].is_null()
@@ -155,60 +156,6 @@ def check_failure_rate(num_failed: int, num_files: int, max_failure_rate: float)
             f"{num_failed} of {num_files} files failed ({rate:.1%}), more than --max-failure-rate "
             f"{max_failure_rate:g}; files/status=failed says why; run again to go on"
         )
-
-
-class PipelineError(Exception):
-    """The pipeline itself broke off: an actor died too often, or a stage raised."""
-
-
-_END = object()
-
-
-@contextmanager
-def _feed(blocks: Iterator[pa.Table]) -> Iterator[Callable[[float], Any]]:
-    """Read `blocks` in a thread, so that commits and signals need not wait for the next block.
-
-    Yields:
-        A function of a time in seconds that gives the next block, None if there was none in that time,
-        or _END; it raises PipelineError if the blocks broke off, and what says itself what to do as it is.
-    """
-    waiting: queue.Queue[Any] = queue.Queue(maxsize=2)
-    closed = threading.Event()
-
-    def put(item: object) -> None:
-        while not closed.is_set():
-            try:
-                waiting.put(item, timeout=_POLL_SECONDS)
-            except queue.Full:
-                continue
-            return
-
-    def read() -> None:
-        try:
-            for block in blocks:
-                put(block)
-                if closed.is_set():
-                    return
-            put(_END)
-        except BaseException as error:
-            put(error)
-
-    def next_block(seconds: float) -> Any:
-        try:
-            item = waiting.get(timeout=seconds)
-        except queue.Empty:
-            return None
-        if isinstance(item, SerError):
-            raise item
-        if isinstance(item, BaseException):
-            raise PipelineError(one_line(item)) from item
-        return item
-
-    threading.Thread(target=read, name="blocks", daemon=True).start()
-    try:
-        yield next_block
-    finally:
-        closed.set()
 
 
 def _raise_service_fault(records: pa.Table) -> None:

@@ -44,6 +44,8 @@ def prepare(own: Hardware, at_end: ExitStack) -> dict[str, Any]:
     os.environ.pop("RAY_AUTH_TOKEN_PATH", None)
     # Without clusters Ray's node is 127.0.0.1, and all its servers listen there alone.
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    # Metrics of two runs on one machine would want the same port.
+    os.environ |= {"AUTOSCALER_METRIC_PORT": "0", "DASHBOARD_METRIC_PORT": "0"}
     return {
         # Without an address Ray joins whatever cluster was last started on this machine.
         "address": "local",
@@ -91,5 +93,5 @@ def _require_loopback() -> None:
     except OSError as error:
         raise SerError(
             f"Ray on this machine cannot be used: it has no loopback network, 127.0.0.1 ({one_line(error)}); "
-            "bring it up, or score with --engine local"
+            "bring it up, or (ser score) use --engine local"
         ) from error

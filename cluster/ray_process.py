@@ -1,6 +1,6 @@
 """A process of its own for Ray's driver: Ray's core ends its process without a word when a part of Ray dies.
 
-The process that commits asks it, and outlives it: it learns at once which of Ray's processes died, and stops cleanly.
+The command's process asks it, and outlives it: it learns at once which of Ray's processes died, and stops cleanly.
 """
 
 import os
@@ -14,29 +14,22 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import pyarrow as pa
 
 from cluster.resources import Hardware, Resources
 from cluster.session import adopt_orphans, connect, leave
+from cluster.vital import vital_processes
 from ser_core.child_process import die_with_parent, start_python
 from ser_core.errors import SerError, one_line
 
 if TYPE_CHECKING:
     from cluster.stages import LoadSettings, PredictSettings
+    from cluster.train import TrainResources
     from ser_core.models import Artifact
+    from ser_core.training import Event, Job
 
 #: A cluster is left in less; a Ray of its own is killed.
 _LONGEST_CLOSE_SECONDS = 5.0
-#: What Ray's driver cannot do without: names of processes, or words of their command lines, and what people call them.
-_VITAL = {
-    "gcs_server": "GCS",
-    "raylet": "raylet",
-    "DashboardAgent": "dashboard agent",
-    "dashboard/agent.py": "dashboard agent",
-    "RuntimeEnvAgent": "runtime environment agent",
-    "runtime_env/agent": "runtime environment agent",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,10 +61,15 @@ class RayProcess:
     Every method raises SerError once a process has died that Ray cannot go on without. One thread at a time.
     """
 
-    def __init__(self, *, address: str | None, own: Hardware, verbose: bool) -> None:
-        """As `session.connect`, which raises the same."""
+    def __init__(self, *, address: str | None, own: Hardware, verbose: bool, kept: str) -> None:
+        """As `session.connect`, which raises the same.
+
+        Args:
+            address, own, verbose: see there.
+            kept: what stays should Ray be lost, for people.
+        """
         adopt_orphans()
-        self._address = address
+        self._address, self._kept = address, kept
         #: By a descriptor that can be waited for.
         self._vital: dict[int, str] = {}
         ours, theirs = socket.socketpair()
@@ -86,8 +84,10 @@ class RayProcess:
         started: _Started = self._receive()
         self.hardware = started.hardware
         for pid, name in started.vital.items():
-            with suppress(ProcessLookupError):
+            try:
                 self._vital[os.pidfd_open(pid)] = name
+            except ProcessLookupError as error:
+                raise self._gone(f"its {name} died") from error
 
     def __enter__(self) -> "RayProcess":
         return self
@@ -123,6 +123,15 @@ class RayProcess:
         """See `RayPipeline.run`."""
         return self._answers("run", pending, files_per_block)
 
+    def what_is_open(self, resources: "TrainResources") -> str | None:
+        """See `train.what_is_open`."""
+        [line] = self._answers("what_is_open", resources)
+        return line  # type: ignore[no-any-return]
+
+    def train(self, job: "Job", resources: "TrainResources") -> "Iterator[Event | None]":
+        """See `train.train`."""
+        return self._answers("train", job, resources)
+
     def _answers(self, method: str, *arguments: Any) -> Iterator[Any]:
         self._send((method, arguments))
         while not isinstance(answer := self._receive(), _End):
@@ -138,27 +147,32 @@ class RayProcess:
         """The next message; what it has sent counts, even where a part of Ray has died since."""
         ready = wait([self._connection, *self._vital])
         if self._connection not in ready:
-            names = " and ".join(sorted({self._vital[descriptor] for descriptor in ready}))  # type: ignore[index]
-            raise _gone(f"its {names} died")
+            raise self._death()
         try:
             # The same user's process: a message gives its sender no right that it lacks.
             answer = pickle.loads(self._connection.recv_bytes())  # noqa: S301
         except (EOFError, OSError) as error:
             raise self._death() from error
         if isinstance(answer, Exception):
-            raise answer
+            # What Ray says of the death of its parts is not what died.
+            raise self._death() if self._dead() else answer
         return answer
 
+    def _dead(self) -> list[str]:
+        """What has ended of that which Ray cannot do without."""
+        return sorted({self._vital[descriptor] for descriptor in wait(list(self._vital), timeout=0)})  # type: ignore[index]
+
     def _death(self) -> SerError:
+        if names := self._dead():
+            return self._gone(f"its {' and '.join(names)} died")
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_LONGEST_CLOSE_SECONDS)
         code = self._process.returncode
         where = f"the cluster at {self._address} does not answer" if self._address else "its GCS or raylet died"
-        return _gone(f"{where}, and its driver ended (exit code {code})")
+        return self._gone(f"{where}, and its driver ended (exit code {code})")
 
-
-def _gone(why: str) -> SerError:
-    return SerError(f"Ray is gone: {why}; what was scored is committed; run the same command to go on")
+    def _gone(self, why: str) -> SerError:
+        return SerError(f"Ray is gone: {why}; {self._kept}; run the same command to go on")
 
 
 def main() -> None:
@@ -173,7 +187,7 @@ def main() -> None:
         start: _Start = pickle.loads(connection.recv_bytes())  # noqa: S301
         try:
             hardware = connect(address=start.address, own=start.own, verbose=start.verbose)
-            send(_Started(hardware=hardware, vital=_vital_processes(start.address)))
+            send(_Started(hardware=hardware, vital=vital_processes(start.address)))
             server = _Server()
             while True:
                 method, arguments = pickle.loads(connection.recv_bytes())  # noqa: S301
@@ -218,27 +232,12 @@ class _Server:
     def run(self, pending: pa.Table, files_per_block: int) -> Iterator[pa.Table]:
         return self._pipeline.run(pending, files_per_block)
 
+    def what_is_open(self, resources: "TrainResources") -> list[str | None]:
+        from cluster.train import what_is_open
 
-def _vital_processes(address: str | None) -> dict[int, str]:
-    """Of a Ray of its own all that counts; of a cluster the node that this process has joined."""
-    found = {}
-    for process in psutil.Process().children(recursive=True) if address is None else _joined_node():
-        with suppress(psutil.Error):
-            words = [process.name(), " ".join(process.cmdline())]
-            name = _VITAL.get(words[0]) or next((_VITAL[part] for part in _VITAL if part in words[1]), None)
-            if name is not None:
-                found[process.pid] = name
-    return found
+        return [what_is_open(resources)]
 
+    def train(self, job: "Job", resources: "TrainResources") -> "Iterator[Event | None]":
+        from cluster.train import train
 
-def _joined_node() -> list[psutil.Process]:
-    """The raylet that this process has joined, and its agents."""
-    import ray
-
-    here = ray.get_runtime_context().get_node_id()
-    [socket_name] = [node["RayletSocketName"] for node in ray.nodes() if node["NodeID"] == here]  # type: ignore[no-untyped-call]
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.name() == "raylet" and any(socket_name in word for word in process.cmdline()):
-                return [process, *process.children()]
-    return []
+        return train(job, resources)

@@ -54,7 +54,6 @@ def connect(*, address: str | None, own: Hardware, verbose: bool) -> Hardware:
     import ray
 
     where = f"address {address}" if address else "Ray on this machine"
-    process_group = os.getpgrp()
     try:
         # Ray puts the working folder first on the import path of its workers; a user's own `jobs` must not be ours.
         with chdir(IMPORT_ROOT), _without_hangups():
@@ -65,9 +64,6 @@ def connect(*, address: str | None, own: Hardware, verbose: bool) -> Hardware:
             )
     except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise SerError(f"{where} cannot be used: {one_line(error)}") from error
-    # Ray put this process into a group of its own, where Ctrl-C would not reach it from a script or from make.
-    with suppress(OSError):
-        os.setpgid(0, process_group)
     _quiet(verbose)
     if address and address.startswith("ray://"):
         # Its proxy would wait for this process to come back.

@@ -3,10 +3,10 @@
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cluster.feed import END, FeedError, feed
 from cluster.resources import Hardware, usable_gpus
 from ser_core.errors import (
     InterruptedRunError,
@@ -32,7 +32,6 @@ _MAX_CPUS_PER_WORKER = 1.0
 _SHARE_OF_CPUS = 0.9
 #: Time limit of a collective: workers wait while one computes features.
 _LONGEST_WAIT_SECONDS = 6 * 3600
-_STOPPED = "stopped; every epoch that ended is saved; run the same command to go on"
 #: Number of threads that load batches beside a GPU, at most.
 _MAX_LOADERS = 8
 #: Interval in which Ray looks whether its workers live, and are done.
@@ -82,54 +81,69 @@ def what_is_open(resources: TrainResources) -> str | None:
     )
 
 
-def train(job: "Job", resources: TrainResources, callback: Callable[[Event], None], stop: threading.Event) -> None:
-    """Run a job on the Ray that is connected, to its end; `callback` is called here, in order.
+def train(job: "Job", resources: TrainResources) -> "Iterator[Event | None]":
+    """Run a job on the Ray that is connected, to its end; for the process of Ray's driver.
+
+    Yields:
+        What workers report, in order; None where there was nothing for a moment: whoever takes it may be gone.
 
     Raises:
-        InterruptedRunError: `stop` was set.
         SerError: what a worker found, or that workers were lost too often.
     """
     from ray.exceptions import RayError
     from ray.util.queue import Queue
 
     messages = Queue(actor_options={"num_cpus": 0})
-    with (
-        temporary_folder() as folder,
-        _fitting(job, resources, messages, str(folder)) as fit,
-    ):
+    with temporary_folder() as folder:
         try:
-            _follow(fit, messages, callback, stop)
-        except (RayError, SerError) as error:
-            if stop.is_set():
-                # A signal to the process group ends parts of Ray too; what they leave behind is no news then.
-                raise InterruptedRunError(_STOPPED) from error
-            if isinstance(error, RayError):
-                raise SerError(
-                    f"the training broke off (its message queue was lost: {_reason(error)}); "
-                    "run the same command to go on"
-                ) from error
-            raise
+            yield from _reported(_fitting(job, resources, messages, str(folder)), messages)
+        except RayError as error:
+            raise SerError(
+                f"the training broke off (its message queue was lost: {_reason(error)}); run the same command to go on"
+            ) from error
 
 
-def _follow(fit: "_Fit", messages: "Queue", callback: Callable[[Event], None], stop: threading.Event) -> None:
-    """Hand on what workers report, until the training is over or `stop` is set."""
+def follow(events: "Iterator[Event | None]", callback: Callable[[Event], None], stop: threading.Event) -> None:
+    """Hand on what `train` reports, until the training is over; `callback` is called here, in order.
+
+    Raises:
+        InterruptedRunError: `stop` was set.
+        SerError: what `train` or `callback` raised, or that the training broke off.
+    """
+    with feed(events) as next_event:
+        try:
+            while not stop.is_set():
+                event = next_event(_POLL_SECONDS)
+                if event is END:
+                    return
+                if event is not None:
+                    callback(event)
+        except (FeedError, SerError) as error:
+            # A signal to many processes ends parts of Ray too; what they leave behind is no news then.
+            if not stop.is_set():
+                if isinstance(error, SerError):
+                    raise
+                raise SerError(f"the training broke off ({error}); run the same command to go on") from error
+    raise InterruptedRunError("stopped; every epoch that ended is saved; run the same command to go on")
+
+
+def _reported(fit: "_Fit", messages: "Queue") -> "Iterator[Event | None]":
+    """What workers report, until the training is over."""
     from ray.util.queue import Empty
 
-    while not stop.is_set():
+    while True:
         was_over = fit.is_over.is_set()
         try:
             message = messages.get(timeout=_POLL_SECONDS)
         except Empty:
             if was_over:
                 break
-            continue
+            message = None
         if isinstance(message, ServiceError):
             raise ServiceError(f"{message}; the same command goes on from here") from message
         if isinstance(message, SerError):
             raise message
-        callback(message)
-    if stop.is_set():
-        raise InterruptedRunError(_STOPPED)
+        yield message
     if fit.error is not None:
         raise SerError(f"the training broke off ({_why(fit.error)}); run the same command to go on") from fit.error
 
@@ -142,9 +156,8 @@ class _Fit:
         self.error: BaseException | None = None
 
 
-@contextmanager
-def _fitting(job: "Job", resources: TrainResources, messages: "Queue", folder: str) -> Iterator[_Fit]:
-    """Ray Train at work in a thread, so that messages and signals need not wait for it."""
+def _fitting(job: "Job", resources: TrainResources, messages: "Queue", folder: str) -> _Fit:
+    """Ray Train at work in a thread, so that messages need not wait for it."""
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", _LOOK_SECONDS)
     fit = _Fit()
 
@@ -157,7 +170,7 @@ def _fitting(job: "Job", resources: TrainResources, messages: "Queue", folder: s
             fit.is_over.set()
 
     threading.Thread(target=run, name="ray-train", daemon=True).start()
-    yield fit
+    return fit
 
 
 def _trainer(job: "Job", resources: TrainResources, messages: "Queue", folder: str) -> Any:

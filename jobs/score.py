@@ -209,7 +209,12 @@ class _Job:
 
         if self._ray is None:
             self._ray = self._stack.enter_context(
-                RayProcess(address=self._address, own=self._hardware, verbose=self._console.verbose)
+                RayProcess(
+                    address=self._address,
+                    own=self._hardware,
+                    verbose=self._console.verbose,
+                    kept="what was scored is committed",
+                )
             )
             self._hardware = self._ray.hardware
         return self._hardware

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.console import Console, Progress
-from jobs.interrupts import Interrupts, end_while_ray_starts
+from jobs.interrupts import Interrupts
 from ser_core.errors import SerError
 
 if TYPE_CHECKING:
+    from cluster.ray_process import RayProcess
     from cluster.train import TrainResources
     from ser_core.training import EpochRecord, Event, FoldBegan, Job, ReportSummary
 
@@ -60,6 +61,7 @@ class _Command:
 
     def run(self) -> int:
         """Do it; returns the exit code."""
+        from cluster.train import plan_training
         from ser_core.training import is_complete, write_pooled
 
         job, settings = self._checked_job()
@@ -73,10 +75,11 @@ class _Command:
         self._folder.check_writable()
         self._stack.enter_context(self._folder.lock().held(self._console.say))
         # Whatever may be refused comes before a restart deletes the model that is there.
-        resources = self._connect()
+        ray = self._connect()
+        resources = plan_training(self._config, ray.hardware)
         job.check_workers(resources.num_workers)
         job = _named(job, self._folder.begin(settings, restart=self._request.restart))
-        self._train(job, resources)
+        self._train(job, resources, ray)
         if job.config.split.folds is not None:
             write_pooled(job)
         self._folder.remove_checkpoints()
@@ -110,12 +113,12 @@ class _Command:
             self._console.say(f"looking at {len(job.manifest)} clips; what is decoded is cached in {job.cache_folder}")
             open_waveforms(job)
 
-    def _train(self, job: "Job", resources: "TrainResources") -> None:
-        from cluster.train import train, what_is_open
+    def _train(self, job: "Job", resources: "TrainResources", ray: "RayProcess") -> None:
+        from cluster.train import follow
         from ser_core.training import TrainingLog
 
         self._console.say(f"training: {_sets(job)}; {resources.describe()}")
-        if is_open := what_is_open(resources):
+        if is_open := ray.what_is_open(resources):
             self._console.say(is_open)
         stop = threading.Event()
         log = TrainingLog(self._folder.logs)
@@ -126,17 +129,22 @@ class _Command:
                 log.follow(event)
                 shown.update(event)
 
-            train(job, resources, callback, stop)
+            follow(ray.train(job, resources), callback, stop)
 
-    def _connect(self) -> "TrainResources":
+    def _connect(self) -> "RayProcess":
+        from cluster.ray_process import RayProcess
         from cluster.resources import Hardware
-        from cluster.session import connect, local_hardware
-        from cluster.train import plan_training
+        from cluster.session import local_hardware
 
         own: Hardware = Hardware(cpus=1, gpus=0) if self._address else local_hardware(None, None)
-        with self.interrupts.ends_by(lambda: end_while_ray_starts(self._console, self._stack.close)):
-            hardware = connect(address=self._address, own=own, verbose=self._console.verbose)
-        return plan_training(self._config, hardware)
+        return self._stack.enter_context(
+            RayProcess(
+                address=self._address,
+                own=own,
+                verbose=self._console.verbose,
+                kept="every epoch that ended is saved",
+            )
+        )
 
     def _report(self, job: "Job") -> None:
         """The end lines, or the JSON object."""

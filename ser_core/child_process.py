@@ -28,10 +28,18 @@ def start_python(module: str, argument: socket.socket | Path, **options: object)
     """
     added = options.pop("env", {})
     assert isinstance(added, dict)
-    inherited = [argument.fileno()] if isinstance(argument, socket.socket) else []
+    inherited: list[int] = []
+    if isinstance(argument, socket.socket):
+        inherited.append(argument.fileno())
     return subprocess.Popen(  # type: ignore[no-any-return, call-overload]
         # -P: what lies in the working folder is not imported.
-        [sys.executable, "-P", "-c", f"from {module} import main; main()", *map(str, inherited or [argument])],
+        [
+            sys.executable,
+            "-P",
+            "-c",
+            f"from {module} import main; main()",
+            str(inherited[0] if inherited else argument),
+        ],
         pass_fds=inherited,
         stdin=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": _import_path()} | added,

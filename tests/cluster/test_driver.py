@@ -130,15 +130,24 @@ def test_a_pipeline_that_always_breaks_ends_in_one_line_and_keeps_what_was_done(
     assert len(tables.statuses) == 6
 
 
-def test_an_engine_that_is_gone_ends_the_run_at_once_and_keeps_what_was_done() -> None:
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_an_engine_that_is_gone_ends_the_run_at_once_and_keeps_what_was_done(is_stopped: bool) -> None:
     def go(pending: pa.Table, files_per_block: int) -> Iterator[pa.Table]:
         yield from list(score_all(pending, files_per_block))[:4]
+        assert has_four.wait(20)
+        if is_stopped:
+            # A signal to all processes, which has ended a part of Ray too.
+            driver.stop.set()
         raise SerError("Ray is gone")
 
     tables = MemoryTables(10)
     pipeline = Playback(go)
     driver, warnings = drive(tables, pipeline)
-    with pytest.raises(SerError, match=r"^Ray is gone$"):
+    has_four = threading.Event()
+    driver.on_progress = lambda totals: has_four.set() if totals.num_files == 4 else None
+    with pytest.raises(
+        InterruptedRunError if is_stopped else SerError, match="stopped; " if is_stopped else "Ray is gone"
+    ):
         driver.score(Path("plan"), 10)
     assert sorted(tables.statuses) == tables.plan[:4]
     assert len(pipeline.files_per_block) == 1

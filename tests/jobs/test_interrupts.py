@@ -1,6 +1,5 @@
 """Ctrl-C and SIGTERM at any moment: one line, exit 130 in seconds, and nothing left running."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -84,53 +83,6 @@ def test_while_calm_the_first_signal_sets_the_event_and_the_second_raises() -> N
         assert stop.is_set()
         with pytest.raises(InterruptedRunError):
             signal.raise_signal(signal.SIGTERM)
-
-
-@pytest.mark.parametrize("number", SIGNALS)
-def test_code_that_swallows_exceptions_or_takes_the_signal_cannot_keep_it(number: signal.Signals) -> None:
-    ended = threading.Event()
-    with Interrupts() as interrupts:
-        with interrupts.ends_by(ended.set):
-            signal.signal(number, lambda *_: None)
-            os.kill(os.getpid(), number)
-            assert ended.wait(10)
-        with pytest.raises(InterruptedRunError):
-            signal.raise_signal(number)
-
-
-def test_a_main_thread_stuck_outside_python_does_not_hold_the_end_up() -> None:
-    ended_while_stuck = []
-    is_stuck = False
-
-    def end() -> None:
-        ended_while_stuck.append(is_stuck)
-
-    def send() -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    with Interrupts() as interrupts, interrupts.ends_by(end):
-        is_stuck = True
-        threading.Timer(0.1, send).start()
-        # Several tenths of a second in C, as long as no Python code of this thread runs.
-        hashlib.pbkdf2_hmac("sha512", b"", b"", 700_000)
-        is_stuck = False
-    assert ended_while_stuck == [True]
-
-
-_STUCK_AT_THE_END = """
-import time
-from jobs import interrupts
-from jobs.console import Console
-interrupts._LONGEST_END_SECONDS = 0.2
-interrupts.end_while_ray_starts(Console(), lambda: time.sleep(600))
-"""
-
-
-def test_storage_that_is_away_does_not_hold_the_end_up() -> None:
-    command = [sys.executable, "-c", _STUCK_AT_THE_END]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 130
-    assert done.stderr == "ser: stopped while Ray started; run the same command to go on\n"
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """What a person can do wrong with `ser train`: one line each, before Ray is started."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ import pytest
 import yaml
 from safetensors.torch import save_file
 
+from cluster.ray_process import RayProcess
 from cluster.resources import Hardware
-from cluster.session import connect
 from ser_core.corpora.manifest import MANIFEST_SCHEMA, read_manifests, rows_to_table, write_manifest
 from ser_core.errors import InterruptedRunError
 from ser_core.models.registry import build
@@ -33,25 +34,31 @@ def train(
     tmp_path: Path,
     *more: str | Path,
     manifests: list[Path] | None = None,
-    connect: Callable[..., Any] | None = None,
+    ray: Callable[..., Any] | None = None,
     **changes: Any,
 ) -> Answer:
     file = tmp_path / "train.yaml"
     file.write_text(yaml.safe_dump(settings(data / "cache", **changes)))
     where = [] if more and not str(more[0]).startswith("--") else [tmp_path / "model"]
-    return ser_here("train", *(manifests or [data / "tone.parquet"]), *where, *more, "--config", file, connect=connect)
+    return ser_here("train", *(manifests or [data / "tone.parquet"]), *where, *more, "--config", file, ray=ray)
+
+
+class Joined(nullcontext[Any]):
+    """In the place of a `RayProcess` that has so many CPUs and GPUs, where a training ends as it begins."""
+
+    def __init__(self, cpus: float = 2, gpus: float = 0, ends: BaseException | None = None) -> None:
+        super().__init__(self)
+        self.hardware = Hardware(cpus=cpus, gpus=gpus)
+        self._ends = ends or KilledError()
+
+    def what_is_open(self, _: object) -> None:
+        raise self._ends
 
 
 def begin(data: Path, tmp_path: Path, *more: str | Path, **changes: Any) -> None:
     """A training that is killed as soon as MODEL_DIR is its own."""
-
-    def killed(*_: object) -> None:
-        raise KilledError
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cluster.train.what_is_open", killed)
-        with pytest.raises(KilledError):
-            train(data, tmp_path, *more, connect=lambda **_: Hardware(cpus=2, gpus=0), **changes)
+    with pytest.raises(KilledError):
+        train(data, tmp_path, *more, ray=lambda **_: Joined(), **changes)
 
 
 class KilledError(BaseException):
@@ -227,8 +234,8 @@ def test_a_restart_that_is_refused_has_deleted_nothing(data: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("joins", "options", "words"),
     [
-        (connect, ["--address", "127.0.0.1:1"], "no Ray cluster answers there"),
-        (lambda **_: Hardware(cpus=9, gpus=5), ["--address", "127.0.0.1:2"], "too few for 5 workers"),
+        (RayProcess, ["--address", "127.0.0.1:1"], "no Ray cluster answers there"),
+        (lambda **_: Joined(cpus=9, gpus=5), ["--address", "127.0.0.1:2"], "too few for 5 workers"),
     ],
 )
 def test_a_restart_keeps_the_model_until_the_cluster_can_train_another(
@@ -238,8 +245,7 @@ def test_a_restart_keeps_the_model_until_the_cluster_can_train_another(
     names = ("model.safetensors", "report.json", "_training/checkpoint-1-a.safetensors")
     for name in names:
         (tmp_path / "model" / name).write_text("")
-    # What is said goes to standard error, which Ray would be kept off otherwise.
-    answer = train(data, tmp_path, "--restart", "--verbose", *options, batch_size=4, connect=joins)
+    answer = train(data, tmp_path, "--restart", *options, batch_size=4, ray=joins)
     assert_one_line(answer, 2, words)
     assert all((tmp_path / "model" / name).exists() for name in names)
 
@@ -252,14 +258,10 @@ def test_a_restart_keeps_the_model_until_the_cluster_can_train_another(
     ],
 )
 def test_it_says_how_many_clips_train_and_how_many_do_not(
-    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folds: int | None, words: str
+    data: Path, tmp_path: Path, folds: int | None, words: str
 ) -> None:
-    def stopped(*_: object) -> None:
-        raise InterruptedRunError("stopped")
-
-    monkeypatch.setattr("cluster.train.what_is_open", stopped)
     split = {"folds": folds} if folds else {}
-    answer = train(data, tmp_path, split=split, connect=lambda **_: Hardware(cpus=2, gpus=0))
+    answer = train(data, tmp_path, split=split, ray=lambda **_: Joined(ends=InterruptedRunError("stopped")))
     assert_one_line(answer, 130, "stopped")
     assert words in answer.err
 
@@ -267,5 +269,5 @@ def test_it_says_how_many_clips_train_and_how_many_do_not(
 def test_messages_name_the_setting_wherever_it_was_given(data: Path, tmp_path: Path) -> None:
     answer = train(data, tmp_path, weights=str(tmp_path / "none.safetensors"))
     assert_one_line(answer, 2, "ser: weights ", "none.safetensors: no such file")
-    answer = train(data, tmp_path, "--verbose", address="127.0.0.1:1", connect=connect)
+    answer = train(data, tmp_path, address="127.0.0.1:1", ray=RayProcess)
     assert_one_line(answer, 2, "ser: address 127.0.0.1:1: no Ray cluster answers there")

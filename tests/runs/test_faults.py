@@ -25,22 +25,6 @@ from tests.support.run_control import Follower, actors, kill_at_five_moments, nu
 NUM_FILES = 120
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("archive") / "in"
-    write_archive(folder, NUM_FILES)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def unbroken(source: Path, tmp_path_factory: pytest.TempPathFactory) -> pa.Table:
-    """The predictions of a run that nothing disturbed."""
-    output = tmp_path_factory.mktemp("unbroken") / "out"
-    answer = ser_here("score", source, output)
-    assert answer.code == 0, answer.err
-    return predictions(output)
-
-
 #: Starts `ser` as `start` does.
 Begin = Callable[..., "subprocess.Popen[str]"]
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.archive import write_archive
 from tests.support.cli import Answer, assert_one_line, files, predictions, ser, start
 from tests.support.processes import assert_none_left
 from tests.support.run_control import wait_for
@@ -32,13 +31,6 @@ def folder() -> Iterator[Path]:
     found = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))
     yield found
     shutil.rmtree(found, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    found = tmp_path_factory.mktemp("archive") / "in"
-    write_archive(found, NUM_FILES)
-    return found
 
 
 def processes_of(folder: Path) -> list[str]:

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
@@ -23,52 +22,8 @@ from tests.support.cli import AS_OTHER_USER, ser, ser_here, start
 from tests.support.processes import assert_none_left, kill_all, listeners, session_of
 from tests.support.ray_cluster import RayCluster
 from tests.support.run_control import Follower, actors, wait_for
-from tests.support.training import settings, write_corpus
-
-EPOCHS = 8
-CHANGES: dict[str, Any] = {
-    "architecture_settings": {"width": 16, "lstm_units": 8, "dropout": 0.2},
-    "augmentation": {"speed": 0.05, "num_masks": 1, "mixup_probability": 0.3},
-    "epochs": EPOCHS,
-    "threads": 1,
-    "workers": 2,
-    "device": "cpu",
-}
-FILES = ("model.safetensors", "config.json", "report.json", "MODEL_CARD.md")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Holds tone.parquet, hum.parquet and train.yaml."""
-    folder = tmp_path_factory.mktemp("clips")
-    write_corpus(folder)
-    write_corpus(folder, "hum", num_speakers=4, emotions=("happy", "angry"))
-    (folder / "train.yaml").write_text(yaml.safe_dump(settings(folder / "cache", **CHANGES)))
-    return folder
-
-
-def words(data: Path, model: Path | str, *more: str) -> list[str | Path]:
-    return ["train", data / "tone.parquet", data / "hum.parquet", model, "--config", data / "train.yaml", *more]
-
-
-@pytest.fixture(scope="module")
-def whole(cluster: RayCluster, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What an unbroken training leaves."""
-    model = tmp_path_factory.mktemp("whole") / "model"
-    answer = cluster.ser(*words(data, model))
-    assert answer.code == 0, answer.err
-    assert f"epoch {EPOCHS}/{EPOCHS}: loss" in answer.err
-    assert "left" in answer.err
-    return model
-
-
-def assert_equal(model: Path, whole: Path) -> None:
-    for name in FILES:
-        found, expected = ((folder / name).read_bytes() for folder in (model, whole))
-        if name == "report.json":
-            found, expected = (json.dumps(json.loads(text) | {"run": ""}).encode() for text in (found, expected))
-        assert found == expected, name
-    assert not list((model / "_training").glob("checkpoint*"))
+from tests.support.train_command import CHANGES, EPOCHS, Training, assert_same_model, words
+from tests.support.training import settings
 
 
 def test_a_trained_model_is_tested_kept_and_used(data: Path, whole: Path) -> None:
@@ -97,31 +52,11 @@ def test_what_is_done_is_said_and_not_done_again(data: Path, whole: Path) -> Non
     assert for_people.out.count("in the model's training") == 1
 
 
-class Training:
-    """A running `ser train`, watched."""
-
-    def __init__(self, cluster: RayCluster, data: Path, model: Path | str) -> None:
-        self.process = cluster.start(*words(data, model))
-        self.follower = Follower(self.process)
-
-    def wait_for_epoch(self, number: int) -> None:
-        wait_for(lambda: self.follower.has(f"epoch {number}/{EPOCHS}: "), self.process)
-
-    def end(self) -> int:
-        code = self.process.wait(120)
-        self.follower.close()
-        return code
-
-    @property
-    def err(self) -> str:
-        return "".join(line for _, line in self.follower.lines)
-
-
 @pytest.mark.heavy
 def test_a_ray_of_its_own_gives_the_same_bits(data: Path, whole: Path, tmp_path: Path) -> None:
     answer = ser(*words(data, tmp_path / "model"))
     assert answer.code == 0, answer.err
-    assert_equal(tmp_path / "model", whole)
+    assert_same_model(tmp_path / "model", whole)
 
 
 @pytest.mark.heavy
@@ -172,35 +107,35 @@ def test_two_workers_on_ray_learn_what_one_does(cluster: RayCluster, data: Path,
 
 @pytest.mark.heavy
 def test_a_killed_worker_costs_an_epoch_at_most(cluster: RayCluster, data: Path, whole: Path, tmp_path: Path) -> None:
-    training = Training(cluster, data, tmp_path / "model")
+    training = Training(data, tmp_path / "model", cluster.start)
     training.wait_for_epoch(2)
     workers = actors(cluster, training.process, "RayTrainWorker")
     assert len(workers) == 2
     workers[-1].kill()
     assert training.end() == 0, training.err
     assert "workers were lost; others take over" in training.err
-    assert_equal(tmp_path / "model", whole)
+    assert_same_model(tmp_path / "model", whole)
 
 
 @pytest.mark.heavy
 def test_a_killed_or_interrupted_command_goes_on_where_it_was(
     cluster: RayCluster, data: Path, whole: Path, tmp_path: Path
 ) -> None:
-    first = Training(cluster, data, tmp_path / "model")
+    first = Training(data, tmp_path / "model", cluster.start)
     first.wait_for_epoch(1)
     first.process.send_signal(signal.SIGINT)
     assert first.end() == 130
     assert first.err.splitlines()[-1] == "ser: stopped; every epoch that ended is saved; run the same command to go on"
-    second = Training(cluster, data, tmp_path / "model")
+    second = Training(data, tmp_path / "model", cluster.start)
     second.wait_for_epoch(4)
     kill_all(second.process)
     second.follower.close()
     assert "going on after epoch" in second.err
-    third = Training(cluster, data, tmp_path / "model")
+    third = Training(data, tmp_path / "model", cluster.start)
     assert third.end() == 0, third.err
     assert "going on after epoch" in third.err
     assert "took over the lock of a dead run" in third.err
-    assert_equal(tmp_path / "model", whole)
+    assert_same_model(tmp_path / "model", whole)
 
 
 @pytest.mark.heavy
@@ -208,11 +143,11 @@ def test_a_bucket_holds_the_model_and_what_it_needs_to_go_on(
     cluster: RayCluster, data: Path, whole: Path, moto_s3: S3Server
 ) -> None:
     folder = moto_s3.location.join("model")
-    first = Training(cluster, data, folder.url)
+    first = Training(data, folder.url, cluster.start)
     first.wait_for_epoch(1)
     kill_all(first.process)
     first.follower.close()
-    second = Training(cluster, data, folder.url)
+    second = Training(data, folder.url, cluster.start)
     assert second.end() == 0, second.err
     assert "going on after epoch" in second.err
     for name in ("model.safetensors", "MODEL_CARD.md"):

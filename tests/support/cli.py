@@ -111,12 +111,12 @@ def ser(
     return finish(start(*arguments, cwd=cwd, before=before, as_typed=as_typed, **extra), timeout)
 
 
-def ser_here(*arguments: str | Path, connect: Callable[..., Any] | None = None, **extra: str) -> Answer:
+def ser_here(*arguments: str | Path, ray: Callable[..., Any] | None = None, **extra: str) -> Answer:
     """Run `ser` in this process, which has torch and more loaded already: for what must not start Ray.
 
     Args:
         arguments: of `ser`.
-        connect: takes the place of `cluster.session.connect`; None: that is not called.
+        ray: takes the place of `RayProcess`; None: that is not called.
         extra: environment variables.
     """
     out, err = io.StringIO(), io.StringIO()
@@ -126,8 +126,7 @@ def ser_here(*arguments: str | Path, connect: Callable[..., Any] | None = None, 
         for name, value in extra.items():
             patch.setenv(name, value)
         patch.chdir(ROOT)
-        for starts_ray in ("cluster.session.connect", "cluster.ray_process.RayProcess.__init__"):
-            patch.setattr(starts_ray, connect or _start_no_ray)
+        patch.setattr("cluster.ray_process.RayProcess", ray or _start_no_ray)
         code = run(with_quick_model(arguments))
     return Answer(code, out.getvalue(), err.getvalue())
 

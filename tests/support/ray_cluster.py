@@ -9,11 +9,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.support.cli import ROOT, Answer, as_plain_user, clean_environment, finish, start
@@ -24,6 +25,13 @@ _RAY = str(Path(sys.executable).with_name("ray"))
 _HOST = "127.0.0.1"
 _NUM_CPUS = 2
 _START_SECONDS = 120.0
+#: By a word of the command line or name, and what the message calls it.
+PARTS = {
+    "raylet": "raylet",
+    "gcs_server": "GCS",
+    "DashboardAgent": "dashboard agent",
+    "RuntimeEnvAgent": "runtime environment agent",
+}
 
 
 @dataclass(frozen=True)
@@ -103,3 +111,14 @@ def _wait_for_dashboard(port: int, process: "subprocess.Popen[Any]", log: Path) 
         except OSError:
             time.sleep(0.1)
     raise AssertionError(log.read_text())
+
+
+def part_of_ray(root: int, part: str) -> psutil.Process:
+    """The process of that name below `root`."""
+    for process in psutil.Process(root).children(recursive=True):
+        with suppress(psutil.Error):
+            # What has ended has no words.
+            title = next(iter(process.cmdline()), "")
+            if part == process.name() or title.startswith(f"ray::{part}"):
+                return process
+    raise AssertionError(f"no {part} is running")
