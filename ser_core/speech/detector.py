@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from ser_core.speech.network import CHUNK_SAMPLES, SAMPLE_RATE_HZ, SileroNetwork
+from ser_core.speech.voiced import gliding_seconds
 
 WEIGHTS_FILE = Path(__file__).parent.parent / "bundled" / "silero-vad" / "silero_vad_16k.safetensors"
 #: Windows that go through the network together.
@@ -17,6 +18,11 @@ _BATCH_WINDOWS = 32
 #: A chunk counts not at all where its probability is the first of these, wholly from the second on, in between by part.
 #: So rounding moves the sum by no more than itself, and a window's answer with it.
 _PROBABILITY_RANGE = (0.2, 0.8)
+#: Where the network finds less speech than this, and yet the mean of its ten highest probabilities is above that, the
+#: pitch is asked too: shouts, laughter and cries are emotion, and half unknown to the network.
+_UNDECIDED_SECONDS = 0.5
+_UNDECIDED_PROBABILITY = 0.15
+_UNDECIDED_CHUNKS = 10
 #: The RMS level that a window is brought to: the network misses what is far below that.
 _LEVEL = 0.05
 #: Most amplification, which brings -86 dBFS to that level; what is below a step of 16 bits is silence.
@@ -76,9 +82,12 @@ class SpeechDetector:
         probability_BC = self._network.probabilities(pcm_BT).numpy().astype(np.float64)
         low, high = _PROBABILITY_RANGE
         samples_BC = np.clip(lengths_B[:, None] - CHUNK_SAMPLES * np.arange(num_chunks), 0, CHUNK_SAMPLES)
-        seconds_B: NDArray[np.float64] = (
-            np.clip((probability_BC - low) / (high - low), 0, 1) * samples_BC / SAMPLE_RATE_HZ
-        ).sum(axis=1)
+        chunk_BC = np.clip((probability_BC - low) / (high - low), 0, 1) * samples_BC / SAMPLE_RATE_HZ
+        seconds_B: NDArray[np.float64] = chunk_BC.sum(axis=1)
+        highest_BC = np.sort(np.where(samples_BC > 0, probability_BC, 0), axis=1)[:, -_UNDECIDED_CHUNKS:]
+        is_undecided_B = (seconds_B < _UNDECIDED_SECONDS) & (highest_BC.mean(axis=1) > _UNDECIDED_PROBABILITY)
+        for index in np.flatnonzero(is_undecided_B):
+            seconds_B[index] = max(seconds_B[index], gliding_seconds(parts[index], SAMPLE_RATE_HZ))
         return seconds_B
 
 

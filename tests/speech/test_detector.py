@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ser_core.speech import SpeechDetector
 from ser_core.speech.detector import WEIGHTS_FILE
 from ser_core.speech.network import SAMPLE_RATE_HZ, SileroNetwork
+from ser_core.speech.voiced import gliding_seconds
 
 DETECTOR = SpeechDetector()
 #: Probabilities that silero_vad.jit of silero-vad 6.2.3 gives for `voice(2.0)`, chunk after chunk.
@@ -111,6 +112,27 @@ def test_padding_does_not_count() -> None:
     assert ends == pytest.approx([0.0, *(seconds(spoken[:length])[0] for length in (1, 600, 17_000))], abs=1e-5)
     assert all(0 <= value <= length / SAMPLE_RATE_HZ for value, length in zip(ends, (0, 1, 600, 17_000), strict=True))
     assert DETECTOR.speech_seconds(np.zeros((0, 48_000), np.float32), np.zeros(0, np.int64)).shape == (0,)
+
+
+def test_a_pitch_glides_in_a_voice_and_not_in_music() -> None:
+    t = np.arange(3 * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
+
+    def harmonics(pitch_hz: NDArray[np.float64]) -> NDArray[np.float32]:
+        phase = 2 * np.pi * np.cumsum(pitch_hz) / SAMPLE_RATE_HZ
+        return np.sum([np.sin(k * phase) / k for k in range(1, 8)], axis=0).astype(np.float32)
+
+    glide = harmonics(300 * 2 ** (0.4 * np.sin(2 * np.pi * 1.5 * t)))
+    notes = harmonics(220 * 2 ** (np.floor(4 * t) % 5 / 6))
+    assert gliding_seconds(glide, SAMPLE_RATE_HZ) == pytest.approx(3.0, abs=0.2)
+    assert gliding_seconds(0.01 * glide + 1e-4 * noise(3.0), SAMPLE_RATE_HZ) == pytest.approx(3.0, abs=0.2)
+    others = [
+        notes,
+        noise(3.0),
+        np.sin(2 * np.pi * 50 * t).astype(np.float32),
+        np.zeros(len(t), np.float32),
+        glide[:500],
+    ]
+    assert [gliding_seconds(other, SAMPLE_RATE_HZ) for other in others] == [0.0] * len(others)
 
 
 @pytest.mark.heavy

@@ -1,0 +1,68 @@
+"""Voices without words: how long a window has a pitch that glides, as it does in laughter, cries and shouts.
+
+Shape letters: T samples of a window, N frames, L lags.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+_FRAME_SAMPLES = 1024
+_HOP_SAMPLES = 512
+_N_FFT = 2048
+_LEAST_HZ, _MOST_HZ = 60.0, 1000.0
+#: What is below is not looked at: mains hum is voiced too.
+_HIGH_PASS_HZ = 80.0
+#: A frame is voiced if its autocorrelation comes to so much of its power, and it is not so far below the loudest.
+_LEAST_PERIODICITY = 0.6
+_RANGE_DB = 25.0
+#: Semitones from one frame to the next: less is a note that is held, more is another note.
+_GLIDE_SEMITONES = (0.25, 3.0)
+_LEAST_GLIDE_SECONDS = 0.2
+
+
+def gliding_seconds(pcm_T: NDArray[np.float32], rate_hz: int) -> float:
+    """Seconds that are voiced, where the pitch glides for 0.2 s and for longer than it stands; 0.0 elsewhere.
+
+    Instruments hold their notes and step from one to the next, a voice that does not sing does neither. The pitch is
+    the first high maximum of each frame's autocorrelation, divided by its window's (Boersma 1993, "Accurate short-term
+    analysis of the fundamental frequency").
+
+    Args:
+        pcm_T: the samples of a window, without their mean.
+        rate_hz: their rate.
+    """
+    if len(pcm_T) < _FRAME_SAMPLES:
+        return 0.0
+    frames_NS = np.lib.stride_tricks.sliding_window_view(pcm_T, _FRAME_SAMPLES)[::_HOP_SAMPLES]
+    periodicity_N, pitch_N = _pitch(frames_NS, rate_hz)
+    power_N = np.square(frames_NS).mean(axis=1)
+    is_voiced_N = (periodicity_N > _LEAST_PERIODICITY) & (power_N > power_N.max() * 10 ** (-_RANGE_DB / 10))
+    semitones = 12 * np.abs(np.diff(np.log2(pitch_N)))[is_voiced_N[1:] & is_voiced_N[:-1]]
+    held, step = _GLIDE_SEMITONES
+    hop_seconds = _HOP_SAMPLES / rate_hz
+    num_gliding, num_held = int(((semitones > held) & (semitones < step)).sum()), int((semitones <= held).sum())
+    if num_gliding <= num_held or num_gliding * hop_seconds < _LEAST_GLIDE_SECONDS:
+        return 0.0
+    return float(is_voiced_N.sum()) * hop_seconds
+
+
+def _pitch(frames_NS: NDArray[np.float32], rate_hz: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How periodic each frame is, (N,), at most some 1, and at which frequency, (N,), in Hz."""
+    window_S = np.hanning(_FRAME_SAMPLES)
+    power_NK = np.square(np.abs(np.fft.rfft(frames_NS * window_S, _N_FFT)))
+    power_NK[:, np.fft.rfftfreq(_N_FFT, 1 / rate_hz) <= _HIGH_PASS_HZ] = 0
+    of_window_L = np.fft.irfft(np.square(np.abs(np.fft.rfft(window_S, _N_FFT))))
+    first, last = int(rate_hz / _MOST_HZ), int(rate_hz / _LEAST_HZ) + 1
+    all_NL = np.fft.irfft(power_NK)
+    scale_L = of_window_L[first - 1 : last + 1] / of_window_L[0]
+    correlation_NL = all_NL[:, first - 1 : last + 1] / np.maximum(all_NL[:, :1], 1e-12) / scale_L
+    before_NL, middle_NL, after_NL = correlation_NL[:, :-2], correlation_NL[:, 1:-1], correlation_NL[:, 2:]
+    periodicity_N = middle_NL.max(axis=1)
+    is_peak_NL = (middle_NL >= 0.9 * periodicity_N[:, None]) & (middle_NL >= before_NL) & (middle_NL >= after_NL)
+    lag_N = is_peak_NL.argmax(axis=1)
+    rows = np.arange(len(lag_N))
+    before, middle, after = before_NL[rows, lag_N], middle_NL[rows, lag_N], after_NL[rows, lag_N]
+    bend = before - 2 * middle + after
+    # The top of the parabola through a maximum and its neighbours.
+    offset_N = np.clip((before - after) / np.where(bend < 0, 2 * bend, -1), -0.5, 0.5)
+    return periodicity_N, rate_hz / (lag_N + first + offset_N)
