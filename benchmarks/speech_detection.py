@@ -94,9 +94,11 @@ def table(title: str, columns: Sequence[str], rows: dict[str, list[str]]) -> Non
 
 
 def is_kept(clips: Sequence[sounds.Samples], window_seconds: float, least: float) -> NDArray[np.bool_]:
-    """Which windows have at least so many seconds of speech, all recordings one after the other."""
+    """Which windows have speech enough to be judged, all recordings one after the other."""
     windows, lengths = zip(*(cut(clip, window_seconds) for clip in clips), strict=True)
-    kept: NDArray[np.bool_] = DETECTOR.speech_seconds(np.concatenate(windows), np.concatenate(lengths)) >= least
+    lengths_B = np.concatenate(lengths)
+    seconds_B = DETECTOR.speech_seconds(np.concatenate(windows), lengths_B)
+    kept: NDArray[np.bool_] = seconds_B >= np.minimum(least, lengths_B / sounds.RATE_HZ / 2)
     return kept
 
 

@@ -63,7 +63,7 @@ class SpeechDetector:
             for first in range(0, len(heard), _BATCH_WINDOWS):
                 indices, parts = zip(*heard[first : first + _BATCH_WINDOWS], strict=True)
                 seconds_B[list(indices)] = self._batch_seconds(parts)
-        return seconds_B
+        return np.minimum(seconds_B, lengths_B / self._sample_rate_hz)
 
     def _resampled(self, pcm_T: NDArray[np.float32]) -> NDArray[np.float32]:
         if self._sample_rate_hz == SAMPLE_RATE_HZ:
