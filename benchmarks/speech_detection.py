@@ -42,6 +42,12 @@ def recordings(pattern: str, most: int) -> list[sounds.Samples]:
     return [clip for clip in clips if len(clip)]
 
 
+def repeated(clips: Sequence[sounds.Samples]) -> list[sounds.Samples]:
+    """Each again and again, with 0.2 s between, for 15 s: what is short but would go on."""
+    pause = np.zeros(sounds.RATE_HZ // 5, np.float32)
+    return [np.resize(np.concatenate([clip, pause]), 15 * sounds.RATE_HZ) for clip in clips]
+
+
 def cut(pcm_T: sounds.Samples, window_seconds: float) -> tuple[sounds.Samples, NDArray[np.int64]]:
     """Windows (B, T), padded with zeros, and their lengths; a tail under half a second is dropped, as in scoring."""
     size = round(window_seconds * sounds.RATE_HZ)
@@ -154,6 +160,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--speech", nargs="+", default=[], metavar="NAME=PATTERN")
     parser.add_argument("--sound", nargs="+", default=[], metavar="NAME=PATTERN")
+    parser.add_argument("--short-sound", nargs="+", default=[], metavar="NAME=PATTERN", help="repeated for 15 s")
     parser.add_argument("--window-seconds", type=float, nargs="+", default=[3.0, 5.0])
     parser.add_argument("--recordings", type=int, default=200)
     parser.add_argument("--min-speech-seconds", type=float, default=0.3)
@@ -165,13 +172,20 @@ def main() -> None:
     speech = {name: recordings(pattern, options.recordings) for name, pattern in map(_split, options.speech)}
     others = {name: [pcm_T] for name, pcm_T in sounds.made(120, rng).items()}
     others |= {name: recordings(pattern, options.recordings) for name, pattern in map(_split, options.sound)}
+    for name, pattern in map(_split, options.short_sound):
+        others[name] = recordings(pattern, options.recordings)
+        others[f"{name}, repeated"] = repeated(others[name])
     if speech:
         others["babble (speech)"] = [sounds.babble(next(iter(speech.values())), 120 * sounds.RATE_HZ, rng)]
     kept = {
-        name: [f"{100 * is_kept(clips, seconds, least).mean():.1f}" for seconds in options.window_seconds]
+        name: [
+            f"{100 * is_kept(list(map(change, clips)), seconds, least).mean():.1f}"
+            for change in (np.asarray, sounds.telephone)
+            for seconds in options.window_seconds
+        ]
         for name, clips in others.items()
     }
-    table("% of windows kept", sizes, kept)
+    table("% of windows kept", [*sizes, *(f"telephone, {size}" for size in sizes)], kept)
     num_samples = 2 * MAX_SECONDS * sounds.RATE_HZ
     noises = {
         "white noise": sounds.coloured(num_samples, 0.0, rng),

@@ -18,10 +18,12 @@ _RANGE_DB = 25.0
 #: Semitones from one frame to the next: less is a note that is held, more is another note.
 _GLIDE_SEMITONES = (0.25, 3.0)
 _LEAST_GLIDE_SECONDS = 0.2
+#: So much longer than it is held the pitch must glide.
+_GLIDING_TO_HELD = 1.5
 
 
 def gliding_seconds(pcm_T: NDArray[np.float32], rate_hz: int) -> float:
-    """Seconds that are voiced, where the pitch glides for 0.2 s and for longer than it stands; 0.0 elsewhere.
+    """Seconds that are voiced, where the pitch glides for 0.2 s and one and a half times as long as it is held; or 0.0.
 
     Instruments hold their notes and step from one to the next, a voice that does not sing does neither. The pitch is
     the first high maximum of each frame's autocorrelation, divided by its window's (Boersma 1993, "Accurate short-term
@@ -41,7 +43,7 @@ def gliding_seconds(pcm_T: NDArray[np.float32], rate_hz: int) -> float:
     held, step = _GLIDE_SEMITONES
     hop_seconds = _HOP_SAMPLES / rate_hz
     num_gliding, num_held = int(((semitones > held) & (semitones < step)).sum()), int((semitones <= held).sum())
-    if num_gliding <= num_held or num_gliding * hop_seconds < _LEAST_GLIDE_SECONDS:
+    if num_gliding <= _GLIDING_TO_HELD * num_held or num_gliding * hop_seconds < _LEAST_GLIDE_SECONDS:
         return 0.0
     return float(is_voiced_N.sum()) * hop_seconds
 
