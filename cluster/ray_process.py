@@ -8,6 +8,7 @@ import pickle
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import pyarrow as pa
 
 from cluster.resources import Hardware, Resources
 from cluster.session import adopt_orphans, connect, leave
-from cluster.vital import vital_processes
+from cluster.vital import is_stopped, vital_processes
 from ser_core.child_process import die_with_parent, start_python
 from ser_core.errors import SerError, one_line
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 #: A cluster is left in less; a Ray of its own is killed.
 _LONGEST_CLOSE_SECONDS = 5.0
+#: How often it is looked whether something is held up; one look may meet what goes on in a moment.
+_LOOK_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +73,10 @@ class RayProcess:
         """
         adopt_orphans()
         self._address, self._kept = address, kept
-        #: By a descriptor that can be waited for.
-        self._vital: dict[int, str] = {}
+        #: Process numbers and names, by a descriptor that can be waited for.
+        self._vital: dict[int, tuple[int, str]] = {}
+        self._held_up: set[str] = set()
+        self._looked = time.monotonic()
         ours, theirs = socket.socketpair()
         self._connection = Connection(ours.detach())
         with theirs:
@@ -85,7 +90,7 @@ class RayProcess:
         self.hardware = started.hardware
         for pid, name in started.vital.items():
             try:
-                self._vital[os.pidfd_open(pid)] = name
+                self._vital[os.pidfd_open(pid)] = pid, name
             except ProcessLookupError as error:
                 raise self._gone(f"its {name} died") from error
 
@@ -145,7 +150,11 @@ class RayProcess:
 
     def _receive(self) -> Any:
         """The next message; what it has sent counts, even where a part of Ray has died since."""
-        ready = wait([self._connection, *self._vital])
+        ready: list[Any] = []
+        while not ready:
+            if not self._connection.poll():
+                self._require_running()
+            ready = wait([self._connection, *self._vital], _LOOK_SECONDS)
         if self._connection not in ready:
             raise self._death()
         try:
@@ -158,9 +167,18 @@ class RayProcess:
             raise self._death() if self._dead() else answer
         return answer
 
+    def _require_running(self) -> None:
+        """Raise SerError where something is held up at two looks: most of what asks it would wait for ever."""
+        if time.monotonic() < self._looked + _LOOK_SECONDS:
+            return
+        before, self._held_up = self._held_up, {name for pid, name in self._vital.values() if is_stopped(pid)}
+        self._looked = time.monotonic()
+        if names := before & self._held_up:
+            raise self._gone(f"its {' and '.join(sorted(names))} is held up, as by SIGSTOP")
+
     def _dead(self) -> list[str]:
         """What has ended of that which Ray cannot do without."""
-        return sorted({self._vital[descriptor] for descriptor in wait(list(self._vital), timeout=0)})  # type: ignore[index]
+        return sorted({self._vital[descriptor][1] for descriptor in wait(list(self._vital), timeout=0)})  # type: ignore[index]
 
     def _death(self) -> SerError:
         if names := self._dead():

@@ -27,6 +27,13 @@ def vital_processes(address: str | None) -> dict[int, str]:
     return found
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a process is held up, as by SIGSTOP."""
+    with suppress(psutil.Error):
+        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    return False
+
+
 def _joined_node() -> list[psutil.Process]:
     """The raylet that this process has joined, and its agents."""
     import ray

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -26,7 +25,7 @@ from tests.support.cli import (
     ser,
     start,
 )
-from tests.support.processes import assert_none_left, launch, listeners, session_of, stop
+from tests.support.processes import assert_none_left, launch, listeners, names_in, session_of, stop
 from tests.support.run_control import num_committed, wait_for
 
 _LEAVES = """
@@ -75,15 +74,6 @@ def assert_gone(pids: list[int], timeout: float = 5) -> None:
     while left() and time.monotonic() < until:
         time.sleep(0.05)
     assert not left()
-
-
-def names_in(process: "subprocess.Popen[str]") -> list[str]:
-    """The names of all processes of a run."""
-    found = []
-    for pid in session_of(process):
-        with suppress(psutil.Error):
-            found.append(psutil.Process(pid).name())
-    return found
 
 
 #: Another user's program: Ray's store, of which workers take the code that they run.

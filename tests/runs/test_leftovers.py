@@ -17,6 +17,7 @@ import pytest
 from tests.support.cli import Answer, assert_one_line, files, predictions, ser, start
 from tests.support.processes import assert_none_left
 from tests.support.run_control import wait_for
+from tests.support.train_command import words
 
 NUM_FILES = 60
 NUM_KILLS = 10
@@ -97,18 +98,20 @@ def test_a_terminal_that_is_gone_ends_a_run_on_ray_as_sigterm_does(source: Path,
 @pytest.mark.heavy
 @needs_root
 @pytest.mark.ray
-@pytest.mark.parametrize("engine", ["local", "ray"])
+@pytest.mark.parametrize("what", ["local", "ray", "train"])
 @pytest.mark.parametrize("options", ["size=4k,nr_inodes=2", "size=100k", "size=2m"])
 def test_a_full_folder_of_temporary_files_is_a_line(
-    source: Path, folder: Path, tmp_path: Path, engine: str, options: str
+    source: Path, data: Path, folder: Path, tmp_path: Path, what: str, options: str
 ) -> None:
     if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(folder)], check=False).returncode != 0:
         pytest.skip("file systems cannot be mounted here")
     try:
-        process = start("score", source, tmp_path / "out", "--engine", engine, TMPDIR=str(folder))
+        output = tmp_path / "out"
+        command = words(data, output) if what == "train" else ["score", source, output, "--engine", what]
+        process = start(*command, TMPDIR=str(folder))
         out, err = process.communicate(timeout=120)
         # The plan of this process has room in little; Ray has not.
-        if engine == "ray" or process.returncode != 0:
+        if what != "local" or process.returncode != 0:
             assert_one_line(Answer(process.returncode, out, err), 1, str(folder), "free some space")
         assert_none_left(process)
         assert list(folder.glob("ser-*")) == []
@@ -119,12 +122,15 @@ def test_a_full_folder_of_temporary_files_is_a_line(
 @pytest.mark.heavy
 @needs_root
 @pytest.mark.ray
-def test_without_loopback_the_local_engine_scores_and_ray_is_a_line(source: Path, folder: Path, tmp_path: Path) -> None:
+def test_without_loopback_the_local_engine_scores_and_ray_is_a_line(
+    source: Path, data: Path, folder: Path, tmp_path: Path
+) -> None:
     if subprocess.run(["unshare", "--net", "true"], check=False).returncode != 0:
         pytest.skip("networks cannot be made here")
     alone = ["unshare", "--net"]
     answer = ser("score", source, tmp_path / "out", "--engine", "local", before=alone, TMPDIR=str(folder))
     assert answer.code == 0, answer.err
-    answer = ser("score", source, tmp_path / "other", "--engine", "ray", before=alone, TMPDIR=str(folder), timeout=60)
-    assert_one_line(answer, 1, "no loopback network", "--engine local")
+    for command in (["score", source, tmp_path / "other", "--engine", "ray"], words(data, tmp_path / "model")):
+        answer = ser(*command, before=alone, TMPDIR=str(folder), timeout=60)
+        assert_one_line(answer, 1, "no loopback network", "--engine local")
     assert list(folder.iterdir()) == []

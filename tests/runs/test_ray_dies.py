@@ -49,6 +49,18 @@ def test_a_part_of_a_ray_of_its_own_dies(part: str, source: Path, unbroken: pa.T
 
 @pytest.mark.heavy
 @pytest.mark.ray
+@pytest.mark.parametrize("part", ["raylet", "gcs_server"])
+def test_a_part_that_is_held_up_ends_the_run(part: str, source: Path, unbroken: pa.Table, tmp_path: Path) -> None:
+    """Ray itself waits for it."""
+    output = tmp_path / "out"
+    process = start("score", source, output, "--engine", "ray", "--commit-seconds", "2")
+    wait_for(lambda: num_committed(output) > 0, process)
+    part_of_ray(process.pid, part).suspend()
+    assert_stopped_then_exact(process, source, output, unbroken, f"Ray is gone: its {PARTS[part]} is held up")
+
+
+@pytest.mark.heavy
+@pytest.mark.ray
 @pytest.mark.parametrize("part", ["raylet", "gcs_server", "DashboardAgent"])
 def test_a_part_of_a_cluster_dies(part: str, source: Path, unbroken: pa.Table, tmp_path: Path) -> None:
     output = tmp_path / "out"

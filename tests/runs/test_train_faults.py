@@ -19,7 +19,7 @@ from ser_core import storage
 from ser_core.models.artifact import Artifact
 from tests.conftest import S3Server
 from tests.support.cli import AS_OTHER_USER, ser, ser_here, start
-from tests.support.processes import assert_none_left, kill_all, listeners, session_of
+from tests.support.processes import assert_none_left, kill_all, listeners, names_in, session_of
 from tests.support.ray_cluster import RayCluster
 from tests.support.run_control import Follower, actors, wait_for
 from tests.support.train_command import CHANGES, EPOCHS, Training, assert_same_model, words
@@ -201,3 +201,21 @@ def test_a_lost_message_queue_ends_the_training_in_a_line(cluster: RayCluster, d
     assert re.fullmatch(
         r"ser: the training broke off \(its message queue was lost: Actor\w+Error\); run the same command .*\n", last
     ), last
+
+
+@pytest.mark.heavy
+@pytest.mark.ray
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_ray_starts_ends_all(data: Path, tmp_path: Path, number: signal.Signals) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))
+    try:
+        training = Training(data, tmp_path / "model", TMPDIR=str(folder))
+        wait_for(lambda: "gcs_server" in names_in(training.process), training.process)
+        training.process.send_signal(number)
+        assert training.end() == 130
+        assert training.err.splitlines()[-1] == "ser: stopped; run the same command to go on"
+        assert_none_left(training.process)
+        assert list(folder.iterdir()) == []
+        assert not (tmp_path / "model/_training/lock.json").exists()
+    finally:
+        shutil.rmtree(folder)

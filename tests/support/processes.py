@@ -86,6 +86,15 @@ def session_of(process: "subprocess.Popen[Any]") -> list[int]:
     return found
 
 
+def names_in(process: "subprocess.Popen[Any]") -> list[str]:
+    """The names of all processes of a run."""
+    found = []
+    for pid in session_of(process):
+        with suppress(psutil.Error):
+            found.append(psutil.Process(pid).name())
+    return found
+
+
 def listeners(processes: list[psutil.Process]) -> set[str]:
     """The addresses that these processes take TCP connections at."""
     found = set()

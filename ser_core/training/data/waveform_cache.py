@@ -92,7 +92,7 @@ class WaveformCache:
                 return cls(entry)
         except (OSError, NotImplementedError) as error:
             reason = getattr(error, "strerror", None) or "it cannot be locked"
-            raise OutputError(f"{folder}: cannot cache waveforms ({reason}); name another folder") from error
+            raise OutputError(f"{folder}: cannot cache waveforms ({reason}); name another cache_dir") from error
 
     def __len__(self) -> int:
         return len(self._steps)
