@@ -1,14 +1,12 @@
-"""What containers promise and hold beside what decoders tell: lengths, MP3 tags, whether a file breaks off."""
+"""What containers promise and hold beside what decoders tell: lengths, and MP3 tags."""
 
-import re
 import struct
-from collections.abc import Iterator
 from typing import BinaryIO
 
-from ser_core.audio.wav_header import LEAST_AUDIO_BYTES, MAX_CHUNKS, STREAMED_64, is_no_audio, is_streamed_size
+from ser_core.audio.chunks import iter_chunks
+from ser_core.audio.wav_header import MAX_CHUNKS, STREAMED_64, is_no_audio
 
 _W64_DATA_ID = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
-_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 #: By libsndfile's name of a format: where its chunks begin, their head, alignment, whether sizes count the head.
 _CHUNKED = {
     "AIFF": (12, ">4sI", 2, False),
@@ -20,12 +18,6 @@ _CHUNKED = {
 _SAMPLE_CHUNKS = {b"SSND": 8, b"BODY": 0, b"data": 4, _W64_DATA_ID: 0}
 _AU_UNKNOWN = 2**32 - 1
 _AVR_HEAD_BYTES = 128
-_LOOK_BYTES = 2**16
-#: The start of a FLAC, with the head of its first block: 34 bytes.
-_FLAC_HEAD = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22")
-#: An Ogg page is at most this long: 27 bytes of header, 255 segments of up to 255 bytes and their lengths.
-_OGG_HEAD_BYTES = 27
-_MAX_OGG_PAGE_BYTES = _OGG_HEAD_BYTES + 255 + 255 * 255
 _MAX_MP3_FRAME_BYTES = 2881
 #: The side information, in front of the tag, and the checksum.
 _MAX_MP3_SIDE_BYTES = 40
@@ -51,7 +43,7 @@ def data_bytes(file: BinaryIO, start: int, num_bytes: int, format: str) -> tuple
     if format not in _CHUNKED:
         return None
     first, layout, align, counts_itself = _CHUNKED[format]
-    for chunk_id, size, offset in _chunks(file, start + first, layout, align=align, counts_itself=counts_itself):
+    for chunk_id, size, offset in iter_chunks(file, start + first, layout, align=align, counts_itself=counts_itself):
         if (num_skipped := _SAMPLE_CHUNKS.get(chunk_id)) is not None:
             is_unknown = not 0 <= size < STREAMED_64
             return None if is_unknown else (size - num_skipped, num_bytes - offset - num_skipped)
@@ -86,7 +78,7 @@ def caf_seconds(file: BinaryIO, start: int, num_bytes: int, *, held_seconds: flo
         held_seconds: what the samples that are there last, by their bytes.
     """
     rate_hz = 0.0
-    for chunk_id, _size, offset in _chunks(file, start + 8, ">4sq"):
+    for chunk_id, _size, offset in iter_chunks(file, start + 8, ">4sq"):
         file.seek(offset)
         if chunk_id == b"desc":
             (rate_hz,) = struct.unpack(">d", file.read(8).ljust(8, b"\0"))
@@ -96,57 +88,6 @@ def caf_seconds(file: BinaryIO, start: int, num_bytes: int, *, held_seconds: flo
                 return float(num_frames / rate_hz)
     promised, held = data_bytes(file, start, num_bytes, "CAF") or (0, 0)
     return held_seconds * promised / held if promised > 0 and held > 0 else held_seconds
-
-
-def flac_follows(file: BinaryIO, start: int, position: int) -> bool:
-    """Whether another FLAC than that at `start` begins near a position: a decoder stops where the first one ends."""
-    file.seek(max(start + 4, position - _LOOK_BYTES))
-    return _FLAC_HEAD.search(file.read(2 * _LOOK_BYTES)) is not None
-
-
-def ogg_breaks_off(file: BinaryIO, _start: int, num_bytes: int) -> bool:
-    """Whether an Ogg file ends within a page."""
-    file.seek(max(0, num_bytes - _MAX_OGG_PAGE_BYTES))
-    tail = file.read()
-    page = tail[max(0, tail.rfind(b"OggS")) :]
-    segment_bytes = page[_OGG_HEAD_BYTES : _OGG_HEAD_BYTES + page[26]] if len(page) >= _OGG_HEAD_BYTES else b""
-    return not segment_bytes or len(page) < _OGG_HEAD_BYTES + page[26] + sum(segment_bytes)
-
-
-def riff_breaks_off(file: BinaryIO, start: int, num_bytes: int) -> bool:
-    """Whether a RIFF file (an AVI, of several RIFFs where it is long) is shorter than it says, where that knows."""
-    for chunk_id, size, offset in _chunks(file, start, "<4sI", align=2):
-        if chunk_id != b"RIFF" or is_streamed_size(size):
-            return False
-        if offset + size >= num_bytes + LEAST_AUDIO_BYTES:
-            return True
-    return False
-
-
-def asf_breaks_off(file: BinaryIO, start: int, num_bytes: int) -> bool:
-    """Whether an ASF (WMA, WMV) is shorter than its header says, where that knows."""
-    for object_id, _size, offset in _chunks(file, start + 30, "<16sQ", counts_itself=True):
-        if object_id == _ASF_PROPERTIES:
-            file.seek(offset + 16)
-            size, flags = struct.unpack("<Q40xI", file.read(52).ljust(52, b"\0"))
-            is_streamed = flags & 1
-            return not is_streamed and start + size >= num_bytes + LEAST_AUDIO_BYTES
-    return False
-
-
-def voc_breaks_off(file: BinaryIO, start: int, num_bytes: int) -> bool:
-    """Whether the last block of a VOC is longer than the file."""
-    file.seek(start + 20)
-    start += int.from_bytes(file.read(2), "little")
-    for _ in range(MAX_CHUNKS):
-        file.seek(start)
-        head = file.read(4)
-        if len(head) < 4 or head[0] == 0:
-            return False
-        start += 4 + int.from_bytes(head[1:], "little")
-        if start >= num_bytes + LEAST_AUDIO_BYTES:
-            return True
-    return False
 
 
 def mp3_tag_seconds(file: BinaryIO) -> float | None:
@@ -169,30 +110,6 @@ def mp3_tag_seconds(file: BinaryIO) -> float | None:
         rate_hz = (44_100, 48_000, 32_000)[rate_index] >> (3 - version if version else 2)
         return num_frames * (1_152 if version == 3 else 576) / rate_hz
     return None
-
-
-def _chunks(
-    file: BinaryIO, start: int, layout: str, *, align: int = 1, counts_itself: bool = False
-) -> Iterator[tuple[bytes, int, int]]:
-    """(id, size, offset of the body) of each chunk.
-
-    Args:
-        file: the file.
-        start: where the first chunk begins.
-        layout: `struct`'s format of a chunk's head: its id and its size.
-        align: chunks begin at multiples of so many bytes.
-        counts_itself: whether a size in the file counts the head too.
-    """
-    head_bytes = struct.calcsize(layout)
-    for _ in range(MAX_CHUNKS):
-        file.seek(start)
-        head = file.read(head_bytes)
-        if len(head) < head_bytes:
-            return
-        chunk_id, size = struct.unpack(layout, head)
-        size -= head_bytes * counts_itself
-        yield chunk_id, size, start + head_bytes
-        start += head_bytes + max(0, size) + -size % align
 
 
 def end_of_id3(file: BinaryIO, start: int) -> int:

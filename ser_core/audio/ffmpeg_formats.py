@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import BinaryIO
 
-from ser_core.audio import containers
+from ser_core.audio import endings
 
 #: Formats without a length (an MP3 may have a tag that tells it), whose frames are found by their sync words: what
 #: cannot be decoded between or behind them is no audio.
@@ -34,13 +34,15 @@ _FORMATS = (
 OPTIONS = {"format_whitelist": ",".join(_FORMATS), "protocol_whitelist": "none"}
 #: What shows of these alone that they are cut off.
 BREAKS_OFF: dict[str, Callable[[BinaryIO, int, int], bool]] = {
-    "ogg": containers.ogg_breaks_off,
-    "avi": containers.riff_breaks_off,
-    "asf": containers.asf_breaks_off,
-    "voc": containers.voc_breaks_off,
+    "ogg": endings.ogg_breaks_off,
+    "avi": endings.riff_breaks_off,
+    "asf": endings.asf_breaks_off,
+    "voc": endings.voc_breaks_off,
 }
 #: Formats that count their frames, behind which FFmpeg takes tags for damage.
 COUNTED = frozenset({"wv"})
+#: Formats that give each packet its time, so that a step in it is a loss.
+TIMED = frozenset({"asf", "nut"})
 #: Formats of whose length FFmpeg takes a guess, or knows that of other streams.
 GUESSED_LENGTH = frozenset({"asf", "avi", "voc"})
 #: Audio without a header, as telephony keeps it, by suffix; (FFmpeg's format, its options).

@@ -16,7 +16,7 @@ from av.audio.stream import AudioStream
 from av.stream import Discard
 from numpy.typing import NDArray
 
-from ser_core.audio import containers
+from ser_core.audio import containers, endings
 from ser_core.audio.byte_view import ByteView
 from ser_core.audio.ffmpeg_formats import (
     BREAKS_OFF,
@@ -25,10 +25,13 @@ from ser_core.audio.ffmpeg_formats import (
     HEADLESS,
     JOINT_LENGTH,
     OPTIONS,
+    TIMED,
     UNFRAMED,
     is_familiar,
     words_of_opening,
 )
+from ser_core.audio.ffmpeg_frames import is_wide, kind_of, samples_TC
+from ser_core.audio.ffmpeg_progress import Progress
 from ser_core.faults import Fault
 
 _READ_BYTES = 2**18
@@ -40,7 +43,6 @@ _BLOCK_SAMPLES = 2**18
 _LENGTH_TOLERANCE_SECONDS = 0.1
 #: In a video file the streams seldom end together.
 _JOINT_TOLERANCE_SECONDS = 1.0
-_FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "s64": 2.0**63}
 
 
 class FfmpegRecording:
@@ -64,13 +66,12 @@ class FfmpegRecording:
     def __init__(
         self, file: BinaryIO, num_bytes: int, *, start: int = 0, audio_stream: int = 0, suffix: str = ""
     ) -> None:
+        if endings.is_ogg(file, start):
+            # FFmpeg looks for its length in the last page.
+            num_bytes = endings.end_of_content(file, num_bytes)
         self._file, self._start, self._num_bytes = file, start, num_bytes
         self._view = ByteView(file, num_bytes, offset=start)
         self.fault: Fault | None = None
-        #: Packets that could not be decoded; in seconds those since the last one that could, and those before it.
-        self._num_failed, self._pending_seconds, self._lost_seconds = 0, 0.0, 0.0
-        #: End of the last packet of any stream.
-        self._end_seconds = 0.0
         self._resampler: av.AudioResampler | None = None
         headless, options = (None, {}) if is_familiar(file, start) else HEADLESS.get(suffix, (None, {}))
         if headless is not None:
@@ -91,6 +92,8 @@ class FfmpegRecording:
             raise Fault("unreadable", words_of_opening(file, start)) from error
         try:
             self._stream = self._chosen(audio_stream)
+            is_timed = self._container.format.name in TIMED
+            self._progress = Progress(start, is_timed=is_timed, has_all_streams=self._has_joint_length)
             self._frames = self._iter_frames()
             self._first = next(self._frames, None)
             if self._first is None:
@@ -125,11 +128,7 @@ class FfmpegRecording:
                 held, num_held = [], 0
         if held:
             yield np.concatenate(held)
-        if self._container.format.name in COUNTED and self.promised_seconds == num_frames / self.sample_rate_hz:
-            # What could not be read are tags.
-            self.fault = None
-        if self.fault is None:
-            self.fault = self._fault_of_end()
+        self._judge_end(num_frames / self.sample_rate_hz)
 
     def _chosen(self, number: int) -> AudioStream:
         streams = self._container.streams.audio
@@ -161,10 +160,9 @@ class FfmpegRecording:
         try:
             for packet in self._packets():
                 self._view.raise_error()
-                if packet.pts is not None and packet.time_base is not None:
-                    end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
-                    self._end_seconds = max(self._end_seconds, end)
-                if packet.stream_index == self._stream.index:
+                is_heard = packet.stream_index == self._stream.index
+                self._progress.note_packet(packet, is_heard=is_heard)
+                if is_heard:
                     yield from self._decoded(packet)
         except av.FFmpegError as error:
             if isinstance(error, MemoryError):
@@ -193,29 +191,27 @@ class FfmpegRecording:
         except av.FFmpegError as error:
             if isinstance(error, MemoryError):
                 raise
-            self._num_failed += 1
-            self._pending_seconds += float((packet.duration or 0) * (packet.time_base or 0))
+            self._progress.note_failure(packet)
             return
         for frame in frames:
             assert isinstance(frame, AudioFrame)
-            self._lost_seconds += self._pending_seconds
-            self._pending_seconds = 0.0
+            self._progress.note_frame(frame)
             yield frame
 
     def _converted(self) -> Iterator[NDArray[np.float32]]:
         """Every frame as (T, C); one of another rate or other channels than the first is converted to the first's."""
         first, self._first = self._first, None
         assert first is not None
-        kind, layout = _kind(first), first.layout
+        kind, layout = kind_of(first), first.layout
         for frame in itertools.chain([first], self._frames):
-            if _kind(frame) == kind and not _is_wide(frame):
-                yield from map(_samples_TC, self._flushed())
-                yield _samples_TC(frame)
+            if kind_of(frame) == kind and not is_wide(frame):
+                yield from map(samples_TC, self._flushed())
+                yield samples_TC(frame)
                 continue
             if self._resampler is None:
                 self._resampler = av.AudioResampler("flt", layout, self.sample_rate_hz)
-            yield from map(_samples_TC, self._resampler.resample(frame))
-        yield from map(_samples_TC, self._flushed())
+            yield from map(samples_TC, self._resampler.resample(frame))
+        yield from map(samples_TC, self._flushed())
 
     def _flushed(self) -> list[AudioFrame]:
         resampler, self._resampler = self._resampler, None
@@ -244,40 +240,40 @@ class FfmpegRecording:
         return seconds
 
     def _fault_of_nothing(self) -> Fault:
-        if self._num_failed:
+        if self._progress.num_failed:
             return Fault("unreadable", "none of the audio can be decoded: it is damaged, or encrypted")
         return Fault("empty", "the file holds no audio")
 
-    def _fault_of_end(self) -> Fault | None:
+    def _judge_end(self, seconds: float) -> None:
+        """Decide what is wrong with the end of the file, of which so much was read, if anything."""
+        promised = self.promised_seconds
+        is_whole = promised is not None and promised - seconds <= _LENGTH_TOLERANCE_SECONDS
+        if (is_whole or promised is None or self.fault is None) and self._another_follows():
+            self.fault = Fault("unsupported", "another recording is joined to the first, and is not read")
+        elif is_whole and self._container.format.name in COUNTED:
+            # What could not be read are tags.
+            self.fault = None
+        if self.fault is None:
+            self.fault = self._fault_of_end(seconds)
+
+    def _another_follows(self) -> bool:
+        if self._container.format.name.startswith("mov,"):
+            return endings.mp4_is_joined(self._file, self._start)
+        return not self._is_unframed and endings.another_follows(self._file, self._progress.end_position)
+
+    def _fault_of_end(self, seconds: float) -> Fault | None:
         breaks_off = BREAKS_OFF.get(self._container.format.name)
         if breaks_off and breaks_off(self._file, self._start, self._num_bytes):
             return Fault("truncated", "the file breaks off")
         if self._has_joint_length and self._container.duration is not None:
             total = self._container.duration / av.time_base
-            if total - self._end_seconds > _JOINT_TOLERANCE_SECONDS:
-                words = f"the header promises {total:.1f} s but the file ends at {self._end_seconds:.1f} s"
+            if total - self._progress.end_seconds > _JOINT_TOLERANCE_SECONDS:
+                words = f"the header promises {total:.1f} s but the file ends at {self._progress.end_seconds:.1f} s"
                 return Fault("truncated", words)
-        lost_seconds = self._lost_seconds + self._pending_seconds
+        lost_seconds = self._progress.lost_seconds
+        if self._container.format.name == "avi" and self._progress.num_bytes:
+            num_bytes = sum(entry.size for entry in self._stream.index_entries)
+            lost_seconds += seconds * max(0, num_bytes / self._progress.num_bytes - 1)
         if not self._is_unframed and lost_seconds > _LENGTH_TOLERANCE_SECONDS:
             return Fault("unreadable", f"{lost_seconds:.1f} s are damaged and left out")
         return None
-
-
-def _kind(frame: AudioFrame) -> tuple[int, int]:
-    return frame.sample_rate, frame.layout.nb_channels
-
-
-def _is_wide(frame: AudioFrame) -> bool:
-    """Whether PyAV 18 reads past the end of the frame's list of planes, which ends with a null up to 7 channels."""
-    return frame.format.is_planar and frame.layout.nb_channels >= 8
-
-
-def _samples_TC(frame: AudioFrame) -> NDArray[np.float32]:
-    """A frame's samples, (T, C) float32 at full scale 1.0."""
-    name, num_channels = frame.format.name, frame.layout.nb_channels
-    samples = frame.to_ndarray()
-    samples_TC = samples.T if frame.format.is_planar else samples.reshape(-1, num_channels)
-    if (scale := _FULL_SCALE.get(name.removesuffix("p"))) is None:
-        return samples_TC.astype(np.float32)
-    offset = scale if name.startswith("u8") else 0.0
-    return ((samples_TC - offset) / scale).astype(np.float32)

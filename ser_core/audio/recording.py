@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ser_core.audio.containers import end_of_id3
+from ser_core.audio.endings import find_head
 from ser_core.audio.soundfile_recording import SoundfileRecording
 from ser_core.audio.wav_header import KNOWN_CODECS, WavHeader, read_wav_header
 from ser_core.faults import Fault
@@ -65,7 +66,17 @@ def open_recording(file: BinaryIO, *, audio_stream: int = 0, suffix: str = "") -
     num_bytes = file.seek(0, os.SEEK_END)
     if num_bytes == 0:
         raise Fault("empty", "the file has no bytes")
-    recording = _open(file, num_bytes, audio_stream, suffix)
+    # Taggers put ID3 in front of WAV and FLAC too.
+    start = end_of_id3(file, 0)
+    try:
+        recording = _open(file, num_bytes, start, audio_stream, suffix)
+    except Fault as fault:
+        head = find_head(file, start) if fault.reason == "unreadable" else None
+        if head is None or head == start:
+            raise
+        recording = _open(file, num_bytes, head, audio_stream, suffix)
+        words = f"the first {head - start:,} bytes are no audio"
+        recording.note = f"{words}, {recording.note}" if recording.note else words
     if not MIN_RATE_HZ <= recording.sample_rate_hz <= MAX_RATE_HZ:
         recording.__exit__(None, None, None)
         message = f"a sample rate of {recording.sample_rate_hz} Hz is outside {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz"
@@ -73,10 +84,8 @@ def open_recording(file: BinaryIO, *, audio_stream: int = 0, suffix: str = "") -
     return recording
 
 
-def _open(file: BinaryIO, num_bytes: int, audio_stream: int, suffix: str) -> Recording:
+def _open(file: BinaryIO, num_bytes: int, start: int, audio_stream: int, suffix: str) -> Recording:
     """Try the decoder that the file's first bytes speak for, then the other one; the first refusal is the answer."""
-    # Taggers put ID3 in front of WAV and FLAC too.
-    start = end_of_id3(file, 0)
     file.seek(start)
     head = file.read(16)
     wav = read_wav_header(file, start, num_bytes)

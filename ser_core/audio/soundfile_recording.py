@@ -11,8 +11,9 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from ser_core.audio import containers
+from ser_core.audio import containers, endings
 from ser_core.audio.byte_view import ByteView
+from ser_core.audio.rare_headers import held_sds_frames, promised_frames
 from ser_core.audio.wav_header import WavHeader
 from ser_core.faults import Fault
 
@@ -20,6 +21,8 @@ from ser_core.faults import Fault
 _BLOCK_SAMPLES = 2**20
 #: libsndfile reports a length of about 2^63 where it does not know it.
 _UNKNOWN_FRAMES = 2**62
+_READ_AHEAD_BYTES = 2**15
+_LEAST_HEAD_BYTES = 12
 _UNCOMPRESSED_FORMATS = frozenset({"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF"})
 #: libsndfile reads less of these than FFmpeg does.
 _COMPRESSED_FORMATS = frozenset({"MP3", "OGG"})
@@ -76,15 +79,18 @@ class SoundfileRecording:
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """The audio, (T, C) float32 at full scale 1.0, until it ends or cannot be decoded further (see `fault`)."""
         num_left = self._sound.frames
+        if self._sound.format == "SDS":
+            num_left = min(num_left, held_sds_frames(self._file, self._start, self._num_bytes))
         while num_left > 0 and self.fault is None:
             block_TC = self._read_block(min(num_left, max(1, _BLOCK_SAMPLES // self.num_channels)))
             if len(block_TC) == 0:
                 break
             num_left -= len(block_TC)
             yield block_TC
-        is_whole_flac = self._sound.format == "FLAC" and self.fault is None
-        if is_whole_flac and containers.flac_follows(self._file, self._start, self._view.file_position):
-            self.fault = Fault("unsupported", "another FLAC is joined to the first, and is not read")
+        # A decoder has read ahead.
+        position = max(self._start + _LEAST_HEAD_BYTES, self._view.file_position - _READ_AHEAD_BYTES)
+        if self.fault is None and endings.another_follows(self._file, position):
+            self.fault = Fault("unsupported", "another recording is joined to the first, and is not read")
 
     def _read_block(self, num_frames: int) -> NDArray[np.float32]:
         if self._is_int16:
@@ -115,6 +121,9 @@ class SoundfileRecording:
 
     def _promised_seconds(self) -> float | None:
         wav, frames = self._wav, self._sound.frames
+        counted = promised_frames(self._file, self._start, self._sound.format)
+        if counted is not None:
+            return float(counted / self.sample_rate_hz)
         if wav is not None and not wav.is_honest and (wav.promised_bytes is None or wav.promised_seconds is not None):
             return wav.promised_seconds
         if frames >= _UNKNOWN_FRAMES:

@@ -165,7 +165,7 @@ def test_joined_flacs_are_said_to_be_joined() -> None:
     one = encode(noise(SECONDS), format="FLAC")
     heard, fault = judged(one + encode(noise(2), format="FLAC"))
     assert heard == pytest.approx(SECONDS)
-    assert fault == Fault("unsupported", "another FLAC is joined to the first, and is not read, at 3.0 s")
+    assert fault == Fault("unsupported", "another recording is joined to the first, and is not read, at 3.0 s")
     assert_is_whole(ID3 + one + ID3V1)
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from ser_core.audio.containers import data_bytes, mp3_tag_seconds, ogg_breaks_off
+from ser_core.audio.containers import data_bytes, mp3_tag_seconds
+from ser_core.audio.endings import ogg_breaks_off
 from ser_core.audio.recording import Recording, open_recording
 from tests.support.audio_factory import RATE_HZ, encode, noise
 

@@ -1,0 +1,139 @@
+"""What is missing in the middle of a file, lies in front of it, or is joined to it: heard, or said."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+import soundfile
+
+from ser_core.audio.endings import ogg_breaks_off
+from ser_core.audio.recording import open_recording
+from ser_core.faults import Fault
+from tests.audio.test_all_audio import SECONDS, assert_is_cut, assert_is_whole, coded, judged
+from tests.support.audio_factory import encode, noise
+
+JOINED = "another recording is joined to the first, and is not read"
+JUNK = np.random.default_rng(1).bytes(3_000)
+HEADS = {
+    "random": JUNK,
+    "zeros": bytes(5_000),
+    "text": b"HTTP/1.1 200 OK\r\nContent-Type: audio/x-any\r\n\r\n",
+}
+
+
+def made(kind: str, *, num_channels: int = 1) -> bytes:
+    container, _, codec = kind.partition(" ")
+    if container.isupper():
+        return encode(noise(SECONDS, num_channels=num_channels), format=container, subtype=codec or None)
+    rate_hz = 48_000 if codec == "libopus" else 44_100
+    return coded(container, codec, rate_hz=rate_hz, num_channels=num_channels)
+
+
+def with_hole(contents: bytes, *, kept: float = 0.45, share: float = 0.15, filler: bytes = b"\0") -> bytes:
+    begin, end = int(kept * len(contents)), int((kept + share) * len(contents))
+    return contents[:begin] + (filler * (end - begin))[: end - begin] + contents[end:]
+
+
+@pytest.mark.parametrize("format", ["MAT4", "MAT5", "MPC2K", "WVE", "SDS"])
+def test_samples_of_rare_formats_that_break_off_are_said_to(format: str) -> None:
+    subtype = "ALAW" if format == "WVE" else "PCM_16"
+    contents = encode(noise(SECONDS, rate_hz=8_000), rate_hz=8_000, format=format, subtype=subtype)
+    assert_is_whole(contents)
+    assert_is_whole(contents + bytes(1_000) if format != "WVE" else contents)
+    assert_is_cut(contents[: len(contents) * 6 // 10], 0.6 * SECONDS, promised="3.0")
+
+
+@pytest.mark.parametrize("byte_order", ["LITTLE", "BIG"])
+@pytest.mark.parametrize("format", ["MAT4", "MAT5"])
+def test_matrices_of_either_byte_order(format: str, byte_order: str) -> None:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, noise(SECONDS, num_channels=2), 16_000, format=format, subtype="FLOAT", endian=byte_order)
+    assert_is_whole(buffer.getvalue())
+    assert_is_cut(buffer.getvalue()[: len(buffer.getvalue()) * 6 // 10], 0.6 * SECONDS, promised="3.0")
+
+
+@pytest.mark.parametrize(("subtype", "bytes_per_sample"), [("DPCM_16", 2), ("DPCM_8", 1)])
+def test_an_instrument_that_counts_its_bytes_is_said_to_break_off(subtype: str, bytes_per_sample: int) -> None:
+    contents = encode(noise(SECONDS, rate_hz=44_100), rate_hz=44_100, format="XI", subtype=subtype)
+    num_bytes = struct.pack("<I", round(SECONDS * 44_100) * bytes_per_sample)
+    counted = contents[:298] + num_bytes + contents[302:]
+    assert_is_whole(counted)
+    assert_is_cut(counted[: len(counted) * 6 // 10], 0.6 * SECONDS, promised="3.0")
+
+
+@pytest.mark.parametrize("filler", [b"\0", JUNK], ids=["zeros", "junk"])
+@pytest.mark.parametrize(
+    "kind",
+    ["OGG VORBIS", "OGG OPUS", "ogg flac", "asf wmav2", "asf aac", "avi libmp3lame", "avi pcm_s16le", "matroska aac",
+     "flv aac"],
+)  # fmt: skip
+def test_a_hole_is_said(kind: str, filler: bytes) -> None:
+    heard, fault = judged(with_hole(made(kind), filler=filler))
+    assert fault is not None
+    assert fault.reason in ("truncated", "unreadable")
+    assert " s" in fault.detail
+    assert heard < 0.95 * SECONDS
+
+
+@pytest.mark.parametrize("container", ["matroska", "asf", "avi"])
+def test_a_hole_in_a_video_is_said(container: str) -> None:
+    codec = "libmp3lame" if container == "avi" else "aac"
+    contents = coded(container, codec, video_seconds=4)
+    assert_is_whole(contents)
+    _, fault = judged(with_hole(contents))
+    assert fault is not None
+
+
+@pytest.mark.parametrize("kind", ["OGG VORBIS", "OGG OPUS", "asf wmav2", "avi libmp3lame", "avi aac"])
+def test_a_file_whose_end_was_never_written_is_cut(kind: str) -> None:
+    contents = made(kind)
+    heard, fault = judged(with_hole(contents, kept=0.6, share=0.4))
+    assert fault == Fault("truncated", f"the file breaks off, at {heard:.1f} s")
+
+
+@pytest.mark.parametrize("num_zeros", [50_000, 500_000])
+@pytest.mark.parametrize("kind", ["OGG VORBIS", "OGG OPUS", "ogg flac", "wv wavpack"])
+def test_room_that_was_kept_behind_is_no_damage(kind: str, num_zeros: int) -> None:
+    assert_is_whole(made(kind) + bytes(num_zeros))
+
+
+def test_an_ogg_page_that_is_damaged_is_found_by_its_checksum() -> None:
+    contents = bytearray(made("OGG VORBIS"))
+    assert not ogg_breaks_off(io.BytesIO(contents), 0, len(contents))
+    contents[-50] ^= 1
+    assert ogg_breaks_off(io.BytesIO(contents), 0, len(contents))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["WAV", "AIFF", "AU PCM_16", "CAF PCM_16", "FLAC", "VOC PCM_16", "WAV MS_ADPCM", "wv wavpack", "tta tta",
+     "asf wmav2", "mp4 aac", "flv aac", "wav libmp3lame", "caf alac"],
+)  # fmt: skip
+def test_what_is_joined_to_another_is_read_or_said(kind: str) -> None:
+    heard, fault = judged(made(kind) + made(kind))
+    assert heard == pytest.approx(SECONDS, abs=0.1)
+    assert fault == Fault("unsupported", f"{JOINED}, at {heard:.1f} s")
+
+
+@pytest.mark.parametrize("kind", ["OGG OPUS", "OGG VORBIS", "ogg libopus", "wv wavpack", "FLAC"])
+def test_what_is_joined_with_other_channels_is_said(kind: str) -> None:
+    heard, fault = judged(made(kind) + made(kind, num_channels=2))
+    assert fault == Fault("unsupported", f"{JOINED}, at {heard:.1f} s")
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG OPUS", "OGG VORBIS", "mp4 aac", "matroska aac", "wv wavpack"])
+def test_what_lies_in_front_is_skipped_and_said(kind: str, head: str) -> None:
+    contents = made(kind)
+    assert_is_whole(HEADS[head] + contents)
+    with open_recording(io.BytesIO(HEADS[head] + contents)) as recording:
+        assert recording.note == f"the first {len(HEADS[head]):,} bytes are no audio"
+
+
+@pytest.mark.parametrize(
+    "start", [b"PK\3\4" + bytes(26), b"\x1f\x8b", b"%PDF-1.4\n", bytes(257) + b"ustar" + bytes(250)]
+)
+def test_a_recording_in_a_collection_is_not_taken_for_the_whole(start: bytes) -> None:
+    with pytest.raises(Fault, match="unreadable"):
+        open_recording(io.BytesIO(start + encode(noise(1))))
