@@ -1,9 +1,9 @@
 """What containers promise and hold beside what decoders tell: lengths, and MP3 tags."""
 
 import struct
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from ser_core.audio.chunks import iter_chunks
 from ser_core.audio.wav_header import MAX_CHUNKS, STREAMED_64, is_no_audio
 
 _W64_DATA_ID = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
@@ -21,6 +21,9 @@ _AVR_HEAD_BYTES = 128
 _MAX_MP3_FRAME_BYTES = 2881
 #: The side information, in front of the tag, and the checksum.
 _MAX_MP3_SIDE_BYTES = 40
+#: Of the headers of matrices, samplers, trackers and pocket computers.
+_MAX_HEAD_BYTES = 512
+_SDS_HEAD_BYTES, _SDS_BLOCK_BYTES, _SDS_BLOCK_DATA_BYTES = 21, 127, 120
 
 
 def data_bytes(file: BinaryIO, start: int, num_bytes: int, format: str) -> tuple[int, int] | None:
@@ -123,3 +126,95 @@ def end_of_id3(file: BinaryIO, start: int) -> int:
         start += 20 if has_footer else 10
         start += sum((byte & 0x7F) << shift for byte, shift in zip(tag[6:], (21, 14, 7, 0), strict=True))
     return start
+
+
+def iter_chunks(
+    file: BinaryIO, start: int, layout: str, *, align: int = 1, counts_itself: bool = False
+) -> Iterator[tuple[bytes, int, int]]:
+    """(id, size, offset of the body) of each chunk.
+
+    Args:
+        file: the file.
+        start: where the first chunk begins.
+        layout: `struct`'s format of a chunk's head: its id and its size.
+        align: chunks begin at multiples of so many bytes.
+        counts_itself: whether a size in the file counts the head too.
+    """
+    head_bytes = struct.calcsize(layout)
+    for _ in range(MAX_CHUNKS):
+        file.seek(start)
+        head = file.read(head_bytes)
+        if len(head) < head_bytes:
+            return
+        chunk_id, size = struct.unpack(layout, head)
+        size -= head_bytes * counts_itself
+        yield chunk_id, size, start + head_bytes
+        start += head_bytes + max(0, size) + -size % align
+
+
+def promised_frames(file: BinaryIO, start: int, format: str) -> int | None:
+    """Frames that a header promises; None where it does not say, or is of another format.
+
+    Args:
+        file: the file.
+        start: where the audio file begins in it.
+        format: libsndfile's name of its format.
+    """
+    if format not in _READERS:
+        return None
+    file.seek(start)
+    try:
+        return _READERS[format](file.read(_MAX_HEAD_BYTES))
+    except struct.error:
+        return None
+
+
+def held_sds_frames(file: BinaryIO, start: int, num_bytes: int) -> int:
+    """Frames that a MIDI sample dump holds (blocks of 120 bytes of seven bits): libsndfile makes up those it lacks."""
+    file.seek(start)
+    head = file.read(_SDS_HEAD_BYTES).ljust(_SDS_HEAD_BYTES, b"\0")
+    bytes_per_sample = -(-max(1, head[6]) // 7)
+    num_blocks = max(0, num_bytes - start - _SDS_HEAD_BYTES) // _SDS_BLOCK_BYTES
+    return num_blocks * (_SDS_BLOCK_DATA_BYTES // bytes_per_sample)
+
+
+def _mat4(head: bytes) -> int:
+    """Two matrices: the rate, then a column a frame (MATLAB 4)."""
+    byte_order = ">" if head[2:4] == b"\x03\xe8" else "<"
+    (name_bytes,) = struct.unpack_from(byte_order + "I", head, 16)
+    (num_frames,) = struct.unpack_from(byte_order + "I", head, 20 + name_bytes + 8 + 8)
+    return int(num_frames)
+
+
+def _mat5(head: bytes) -> int:
+    """Two matrices, each an element of elements: flags, then rows and columns (MATLAB 5)."""
+    byte_order = ">" if head[126:128] == b"MI" else "<"
+    (first_bytes,) = struct.unpack_from(byte_order + "I", head, 132)
+    (num_frames,) = struct.unpack_from(byte_order + "I", head, 136 + first_bytes + 8 + 16 + 8 + 4)
+    return int(num_frames)
+
+
+def _mpc2k(head: bytes) -> int:
+    (num_frames,) = struct.unpack_from("<I", head, 30)
+    return int(num_frames)
+
+
+def _wve(head: bytes) -> int:
+    (num_frames,) = struct.unpack_from(">I", head, 18)
+    return int(num_frames)
+
+
+def _xi(head: bytes) -> int | None:
+    """Bytes of the one sample, which has one byte or two a frame; libsndfile itself writes no number."""
+    num_bytes, flags = struct.unpack_from("<I10xB", head, 298)
+    is_16_bit = flags & 16
+    return int(num_bytes // (2 if is_16_bit else 1)) or None
+
+
+_READERS: dict[str, Callable[[bytes], int | None]] = {
+    "MAT4": _mat4,
+    "MAT5": _mat5,
+    "MPC2K": _mpc2k,
+    "WVE": _wve,
+    "XI": _xi,
+}

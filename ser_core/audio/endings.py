@@ -5,7 +5,7 @@ import struct
 from functools import cache
 from typing import BinaryIO
 
-from ser_core.audio.chunks import iter_chunks
+from ser_core.audio.containers import iter_chunks
 from ser_core.audio.wav_header import LEAST_AUDIO_BYTES, MAX_CHUNKS, is_streamed_size
 
 #: An Ogg page may be as long as half of it.

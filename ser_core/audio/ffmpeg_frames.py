@@ -1,13 +1,76 @@
-"""FFmpeg's frames as arrays of samples.
+"""FFmpeg's frames: as arrays of samples, and what was lost between them, to damage or in holes.
 
 Shape letters: T frames of a block, C channels.
 """
 
+from typing import Any
+
+import av
 import numpy as np
 from av.audio.frame import AudioFrame
 from numpy.typing import NDArray
 
 _FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "s64": 2.0**63}
+#: Times are rounded.
+_LEAST_GAP_SECONDS = 0.05
+#: What lies between two packets is shorter, unless it is damaged.
+_HOLE_BYTES = 1_024
+
+
+class Progress:
+    """What has been read; `is_timed` and `has_all_streams` say by what a hole is known.
+
+    Args:
+        start: where the audio file begins in its file.
+        is_timed: whether each packet has a time of its own, so that a step in it is a loss.
+        has_all_streams: whether the packets of all streams are noted, so that bytes between them are a hole.
+    """
+
+    def __init__(self, start: int, *, is_timed: bool, has_all_streams: bool) -> None:
+        self._start = start
+        self._is_timed, self._has_all_streams = is_timed, has_all_streams
+        #: Where the last packet of any stream ends, in time and in the file.
+        self.end_seconds, self.end_position = 0.0, start
+        self.num_failed = 0
+        #: Of the packets that are heard.
+        self.num_bytes = 0
+        #: Lost before the last frame, and since.
+        self._lost_seconds, self._pending_seconds = 0.0, 0.0
+        self._frame_end_seconds: float | None = None
+        self._has_hole = False
+
+    @property
+    def lost_seconds(self) -> float:
+        """What could not be decoded, or was not found."""
+        return self._lost_seconds + self._pending_seconds
+
+    def note_packet(self, packet: "av.Packet[Any]", *, is_heard: bool) -> None:
+        """A packet was read, of the stream that is heard or of another."""
+        if packet.pts is not None and packet.time_base is not None:
+            end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            self.end_seconds = max(self.end_seconds, end)
+        if packet.pos is not None and packet.pos >= 0:
+            position = self._start + packet.pos
+            self._has_hole |= position - self.end_position > _HOLE_BYTES
+            self.end_position = max(self.end_position, position + packet.size)
+        self.num_bytes += packet.size if is_heard else 0
+
+    def note_failure(self, packet: "av.Packet[Any]") -> None:
+        """A packet could not be decoded."""
+        self.num_failed += 1
+        self._pending_seconds += float((packet.duration or 0) * (packet.time_base or 0))
+
+    def note_frame(self, frame: AudioFrame) -> None:
+        """A frame came; the time between it and the one before is lost where there is a hole."""
+        gap_seconds = 0.0
+        if frame.pts is not None and frame.time_base is not None:
+            begin = float(frame.pts * frame.time_base)
+            is_hole = self._is_timed or (self._has_all_streams and self._has_hole)
+            if is_hole and self._frame_end_seconds is not None:
+                gap_seconds = begin - self._frame_end_seconds
+            self._frame_end_seconds = begin + frame.samples / frame.sample_rate
+        self._lost_seconds += max(self._pending_seconds, gap_seconds if gap_seconds > _LEAST_GAP_SECONDS else 0.0)
+        self._pending_seconds, self._has_hole = 0.0, False
 
 
 def kind_of(frame: AudioFrame) -> tuple[int, int]:

@@ -30,8 +30,7 @@ from ser_core.audio.ffmpeg_formats import (
     is_familiar,
     words_of_opening,
 )
-from ser_core.audio.ffmpeg_frames import is_wide, kind_of, samples_TC
-from ser_core.audio.ffmpeg_progress import Progress
+from ser_core.audio.ffmpeg_frames import Progress, is_wide, kind_of, samples_TC
 from ser_core.faults import Fault
 
 _READ_BYTES = 2**18

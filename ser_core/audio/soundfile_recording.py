@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from ser_core.audio import containers, endings
 from ser_core.audio.byte_view import ByteView
-from ser_core.audio.rare_headers import held_sds_frames, promised_frames
 from ser_core.audio.wav_header import WavHeader
 from ser_core.faults import Fault
 
@@ -80,7 +79,7 @@ class SoundfileRecording:
         """The audio, (T, C) float32 at full scale 1.0, until it ends or cannot be decoded further (see `fault`)."""
         num_left = self._sound.frames
         if self._sound.format == "SDS":
-            num_left = min(num_left, held_sds_frames(self._file, self._start, self._num_bytes))
+            num_left = min(num_left, containers.held_sds_frames(self._file, self._start, self._num_bytes))
         while num_left > 0 and self.fault is None:
             block_TC = self._read_block(min(num_left, max(1, _BLOCK_SAMPLES // self.num_channels)))
             if len(block_TC) == 0:
@@ -121,7 +120,7 @@ class SoundfileRecording:
 
     def _promised_seconds(self) -> float | None:
         wav, frames = self._wav, self._sound.frames
-        counted = promised_frames(self._file, self._start, self._sound.format)
+        counted = containers.promised_frames(self._file, self._start, self._sound.format)
         if counted is not None:
             return float(counted / self.sample_rate_hz)
         if wav is not None and not wav.is_honest and (wav.promised_bytes is None or wav.promised_seconds is not None):
