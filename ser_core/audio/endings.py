@@ -10,6 +10,9 @@ from ser_core.audio.wav_header import LEAST_AUDIO_BYTES, MAX_CHUNKS, is_streamed
 
 #: An Ogg page may be as long as half of it.
 _LOOK_BYTES = 2**17
+_READ_AHEAD_BYTES = 2**16
+#: The start of a FLAC, with the head of its first block: 34 bytes.
+_FLAC_HEAD, _FLAC_HEAD_BYTES = re.compile(rb"fLaC[\x00\x80]\x00\x00\x22"), 8
 #: The first bytes of recordings with a header, long enough to be no accident: FLAC, WAV and AVI, AIFF, AU, CAF, W64,
 #: Ogg, MP4, Matroska, ASF, WavPack, FLV, TTA, AMR, VOC, NIST SPHERE.
 _HEAD = re.compile(
@@ -50,6 +53,13 @@ def another_follows(file: BinaryIO, position: int) -> bool:
     """Whether another recording begins at a position or near behind it: decoders stop where the first one ends."""
     file.seek(position)
     return _HEAD.search(file.read(_LOOK_BYTES)) is not None
+
+
+def flac_follows(file: BinaryIO, start: int, position: int) -> bool:
+    """Whether another FLAC than that at `start` begins before a position, to which the decoder has read ahead."""
+    begin = max(start + len(b"fLaC"), position - _READ_AHEAD_BYTES)
+    file.seek(begin)
+    return _FLAC_HEAD.search(file.read(position - begin + _FLAC_HEAD_BYTES)) is not None
 
 
 def mp4_is_joined(file: BinaryIO, start: int) -> bool:

@@ -20,8 +20,6 @@ from ser_core.faults import Fault
 _BLOCK_SAMPLES = 2**20
 #: libsndfile reports a length of about 2^63 where it does not know it.
 _UNKNOWN_FRAMES = 2**62
-_READ_AHEAD_BYTES = 2**15
-_LEAST_HEAD_BYTES = 12
 _UNCOMPRESSED_FORMATS = frozenset({"WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF"})
 #: libsndfile reads less of these than FFmpeg does.
 _COMPRESSED_FORMATS = frozenset({"MP3", "OGG"})
@@ -86,10 +84,14 @@ class SoundfileRecording:
                 break
             num_left -= len(block_TC)
             yield block_TC
-        # A decoder has read ahead.
-        position = max(self._start + _LEAST_HEAD_BYTES, self._view.file_position - _READ_AHEAD_BYTES)
-        if self.fault is None and endings.another_follows(self._file, position):
+        if self.fault is None and self._another_follows():
             self.fault = Fault("unsupported", "another recording is joined to the first, and is not read")
+
+    def _another_follows(self) -> bool:
+        position = self._view.file_position
+        if self._sound.format == "FLAC" and endings.flac_follows(self._file, self._start, position):
+            return True
+        return endings.another_follows(self._file, position)
 
     def _read_block(self, num_frames: int) -> NDArray[np.float32]:
         if self._is_int16:
