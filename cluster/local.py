@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _AHEAD = 2
 #: Longest wait for threads to end; a read of storage that is away may take longer.
 _LONGEST_CLOSE_SECONDS = 5.0
+#: What a record weighs of which the predictor gets no window.
+_NONE_JUDGED = 1 / 32
 #: How long windows wait for others to fill their batch.
 _FILL_SECONDS = 0.5
 
@@ -132,8 +134,8 @@ class _Pass:
     def _load(self, loader: Loader) -> None:
         try:
             while (block := self._next_block()) is not None:
-                for record, num_windows in _records(loader(block)):
-                    if not self._loaded.put(record, max(1, num_windows)):
+                for record, num_judged in _records(loader(block)):
+                    if not self._loaded.put(record, num_judged or _NONE_JUDGED):
                         return
         finally:
             loader.close()
@@ -152,14 +154,14 @@ class _Channel:
     """Tables on their way from some threads to others, of a bounded weight at a time."""
 
     def __init__(self, *, num_writers: int, capacity: int) -> None:
-        self._tables: deque[tuple[pa.Table, int]] = deque()
-        self._weight = 0
+        self._tables: deque[tuple[pa.Table, float]] = deque()
+        self._weight = 0.0
         self._num_writers = num_writers
         self._capacity = capacity
         self._is_closed = False
         self._changed = threading.Condition()
 
-    def put(self, table: pa.Table, weight: int) -> bool:
+    def put(self, table: pa.Table, weight: float) -> bool:
         """Wait for room and add a table; False if the channel is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._is_closed or self._weight < self._capacity)
@@ -175,7 +177,7 @@ class _Channel:
             self._num_writers -= 1
             self._changed.notify_all()
 
-    def take(self, weight: int) -> list[pa.Table]:
+    def take(self, weight: float) -> list[pa.Table]:
         """Wait for a table, and for a moment for more of them, up to this weight in all. Nothing at the end."""
         with self._changed:
             while not self._changed.wait_for(lambda: self._weight >= weight or self._is_over, _FILL_SECONDS):
@@ -202,7 +204,7 @@ class _Channel:
 
 
 def _records(tables: Iterable[pa.Table]) -> Iterator[tuple[pa.Table, int]]:
-    """Each record (LOADED_SCHEMA) as a table of its own, and how many windows it has."""
+    """Each record (LOADED_SCHEMA) as a table of its own, and how many of its windows are judged."""
     for table in tables:
-        for row, index in enumerate(table["window_index"].to_pylist()):
-            yield table.slice(row, 1), len(index)
+        for row, is_judged in enumerate(table["is_judged"].to_pylist()):
+            yield table.slice(row, 1), sum(is_judged)

@@ -14,6 +14,7 @@ from ser_core.audio import WindowSettings
 from ser_core.score_config import ScoreConfig
 from ser_core.settings import ResolvedPrecision
 from ser_core.source import Source
+from ser_core.speech import SpeechSettings
 
 if TYPE_CHECKING:
     from cluster.ray_process import RayProcess
@@ -41,6 +42,7 @@ def open_pipeline(
     windows: WindowSettings,
     artifact: "Artifact",
     precision: ResolvedPrecision,
+    speech: SpeechSettings,
 ) -> Iterator[RemotePipeline | LocalPipeline]:
     """The pipeline of a run, on the Ray of that process or, without one, in this process."""
     load = LoadSettings(
@@ -48,6 +50,7 @@ def open_pipeline(
         channels=config.channels,
         audio_stream=config.audio_stream,
         windows=replace(windows, max_file_seconds=3600 * config.max_file_hours),
+        speech=speech,
         features_on=config.features_on,
         file_timeout_seconds=config.file_timeout_seconds,
         block_bytes=resources.block_bytes,

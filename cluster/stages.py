@@ -1,6 +1,6 @@
 """The two stages that run in actors: load (decode, cut, features) and predict.
 
-Shape letters: N windows, S samples, F mel bands, T frames, C labels.
+Shape letters: N windows, S samples, F mel bands, T frames, C labels; J windows that are judged.
 """
 
 import pickle
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from cluster.prepare import Preparer
 from ser_core.audio import DECODE_WORKER, Decoder, WindowSettings, closing_segment, load_segments
 from ser_core.errors import SerError, one_line
 from ser_core.faults import Fault
@@ -20,6 +21,7 @@ from ser_core.records import LOADED_SCHEMA, PREDICTED_SCHEMA, record
 from ser_core.score_config import FeaturesOn
 from ser_core.settings import ResolvedDevice, ResolvedPrecision
 from ser_core.source import PlannedFile, Source
+from ser_core.speech import SpeechSettings
 from ser_core.vocabulary import Channels
 
 if TYPE_CHECKING:
@@ -28,8 +30,8 @@ if TYPE_CHECKING:
     from ser_core.models import Artifact
 
 
-#: Audio whose log-mel is computed at a time: half a MB a second, while it is computed.
-_MEL_SECONDS = 60.0
+#: What a window adds to a block beside its payload, about.
+_ROW_BYTES = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +41,7 @@ class LoadSettings:
     source: Source
     channels: Channels
     windows: WindowSettings
+    speech: SpeechSettings
     audio_stream: int = 0
     features_on: FeaturesOn
     file_timeout_seconds: float
@@ -99,7 +102,7 @@ class Attempts:
 
 
 class Loader:
-    """Pending files -> records with log-mel windows (or pcm, with features on the device).
+    """Pending files -> records with the log-mel (or pcm, with features on the device) of windows that have speech.
 
     A file that cannot be loaded becomes a record with a reason; only a fault of the whole storage service
     becomes a `service_fault` record, in a table of its own, after which the driver stops the run.
@@ -121,7 +124,8 @@ class Loader:
             timeout_seconds=settings.file_timeout_seconds,
             worker=settings.decode_worker,
         )
-        self._log_mel = _resolve(artifact).log_mel() if settings.features_on == "cpu" else None
+        log_mel = _resolve(artifact).log_mel() if settings.features_on == "cpu" else None
+        self._prepare = Preparer(settings.windows, settings.speech, log_mel)
 
     def stop(self) -> None:
         """End the decoding child for good, from any thread; what is being loaded ends in a service fault."""
@@ -142,7 +146,7 @@ class Loader:
                     # It stands for the whole file, and takes the place of what was loaded before that failed.
                     records = [other for other in records if other["file_id"] != loaded["file_id"]]
                 records.append(loaded)
-                num_bytes += len(loaded["payload"])
+                num_bytes += len(loaded["payload"]) + _ROW_BYTES * len(loaded["window_index"])
                 if num_bytes >= self._settings.block_bytes:
                     yield pa.Table.from_pylist(records, LOADED_SCHEMA)
                     records, num_bytes = [], 0
@@ -193,25 +197,11 @@ class Loader:
     def _load(self, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         files = [PlannedFile(row["path"], row["size"], row["version"]) for row in rows]
         with closing(load_segments(self._decoder, self._settings.source, files)) as segments:
-            for index, segment in segments:
-                yield record(rows[index], segment, payload=self._payload(segment.pcm_NS))
-
-    def _payload(self, pcm_NS: np.ndarray) -> bytes:
-        if self._log_mel is None or not len(pcm_NS):
-            return pcm_NS.tobytes()
-        import torch
-
-        # Here, not in __init__: the setting belongs to the calling thread.
-        torch.set_num_threads(1)
-        step = max(1, int(_MEL_SECONDS / self._settings.windows.window_seconds))
-        with torch.inference_mode():
-            parts = [torch.from_numpy(pcm_NS[first : first + step]) for first in range(0, len(pcm_NS), step)]
-            mels = [self._log_mel(part_NS) for part_NS in parts]
-        return b"".join(mel_NFT.numpy().tobytes() for mel_NFT in mels)
+            yield from self._prepare.records(rows, segments)
 
 
 class PredictStage:
-    """Records with windows -> records with calibrated probabilities."""
+    """Records with windows -> records with calibrated probabilities of those that are judged."""
 
     def __init__(self, settings: PredictSettings, artifact: "Artifact | ray.ObjectRef[bytes]") -> None:
         from ser_core.models import Predictor
@@ -240,14 +230,14 @@ class PredictStage:
         Raises:
             ArtifactError: the model gave something that is no number.
         """
-        counts = [len(index) for index in records["window_index"].to_pylist()]
+        counts = [sum(is_judged) for is_judged in records["is_judged"].to_pylist()]
         total = sum(counts)
-        probabilities_NC = np.zeros((0, self._num_labels), dtype=np.float32)
+        probabilities_JC = np.zeros((0, self._num_labels), dtype=np.float32)
         if total:
             joined = np.frombuffer(b"".join(records["payload"].to_pylist()), dtype=np.float32)
-            probabilities_NC = self._predictor.predict(joined.reshape(total, *self._window_shape))
+            probabilities_JC = self._predictor.predict(joined.reshape(total, *self._window_shape))
         offsets = np.concatenate([[0], np.cumsum(counts)]) * self._num_labels
-        lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(probabilities_NC.reshape(-1)))
+        lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(probabilities_JC.reshape(-1)))
         return records.drop_columns(["payload"]).append_column("probabilities", lists).cast(PREDICTED_SCHEMA)
 
 

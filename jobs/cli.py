@@ -20,6 +20,7 @@ from ser_core.evaluation import BootstrapSettings
 from ser_core.score_config import ScoreConfig, load_score_config
 from ser_core.settings import Device, Precision
 from ser_core.training import TrainConfig
+from ser_core.vocabulary import SpeechMode
 
 SCORE, BOOTSTRAP = ScoreConfig(), BootstrapSettings()
 TRAIN_OPTIONS = (
@@ -116,12 +117,13 @@ def predict(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Recordings, local or s3://.")],
     *,
     model: Annotated[str, option(ScoreConfig, "model", metavar="NAME|DIR", **MODEL)] = SCORE.model,
+    speech: Annotated[SpeechMode, option(ScoreConfig, "speech")] = SCORE.speech,
     output_mode: Mode = "human",
 ) -> int:
     """Name the emotion of a few files, one line each, without Ray."""
     from jobs.predict import run_predict
 
-    return run_predict(files, model, Console(output_mode))
+    return run_predict(files, model, speech, Console(output_mode))
 
 
 @app.command()
@@ -196,6 +198,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     *,
     device: Annotated[Device, option(ScoreConfig, "device")] = SCORE.device,
     precision: Annotated[Precision, option(ScoreConfig, "precision")] = SCORE.precision,
+    speech: Annotated[SpeechMode, option(ScoreConfig, "speech")] = SCORE.speech,
     batch_size: Annotated[int | None, option(ScoreConfig, "batch_size")] = None,
     resamples: Annotated[int, option(BootstrapSettings, "resamples")] = BOOTSTRAP.resamples,
     seed: Annotated[int, option(BootstrapSettings, "seed")] = BOOTSTRAP.seed,
@@ -210,8 +213,8 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     if draws is not None:
         raise UsageError(f"--draws is now --resamples; give --resamples {draws}")
     request = Request(
-        model=model, manifests=manifests, output=output, device=device, precision=precision, batch_size=batch_size,
-        resamples=resamples, seed=seed,
+        model=model, manifests=manifests, output=output, device=device, precision=precision, speech=speech,
+        batch_size=batch_size, resamples=resamples, seed=seed,
     )  # fmt: skip
     return run_evaluate(request, Console(output_mode, quiet, verbose))
 

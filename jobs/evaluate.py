@@ -8,6 +8,7 @@ from jobs.console import Console
 from jobs.interrupts import Interrupts
 from ser_core.errors import OutputError, SerError, UsageError
 from ser_core.settings import Device, Precision, ResolvedDevice, ResolvedPrecision
+from ser_core.vocabulary import SpeechMode
 
 if TYPE_CHECKING:
     from ser_core.corpora import Manifest
@@ -29,6 +30,7 @@ class Request:
     output: str
     device: Device
     precision: Precision
+    speech: SpeechMode
     #: None: by device.
     batch_size: int | None
     resamples: int
@@ -69,7 +71,8 @@ def run_evaluate(request: Request, console: Console) -> int:
     _check_ours(folder)
     check_writable(folder, "name another folder", what="OUT")
     running = _running(request)
-    probabilities_GC = _predict(Predictor(artifact, features_on="device", **running), manifest, console)
+    predictor = Predictor(artifact, features_on="device", **running)
+    probabilities_GC = _predict(predictor, manifest, request.speech, console)
     evaluation = evaluate_predictions(
         manifest,
         probabilities_GC,
@@ -118,17 +121,20 @@ def _running(request: Request) -> "Running":
     return Running(device=device, precision=precision, batch_size=batch_size)
 
 
-def _predict(predictor: "Predictor", manifest: "Manifest", console: Console) -> "Floats":
+def _predict(predictor: "Predictor", manifest: "Manifest", speech: SpeechMode, console: Console) -> "Floats":
     import torch
 
     from ser_core.evaluation import predict_manifest
+    from ser_core.speech import SpeechSettings
 
     def show(num_done: int) -> None:
         progress.update(num_done, len(manifest), f"{num_done}/{len(manifest)} clips")
 
     try:
         with Interrupts(), console.progress() as progress:
-            return predict_manifest(predictor, manifest, predictor.artifact.windows(), show)
+            return predict_manifest(
+                predictor, manifest, predictor.artifact.windows(), SpeechSettings(mode=speech), show
+            )
     except torch.OutOfMemoryError as error:
         batch_size = predictor.batch_size
         raise SerError(
@@ -150,6 +156,7 @@ def _about(request: Request, artifact: "Artifact", manifest: "Manifest", running
         manifests=tuple(str(Location.parse(file)) for file in request.manifests),
         manifest_sha256=manifest.content_hash(),
         window_seconds=config.window_seconds,
+        speech=request.speech,
         versions=package_versions(),
         **running,
     )

@@ -18,11 +18,15 @@ from ser_core.models import Artifact, resolve_device
 from ser_core.records import PLAN_SCHEMA
 from ser_core.score_config import ScoreConfig
 from ser_core.source import Source, escape_path, is_collection
+from ser_core.speech import SpeechSettings
 from ser_core.storage import Location
 from ser_core.tables import RowSettings
+from ser_core.vocabulary import SpeechMode
+
+_ANSWER = ("path", "status", "emotion", "confidence", "audio_seconds", "speech_seconds", "reason", "detail")
 
 
-def run_predict(files: list[str], model: str, console: Console) -> int:
+def run_predict(files: list[str], model: str, speech: SpeechMode, console: Console) -> int:
     """Print path, emotion and confidence of each file; 3 if one of them could not be scored whole.
 
     Raises:
@@ -30,7 +34,7 @@ def run_predict(files: list[str], model: str, console: Console) -> int:
     """
     for file in files:
         _require_file(file)
-    config = ScoreConfig(model=model)
+    config = ScoreConfig(model=model, speech=speech)
     artifact = Artifact.load(model)
     windows = artifact.windows()
     resources = plan_resources(config, local_hardware(None, None))
@@ -39,7 +43,8 @@ def run_predict(files: list[str], model: str, console: Console) -> int:
     _, precision = resolve_device(resources.device, "auto")
     source = Source("list", Location(str(Path.cwd())), name="FILE")
     lines = _Lines([escape_path(os.fsencode(file)) for file in files], source, console)
-    with open_pipeline(None, config, resources, source, windows, artifact, precision) as pipeline:
+    settings = SpeechSettings(mode=speech, min_speech_seconds=config.min_speech_seconds)
+    with open_pipeline(None, config, resources, source, windows, artifact, precision, settings) as pipeline:
         driver = Driver(
             tables=lines,
             pipeline=pipeline,
@@ -85,15 +90,16 @@ class _Lines:
         while self._paths and self._paths[0] in self._rows:
             row = self._rows[self._paths.pop(0)]
             self.are_whole = self.are_whole and row["status"] == "scored"
-            answer = {name: row[name] for name in ("path", "status", "emotion", "confidence", "reason", "detail")}
-            if answer["confidence"] is not None:
-                answer["confidence"] = round(answer["confidence"], 4)
+            answer = {name: row[name] for name in _ANSWER}
+            for name, digits in (("confidence", 4), ("audio_seconds", 3), ("speech_seconds", 3)):
+                if answer[name] is not None:
+                    answer[name] = round(answer[name], digits)
             self._console.result(_line(answer), answer)
 
 
 def _line(answer: dict[str, Any]) -> str:
     fields = [answer["path"], answer["emotion"] or "failed"]
-    if answer["emotion"] is not None:
+    if answer["confidence"] is not None:
         fields.append(f"{answer['confidence']:.2f}")
     if answer["status"] != "scored":
         fields.append(f"{answer['reason']}: {answer['detail']}")

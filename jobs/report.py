@@ -42,7 +42,10 @@ class Result:
     skipped: int
     gone: int
     windows: int
+    no_speech: int
     audio_seconds: float
+    #: None where nobody listened.
+    speech_seconds: float | None
     seconds: float
     output: str
 
@@ -50,13 +53,16 @@ class Result:
     def of(cls, outcome: Outcome, output: "Location") -> "Result":
         assert outcome.comparison is not None
         assert outcome.tally is not None
+        speech_seconds = outcome.totals.speech_seconds
         return cls(
             files=outcome.plan.num_files,
             **asdict(outcome.tally),
             skipped=outcome.comparison.num_unchanged,
             gone=outcome.comparison.num_gone,
             windows=outcome.totals.num_windows,
+            no_speech=outcome.totals.num_no_speech,
             audio_seconds=round(outcome.totals.audio_seconds, 3),
+            speech_seconds=None if speech_seconds is None else round(speech_seconds, 3),
             seconds=round(outcome.seconds, 3),
             output=str(output),
         )
@@ -66,13 +72,19 @@ class Result:
         """0: every file of the plan is scored; 3: some are partial or failed."""
         return 3 if self.partial or self.failed else 0
 
+    def _hours(self) -> str:
+        hours = f"{self.audio_seconds / 3600:.2f} hours of audio"
+        if self.speech_seconds is None:
+            return hours
+        return f"{self.no_speech} of them without speech, {hours}, {self.speech_seconds / 3600:.2f} of speech,"
+
     def lines(self, plan: PlanSummary, output: "Location") -> list[str]:
         """The end lines."""
         return [
             f"{self.files} files: {self.scored} scored, {self.partial} partial, {self.failed} failed"
             + (f"; {self.skipped} unchanged, not scored again" if self.skipped else "")
             + (f"; {self.gone} gone from the source" if self.gone else ""),
-            f"{self.windows} windows, {self.audio_seconds / 3600:.2f} hours of audio in {self.seconds:.1f} s",
+            f"{self.windows} windows, {self._hours()} in {self.seconds:.1f} s",
             *_left_out(plan.other_suffixes, plan.num_hidden),
             f"predictions: {output.join('predictions')}",
             f"files:       {output.join('files')}",
@@ -129,12 +141,13 @@ class Preview:
 def show_progress(progress: "Progress", num_files: int, totals: Totals) -> None:
     """How far a run is, and how fast."""
     windows_per_second, hours_per_second = _rates(totals, progress.seconds)
+    silent = f" ({totals.num_no_speech} without speech)" if totals.num_no_speech else ""
     progress.update(
         totals.num_files,
         num_files,
         f"{totals.num_files}/{num_files} files",
-        f"{totals.num_windows} windows, {windows_per_second:.0f} windows/s, {hours_per_second:.3f} audio hours/s, "
-        f"{totals.num_failed} failed",
+        f"{totals.num_windows} windows{silent}, {windows_per_second:.0f} windows/s, "
+        f"{hours_per_second:.3f} audio hours/s, {totals.num_failed} failed",
     )
 
 
@@ -170,6 +183,8 @@ def run_record(outcome: Outcome, artifact: "Artifact") -> dict[str, Any]:
         "seconds": outcome.seconds,
         "windows_per_second": windows_per_second,
         "audio_hours_per_second": hours_per_second,
+        "audio_hours": outcome.totals.audio_seconds / 3600,
+        "speech_hours": None if outcome.totals.speech_seconds is None else outcome.totals.speech_seconds / 3600,
         "versions": package_versions(),
     }
 

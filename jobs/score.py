@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from cluster.driver import Driver
     from cluster.ray_process import RayProcess
     from cluster.resources import Resources
+    from ser_core.speech import SpeechSettings
+
+
+_WITHOUT_SPEECH = (
+    "OUTPUT was made by an earlier version, without speech detection, and goes on without: silence, music and noise "
+    "get emotions there, and speech_share is null; --restart or another OUTPUT begins with it"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +156,7 @@ class _Job:
             self._windows,
             self._artifact,
             outcome.fingerprint.precision,
+            _speech_settings(outcome.fingerprint),
         )
         return Driver(
             tables=run,
@@ -235,6 +243,10 @@ class _Job:
             made_with=made_with.precision if made_with else None,
             report=self._console.say,
         )
+        is_old = made_with is not None and made_with.speech is None
+        if is_old and self._config.speech == "on":
+            self._console.say(_WITHOUT_SPEECH)
+        listens = self._config.speech == "on" and not is_old
         return Fingerprint(
             source=self._source.describe(),
             glob=self._config.glob,
@@ -244,6 +256,8 @@ class _Job:
             window_seconds=self._windows.window_seconds,
             hop_seconds=self._windows.hop_seconds,
             precision=precision,
+            speech=None if is_old else self._config.speech,
+            min_speech_seconds=self._config.min_speech_seconds if listens else None,
             max_file_hours=self._config.max_file_hours,
         )
 
@@ -251,3 +265,11 @@ class _Job:
         config = self._artifact.config
         if config.licence is not None:
             self._console.say(f"model {self._artifact.identity}: weights under {config.licence}; see 'ser models'")
+
+
+def _speech_settings(fingerprint: Fingerprint) -> "SpeechSettings":
+    from ser_core.speech import SpeechSettings
+
+    if fingerprint.min_speech_seconds is None:
+        return SpeechSettings(mode="all")
+    return SpeechSettings(mode="on", min_speech_seconds=fingerprint.min_speech_seconds)

@@ -1,4 +1,6 @@
-"""Aggregates windows' probabilities to a file's: the duration-weighted mean of log-probabilities, renormalised.
+"""Aggregates windows' probabilities to a file's: the mean of log-probabilities, weighted by seconds, renormalised.
+
+The seconds of a window are those of speech in it, or all of them where nobody listened for speech.
 
 Sums add up: those of two segments, added, are those of both together, so a long file needs no second pass.
 Shape letters: N windows, G groups (one channel of one file), C labels, X = C + 1: labels, then seconds.
@@ -19,7 +21,7 @@ def log_probability_sums(
 
     Args:
         probabilities_NC: probabilities of each window.
-        seconds_N: seconds of audio in each window, without padding; above 0.
+        seconds_N: what each window counts: seconds of its audio, above 0.
         group_N: group of each window, 0 to num_groups - 1.
         num_groups: number of groups; one without a window has sums of 0.
     """

@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from ser_core.settings import Device, HopSeconds, PathText, Precision, Probability, Settings, WindowSeconds
-from ser_core.vocabulary import Channels
+from ser_core.vocabulary import Channels, SpeechMode
 
 FeaturesOn = Literal["cpu", "device"]
 Engine = Literal["auto", "ray", "local"]
@@ -39,6 +39,16 @@ class ScoreConfig(Settings):
     )
     hop_seconds: HopSeconds | None = Field(
         default=None, description="Seconds from one window's start to the next one's; by default a window's length."
+    )
+    speech: SpeechMode = Field(
+        default="on",
+        description="Which windows are judged: on, those with speech; all, also silence, music and noise.",
+    )
+    min_speech_seconds: float = Field(
+        default=0.3,
+        ge=0.001,
+        le=600,
+        description="Seconds of speech that a window needs to be judged; of one shorter than twice that, half.",
     )
     batch_size: int | None = Field(
         default=None, ge=1, le=65_536, description="Windows that a predictor takes at a time; by default by device."

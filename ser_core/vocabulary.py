@@ -3,6 +3,8 @@
 from typing import Literal, get_args
 
 Channels = Literal["mix", "each"]
+#: Which windows are judged: those with speech (on), or all.
+SpeechMode = Literal["on", "all"]
 Status = Literal["scored", "partial", "failed"]
 Reason = Literal[
     "empty",
@@ -23,6 +25,8 @@ Reason = Literal[
 STATUSES: tuple[str, ...] = get_args(Status)
 REASONS: tuple[str, ...] = get_args(Reason)
 MIXED_CHANNEL = -1
+#: Stands in the place of an emotion where there is no speech; no model may have such a label.
+NO_SPEECH = "no_speech"
 
 #: What may go away by itself, so that the next run tries the file again.
 RETRYABLE_REASONS = frozenset({"changed", "timeout", "crashed", "memory", "network", "permission"})

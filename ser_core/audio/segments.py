@@ -44,6 +44,11 @@ class WindowSettings:
     def hop_samples(self) -> int:
         return round(self.hop_seconds * self.sample_rate_hz)
 
+    def lengths(self, segment: "Segment") -> NDArray[np.int64]:
+        """Samples of audio in each window of a segment, without padding."""
+        ends_N = np.rint(np.array(segment.end_seconds, np.float64) * self.sample_rate_hz).astype(np.int64)
+        return ends_N - np.array(segment.window_index, np.int64) * self.hop_samples
+
     def limit(self, num_channels: int) -> tuple[float, str]:
         """Most seconds of a file with so many channels to be cut, and which bound that is."""
         of_windows = MAX_FILE_WINDOWS // num_channels * self.hop_seconds

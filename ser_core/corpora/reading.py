@@ -10,7 +10,6 @@ import pyarrow as pa
 from ser_core.corpora.manifest import MANIFEST_SCHEMA, rows_to_table
 from ser_core.corpora.names import ClipName, Corpus, LeftOut
 from ser_core.errors import SourceError, printable
-from ser_core.records import PLAN_SCHEMA
 from ser_core.source import AUDIO_SUFFIXES, Skipped, Source, is_member, suffix_of
 
 UNREADABLE = "cannot be read, or is not there"
@@ -85,7 +84,7 @@ _FACTS = [name for name in MANIFEST_SCHEMA.names if name not in {"path", "corpus
 def iter_files(source: Source, skipped: Skipped) -> Iterator[tuple[str, int]]:
     """Every file's absolute path or URL, and its size, -1 where it cannot be looked at."""
     for table in source.list(exclude=None, skipped=skipped):
-        for path, size, version in zip(*(table[name].to_pylist() for name in PLAN_SCHEMA.names), strict=True):
+        for path, size, version in zip(*(table[name].to_pylist() for name in ("path", "size", "version")), strict=True):
             if is_member(version):
                 raise SourceError(f"SOURCE {source.describe()}: holds clips in an archive or a table; unpack it")
             target = source.locate(path)

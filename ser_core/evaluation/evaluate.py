@@ -14,10 +14,10 @@ from ser_core.errors import SourceError, UsageError
 from ser_core.evaluation import metrics
 from ser_core.evaluation.bootstrap import Interval, Metric, Names, intervals, paired_bootstrap
 from ser_core.evaluation.metrics import Floats, Labels
-from ser_core.evaluation.predictions import at_temperature
+from ser_core.evaluation.predictions import at_temperature, is_silent
 from ser_core.evaluation.result import About, Evaluation, GroupMetrics, Groups, ModelSpeakers
 from ser_core.evaluation.settings import BootstrapSettings
-from ser_core.vocabulary import LABELS
+from ser_core.vocabulary import LABELS, NO_SPEECH
 
 _UNKNOWN = "unknown"
 _SEEN, _NEW = "in the training", "new"
@@ -29,7 +29,7 @@ class LabelSets:
     Metrics compare labels within a clip's corpus: `restricted` sets the probabilities of all other labels to 0 and
     renormalises the rest, so that corpora with unlike labels can be compared. Only metrics do so: files of predictions
     hold what the model says over all of its labels. A label that the model lacks is never predicted, so its clips count
-    as wrong.
+    as wrong, and so does a clip without speech, of which there is no prediction (NaN).
     """
 
     def __init__(
@@ -81,6 +81,14 @@ class LabelSets:
             )
         return restricted_GL
 
+    def answers(self, probabilities_GC: Floats) -> Floats:
+        """The same, and where a clip has no speech one more label: `no_speech`, with a confidence of nothing."""
+        restricted_GL, silent_G = self.restricted(probabilities_GC), is_silent(probabilities_GC)
+        if not silent_G.any():
+            return restricted_GL
+        restricted_GL[silent_G] = 0.0
+        return np.column_stack([restricted_GL, np.where(silent_G, np.finfo(np.float64).tiny, 0.0)])
+
 
 def _possible(corpus: str, clips: Manifest, corpus_labels: Mapping[str, Collection[str]]) -> tuple[str, ...]:
     """The labels that a corpus's clips can have: those of these clips, its other clips, and those it is known for."""
@@ -121,21 +129,22 @@ def evaluate_predictions(
         speakers_G=manifest.speakers,
         corpora_G=manifest.corpora,
         label_G=sets.label_G,
-        calibrated_GL=sets.restricted(at_temperature(probabilities_GC, temperature)),
-        uncalibrated_GL=sets.restricted(probabilities_GC),
+        calibrated_GL=sets.answers(at_temperature(probabilities_GC, temperature)),
+        uncalibrated_GL=sets.answers(probabilities_GC),
         settings=settings or BootstrapSettings(),
     )
+    names = (*sets.labels, NO_SPEECH)[: predictions.calibrated_GL.shape[1]]
     predicted_G, confidence_G = predictions.calibrated_GL.argmax(axis=1), predictions.calibrated_GL.max(axis=1)
     return Evaluation(
         title=title,
         about=about,
-        labels=sets.labels,
+        labels=names,
         missing_labels=sets.missing_labels,
         label_sets=sets.by_corpus,
         settings=predictions.settings,
         overall=predictions.group(np.arange(len(manifest))),
-        classes=metrics.class_report(sets.label_G, predicted_G, sets.labels),
-        confusion_LL=metrics.confusion(sets.label_G, predicted_G, len(sets.labels)),
+        classes=metrics.class_report(sets.label_G, predicted_G, names),
+        confusion_LL=metrics.confusion(sets.label_G, predicted_G, len(names)),
         is_calibrated=bool(np.any(np.not_equal(temperature, 1.0))),
         reliability=predictions.reliability(predictions.calibrated_GL),
         reliability_uncalibrated=predictions.reliability(predictions.uncalibrated_GL),
@@ -161,7 +170,7 @@ def compare_predictions(
         UsageError: the labels have none of a corpus's labels.
     """
     sets = LabelSets(manifest, labels)
-    a_G, b_G = (sets.restricted(one_GC).argmax(axis=1) for one_GC in (probabilities_a_GC, probabilities_b_GC))
+    a_G, b_G = (sets.answers(one_GC).argmax(axis=1) for one_GC in (probabilities_a_GC, probabilities_b_GC))
     names = manifest.speakers, manifest.corpora
     return paired_bootstrap(sets.label_G, a_G, b_G, *names, metric=metric, settings=settings)
 

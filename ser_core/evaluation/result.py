@@ -10,6 +10,7 @@ from typing import Any, Self
 from ser_core.evaluation.bootstrap import Interval
 from ser_core.evaluation.metrics import ClassMetrics, CoveragePoint, Labels, Reliability
 from ser_core.evaluation.settings import BootstrapSettings
+from ser_core.vocabulary import NO_SPEECH
 
 #: Format of the JSON; raised when a field goes or changes its meaning. 2: resamples, predictions, missing_labels, seen.
 FORMAT_NUMBER = 2
@@ -114,6 +115,8 @@ class About:
     manifests: tuple[str, ...]
     manifest_sha256: str
     window_seconds: float
+    #: Which windows are judged: on, those with speech, or all.
+    speech: str
     device: str
     precision: str
     batch_size: int
@@ -174,16 +177,21 @@ class Evaluation:
                 yield f"{len(found)} of the {total} speakers {words} ({_named(found)})."
 
     def _notes_on_labels(self) -> Iterator[str]:
-        num_known = len(self.labels) - len(self.missing_labels)
+        of_model = [label for label in self.labels if label not in {*self.missing_labels, NO_SPEECH}]
         for corpus, labels in self.label_sets.items():
             possible = [label for label in labels if label not in self.missing_labels]
-            absent = [label for label in self.labels if label not in {*labels, *self.missing_labels}]
+            absent = [label for label in of_model if label not in labels]
             if absent:
                 yield (
                     f"No clip of {corpus} has {_named(absent)}: its metrics compare the other {len(possible)} of the "
-                    f"model's {num_known} labels alone."
+                    f"model's {len(of_model)} labels alone."
                 )
         for one in self.classes:
+            if one.label == NO_SPEECH:
+                yield (
+                    f"In {one.num_predictions} of the {self.overall.num_clips} clips there is no speech, as scoring "
+                    "hears it; they get no emotion, and count as wrong."
+                )
             if one.label in self.missing_labels:
                 yield f"The model has no label {one.label}: its {one.num_clips} clips count as wrong."
 

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from ser_core.audio import MelSettings
 from ser_core.errors import UsageError, one_line, printable
 from ser_core.settings import RENAMED, Names, Settings, WindowSeconds
+from ser_core.vocabulary import NO_SPEECH
 
 #: Raised when an older program could not read what this one writes. 2: mel scale, precision of the weights; 3: the
 #: architectures' settings and what `training` says have other names, and some settings are gone.
@@ -49,6 +50,8 @@ class ArtifactConfig(Settings):
         for label in self.labels:
             if not _LABEL.fullmatch(label):
                 raise ValueError(f"label {label[:100]!r} must be a lower-case word (a-z, 0-9, _) of 64 letters at most")
+        if NO_SPEECH in self.labels:
+            raise ValueError(f"label {NO_SPEECH} says that there is no emotion to judge; no model may have it")
         if printable(self.name) != self.name:
             raise ValueError(f"name {self.name!r} must be text without control characters")
         return self

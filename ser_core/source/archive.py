@@ -81,6 +81,7 @@ def _rows(
     def place(start: int, size: int) -> Member:
         return Member(container.path, container.version, start, size)
 
+    modified = container.modified
     try:
         for member in _members(file, container.size):
             name = "/".join(part for part in escape_path(os.fsencode(member.name)).split("/") if part not in {"", "."})
@@ -93,11 +94,11 @@ def _rows(
             elif not wants(name) or not (is_file or member.issym() or member.islnk() or member.issparse()):
                 count_suffix(skipped.other_suffixes, name)
             elif is_file:
-                yield PlannedFile(path, member.size, place(member.offset_data, member.size).version_text())
+                yield PlannedFile(path, member.size, place(member.offset_data, member.size).version_text(), modified)
             else:
-                yield PlannedFile(path, -1, place(member.offset, 0).without_data().version_text())
+                yield PlannedFile(path, -1, place(member.offset, 0).without_data().version_text(), modified)
     except _BreaksOffError as error:
-        yield PlannedFile(container.path, -1, place(error.position, 0).broken().version_text())
+        yield PlannedFile(container.path, -1, place(error.position, 0).broken().version_text(), modified)
 
 
 def _members(file: BinaryIO, size: int) -> Iterator[tarfile.TarInfo]:

@@ -87,7 +87,8 @@ def list_rows(file: BinaryIO, container: PlannedFile) -> pa.Table:
         rows = []
         for name, number in zip(names, numbers, strict=False):
             version = Member(container.path, container.version, number, container.size).version_text()
-            rows.append({"path": f"{container.path}/{number:08}{name}", "size": size, "version": version})
+            path = f"{container.path}/{number:08}{name}"
+            rows.append(PlannedFile(path, size, version, container.modified)._asdict())
         tables.append(pa.Table.from_pylist(rows, PLAN_SCHEMA))
     return pa.concat_tables(tables)
 

@@ -69,7 +69,8 @@ def expand(
         except (pa.ArrowException, Fault, OSError) as error:
             is_of_it = not isinstance(error, OSError | Fault) or Fault.of(error).reason == "unreadable"
             version = Member(file.path, file.version, 0, 0).broken().version_text() if is_of_it else ""
-            return pa.Table.from_pylist([{"path": file.path, "size": -1, "version": version}], PLAN_SCHEMA), own
+            row = PlannedFile(file.path, -1, version, file.modified)
+            return pa.Table.from_pylist([row._asdict()], PLAN_SCHEMA), own
 
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="containers") as threads:
         for table, own in in_order(
@@ -108,6 +109,11 @@ def merged(files: Iterator[PlannedFile], tables: Sequence[pa.Table]) -> Iterator
     rows = (
         PlannedFile(*row)
         for batch in members.to_batches(max_chunksize=10_000)
-        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)
+        for row in zip(*(_plain(column).to_pylist() for column in batch.columns), strict=True)
     )
     return heapq.merge(files, rows, key=lambda file: file.path)
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    """Times as their numbers, which `PlannedFile` has."""
+    return column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column

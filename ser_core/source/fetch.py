@@ -13,6 +13,7 @@ import pyarrow as pa
 from ser_core.faults import Fault
 from ser_core.ordered import in_order
 from ser_core.source.audio_table import RowReader
+from ser_core.source.listing import PlannedFile
 from ser_core.source.members import Member, member_of
 from ser_core.source.opening import FileOpener, open_target
 from ser_core.source.source import Source
@@ -24,7 +25,7 @@ _COMMAND = Fault("unsupported", "a command, as Kaldi's lists hold them, is not r
 
 def fetch_all(
     source: Source,
-    rows: Iterable[tuple[str, int, str]],
+    rows: Iterable[PlannedFile],
     *,
     concurrency: int = 64,
     max_bytes: int = 256 * 2**20,
@@ -33,7 +34,7 @@ def fetch_all(
 
     Args:
         source: what the paths belong to.
-        rows: (path, size, version) of the plan. A file that is no longer of its version is `changed`.
+        rows: of the plan. A file that is no longer of its version is `changed`.
         concurrency: number of objects that are fetched ahead; from a local folder it is at most four files.
         max_bytes: bytes that the files fetched ahead may have together, unless a single one has more.
 
@@ -46,7 +47,7 @@ def fetch_all(
         threads = stack.enter_context(ThreadPoolExecutor(_LOCAL_THREADS, thread_name_prefix="fetch"))
         tables = _Tables(source, stack)
 
-        def submit(row: tuple[str, int, str]) -> "Future[bytes | Fault]":
+        def submit(row: PlannedFile) -> "Future[bytes | Fault]":
             # A plan may have more columns.
             path, size, version = row[:3]
             if not version and source.kind == "list" and path.endswith("|"):

@@ -5,6 +5,7 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -20,6 +21,10 @@ SLICE_ROWS = 50_000
 _MAX_SUFFIX_LENGTH = 16
 _MAX_SUFFIXES = 1000
 _OTHER = "(other)"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_MICROSECOND, _LAST_MICROSECOND = (
+    (time.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1) for time in (datetime.min, datetime.max)
+)
 
 
 class PlannedFile(NamedTuple):
@@ -28,6 +33,8 @@ class PlannedFile(NamedTuple):
     path: str
     size: int
     version: str
+    #: In microseconds since 1970 (UTC); None where it is not known.
+    modified: int | None = None
 
 
 def count_suffix(counts: Counter[str], path: str) -> None:
@@ -35,6 +42,16 @@ def count_suffix(counts: Counter[str], path: str) -> None:
     suffix = suffix_of(path)
     is_known = suffix in counts or len(counts) < _MAX_SUFFIXES
     counts[suffix if is_known and len(suffix) <= _MAX_SUFFIX_LENGTH else _OTHER] += 1
+
+
+def microseconds_of(time: datetime | None) -> int | None:
+    """A time as `PlannedFile.modified` has it."""
+    return None if time is None else (time - _EPOCH) // timedelta(microseconds=1)
+
+
+def _in_calendar(microseconds: int) -> int | None:
+    """None for a time that no calendar has: a file system may hold any number."""
+    return microseconds if _FIRST_MICROSECOND <= microseconds <= _LAST_MICROSECOND else None
 
 
 @dataclass
@@ -66,7 +83,9 @@ def look_at(path: str, raw: bytes) -> PlannedFile | None:
         if service_fault(error):
             raise
         return PlannedFile(path, -1, "")
-    return PlannedFile(path, status.st_size, version_of(status)) if stat.S_ISREG(status.st_mode) else None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return PlannedFile(path, status.st_size, version_of(status), _in_calendar(status.st_mtime_ns // 1000))
 
 
 def list_objects(location: Location, choice: Choice, skipped: Skipped) -> Iterator[PlannedFile]:
@@ -93,7 +112,7 @@ def list_objects(location: Location, choice: Choice, skipped: Skipped) -> Iterat
             if is_hidden(path):
                 skipped.num_hidden += 1
             elif choice.wants(path):
-                yield PlannedFile(path, item["Size"], item["ETag"].strip('"'))
+                yield PlannedFile(path, item["Size"], item["ETag"].strip('"'), microseconds_of(item["LastModified"]))
             else:
                 count_suffix(skipped.other_suffixes, path)
 

@@ -25,6 +25,7 @@ from ser_core.source.listing import (
     iter_sorted,
     list_objects,
     look_at,
+    microseconds_of,
     walk_files,
 )
 from ser_core.source.members import CONTAINER_SUFFIXES
@@ -94,7 +95,8 @@ class Source:
         """
         rows = iter(self._rows(exclude, skipped))
         while chunk := list(islice(rows, SLICE_ROWS)):
-            yield pa.Table.from_arrays([pa.array(column) for column in zip(*chunk, strict=True)], schema=PLAN_SCHEMA)
+            columns = zip(zip(*chunk, strict=True), PLAN_SCHEMA.types, strict=True)
+            yield pa.Table.from_arrays([pa.array(column, kind) for column, kind in columns], schema=PLAN_SCHEMA)
 
     def locate(self, path: str) -> str | bytes:
         """Where a row's path is: the raw bytes of a local path, or "bucket/key"."""
@@ -189,7 +191,8 @@ class Source:
 async def _look_at_object(path: str, target: str) -> PlannedFile:
     from ser_core.storage import look_at_object
 
-    return PlannedFile(path, *await look_at_object(target))
+    size, version, modified = await look_at_object(target)
+    return PlannedFile(path, size, version, microseconds_of(modified))
 
 
 def _has_magic(text: str) -> bool:

@@ -17,6 +17,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Future
+from datetime import datetime
 from typing import Any, TypeVar
 
 import aiohttp
@@ -196,10 +197,10 @@ async def probe_bucket(bucket: str) -> None:
     await filesystem().call_once("list_objects_v2", Bucket=bucket, MaxKeys=1)
 
 
-async def head_object(path: str) -> tuple[int, str]:
-    """One object's size in bytes and etag."""
+async def head_object(path: str) -> tuple[int, str, datetime]:
+    """One object's size in bytes, its etag, and when it was modified."""
     response = await filesystem()._call_s3("head_object", **_names(path))
-    return response["ContentLength"], response["ETag"].strip('"')
+    return response["ContentLength"], response["ETag"].strip('"'), response["LastModified"]
 
 
 async def get_object(path: str, **conditions: str) -> tuple[bytes, str]:

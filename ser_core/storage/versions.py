@@ -1,6 +1,7 @@
 """Looks at S3 objects, reads them of their planned version; distinguishes an object's fault from the service's."""
 
 from contextlib import suppress
+from datetime import datetime
 
 from botocore.exceptions import ParamValidationError
 
@@ -20,8 +21,10 @@ _BUCKET_FAULTS: dict[str, tuple[Reason, str]] = {
 }
 
 
-async def look_at_object(target: str) -> tuple[int, str]:
-    """The size in bytes and the etag of "bucket/key"; -1 and "" for one that there is not, or that is out of reach.
+async def look_at_object(target: str) -> tuple[int, str, datetime | None]:
+    """The size in bytes, the etag and the time of "bucket/key".
+
+    They are -1, "" and None for one that there is not, or that is out of reach.
 
     Raises:
         ServiceError: about the credentials or the service; what is wrong with a bucket is of this object.
@@ -33,11 +36,11 @@ async def look_at_object(target: str) -> tuple[int, str]:
         except Exception as error:
             if is_transient(error):
                 await _fault_of(error, bucket, is_listed=False, is_known=False)
-                return -1, ""
+                return -1, "", None
     # A refused HEAD gives no reason.
     with suppress(Fault):
         await get_version(target, "")
-    return -1, ""
+    return -1, "", None
 
 
 async def get_version(

@@ -1,9 +1,9 @@
+from .assembler import Assembler as Assembler
+from .assembler import Totals as Totals
 from .comparison import Comparison as Comparison
 from .comparison import Tally as Tally
 from .output import Output as Output
-from .rows import Assembler as Assembler
 from .rows import RowSettings as RowSettings
-from .rows import Totals as Totals
 from .run import Run as Run
 from .schema import Fingerprint as Fingerprint
 from .verification import Verified as Verified

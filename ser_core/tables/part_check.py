@@ -14,6 +14,7 @@ from ser_core.tables.findings import Findings
 from ser_core.tables.key_check import KeyFile
 from ser_core.tables.parts import ROWS_PER_GROUP, Part, is_intact, open_part
 from ser_core.tables.schema import filled
+from ser_core.vocabulary import NO_SPEECH
 
 BoolArray = npt.NDArray[np.bool_]
 #: What probabilities may be off by: predictors compute them in float32.
@@ -64,7 +65,7 @@ class PartCheck:
         self._found.add(self._table, problem, pc.unique(rows["path"].filter(pa.array(is_met_W))).to_pylist())
 
     def _has_probabilities(self, rows: pa.Table) -> BoolArray:
-        """Whether a row has probabilities that can be, the emotion's the largest, or none at all."""
+        """Whether a row has probabilities that can be, the emotion's the largest; or none, and no emotion either."""
         names = [f"p_{label}" for label in self._labels]
         num_values_W = sum(rows[name].is_valid().to_numpy().astype(np.int64) for name in [*names, "confidence"])
         probabilities_WC = np.stack([rows[name].to_numpy() for name in names], axis=1)
@@ -77,21 +78,22 @@ class PartCheck:
             & (np.abs(rows["confidence"].to_numpy() - best_W) < _TOLERANCE)
             & (np.abs(emotion_W - best_W) < _TOLERANCE)
         )
-        result: BoolArray = (num_values_W == 0) | ((num_values_W == len(names) + 1) & can_be_W)
+        says_nothing_W = pc.fill_null(pc.equal(rows["emotion"], NO_SPEECH), True).to_numpy()
+        result: BoolArray = np.where(says_nothing_W, num_values_W == 0, (num_values_W == len(names) + 1) & can_be_W)
         return result
 
 
 def _has_its_status(files: pa.Table) -> BoolArray:
-    """Whether `failed` files, and they alone, have no window and no confidence, and `scored` ones have no gap."""
+    """Whether `failed` files, and they alone, have no window and no emotion, and `scored` ones have no gap."""
     num_windows_W = files["num_windows"].to_numpy()
     is_failed_W = pc.equal(files["status"], "failed").to_numpy()
     is_scored_W = pc.equal(files["status"], "scored").to_numpy()
     has_gaps_W = pc.fill_null(pc.greater(pc.list_value_length(files["gaps"]), 0), False).to_numpy()
-    has_confidence_W = files["confidence"].is_valid().to_numpy()
+    has_emotion_W = files["emotion"].is_valid().to_numpy()
     result: BoolArray = (
         (num_windows_W >= 0)
         & (is_failed_W == (num_windows_W == 0))
-        & ~(is_failed_W & has_confidence_W)
+        & (is_failed_W != has_emotion_W)
         & ~(is_scored_W & has_gaps_W)
     )
     return result

@@ -1,6 +1,6 @@
 """Predicted records -> rows of the two tables, whole files only.
 
-Shape letters: R records, W windows, G groups (one channel of one file), C labels.
+Shape letters: R records, W windows, J windows that are judged, G groups (one channel of one file), C labels.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from ser_core.aggregation import aggregate, log_probability_sums
 from ser_core.tables.schema import file_schema, prediction_schema
-from ser_core.vocabulary import RETRYABLE_REASONS
+from ser_core.vocabulary import NO_SPEECH, RETRYABLE_REASONS
 
 IntArray = npt.NDArray[np.int64]
 #: What a file's row has the sum of, over its records.
@@ -39,80 +39,6 @@ class Rows:
     files: pa.Table
 
 
-@dataclass(kw_only=True)
-class Totals:
-    """What has been scored so far."""
-
-    num_files: int = 0
-    num_failed: int = 0
-    num_windows: int = 0
-    audio_seconds: float = 0.0
-
-
-class Assembler:
-    """Holds records back until their file is whole, and takes each file once.
-
-    Execution is at-least-once: after a node is lost a record may come again. Files are numbered 0 to `num_files` - 1,
-    and a record of a file that is done, or that is held already, is dropped. `totals` counts on.
-    """
-
-    def __init__(self, settings: RowSettings, num_files: int, totals: Totals) -> None:
-        self._settings = settings
-        self._done = np.zeros(num_files, dtype=bool)
-        self._whole: list[pa.Table] = []
-        self._held: dict[int, dict[int, pa.Table]] = {}
-        self.num_ready_windows = 0
-        self._totals = totals
-
-    def missing_F(self) -> IntArray:
-        """The numbers (`file_id`) of the files that have not become whole, ascending."""
-        return np.flatnonzero(~self._done)
-
-    def add(self, records: pa.Table) -> None:
-        """Take records (PREDICTED_SCHEMA) in any order."""
-        file_ids_R = records["file_id"].to_numpy()
-        alone_R = records["is_last"].to_numpy() & (records["segment_index"].to_numpy() == 0) & ~self._done[file_ids_R]
-        index_of_alone = np.flatnonzero(alone_R)
-        first = np.unique(file_ids_R[index_of_alone], return_index=True)[1]
-        self._accept(records.take(pa.array(index_of_alone[np.sort(first)])))
-        for row in np.flatnonzero(~self._done[file_ids_R]):
-            if not self._done[file_ids_R[row]]:
-                self._hold(records.slice(int(row), 1))
-        self._held = {file_id: held for file_id, held in self._held.items() if not self._done[file_id]}
-
-    def take(self) -> Rows | None:
-        """The rows of every whole file not taken before; None if there is none."""
-        if not self._whole:
-            return None
-        records = pa.concat_tables(self._whole)
-        self._whole, self.num_ready_windows = [], 0
-        return make_rows(records, self._settings)
-
-    def _hold(self, record: pa.Table) -> None:
-        file_id = record["file_id"][0].as_py()
-        segments = self._held.setdefault(file_id, {})
-        segments.setdefault(record["segment_index"][0].as_py(), record)
-        last = max(segments)
-        if segments[last]["is_last"][0].as_py() and len(segments) == last + 1:
-            self._accept(pa.concat_tables([segments[index] for index in range(last + 1)]))
-
-    def _accept(self, records: pa.Table) -> None:
-        if not records.num_rows:
-            return
-        channels_GX = np.stack([records["file_id"].to_numpy(), records["channel"].to_numpy()], axis=1)
-        channels_GX, group_R = np.unique(channels_GX, axis=0, return_inverse=True)
-        file_ids_F = np.unique(channels_GX[:, 0])
-        self._done[file_ids_F] = True
-        self._whole.append(records)
-        num_windows_G = np.bincount(group_R, weights=pc.list_value_length(records["window_index"]).to_numpy())
-        self.num_ready_windows += int(num_windows_G.sum())
-        self._totals.num_files += len(file_ids_F)
-        # A file counts by its worst channel.
-        self._totals.num_failed += len(np.unique(channels_GX[num_windows_G == 0, 0]))
-        self._totals.num_windows += int(num_windows_G.sum())
-        self._totals.audio_seconds += pc.sum(records["audio_seconds"]).as_py()
-
-
 def make_rows(records: pa.Table, settings: RowSettings) -> Rows:
     """Rows of the two tables from the records of whole files.
 
@@ -123,12 +49,9 @@ def make_rows(records: pa.Table, settings: RowSettings) -> Rows:
     records = records.combine_chunks().sort_by([("file_id", "ascending"), ("channel", "ascending")])
     group_R = _group(records)
     first_G = np.flatnonzero(np.diff(group_R, prepend=-1))
-    num_groups = len(first_G)
     windows = _Windows.of(records, settings)
-    sums_GC = log_probability_sums(windows.probabilities_WC, windows.durations_W, group_R[windows.record_W], num_groups)
-    num_windows_G = np.bincount(group_R[windows.record_W], minlength=num_groups)
-    files = _file_rows(records, group_R, first_G, num_windows_G, aggregate(sums_GC), settings)
-    return Rows(windows.rows(records, settings), files)
+    channels = _Channels.of(windows, group_R, first_G)
+    return Rows(windows.rows(records, settings), _file_rows(records, group_R, first_G, channels, settings))
 
 
 def _group(records: pa.Table) -> IntArray:
@@ -148,24 +71,31 @@ class _Windows:
     index_W: IntArray
     start_W: npt.NDArray[np.floating]
     end_W: npt.NDArray[np.floating]
-    probabilities_WC: npt.NDArray[np.float32]
+    #: NaN where nobody listened.
+    speech_share_W: npt.NDArray[np.float64]
+    is_judged_W: npt.NDArray[np.bool_]
+    probabilities_JC: npt.NDArray[np.float32]
 
     @classmethod
     def of(cls, records: pa.Table, settings: RowSettings) -> "_Windows":
         counts_R = pc.list_value_length(records["window_index"]).to_numpy()
         index_W = _flat(records, "window_index").astype(np.int64)
         probabilities = _flat(records, "probabilities").astype(np.float32)
+        is_judged_W = _flat(records, "is_judged").astype(bool)
         return cls(
             record_W=np.repeat(np.arange(records.num_rows), counts_R),
             index_W=index_W,
             start_W=index_W * np.float64(settings.hop_seconds),
             end_W=_flat(records, "end_seconds").astype(np.float64),
-            probabilities_WC=probabilities.reshape(len(index_W), len(settings.labels)),
+            speech_share_W=_flat(records, "speech_share").astype(np.float64),
+            is_judged_W=is_judged_W,
+            probabilities_JC=probabilities.reshape(is_judged_W.sum(), len(settings.labels)),
         )
 
     @property
-    def durations_W(self) -> npt.NDArray[np.floating]:
-        return self.end_W - self.start_W
+    def weight_W(self) -> npt.NDArray[np.floating]:
+        """Seconds that each window counts for its file: of speech, or all of them where nobody listened."""
+        return (self.end_W - self.start_W) * np.where(np.isnan(self.speech_share_W), 1.0, self.speech_share_W)
 
     def rows(self, records: pa.Table, settings: RowSettings) -> pa.Table:
         def of_records(name: str) -> object:
@@ -173,21 +103,46 @@ class _Windows:
             values = records[name]
             return _flat(records, name) if pa.types.is_list(values.type) else values.take(pa.array(self.record_W))
 
+        probabilities_WC = np.zeros((len(self.index_W), len(settings.labels)), np.float32)
+        probabilities_WC[self.is_judged_W] = self.probabilities_JC
         columns: dict[str, object] = {
             "start_seconds": self.start_W,
-            **_label_columns(self.probabilities_WC, settings.labels, None),
+            "speech_share": pa.array(self.speech_share_W.astype(np.float32), from_pandas=True),
+            **_label_columns(probabilities_WC, settings.labels, self.is_judged_W),
             "model": pa.repeat(settings.model, len(self.index_W)),
         }
         return _table(columns, prediction_schema(settings.labels), of_records)
 
 
+@dataclass(frozen=True)
+class _Channels:
+    """What the windows of each file (and channel) come to."""
+
+    num_windows_G: IntArray
+    #: Whether any of them is judged; the rest says nothing where none is.
+    is_judged_G: npt.NDArray[np.bool_]
+    probabilities_GC: npt.NDArray[np.float64]
+    #: Of the seconds that count, the part of the windows of each emotion.
+    share_GC: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, windows: _Windows, group_R: IntArray, first_G: IntArray) -> "_Channels":
+        group_W = group_R[windows.record_W]
+        group_J, weight_J = group_W[windows.is_judged_W], windows.weight_W[windows.is_judged_W]
+        sums_GX = log_probability_sums(windows.probabilities_JC, weight_J, group_J, len(first_G))
+        seconds_GC = np.zeros((len(first_G), windows.probabilities_JC.shape[1]))
+        np.add.at(seconds_GC, (group_J, windows.probabilities_JC.argmax(axis=1)), weight_J)
+        is_judged_G = np.bincount(group_J, minlength=len(first_G)) > 0
+        return cls(
+            num_windows_G=np.bincount(group_W, minlength=len(first_G)),
+            is_judged_G=is_judged_G,
+            probabilities_GC=aggregate(sums_GX),
+            share_GC=seconds_GC / np.where(is_judged_G, sums_GX[:, -1], 1.0)[:, np.newaxis],
+        )
+
+
 def _file_rows(
-    records: pa.Table,
-    group_R: IntArray,
-    first_G: IntArray,
-    num_windows_G: IntArray,
-    probabilities_GC: npt.NDArray[np.float64],
-    settings: RowSettings,
+    records: pa.Table, group_R: IntArray, first_G: IntArray, channels: _Channels, settings: RowSettings
 ) -> pa.Table:
     def of_records(name: str) -> object:
         """What adds up is summed; the rest is the same in all records of a group."""
@@ -198,11 +153,16 @@ def _file_rows(
     why_G, said_G = _first_valid(records["reason"], group_R, first_G), _first_valid(records["detail"], group_R, first_G)
     said_G = np.where(why_G < 0, said_G, why_G)
     reason = records["reason"].take(pa.array(why_G, mask=why_G < 0))
+    is_failed_G = channels.num_windows_G == 0
+    # What is null is NaN in numpy: nobody listened.
+    speech_G = np.add.reduceat(records["speech_seconds"].to_numpy(), first_G)
     has_gap_G = pc.list_value_length(gaps).to_numpy() > 0
     columns: dict[str, object] = {
-        "status": np.where(num_windows_G == 0, "failed", np.where(has_gap_G, "partial", "scored")),
-        **_label_columns(probabilities_GC, settings.labels, num_windows_G == 0),
-        "num_windows": num_windows_G,
+        "status": np.where(is_failed_G, "failed", np.where(has_gap_G, "partial", "scored")),
+        **_label_columns(channels.probabilities_GC, settings.labels, channels.is_judged_G, is_failed_G),
+        **_columns("share_", channels.share_GC, settings.labels, ~channels.is_judged_G),
+        "num_windows": channels.num_windows_G,
+        "speech_seconds": pa.array(speech_G, mask=is_failed_G | np.isnan(speech_G)),
         "gaps": gaps,
         "reason": reason,
         "detail": records["detail"].take(pa.array(said_G, mask=said_G < 0)),
@@ -222,18 +182,30 @@ def _first_valid(values: pa.ChunkedArray, group_R: IntArray, first_G: IntArray) 
 
 
 def _label_columns(
-    probabilities_XC: npt.NDArray[np.floating], labels: tuple[str, ...], empty_X: npt.NDArray[np.bool_] | None
+    probabilities_XC: npt.NDArray[np.floating],
+    labels: tuple[str, ...],
+    is_judged_X: npt.NDArray[np.bool_],
+    is_failed_X: npt.NDArray[np.bool_] | None = None,
 ) -> dict[str, object]:
-    """emotion, confidence and p_<label>, null where `empty_X`."""
+    """emotion, confidence and p_<label>; without speech the first says so and the others are null, of failed all."""
     best_X = probabilities_XC.argmax(axis=1)
     confidence_X = probabilities_XC[np.arange(len(best_X)), best_X].astype(np.float32)
-    columns: dict[str, object] = {
-        "emotion": pa.array(np.array(labels, dtype=object)[best_X], pa.string(), mask=empty_X),
-        "confidence": pa.array(confidence_X, mask=empty_X),
+    emotion_X = np.where(is_judged_X, np.array(labels, dtype=object)[best_X], NO_SPEECH)
+    return {
+        "emotion": pa.array(emotion_X, pa.string(), mask=is_failed_X),
+        "confidence": pa.array(confidence_X, mask=~is_judged_X),
+        **_columns("p_", probabilities_XC, labels, ~is_judged_X),
     }
-    for index, label in enumerate(labels):
-        columns[f"p_{label}"] = pa.array(probabilities_XC[:, index].astype(np.float32), mask=empty_X)
-    return columns
+
+
+def _columns(
+    prefix: str, values_XC: npt.NDArray[np.floating], labels: tuple[str, ...], is_null_X: npt.NDArray[np.bool_]
+) -> dict[str, object]:
+    """A float32 column for each label."""
+    return {
+        f"{prefix}{label}": pa.array(values_XC[:, index].astype(np.float32), mask=is_null_X)
+        for index, label in enumerate(labels)
+    }
 
 
 def _gaps(records: pa.Table, first_G: IntArray) -> pa.ListArray:

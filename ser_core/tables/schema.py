@@ -14,7 +14,7 @@ from ser_core.errors import DamagedOutputError, OutputError, UsageError
 from ser_core.records import GAP_TYPE
 from ser_core.settings import ResolvedPrecision, Settings
 from ser_core.storage import Location
-from ser_core.vocabulary import Channels
+from ser_core.vocabulary import Channels, SpeechMode
 
 #: One row per window; key (path, channel, window_index); partitioned by emotion. The p_<label> follow `confidence`.
 PREDICTION_COLUMNS = [
@@ -26,20 +26,24 @@ PREDICTION_COLUMNS = [
     pa.field("emotion", pa.string()),
     pa.field("confidence", pa.float32()),
     pa.field("level_dbfs", pa.float32()),
+    pa.field("speech_share", pa.float32()),
     pa.field("file_version", pa.string()),
     pa.field("model", pa.string()),
 ]
 
-#: One row per file (and channel); key (path, channel); partitioned by status. The p_<label> follow `confidence`.
+#: One row per file (and channel); key (path, channel); partitioned by status. The p_<label> follow `confidence`, and
+#: the share_<label> them.
 FILE_COLUMNS = [
     pa.field("path", pa.string()),
     pa.field("channel", pa.int32()),
     pa.field("file_version", pa.string()),
+    pa.field("modified", pa.timestamp("us", "UTC")),
     pa.field("status", pa.string()),
     pa.field("emotion", pa.string()),
     pa.field("confidence", pa.float32()),
     pa.field("num_windows", pa.int64()),
     pa.field("audio_seconds", pa.float64()),
+    pa.field("speech_seconds", pa.float64()),
     pa.field("gaps", pa.list_(GAP_TYPE)),
     pa.field("reason", pa.string()),
     pa.field("detail", pa.string()),
@@ -55,12 +59,12 @@ FORMER_NAMES: dict[str, str] = {}
 
 def prediction_schema(labels: tuple[str, ...]) -> pa.Schema:
     """The columns of predictions for a model of these labels."""
-    return _with_probabilities(PREDICTION_COLUMNS, labels)
+    return _with_labels(PREDICTION_COLUMNS, labels, "p_")
 
 
 def file_schema(labels: tuple[str, ...]) -> pa.Schema:
     """The columns of files for a model of these labels."""
-    return _with_probabilities(FILE_COLUMNS, labels)
+    return _with_labels(FILE_COLUMNS, labels, "p_", "share_")
 
 
 def filled(rows: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -71,10 +75,10 @@ def filled(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table(columns, names=schema.names).cast(schema)
 
 
-def _with_probabilities(columns: list[pa.Field], labels: tuple[str, ...]) -> pa.Schema:
-    probabilities = [pa.field(f"p_{label}", pa.float32()) for label in labels]
+def _with_labels(columns: list[pa.Field], labels: tuple[str, ...], *prefixes: str) -> pa.Schema:
+    of_labels = [pa.field(f"{prefix}{label}", pa.float32()) for prefix in prefixes for label in labels]
     place = 1 + [column.name for column in columns].index("confidence")
-    return pa.schema([*columns[:place], *probabilities, *columns[place:]])
+    return pa.schema([*columns[:place], *of_labels, *columns[place:]])
 
 
 class Fingerprint(Settings):
@@ -92,6 +96,10 @@ class Fingerprint(Settings):
     hop_seconds: float
     precision: ResolvedPrecision
     audio_stream: int = 0
+    #: None: made before there was a choice; every window was judged, and is.
+    speech: SpeechMode | None = None
+    #: None where no speech is looked for.
+    min_speech_seconds: float | None = None
     #: Outputs of before there was a limit go on with what is the default today.
     max_file_hours: float = 24.0
 

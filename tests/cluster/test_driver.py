@@ -10,6 +10,7 @@ import pytest
 from cluster.driver import Driver, check_failure_rate
 from cluster.resources import Hardware, Resources, plan_resources
 from ser_core.errors import FailureRateError, InterruptedRunError, SerError, ServiceError, SupersededError
+from ser_core.records import PLAN_SCHEMA
 from ser_core.score_config import ScoreConfig
 from ser_core.tables.rows import RowSettings
 from tests.support.records import LABELS, failed, record, table
@@ -26,7 +27,8 @@ class MemoryTables:
         self.statuses: dict[str, str] = {}
 
     def pending(self, _: Path) -> Iterator[pa.Table]:
-        yield pa.table({"path": self.plan, "size": [1] * len(self.plan), "version": ["v1"] * len(self.plan)})
+        rows = [{"path": path, "size": 1, "version": "v1"} for path in self.plan]
+        yield pa.Table.from_pylist(rows, PLAN_SCHEMA)
 
     def commit(self, predictions: pa.Table, files: pa.Table) -> None:
         self.commits.append(files["path"].to_pylist())

@@ -18,6 +18,7 @@ from ser_core.audio.segments import WindowSettings
 from ser_core.records import PENDING_SCHEMA, PREDICTED_SCHEMA
 from ser_core.score_config import ScoreConfig
 from ser_core.source.source import Source
+from ser_core.speech import SpeechSettings
 from ser_core.storage.local import version_of
 from tests.support.audio_factory import encode, noise
 from tests.support.misbehaving_worker import WORKER, poisoned
@@ -49,6 +50,7 @@ def pipeline(folder: Path, *, num_loaders: int = 1, num_predictors: int = 2, bat
         source=Source.parse(str(folder)),
         channels="mix",
         windows=WINDOWS,
+        speech=SpeechSettings(mode="all"),
         features_on="cpu",
         file_timeout_seconds=60.0,
         block_bytes=resources.block_bytes,
@@ -73,7 +75,9 @@ def archive(folder: Path, num_files: int, *verbs: str) -> pa.Table:
         contents = encode(noise(1.0 + file_id % 3, seed=file_id))
         (folder / name).write_bytes(poisoned(contents, verb) if verb else contents)
         status = (folder / name).stat()
-        rows.append({"path": name, "size": status.st_size, "version": version_of(status), "file_id": file_id})
+        rows.append(
+            {"path": name, "size": status.st_size, "version": version_of(status), "modified": 0, "file_id": file_id}
+        )
     return pa.Table.from_pylist(rows, PENDING_SCHEMA)
 
 

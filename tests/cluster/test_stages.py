@@ -22,14 +22,17 @@ from ser_core.score_config import FeaturesOn
 from ser_core.source import fetch
 from ser_core.source.listing import PlannedFile
 from ser_core.source.source import Source
+from ser_core.speech import SpeechSettings
 from ser_core.storage.local import version_of
-from ser_core.tables.rows import Assembler, RowSettings, Totals
+from ser_core.tables.assembler import Assembler, Totals
+from ser_core.tables.rows import RowSettings
 from ser_core.vocabulary import Channels
 from tests.support.audio_factory import encode, noise, speech
 from tests.support.misbehaving_worker import WORKER, poisoned
 from tests.support.models import LABELS, tiny_artifact
 
 WINDOWS = WindowSettings(window_seconds=1.0, hop_seconds=1.0)
+ALL = SpeechSettings(mode="all")
 MEL_WINDOW_BYTES = 4 * 32 * 51
 
 
@@ -50,7 +53,7 @@ def pending(folder: Path, *paths: str) -> pa.Table:
     for file_id, path in enumerate(paths):
         status = (folder / path).stat() if (folder / path).exists() else None
         size, version = (-1, "") if status is None else (status.st_size, version_of(status))
-        rows.append({"path": path, "size": size, "version": version, "file_id": file_id})
+        rows.append({"path": path, "size": size, "version": version, "modified": 0, "file_id": file_id})
     return pa.Table.from_pylist(rows, PENDING_SCHEMA)
 
 
@@ -67,11 +70,13 @@ def loader(
     channels: Channels = "mix",
     features_on: FeaturesOn = "cpu",
     block_bytes: int = 2**20,
+    speech: SpeechSettings = ALL,
 ) -> Loader:
     settings = LoadSettings(
         source=Source.parse(str(folder)),
         channels=channels,
         windows=WINDOWS,
+        speech=speech,
         features_on=features_on,
         file_timeout_seconds=60.0,
         block_bytes=block_bytes,

@@ -11,7 +11,7 @@ import pytest
 
 from jobs.console import Console, Progress
 from jobs.report import show_progress
-from ser_core.tables.rows import Totals
+from ser_core.tables.assembler import Totals
 from tests.support.clock import Clock
 
 #: 40 of 100 files after 60 s: 90 s are left.

@@ -45,7 +45,9 @@ def test_json_has_the_path_as_the_tables_have_it(odd_names: list[Path], tmp_path
     answers = [json.loads(line) for line in answer.out.splitlines()]
     paths = [answer["path"].removeprefix(f"{tmp_path}/") for answer in answers]
     assert paths == ["caf\\xe9.flac", "a\tb\nc\x1b[2J.flac", "\u00e9t\u00e9.flac"]
-    assert set(answers[0]) == {"path", "status", "emotion", "confidence", "reason", "detail"}
+    assert set(answers[0]) == {
+        "path", "status", "emotion", "confidence", "audio_seconds", "speech_seconds", "reason", "detail",
+    }  # fmt: skip
 
 
 def test_objects_are_read_as_files_are(moto_s3: S3Server) -> None:

@@ -9,8 +9,8 @@ from ser_core.models.artifact import Artifact
 from ser_core.score_config import ScoreConfig
 from ser_core.source.plan import PlanSummary
 from ser_core.storage.location import Location
+from ser_core.tables.assembler import Totals
 from ser_core.tables.comparison import Comparison, Tally
-from ser_core.tables.rows import Totals
 from ser_core.tables.schema import Fingerprint
 
 OUTPUT = Location("s3://bucket/emotions")

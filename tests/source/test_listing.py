@@ -85,8 +85,8 @@ def test_versions_and_sizes(tmp_path: Path) -> None:
     os.utime(tmp_path / "a.wav", ns=(1, 1_700_000_000_123_456_789))
     os.utime(tmp_path / "b.wav", ns=(1, 5))
     assert list(walk_files(root, ALL, Skipped())) == [
-        PlannedFile("a.wav", 2, "2-1700000000123456789"),
-        PlannedFile("b.wav", 0, "0-5"),
+        PlannedFile("a.wav", 2, "2-1700000000123456789", 1_700_000_000_123_456),
+        PlannedFile("b.wav", 0, "0-5", 0),
     ]
 
 

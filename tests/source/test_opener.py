@@ -41,7 +41,7 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
 def _opener(root: Location) -> FileOpener:
     source = Source.parse(root.url, None)
     (table,) = source.list(exclude=None, skipped=Skipped())
-    return FileOpener(source, *table.to_pylist()[0].values())
+    return FileOpener(source, *(table[name][0].as_py() for name in ("path", "size", "version")))
 
 
 def _steps(file: BinaryIO) -> None:

@@ -61,14 +61,19 @@ def as_host(host: str) -> list[str]:
     return [sys.executable, "-m", "tests.support.as_host", host]
 
 
-def with_quick_model(arguments: Sequence[str | Path]) -> list[str]:
+def with_defaults_of_tests(arguments: Sequence[str | Path]) -> list[str]:
     """The words of a command; where a model is needed and none is named, the quickest that is bundled.
 
-    What these tests look at is the program, whichever model it runs; the default is a large one.
+    What these tests look at is the program, whichever model it runs; the default is a large one. What they score is
+    made of tones and noise, in which no speech is: so every window is judged where `--speech` does not say otherwise.
     """
     words = [str(argument) for argument in arguments]
-    needs_model = words[:1] in (["score"], ["predict"]) or (words[:1] == ["submit"] and "score" in words)
-    return [*words, "--model", "compact"] if needs_model and not {"--model", "--config"} & {*words} else words
+    is_score = words[:1] == ["score"] or (words[:1] == ["submit"] and "score" in words)
+    if (is_score or words[:1] == ["predict"]) and not {"--model", "--config"} & {*words}:
+        words += ["--model", "compact"]
+    if (is_score or words[:1] in (["predict"], ["evaluate"])) and not {"--speech", "--config", "--help"} & {*words}:
+        words += ["--speech", "all"]
+    return words
 
 
 def start(
@@ -83,7 +88,7 @@ def start(
         as_typed: whether it gets these arguments and no other.
         extra: environment variables.
     """
-    words = [str(argument) for argument in arguments] if as_typed else with_quick_model(arguments)
+    words = [str(argument) for argument in arguments] if as_typed else with_defaults_of_tests(arguments)
     return launch(
         [*before, *SER, *words],
         stdout=subprocess.PIPE,
@@ -127,7 +132,7 @@ def ser_here(*arguments: str | Path, ray: Callable[..., Any] | None = None, **ex
             patch.setenv(name, value)
         patch.chdir(ROOT)
         patch.setattr("cluster.ray_process.RayProcess", ray or _start_no_ray)
-        code = run(with_quick_model(arguments))
+        code = run(with_defaults_of_tests(arguments))
     return Answer(code, out.getvalue(), err.getvalue())
 
 

@@ -17,6 +17,7 @@ ABOUT = About(
     manifests=("a.parquet", "b.parquet"),
     manifest_sha256="0" * 64,
     window_seconds=1.0,
+    speech="on",
     device="cpu",
     precision="fp32",
     batch_size=16,

@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,12 @@ from ser_core.tables import schema
 from ser_core.tables.output import Output
 from ser_core.tables.run import Run
 from ser_core.tables.schema import Fingerprint, file_schema, filled, prediction_schema
+from ser_core.vocabulary import NO_SPEECH
 
 LABELS = ("angry", "happy", "sad")
+MODIFIED = datetime(2024, 2, 29, 12, 30, 15, 250_000, tzinfo=UTC)
+#: Of so many windows the second one has no speech.
+SILENT_EVERY = 4
 SETTINGS = Fingerprint(
     source="/archive",
     glob=None,
@@ -70,14 +75,14 @@ NOW: World = {
 
 
 #: A program of before that has columns less, one of each table.
-NEW_COLUMNS = ("level_dbfs", "audio_seconds")
+NEW_COLUMNS = ("speech_share", "speech_seconds")
 
 
 @contextmanager
 def earlier_version() -> Iterator[None]:
-    """Write tables as a program that has neither `level_dbfs` of predictions nor `audio_seconds` of files."""
+    """Write tables as a program that has neither `speech_share` of predictions nor `speech_seconds` of files."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, missing in (("PREDICTION_COLUMNS", "level_dbfs"), ("FILE_COLUMNS", "audio_seconds")):
+        for name, missing in (("PREDICTION_COLUMNS", "speech_share"), ("FILE_COLUMNS", "speech_seconds")):
             patch.setattr(schema, name, [column for column in getattr(schema, name) if column.name != missing])
         yield
 
@@ -89,7 +94,12 @@ def say_nothing(line: str) -> None:
 def write_plan(file: Path, world: World) -> Path:
     """The plan of a world: its files with their versions."""
     paths = sorted(world)
-    columns = {"path": paths, "size": [1] * len(paths), "version": [world[path].version for path in paths]}
+    columns = {
+        "path": paths,
+        "size": [1] * len(paths),
+        "version": [world[path].version for path in paths],
+        "modified": [MODIFIED] * len(paths),
+    }
     pq.write_table(pa.table(columns, schema=PLAN_SCHEMA), file)
     return file
 
@@ -106,10 +116,13 @@ def rows_of(world: World, run: int, labels: tuple[str, ...] = LABELS) -> tuple[p
             key = {"path": path, "channel": channel, "file_version": audio.version}
             for window, probabilities in enumerate(values[:-1]):
                 time = {"window_index": window, "start_seconds": 3.0 * window, "end_seconds": 3.0 * window + 3}
-                rest = {"level_dbfs": -20.0, "model": f"run {run}"}
-                predictions.append({**key, **time, **_prediction(probabilities, labels), **rest})
-            of_file = _prediction(values[-1], labels) if audio.windows else {}
-            end = {"num_windows": audio.windows, "audio_seconds": 3.0 * audio.windows, "gaps": [], "run": run}
+                has_speech = window % SILENT_EVERY != 1
+                said = _prediction(probabilities, labels) if has_speech else {"emotion": NO_SPEECH}
+                rest = {"level_dbfs": -20.0, "speech_share": float(has_speech), "model": f"run {run}"}
+                predictions.append({**key, **time, **said, **rest})
+            of_file = _prediction(values[-1], labels) | _shares(values[-1], labels) if audio.windows else {}
+            seconds = {"audio_seconds": 3.0 * audio.windows, "speech_seconds": 2.0 * audio.windows}
+            end = {"num_windows": audio.windows, **seconds, "gaps": [], "run": run, "modified": MODIFIED}
             status = {"status": audio.status, "retryable": audio.retryable}
             reason = {"reason": None if audio.status == "scored" else "crashed"}
             files.append({**key, **of_file, **end, **status, **reason})
@@ -117,6 +130,10 @@ def rows_of(world: World, run: int, labels: tuple[str, ...] = LABELS) -> tuple[p
         pa.Table.from_pylist(predictions, schema=prediction_schema(labels)),
         pa.Table.from_pylist(files, schema=file_schema(labels)),
     )
+
+
+def _shares(values: np.ndarray, labels: tuple[str, ...]) -> dict[str, Any]:
+    return {f"share_{label}": float(share) for label, share in zip(labels, values, strict=True)}
 
 
 def _prediction(probabilities: np.ndarray, labels: tuple[str, ...]) -> dict[str, Any]:

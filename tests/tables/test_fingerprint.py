@@ -26,7 +26,8 @@ DESCRIPTION_0_1 = (
 def test_what_version_0_1_stored_is_read_and_written_with_what_came_since() -> None:
     assert read_description(DESCRIPTION_0_1, HERE) == SETTINGS
     stored, now = json.loads(DESCRIPTION_0_1), json.loads(describe(SETTINGS))
-    assert now == stored | {"settings": stored["settings"] | {"audio_stream": 0, "max_file_hours": 24.0}}
+    came = {"audio_stream": 0, "max_file_hours": 24.0, "speech": None, "min_speech_seconds": None}
+    assert now == stored | {"settings": stored["settings"] | came}
 
 
 def test_an_output_that_was_let_go_takes_any_settings() -> None:

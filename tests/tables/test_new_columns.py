@@ -81,8 +81,8 @@ def test_new_rows_have_a_new_column_and_old_ones_null_for_every_reader(
         check_null_in_first_run(seen_by_delta_readers(output, "predictions"))
         check_null_in_first_run(seen_by_delta_readers(output, "files"))
     assert lines == [
-        "predictions: new column level_dbfs, null in the rows of before",
-        "files: new column audio_seconds, null in the rows of before",
+        "predictions: new column speech_share, null in the rows of before",
+        "files: new column speech_seconds, null in the rows of before",
     ]
     check_complete(output, NOW, null_in_first_run=NEW_COLUMNS)
     check_null_in_first_run(seen_by_plain_readers(output, "predictions"))
@@ -117,5 +117,5 @@ def test_columns_of_a_later_version_stay_and_are_null_in_the_rows_of_this_one(
     with earlier_version():
         score_all(output, plan(NOW), NOW)
     for reader, rows in seen_by_plain_readers(output.location, "files").items():
-        has_value = {row["run"]: row["audio_seconds"] not in {None, pd.NA} for row in rows}
+        has_value = {row["run"]: row["speech_seconds"] not in {None, pd.NA} for row in rows}
         assert has_value == {1: True, 2: False}, reader

@@ -65,7 +65,7 @@ def add_to_files(output: Output) -> None:
 
 
 def constrain(output: Output) -> None:
-    table(output, "predictions").alter.add_constraint({"is_probability": "confidence >= 0"})
+    table(output, "predictions").alter.add_constraint({"is_index": "window_index >= 0"})
 
 
 @pytest.mark.parametrize("act", [update, merge, rewrite, take_from_both, take_from_files, add_to_files, constrain])

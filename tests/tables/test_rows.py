@@ -1,9 +1,12 @@
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from ser_core.tables import schema
-from ser_core.tables.rows import Assembler, Rows, RowSettings, Totals, make_rows
+from ser_core.tables.assembler import Assembler, Totals
+from ser_core.tables.rows import Rows, RowSettings, make_rows
 from ser_core.tables.schema import file_schema, prediction_schema
 from tests.support.records import LABELS, failed, record, table
 
@@ -30,16 +33,16 @@ def test_rows_have_the_published_schemas_and_start_at_index_times_hop() -> None:
 
 
 def test_a_new_column_has_what_the_records_have_under_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    share, modified = pa.field("speech_share", pa.float32()), pa.field("modified", pa.int64())
-    monkeypatch.setattr(schema, "PREDICTION_COLUMNS", [*schema.PREDICTION_COLUMNS, share, modified])
-    monkeypatch.setattr(schema, "FILE_COLUMNS", [modified, *schema.FILE_COLUMNS])
+    pitch, size = pa.field("pitch_hz", pa.float32()), pa.field("size", pa.int64())
+    monkeypatch.setattr(schema, "PREDICTION_COLUMNS", [*schema.PREDICTION_COLUMNS, pitch, size])
+    monkeypatch.setattr(schema, "FILE_COLUMNS", [size, *schema.FILE_COLUMNS])
     records = table(record("a.wav", 0, windows=2), failed("b.wav", 1), record("c.wav", 2))
-    records = records.append_column("speech_share", pa.array([[0.25, 1.0], [], [0.5]]))
-    records = records.append_column("modified", pa.array([7, 8, 9]))
+    records = records.append_column("pitch_hz", pa.array([[0.25, 1.0], [], [0.5]]))
+    records = records.append_column("size", pa.array([7, 8, 9]))
     rows = make_rows(records, SETTINGS)
-    assert rows.predictions["speech_share"].to_pylist() == [0.25, 1.0, 0.5]
-    assert rows.predictions["modified"].to_pylist() == [7, 7, 9]
-    assert rows.files["modified"].to_pylist() == [7, 8, 9]
+    assert rows.predictions["pitch_hz"].to_pylist() == [0.25, 1.0, 0.5]
+    assert rows.predictions["size"].to_pylist() == [7, 7, 9]
+    assert rows.files["size"].to_pylist() == [7, 8, 9]
 
 
 def test_emotion_is_the_label_of_the_highest_probability() -> None:
@@ -58,6 +61,60 @@ def test_a_files_answer_weighs_windows_by_their_seconds() -> None:
     expected = np.exp(logs) / np.exp(logs).sum()
     assert [file["p_calm"], file["p_angry"], file["p_sad"]] == pytest.approx(expected, abs=1e-6)
     assert file["emotion"] == "calm"
+
+
+def heard(path: str, file_id: int, shares: list[float | None], probabilities: list[list[float]], **values: Any) -> Any:
+    """A record of windows of 3 s of which those are judged that have probabilities."""
+    is_judged = [bool(row) for row in probabilities]
+    seconds = None if None in shares else 3.0 * sum(share or 0.0 for share in shares)
+    return record(
+        path,
+        file_id,
+        windows=len(shares),
+        speech_share=shares,
+        is_judged=is_judged,
+        speech_seconds=seconds,
+        probabilities=[p for row in probabilities for p in row],
+        **values,
+    )
+
+
+def test_a_window_without_speech_is_a_row_without_probabilities() -> None:
+    rows = make_rows(table(heard("a.wav", 0, [0.0, 0.5, 0.05], [[], [0.1, 0.8, 0.1], []])), SETTINGS)
+    silent, spoken, hardly = rows.predictions.to_pylist()
+    nothing = {"confidence": None, "p_calm": None, "p_angry": None, "p_sad": None}
+    assert silent | {"emotion": "no_speech", "speech_share": 0.0, **nothing} == silent
+    assert hardly | {"emotion": "no_speech", "speech_share": pytest.approx(0.05), **nothing} == hardly
+    assert (spoken["emotion"], spoken["speech_share"]) == ("angry", 0.5)
+    assert [row["window_index"] for row in (silent, spoken, hardly)] == [0, 1, 2]
+
+
+def test_a_files_answer_weighs_windows_by_their_speech() -> None:
+    little_and_much = heard("a.wav", 0, [0.1, 1.0, 0.0], [[0.9, 0.05, 0.05], [0.1, 0.6, 0.3], []])
+    [file] = make_rows(table(little_and_much), SETTINGS).files.to_pylist()
+    logs = (0.1 * np.log([0.9, 0.05, 0.05]) + 1.0 * np.log([0.1, 0.6, 0.3])) / 1.1
+    expected = np.exp(logs) / np.exp(logs).sum()
+    assert [file["p_calm"], file["p_angry"], file["p_sad"]] == pytest.approx(expected, abs=1e-6)
+    assert (file["status"], file["emotion"], file["num_windows"]) == ("scored", "angry", 3)
+    assert file["speech_seconds"] == pytest.approx(3.3)
+    assert [file["share_calm"], file["share_angry"], file["share_sad"]] == pytest.approx([0.1 / 1.1, 1.0 / 1.1, 0.0])
+
+
+def test_a_file_without_speech_is_scored_and_says_so_and_a_failed_one_says_nothing() -> None:
+    records = table(heard("silence.wav", 0, [0.0, 0.02], [[], []]), failed("broken.wav", 1))
+    silence, broken = make_rows(records, SETTINGS).files.sort_by([("path", "descending")]).to_pylist()
+    nothing = {f"{name}_{label}": None for name in ("p", "share") for label in LABELS} | {"confidence": None}
+    assert silence | {"status": "scored", "emotion": "no_speech", "num_windows": 2, **nothing} == silence
+    assert silence["speech_seconds"] == pytest.approx(0.06)
+    assert broken | {"status": "failed", "emotion": None, "speech_seconds": None, **nothing} == broken
+
+
+def test_where_nobody_listened_all_seconds_count_and_no_speech_is_told_of() -> None:
+    rows = make_rows(table(heard("a.wav", 0, [None, None], [[0.8, 0.1, 0.1], [0.1, 0.1, 0.8]])), SETTINGS)
+    [file] = rows.files.to_pylist()
+    assert rows.predictions["speech_share"].to_pylist() == [None, None]
+    assert file["speech_seconds"] is None
+    assert [file["share_calm"], file["share_angry"], file["share_sad"]] == [0.5, 0.0, 0.5]
 
 
 def test_status_follows_from_windows_and_gaps() -> None:
@@ -154,7 +211,9 @@ def test_totals_count_files_failures_windows_and_seconds() -> None:
     holder = Assembler(SETTINGS, 3, totals)
     holder.add(table(record("a.wav", 0, windows=2), failed("b.wav", 1)))
     assert (totals.num_files, totals.num_failed, totals.num_windows) == (2, 1, 2)
-    assert totals.audio_seconds == 6.0
+    assert (totals.audio_seconds, totals.speech_seconds, totals.num_no_speech) == (6.0, 6.0, 0)
+    holder.add(table(heard("c.wav", 2, [0.0, 1.0], [[], [0.8, 0.1, 0.1]])))
+    assert (totals.audio_seconds, totals.speech_seconds, totals.num_no_speech) == (12.0, 9.0, 1)
 
 
 def test_a_file_counts_as_failed_by_its_worst_channel() -> None:

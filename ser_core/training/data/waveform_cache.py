@@ -151,7 +151,8 @@ class _Clip:
 
 
 def _key(files: list[PlannedFile], sample_rate_hz: int) -> str:
-    return hashlib.sha256(json.dumps([_FORMAT, sample_rate_hz, files]).encode()).hexdigest()[:_KEY_DIGITS]
+    versions = [[file.path, file.size, file.version] for file in files]
+    return hashlib.sha256(json.dumps([_FORMAT, sample_rate_hz, versions]).encode()).hexdigest()[:_KEY_DIGITS]
 
 
 def _is_whole(entry: Path) -> bool:
