@@ -141,7 +141,7 @@ class Preview:
 def show_progress(progress: "Progress", num_files: int, totals: Totals) -> None:
     """How far a run is, and how fast."""
     windows_per_second, hours_per_second = _rates(totals, progress.seconds)
-    silent = f" ({totals.num_no_speech} without speech)" if totals.num_no_speech else ""
+    silent = f", {totals.num_no_speech} of them without speech" if totals.num_no_speech else ""
     progress.update(
         totals.num_files,
         num_files,

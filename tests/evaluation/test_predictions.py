@@ -8,14 +8,22 @@ from ser_core.audio.decode import iter_segments
 from ser_core.audio.segments import WindowSettings
 from ser_core.corpora.manifest import Manifest, read_manifests, rows_to_table, write_manifest
 from ser_core.errors import SourceError
-from ser_core.evaluation.predictions import at_temperature, predict_manifest
+from ser_core.evaluation.predictions import (
+    at_temperature,
+    fit_temperature,
+    predict_manifest,
+    predictions_table,
+    probabilities_in,
+)
 from ser_core.models.predictor import Predictor
+from ser_core.speech import SpeechSettings
 from ser_core.storage.location import put
 from tests.conftest import S3Server
-from tests.support.audio_factory import encode, noise, speech
-from tests.support.models import WINDOW_SECONDS, tiny_artifact
+from tests.support.audio_factory import RATE_HZ, encode, noise, speech
+from tests.support.models import LABELS, WINDOW_SECONDS, tiny_artifact
 
 WINDOWS = WindowSettings(window_seconds=WINDOW_SECONDS, hop_seconds=WINDOW_SECONDS)
+ALL = SpeechSettings(mode="all")
 #: Of clips, some of them longer than a batch of windows; one in stereo, one at another rate.
 SECONDS = (0.4, 2.7, 9.3, 1.0, 5.6, 3.3)
 
@@ -56,7 +64,9 @@ def plain_prediction(file: Path) -> np.ndarray:
 def test_predictions_are_those_of_scoring_whatever_the_batch(tmp_path: Path, batch_size: int) -> None:
     files = write_clips(tmp_path)
     done = []
-    probabilities_GC = predict_manifest(predictor(batch_size), manifest_of(list(map(str, files))), WINDOWS, done.append)
+    probabilities_GC = predict_manifest(
+        predictor(batch_size), manifest_of(list(map(str, files))), WINDOWS, ALL, done.append
+    )
     np.testing.assert_allclose(probabilities_GC, [plain_prediction(file) for file in files], atol=1e-5)
     assert done == list(range(1, len(files) + 1))
 
@@ -64,7 +74,7 @@ def test_predictions_are_those_of_scoring_whatever_the_batch(tmp_path: Path, bat
 def test_a_large_file_is_read_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ser_core.audio.load.MAX_WHOLE_FILE_BYTES", 100_000)
     files = write_clips(tmp_path)
-    probabilities_GC = predict_manifest(predictor(), manifest_of(list(map(str, files))), WINDOWS)
+    probabilities_GC = predict_manifest(predictor(), manifest_of(list(map(str, files))), WINDOWS, ALL)
     np.testing.assert_allclose(probabilities_GC, [plain_prediction(file) for file in files], atol=1e-5)
 
 
@@ -80,7 +90,7 @@ def test_a_clip_that_cannot_be_read_ends_it_with_its_name(tmp_path: Path, conten
         broken.write_bytes(contents)
     paths = [*map(str, files[:3]), str(broken), *map(str, files[3:])]
     with pytest.raises(SourceError, match=rf"broken\\x0a\.wav: {words} \(.*; repair it or take it out"):
-        predict_manifest(predictor(), manifest_of(paths), WINDOWS)
+        predict_manifest(predictor(), manifest_of(paths), WINDOWS, ALL)
 
 
 def test_clips_may_lie_in_a_bucket_and_beside_it(tmp_path: Path, moto_s3: S3Server) -> None:
@@ -95,10 +105,28 @@ def test_clips_may_lie_in_a_bucket_and_beside_it(tmp_path: Path, moto_s3: S3Serv
     clips = read_manifests([manifest_file])
     by_name = {
         Path(path).name: row_C
-        for path, row_C in zip(clips.paths, predict_manifest(predictor(), clips, WINDOWS), strict=True)
+        for path, row_C in zip(clips.paths, predict_manifest(predictor(), clips, WINDOWS, ALL), strict=True)
     }
     for file in files:
         np.testing.assert_allclose(by_name[file.name], plain_prediction(file), atol=1e-5)
     missing = manifest_of([moto_s3.location.join("gone.wav").url])
     with pytest.raises(SourceError, match=r"s3://.*/gone\.wav: not_found"):
-        predict_manifest(predictor(), missing, WINDOWS)
+        predict_manifest(predictor(), missing, WINDOWS, ALL)
+
+
+def test_windows_without_speech_do_not_count_and_a_clip_without_any_has_no_prediction(tmp_path: Path) -> None:
+    """As scoring does it: what is heard does not depend on the batch, nor on the clips beside it."""
+    silence, spoken = np.zeros(RATE_HZ, np.float32), speech(2.0, "angry", seed=1)
+    for name, parts in {"spoken": [spoken], "paused": [silence, spoken, silence], "silent": [silence] * 2}.items():
+        (tmp_path / f"{name}.wav").write_bytes(encode(np.concatenate(parts)))
+    clips = manifest_of([str(tmp_path / f"{name}.wav") for name in ("spoken", "silent", "paused")])
+    for batch_size in (1, 64):
+        spoken_C, silent_C, paused_C = predict_manifest(predictor(batch_size), clips, WINDOWS, SpeechSettings())
+        np.testing.assert_allclose(paused_C, spoken_C, atol=1e-5)
+        assert np.isnan(silent_C).all()
+    table = predictions_table(clips, np.stack([spoken_C, silent_C, paused_C]), LABELS, 1.5)
+    assert table["prediction"].to_pylist()[1] == "no_speech"
+    assert [table[name].null_count for name in ("confidence", "p_calm", "prediction")] == [1, 1, 0]
+    np.testing.assert_array_equal(probabilities_in(table, LABELS), [spoken_C, silent_C, paused_C])
+    temperature = fit_temperature(np.stack([spoken_C, silent_C]), np.array([1, 0]))
+    assert temperature == fit_temperature(spoken_C[np.newaxis], np.array([1]))

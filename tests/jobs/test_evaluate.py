@@ -12,7 +12,7 @@ from ser_core.corpora.manifest import rows_to_table, write_manifest
 from ser_core.models.artifact import Artifact
 from ser_core.storage.location import list_files, put, read
 from tests.conftest import S3Server
-from tests.support.audio_factory import encode, speech
+from tests.support.audio_factory import RATE_HZ, encode, speech
 from tests.support.models import LABELS, tiny_artifact
 from tests.support.training import write_corpus
 from tests.support.training_runs import job_values
@@ -42,7 +42,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def evaluate(place: Path, output: str | Path, *more: str, manifests: tuple[str, ...] = ("a", "b")) -> int:
     """The exit code of `ser evaluate` on the model of `place`."""
     files = [str(place / f"{name}.parquet") for name in manifests]
-    options = ["--device", "cpu", "--precision", "fp32", "--resamples", "50"]
+    options = ["--device", "cpu", "--precision", "fp32", "--resamples", "50", "--speech", "all"]
     return run(["evaluate", str(place / "model"), *files, str(output), *options, *more])
 
 
@@ -88,6 +88,30 @@ def test_predictions_are_those_of_the_model_and_not_confined_to_a_corpus(place: 
     assert (table["prediction"] == likeliest).all()
 
 
+def test_a_clip_without_speech_is_a_miss_that_is_named(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {"spoken": encode(speech(2.0, "angry")), "silent": encode(np.zeros(2 * RATE_HZ, np.float32))}
+    rows = []
+    for name, contents in files.items():
+        (tmp_path / f"{name}.wav").write_bytes(contents)
+        rows.append({"path": str(tmp_path / f"{name}.wav"), "corpus": "c", "emotion": "sad", "speaker": f"c-{name}"})
+    write_manifest(rows_to_table([row | {"language": "en"} for row in rows]), str(tmp_path / "c.parquet"))
+    arguments = [str(place / "model"), str(tmp_path / "c.parquet"), str(tmp_path / "out"), "--device", "cpu"]
+    assert run(["evaluate", *arguments, "--resamples", "10"]) == 0
+    note = "In 1 of the 2 clips there is no speech, as scoring hears it; they get no emotion, and count as wrong."
+    assert note in capsys.readouterr().err.splitlines()
+    report = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert report["labels"] == [*LABELS, "no_speech"]
+    assert report["confusion"][LABELS.index("sad")][-1] == 1
+    assert report["overall"]["accuracy"]["value"] <= 0.5
+    assert [row["clips"] for row in report["classes"] if row["label"] == "no_speech"] == [0]
+    assert "no_speech" in (tmp_path / "out" / "evaluation.html").read_text()
+    silent, spoken = pq.read_table(tmp_path / "out" / "predictions.parquet").sort_by("path").to_pylist()
+    assert (silent["prediction"], silent["confidence"], silent["p_sad"]) == ("no_speech", None, None)
+    assert spoken["confidence"] == pytest.approx(max(spoken[f"p_{label}"] for label in LABELS), abs=0.5)
+
+
 def test_training_writes_the_same_predictions_under_the_same_names(tmp_path: Path) -> None:
     """`hum` has two of the model's three emotions: metrics leave the third out, and neither command's file does."""
     manifests = [str(write_corpus(tmp_path, num_speakers=3, takes=2)),
@@ -95,7 +119,10 @@ def test_training_writes_the_same_predictions_under_the_same_names(tmp_path: Pat
     changes = {"epochs": 1, "temperature": 1.7, "split": {"split": "corpus", "test_corpora": ["hum"]}}
     train(make_job(job_values(manifests, tmp_path / "model", tmp_path / "cache", **changes)))
     arguments = [str(tmp_path / "model"), manifests[1], str(tmp_path / "out")]
-    assert run(["evaluate", *arguments, "--device", "cpu", "--precision", "fp32", "--resamples", "2"]) == 0
+    assert (
+        run(["evaluate", *arguments, "--device", "cpu", "--precision", "fp32", "--resamples", "2", "--speech", "all"])
+        == 0
+    )
     trained, evaluated = (
         pq.read_table(tmp_path / name / "predictions.parquet").to_pandas().set_index("path")
         for name in ("model", "out")

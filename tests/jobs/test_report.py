@@ -75,7 +75,9 @@ def test_the_json_object_has_these_fields_and_no_others() -> None:
         "skipped": 4,
         "gone": 5,
         "windows": 1200,
+        "no_speech": 200,
         "audio_seconds": 3600.0,
+        "speech_seconds": 1800.0,
         "seconds": 12.0,
         "output": "s3://bucket/emotions",
     }
@@ -90,7 +92,7 @@ def test_what_is_pending_is_new_changed_or_tried_again() -> None:
 def test_the_end_lines_tell_a_person_the_same() -> None:
     assert Result.of(ended(), OUTPUT).lines(PLAN, OUTPUT) == [
         "10 files: 7 scored, 2 partial, 1 failed; 4 unchanged, not scored again; 5 gone from the source",
-        "1200 windows, 1.00 hours of audio in 12.0 s",
+        "1200 windows, 200 of them without speech, 1.00 hours of audio, 0.50 of speech, in 12.0 s",
         "left out: 3 .txt, 1 without suffix, 2 hidden",
         "predictions: s3://bucket/emotions/predictions",
         "files:       s3://bucket/emotions/files",

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pandas as pd
@@ -23,11 +24,16 @@ from tests.support.archive import (
     write_clip,
 )
 from tests.support.audio_factory import encode, speech
-from tests.support.cli import Answer, assert_one_line, files, predictions, ser_here
+from tests.support.cli import WITH_DETECTION, Answer, assert_one_line, files, predictions, ser_here
 from tests.support.ray_cluster import RayCluster
 
 #: Batches of another shape are rounded otherwise where precision is reduced.
 EXACT = ("--precision", "fp32")
+
+
+def score(*arguments: str | Path, **options: Any) -> Answer:
+    """`ser score` in this process, with speech detection."""
+    return ser_here("score", *arguments, *WITH_DETECTION, **options)
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Scored:
     seconds_of = write_archive(folder / "in", 40)
     (folder / "in" / "notes.txt").write_text("not audio")
     (folder / "in" / ".hidden.wav").write_bytes(b"")
-    answer = ser_here("score", folder / "in", folder / "out", "--output-mode", "json", "--cpus", "2", *EXACT)
+    answer = score(folder / "in", folder / "out", "--output-mode", "json", "--cpus", "2", *EXACT)
     assert answer.code == 0, answer.err
     return Scored(folder / "in", folder / "out", seconds_of, answer)
 
@@ -83,6 +89,7 @@ def test_the_last_line_is_one_json_object_that_counts(scored: Scored) -> None:
     assert data["audio_seconds"] == pytest.approx(sum(scored.seconds_of.values()), abs=0.1)
     assert data["output"] == str(scored.output)
     assert len(scored.answer.out.splitlines()) == 1
+    assert 0.2 * data["windows"] < data["no_speech"] < 0.8 * data["windows"]
 
 
 def test_the_licence_of_the_weights_is_shown(scored: Scored) -> None:
@@ -93,7 +100,7 @@ def test_ray_gives_what_this_process_gives_and_shows_no_word_of_its_own(
     cluster: RayCluster, scored: Scored, tmp_path: Path
 ) -> None:
     options = ["--batch-size", "7", "--cpus", "2", "--output-mode", "json", *EXACT]
-    answer = cluster.ser("score", scored.source, tmp_path / "out", *options)
+    answer = cluster.ser("score", scored.source, tmp_path / "out", *options, *WITH_DETECTION)
     assert answer.code == 0, answer.err
     lines = [line for line in answer.err.splitlines() if not line.startswith("engine ray: the cluster at")]
     assert len(lines) < len(answer.err.splitlines())
@@ -113,7 +120,8 @@ def test_ray_gives_what_this_process_gives_and_shows_no_word_of_its_own(
 
 def probability_columns(output: Path) -> list[str]:
     """Columns that rounding may change in the last digits."""
-    return [name for name in files(output).column_names if name.startswith("p_") or name == "confidence"]
+    exact = ("confidence", "speech_seconds")
+    return [name for name in files(output).column_names if name.startswith(("p_", "share_")) or name in exact]
 
 
 def test_the_record_of_the_run(scored: Scored) -> None:
@@ -151,7 +159,7 @@ def test_no_part_lies_in_the_output_that_the_tables_do_not_name(scored: Scored) 
 
 
 def test_again_scores_nothing(again: Scored) -> None:
-    answer = ser_here("score", again.source, again.output, "--output-mode", "json")
+    answer = score(again.source, again.output, "--output-mode", "json")
     assert answer.code == 0, answer.err
     assert (answer.data["skipped"], answer.data["windows"]) == (40, 0)
 
@@ -166,7 +174,7 @@ def test_only_what_is_new_or_changed_is_scored_and_the_gone_stay_until_pruned(ag
         write_clip(again.source / path, 7.0, 200)
         again.seconds_of[path] = 7.0
     (again.source / paths[-1]).unlink()
-    answer = ser_here("score", again.source, again.output, "--output-mode", "json")
+    answer = score(again.source, again.output, "--output-mode", "json")
     assert answer.code == 0, answer.err
     assert {name: answer.data[name] for name in ("files", "skipped", "gone", "windows")} == {
         "files": 42, "skipped": 37, "gone": 1, "windows": 3 * num_windows(4.0) + 2 * num_windows(7.0),
@@ -177,7 +185,7 @@ def test_only_what_is_new_or_changed_is_scored_and_the_gone_stay_until_pruned(ag
     assert after.filter(pa.compute.is_in(after["path"], pa.array(kept))).equals(
         before.filter(pa.compute.is_in(before["path"], pa.array(kept)))
     )
-    pruned = ser_here("score", again.source, again.output, "--prune", "--output-mode", "json")
+    pruned = score(again.source, again.output, "--prune", "--output-mode", "json")
     assert pruned.data["skipped"] == 42
     del again.seconds_of[paths[-1]]
     assert keys(predictions(again.output)) == expected_keys(again.seconds_of)
@@ -194,38 +202,41 @@ def test_only_what_is_new_or_changed_is_scored_and_the_gone_stay_until_pruned(ag
 def test_other_settings_on_the_same_output_are_refused_naming_both(
     scored: Scored, option: list[str], words: list[str]
 ) -> None:
-    answer = ser_here("score", scored.source, scored.output, *option)
+    answer = score(scored.source, scored.output, *option)
     assert_one_line(answer, 1, "--restart", *words)
 
 
 def test_another_source_on_the_same_output_is_refused_naming_both(scored: Scored, tmp_path: Path) -> None:
     write_clip(tmp_path / "other" / "a.wav", 1.0, 0)
-    answer = ser_here("score", tmp_path / "other", scored.output)
+    answer = score(tmp_path / "other", scored.output)
     assert_one_line(answer, 1, str(scored.source), str(tmp_path / "other"), "--restart")
 
 
 def test_dry_run_writes_nothing_and_tells_all(scored: Scored, tmp_path: Path) -> None:
-    answer = ser_here("score", scored.source, tmp_path / "none", "--dry-run", "--output-mode", "json")
+    answer = score(scored.source, tmp_path / "none", "--dry-run", "--output-mode", "json")
     assert answer.code == 0, answer.err
     assert not (tmp_path / "none").exists()
     assert (answer.data["files"], answer.data["new"]) == (40, 40)
     assert answer.data["bytes"] == sum((scored.source / path).stat().st_size for path in scored.seconds_of)
     assert answer.data["settings"]["window_seconds"] == WINDOW_SECONDS
     assert "predictor" in answer.data["resources"]
-    known = ser_here("score", scored.source, scored.output, "--dry-run")
+    known = score(scored.source, scored.output, "--dry-run")
     assert "0 new, 0 changed, 0 to try again, 40 unchanged" in known.out
 
 
 def test_predict_says_what_score_says(scored: Scored, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     paths = [shutil.copy(scored.source / path, tmp_path / "in") for path in sorted(scored.seconds_of)[:4]]
-    assert ser_here("score", tmp_path / "in", tmp_path / "out").code == 0
-    answer = ser_here("predict", *paths, "--output-mode", "json")
+    assert score(tmp_path / "in", tmp_path / "out").code == 0
+    answer = ser_here("predict", *paths, "--output-mode", "json", *WITH_DETECTION)
     assert answer.code == 0, answer.err
     rows = files(tmp_path / "out").to_pylist()
     for line, row in zip(map(json.loads, answer.out.splitlines()), rows, strict=True):
         assert line["emotion"] == row["emotion"]
-        assert line["confidence"] == pytest.approx(row["confidence"], abs=1e-4)
+        if row["confidence"] is None:
+            assert (line["emotion"], line["confidence"]) == ("no_speech", None)
+        else:
+            assert line["confidence"] == pytest.approx(row["confidence"], abs=1e-4)
 
 
 def test_predict_of_a_file_that_is_none_says_why(tmp_path: Path) -> None:
@@ -264,14 +275,14 @@ def test_channels_each_answers_for_each_and_the_hop_may_differ(cluster: RayClust
 def test_batch_size_and_workers_do_not_change_the_predictions(
     scored: Scored, tmp_path: Path, options: list[str]
 ) -> None:
-    answer = ser_here("score", scored.source, tmp_path / "out", *options, *EXACT)
+    answer = score(scored.source, tmp_path / "out", *options, *EXACT)
     assert answer.code == 0, answer.err
     assert_same_predictions(predictions(tmp_path / "out"), predictions(scored.output))
 
 
 def test_restart_begins_anew_with_other_settings(again: Scored) -> None:
     options = ["--window-seconds", "6", "--restart", "--output-mode", "json"]
-    answer = ser_here("score", again.source, again.output, *options)
+    answer = score(again.source, again.output, *options)
     assert answer.code == 0, answer.err
     assert answer.data["skipped"] == 0
     assert predictions(again.output)["window_index"].to_pylist().count(0) == 40

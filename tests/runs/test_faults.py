@@ -15,7 +15,7 @@ import pytest
 from deltalake import DeltaTable
 
 from tests.support.archive import assert_same_predictions, write_archive
-from tests.support.cli import ROOT, assert_one_line, files, finish, predictions, ser_here, start
+from tests.support.cli import ROOT, WITH_DETECTION, assert_one_line, files, finish, predictions, ser_here, start
 from tests.support.containers import audio_table, tar_of
 from tests.support.misbehaving_worker import WORKER, poisoned
 from tests.support.processes import kill_all
@@ -52,13 +52,13 @@ def assert_complete(output: Path, expected: pa.Table) -> None:
 
 @pytest.mark.parametrize("begin", ["local", on_ray()], indirect=True)
 def test_a_killed_run_goes_on_where_it_was(begin: Begin, source: Path, unbroken: pa.Table, tmp_path: Path) -> None:
-    process = begin("score", source, tmp_path / "out", "--commit-seconds", "0.2")
+    process = begin("score", source, tmp_path / "out", "--commit-seconds", "0.2", *WITH_DETECTION)
     wait_for(lambda: num_committed(tmp_path / "out") > 0, process)
     kill_all(process)
     committed = num_committed(tmp_path / "out")
     left = predictions(tmp_path / "out")
     assert_same_predictions(left, unbroken.filter(pa.compute.is_in(unbroken["path"], left["path"].combine_chunks())))
-    answer = ser_here("score", source, tmp_path / "out", "--output-mode", "json")
+    answer = ser_here("score", source, tmp_path / "out", "--output-mode", "json", *WITH_DETECTION)
     assert answer.code == 0, answer.err
     assert answer.data["skipped"] == committed
     assert_complete(tmp_path / "out", unbroken)
@@ -68,8 +68,8 @@ def test_a_killed_run_goes_on_where_it_was(begin: Begin, source: Path, unbroken:
 @pytest.mark.parametrize("engine", ["local", on_ray()])
 def test_killed_at_five_moments_of_every_phase(engine: str, source: Path, unbroken: pa.Table, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    kill_at_five_moments(source, output, "--engine", engine)
-    answer = ser_here("score", source, output)
+    kill_at_five_moments(source, output, "--engine", engine, *WITH_DETECTION)
+    answer = ser_here("score", source, output, *WITH_DETECTION)
     assert answer.code == 0, answer.err
     assert_complete(output, unbroken)
 
@@ -88,8 +88,8 @@ def test_members_of_a_container_survive_as_files_do(
     }
     paths = pa.array([path_of[path] for path in unbroken["path"].to_pylist()])
     expected = unbroken.set_column(unbroken.schema.get_field_index("path"), "path", paths)
-    kill_at_five_moments(tmp_path / pack, tmp_path / "out", "--engine", "local")
-    answer = ser_here("score", tmp_path / pack, tmp_path / "out")
+    kill_at_five_moments(tmp_path / pack, tmp_path / "out", "--engine", "local", *WITH_DETECTION)
+    answer = ser_here("score", tmp_path / pack, tmp_path / "out", *WITH_DETECTION)
     assert answer.code == 0, answer.err
     assert_complete(tmp_path / "out", expected)
 
@@ -130,7 +130,7 @@ def test_a_kill_costs_what_was_scored_since_the_last_commit(engine: str, tmp_pat
 def test_a_signal_stops_cleanly_and_says_how_to_go_on(
     begin: Begin, number: signal.Signals, source: Path, tmp_path: Path
 ) -> None:
-    process = begin("score", source, tmp_path / "out", "--commit-seconds", "0.2")
+    process = begin("score", source, tmp_path / "out", "--commit-seconds", "0.2", *WITH_DETECTION)
     wait_for(lambda: num_committed(tmp_path / "out") > 0, process)
     # Ctrl-C reaches everything that the terminal runs; SIGTERM the process it is sent to.
     (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
@@ -139,12 +139,12 @@ def test_a_signal_stops_cleanly_and_says_how_to_go_on(
     committed = num_committed(tmp_path / "out")
     assert 0 < committed < NUM_FILES
     assert json.loads((tmp_path / "out" / "run.json").read_text())["state"] == "stopped"
-    preview = ser_here("score", source, tmp_path / "out", "--dry-run", "--output-mode", "json")
+    preview = ser_here("score", source, tmp_path / "out", "--dry-run", "--output-mode", "json", *WITH_DETECTION)
     assert preview.data["unchanged"] == committed
 
 
 def test_workers_that_die_are_replaced(cluster: RayCluster, source: Path, unbroken: pa.Table, tmp_path: Path) -> None:
-    process = cluster.start("score", source, tmp_path / "out", "--commit-seconds", "0.2")
+    process = cluster.start("score", source, tmp_path / "out", "--commit-seconds", "0.2", *WITH_DETECTION)
     for name in ("PredictStage", "Loader"):
         wait_for(lambda: num_committed(tmp_path / "out") > 0, process)
         wait_for(lambda n=name: bool(actors(cluster, process, n)), process)

@@ -27,14 +27,14 @@ def peak_of_scoring(source: str | Path, output: str | Path, *options: str) -> in
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("engine", ["local", on_ray()])
-def test_ten_hours_take_no_more_memory_than_one(engine: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("engine", "speech"), [("local", "all"), ("local", "on"), on_ray("on")])
+def test_ten_hours_take_no_more_memory_than_one(engine: str, speech: str, tmp_path: Path) -> None:
     peaks = {}
     for hours in (1, 10):
         folder = tmp_path / str(hours)
         folder.mkdir()
         write_sparse_rf64(folder / "long.wav", hours * 3600.0)
-        peaks[hours] = peak_of_scoring(folder, tmp_path / f"out{hours}", "--engine", engine)
+        peaks[hours] = peak_of_scoring(folder, tmp_path / f"out{hours}", "--engine", engine, "--speech", speech)
         assert predictions(tmp_path / f"out{hours}").num_rows == hours * 3600 // WINDOW_SECONDS
     assert peaks[10] - peaks[1] < MAX_GROWTH_BYTES, peaks
 
@@ -103,13 +103,14 @@ def pieces_agree(tmp_path: Path, seconds: int, piece_seconds: int) -> None:
         start_sample = piece * piece_seconds * RATE_HZ
         part = whole[start_sample : start_sample + piece_seconds * RATE_HZ]
         (tmp_path / "in" / f"piece_{piece:03}.wav").write_bytes(encode(part))
-    answer = ser_here("score", tmp_path / "in", tmp_path / "out")
+    answer = ser_here("score", tmp_path / "in", tmp_path / "out", "--speech", "on")
     assert answer.code == 0, answer.err
     rows = predictions(tmp_path / "out")
     of_pieces = rows.filter(pc.starts_with(rows["path"], "piece_"))
     of_whole = rows.filter(pc.equal(rows["path"], "whole.wav"))
     assert of_pieces.num_rows == of_whole.num_rows == seconds // WINDOW_SECONDS
-    for name in (name for name in rows.column_names if name.startswith("p_")):
+    assert 0 < of_whole["confidence"].null_count < of_whole.num_rows
+    for name in (name for name in rows.column_names if name.startswith("p_") or name == "speech_share"):
         np.testing.assert_allclose(of_pieces[name].to_numpy(), of_whole[name].to_numpy(), rtol=0, atol=1e-5)
 
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from tests.support.archive import assert_same_predictions
-from tests.support.cli import assert_one_line, files, finish, predictions, ser_here, start
+from tests.support.cli import WITH_DETECTION, assert_one_line, files, finish, predictions, ser_here, start
 from tests.support.processes import assert_none_left
 from tests.support.ray_cluster import PARTS, part_of_ray, ray_cluster
 from tests.support.run_control import num_committed, wait_for
@@ -28,7 +28,7 @@ def assert_stopped_then_exact(
     # Nothing that came was lost.
     assert num_committed(output) == record["this_run"]["num_files"] > 0
     assert_none_left(process)
-    answer = ser_here("score", source, output)
+    answer = ser_here("score", source, output, *WITH_DETECTION)
     assert answer.code == 0, answer.err
     assert_same_predictions(predictions(output), unbroken)
     assert set(files(output)["status"].to_pylist()) == {"scored"}
@@ -41,7 +41,7 @@ def assert_stopped_then_exact(
 def test_a_part_of_a_ray_of_its_own_dies(part: str, source: Path, unbroken: pa.Table, tmp_path: Path) -> None:
     output = tmp_path / "out"
     # What came since the first commit waits for long: it is what such a death would cost.
-    process = start("score", source, output, "--engine", "ray", "--commit-seconds", "8")
+    process = start("score", source, output, "--engine", "ray", "--commit-seconds", "8", *WITH_DETECTION)
     wait_for(lambda: num_committed(output) > 0, process)
     part_of_ray(process.pid, part).kill()
     assert_stopped_then_exact(process, source, output, unbroken, "Ray is gone: its ", PARTS[part], " died; ")
@@ -65,7 +65,7 @@ def test_a_part_that_is_held_up_ends_the_run(part: str, source: Path, unbroken: 
 def test_a_part_of_a_cluster_dies(part: str, source: Path, unbroken: pa.Table, tmp_path: Path) -> None:
     output = tmp_path / "out"
     with ray_cluster({}) as running:
-        process = running.start("score", source, output, "--commit-seconds", "2")
+        process = running.start("score", source, output, "--commit-seconds", "2", *WITH_DETECTION)
         wait_for(lambda: num_committed(output) > 0, process)
         part_of_ray(running.process.pid, part).kill()
         # What runs `ray start --block` ends the raylet when GCS dies.

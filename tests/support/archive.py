@@ -57,8 +57,9 @@ def expected_keys(seconds_of: dict[str, float]) -> list[tuple[str, int, int]]:
 
 
 def assert_same_predictions(ours: pa.Table, theirs: pa.Table, tolerance: float = 1e-5) -> None:
-    """Same keys, probabilities within `tolerance`, and the same labels but for ties within it."""
+    """Same keys, probabilities and shares of speech within `tolerance`, and the same labels but for ties within it."""
     assert keys(ours) == keys(theirs)
+    np.testing.assert_allclose(ours["speech_share"], theirs["speech_share"], rtol=0, atol=tolerance)
     names = [name for name in ours.column_names if name.startswith("p_")]
     p_ours = np.stack([ours[name].to_numpy() for name in names])
     p_theirs = np.stack([theirs[name].to_numpy() for name in names])

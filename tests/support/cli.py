@@ -23,6 +23,8 @@ SER = [str(Path(sys.executable).with_name("ser"))]
 ROOT = Path(__file__).parent.parent.parent
 _SETPRIV = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]
 
+#: Of an archive (archive.py) about half of the windows are heard as speech.
+WITH_DETECTION = ("--speech", "on")
 #: In front of a command: it is another user's.
 AS_OTHER_USER = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 needs_two_users = pytest.mark.skipif(

@@ -1,5 +1,6 @@
 """A world of small files whose rows are known, a driver that scores it, and what must be true of any output."""
 
+import json
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -85,6 +86,26 @@ def earlier_version() -> Iterator[None]:
         for name, missing in (("PREDICTION_COLUMNS", "speech_share"), ("FILE_COLUMNS", "speech_seconds")):
             patch.setattr(schema, name, [column for column in getattr(schema, name) if column.name != missing])
         yield
+
+
+@contextmanager
+def before_speech() -> Iterator[None]:
+    """Write tables as a program of before there was speech detection, by its columns."""
+    of_now, with_labels = {"speech_share", "modified", "speech_seconds"}, schema._with_labels
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("PREDICTION_COLUMNS", "FILE_COLUMNS"):
+            patch.setattr(schema, name, [column for column in getattr(schema, name) if column.name not in of_now])
+        patch.setattr(schema, "_with_labels", lambda columns, labels, *_: with_labels(columns, labels, "p_"))
+        yield
+
+
+def forget_speech(output: Output) -> None:
+    """Let an output say of its settings what a program of before there was speech detection says."""
+    table = DeltaTable(output.location.join("predictions").url)
+    described = json.loads(table.metadata().description)
+    for name in ("speech", "min_speech_seconds"):
+        del described["settings"][name]
+    table.alter.set_table_description(json.dumps(described))
 
 
 def say_nothing(line: str) -> None:

@@ -1,0 +1,145 @@
+"""Windows without speech are rows that say so, for every reader; outputs of before go on as they were."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow.dataset as ds
+import pytest
+from deltalake import DeltaTable
+
+from ser_core.storage.location import Location
+from ser_core.tables.output import Output
+from tests.support.audio_factory import RATE_HZ, encode, noise, speech
+from tests.support.cli import Answer, assert_one_line, files, predictions, ser_here
+from tests.support.tables import before_speech, forget_speech
+
+NOTHING = {None, pd.NA}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A call with half a minute of silence and noise in it, silence, and what is no audio."""
+    folder = tmp_path_factory.mktemp("calls")
+    pause = np.concatenate([np.zeros(10 * RATE_HZ, np.float32), noise(5.0)[:, 0]])
+    (folder / "call.wav").write_bytes(encode(np.concatenate([speech(10.0, "angry"), pause])))
+    (folder / "silence.wav").write_bytes(encode(np.zeros(7 * RATE_HZ, np.float32)))
+    (folder / "text.wav").write_text("no sound")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def scored(source: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answer]:
+    output = tmp_path_factory.mktemp("out") / "out"
+    answer = ser_here("score", source, output, "--speech", "on", "--output-mode", "json")
+    assert answer.code == 3, answer.err
+    return output, answer
+
+
+def seen_by_readers(output: Path, table: str) -> dict[str, list[dict[str, Any]]]:
+    folder = str(output / table)
+    glob = f"{folder}/*/*.parquet"
+    return {
+        "duckdb": duckdb.sql(f"from read_parquet('{glob}', hive_partitioning=true)").to_arrow_table().to_pylist(),
+        "polars": pl.read_parquet(glob, hive_partitioning=True).to_dicts(),
+        "polars delta": pl.scan_delta(folder).collect().to_dicts(),
+        "pandas": pd.read_parquet(folder, dtype_backend="pyarrow").to_dict("records"),
+        "pyarrow": ds.dataset(folder, partitioning="hive", exclude_invalid_files=True).to_table().to_pylist(),
+        "deltalake": DeltaTable(folder).to_pyarrow_table().to_pylist(),
+    }
+
+
+def test_every_reader_sees_nulls_where_there_is_no_speech(scored: tuple[Path, Answer]) -> None:
+    for reader, rows in seen_by_readers(scored[0], "predictions").items():
+        found = {(row["path"], row["window_index"]): row for row in rows}
+        said = {key: row["emotion"] for key, row in found.items()}
+        has_speech = [said["call.wav", index] != "no_speech" for index in range(5)]
+        assert has_speech == [True, True, False, False, False], reader
+        assert said["silence.wav", 0] == said["silence.wav", 1] == "no_speech", reader
+        for row in found.values():
+            values = [row[name] for name in row if name.startswith("p_") or name == "confidence"]
+            are_null = {value in NOTHING for value in values}
+            assert are_null == {row["emotion"] == "no_speech"}, (reader, row)
+            assert 0 <= row["speech_share"] <= 1
+    for reader, rows in seen_by_readers(scored[0], "files").items():
+        call, silence, text = sorted(rows, key=lambda row: row["path"])
+        said_of_silence = [silence[name] for name in ("status", "emotion", "speech_seconds")]
+        assert said_of_silence == ["scored", "no_speech", 0.0], reader
+        assert {silence[name] in NOTHING for name in ("confidence", "p_angry", "share_angry")} == {True}, reader
+        assert {text[name] in NOTHING for name in ("emotion", "speech_seconds", "share_angry")} == {True}, reader
+        assert 9 < call["speech_seconds"] <= 10, reader
+        shares = [value for name, value in call.items() if name.startswith("share_")]
+        assert sum(shares) == pytest.approx(1.0), reader
+        assert call["modified"].timestamp() > 1e9, reader
+
+
+def test_hours_of_audio_and_of_speech_are_told(scored: tuple[Path, Answer], source: Path) -> None:
+    output, answer = scored
+    assert (answer.data["windows"], answer.data["no_speech"], answer.data["audio_seconds"]) == (7, 5, 32.0)
+    assert 9 < answer.data["speech_seconds"] <= 10
+    record = json.loads((output / "run.json").read_text())
+    assert record["audio_hours"] == pytest.approx(32 / 3600)
+    assert record["speech_hours"] == pytest.approx(answer.data["speech_seconds"] / 3600, abs=1e-6)
+    assert (record["settings"]["speech"], record["settings"]["min_speech_seconds"]) == ("on", 0.3)
+    again = ser_here("score", source, output.with_name("again"), "--speech", "on")
+    assert "7 windows, 5 of them without speech, 0.01 hours of audio, 0.00 of speech, in" in again.out
+    assert ser_here("verify", output).code == 0
+
+
+def test_without_detection_everything_is_judged_and_nothing_is_said_of_speech(source: Path, tmp_path: Path) -> None:
+    answer = ser_here("score", source, tmp_path / "out", "--speech", "all", "--output-mode", "json")
+    assert (answer.data["no_speech"], answer.data["speech_seconds"]) == (0, None)
+    rows, of_files = predictions(tmp_path / "out"), files(tmp_path / "out")
+    assert rows["speech_share"].null_count == rows.num_rows == 7
+    assert not rows["confidence"].null_count
+    assert of_files["speech_seconds"].null_count == 3
+    assert_one_line(
+        ser_here("score", source, tmp_path / "out", "--speech", "on"), 1, 'speech was "all", now "on"', "--restart"
+    )
+    assert ser_here("verify", tmp_path / "out").code == 0
+
+
+def test_how_much_speech_is_needed_belongs_to_the_output(scored: tuple[Path, Answer], source: Path) -> None:
+    answer = ser_here("score", source, scored[0], "--speech", "on", "--min-speech-seconds", "1")
+    assert_one_line(answer, 1, "min_speech_seconds was 0.3, now 1.0", "use --restart or another output")
+
+
+def test_predict_names_what_has_no_speech(source: Path) -> None:
+    paths = [source / name for name in ("call.wav", "silence.wav")]
+    call, silence = (line.split("\t") for line in ser_here("predict", *paths, "--speech", "on").out.splitlines())
+    assert len(call) == 3
+    assert silence[1:] == ["no_speech"]
+    answer = ser_here("predict", *paths, "--speech", "on", "--output-mode", "json")
+    call_data, silence_data = (json.loads(line) for line in answer.out.splitlines())
+    assert answer.code == 0
+    assert 9 < call_data["speech_seconds"] <= 10
+    assert silence_data | {"status": "scored", "emotion": "no_speech", "confidence": None, "speech_seconds": 0.0} == (
+        silence_data
+    )
+
+
+def test_an_output_of_before_goes_on_without_detection_and_says_so(source: Path, tmp_path: Path) -> None:
+    command = ["score", source, tmp_path / "out", "--speech"]
+    with before_speech():
+        assert ser_here(*command, "all").code == 3
+    forget_speech(Output(Location(str(tmp_path / "out"))))
+    assert "share_angry" not in files(tmp_path / "out").column_names
+    (source / "new.wav").write_bytes(encode(np.zeros(6 * RATE_HZ, np.float32)))
+    answer = ser_here(*command, "on")
+    assert answer.code == 3, answer.err
+    assert answer.err.count("was made by an earlier version, without speech detection, and goes on without") == 1
+    assert "predictions: new column speech_share, null in the rows of before" in answer.err
+    rows = files(tmp_path / "out").to_pylist()
+    assert [row["path"] for row in rows] == ["call.wav", "new.wav", "silence.wav", "text.wav"]
+    assert [row["emotion"] == "no_speech" for row in rows] == [False] * 4
+    assert [row["modified"] is None for row in rows] == [True, False, True, True]
+    for row in rows:
+        assert row["speech_seconds"] is None
+    (source / "new.wav").unlink()
+    assert ser_here("verify", tmp_path / "out").code == 0
+    assert ser_here(*command, "on", "--restart").code == 3
+    assert predictions(tmp_path / "out")["emotion"].to_pylist().count("no_speech") == 5
