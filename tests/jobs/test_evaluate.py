@@ -119,10 +119,8 @@ def test_training_writes_the_same_predictions_under_the_same_names(tmp_path: Pat
     changes = {"epochs": 1, "temperature": 1.7, "split": {"split": "corpus", "test_corpora": ["hum"]}}
     train(make_job(job_values(manifests, tmp_path / "model", tmp_path / "cache", **changes)))
     arguments = [str(tmp_path / "model"), manifests[1], str(tmp_path / "out")]
-    assert (
-        run(["evaluate", *arguments, "--device", "cpu", "--precision", "fp32", "--resamples", "2", "--speech", "all"])
-        == 0
-    )
+    options = ["--device", "cpu", "--precision", "fp32", "--resamples", "2", "--speech", "all"]
+    assert run(["evaluate", *arguments, *options]) == 0
     trained, evaluated = (
         pq.read_table(tmp_path / name / "predictions.parquet").to_pandas().set_index("path")
         for name in ("model", "out")

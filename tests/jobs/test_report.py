@@ -35,7 +35,14 @@ def ended(scored: int = 7, partial: int = 2, failed: int = 1) -> Outcome:
         config=ScoreConfig(max_failure_rate=0.1),
         plan=PLAN,
         comparison=COMPARISON,
-        totals=Totals(num_files=6, num_failed=1, num_windows=1200, audio_seconds=3600.0004),
+        totals=Totals(
+            num_files=6,
+            num_failed=1,
+            num_windows=1200,
+            num_no_speech=200,
+            audio_seconds=3600.0004,
+            speech_seconds=1800.0,
+        ),
         tally=Tally(scored=scored, partial=partial, failed=failed),
         seconds=12.00049,
     )
