@@ -24,8 +24,8 @@ from ser_core.vocabulary import SpeechMode
 
 SCORE, BOOTSTRAP = ScoreConfig(), BootstrapSettings()
 TRAIN_OPTIONS = (
-    "split.split", "split.folds", "split.test_share", "temperature", "workers", "epochs", "seed", "weights", "device",
-    "address",
+    "split.split", "split.folds", "split.test_share", "speech", "temperature", "workers", "epochs", "seed", "weights",
+    "device", "address",
 )  # fmt: skip
 
 

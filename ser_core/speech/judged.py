@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ser_core.vocabulary import SpeechMode
+from ser_core.speech.settings import SpeechSettings
 
 if TYPE_CHECKING:
     from ser_core.speech.detector import SpeechDetector
@@ -17,15 +17,6 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 #: Windows are listened to together up to so many seconds, which bounds memory.
 _MAX_SECONDS = 320.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpeechSettings:
-    """Which windows are judged. Plain, as it travels to the nodes."""
-
-    mode: SpeechMode = "on"
-    #: What a window needs; one that is shorter than twice that needs half of itself.
-    min_speech_seconds: float = 0.3
 
 
 @dataclass(frozen=True)

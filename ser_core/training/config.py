@@ -16,7 +16,9 @@ from ser_core.settings import (
     Settings,
     WindowSeconds,
 )
+from ser_core.speech import SpeechSettings
 from ser_core.training.data_config import AugmentSettings, Sampling, SplitSettings
+from ser_core.vocabulary import SpeechMode
 
 #: What may change between two runs of one training: where and by how many it is done, not what comes out.
 PLACE_SETTINGS = ("workers", "device", "address", "threads", "cache_dir", "max_failures")
@@ -80,6 +82,12 @@ class TrainConfig(Settings):
         default=False,
         description="Whether the output of frozen layers is cached for these windows; nothing before them can be "
         "augmented then.",
+    )
+    speech: SpeechMode = Field(
+        default="on", description="Which windows are learned from: on, those with speech, as scoring hears it; or all."
+    )
+    min_speech_seconds: float = Field(
+        default=0.3, ge=0.001, le=600, description="Seconds of speech that a window needs, as for scoring."
     )
     epochs: int = Field(default=30, ge=1, le=10**6, description="Passes over the training clips.")
     batch_size: int = Field(default=16, ge=1, le=65_536, description="Clips in a step, of all workers together.")
@@ -171,6 +179,11 @@ class TrainConfig(Settings):
     def mel_settings(self, default: MelSettings) -> MelSettings:
         """The settings of the log-mel: what `mel` says, else the architecture's."""
         return MelSettings.from_dict(default.to_dict() | self.mel, "mel")
+
+    @property
+    def speech_settings(self) -> SpeechSettings:
+        """Which windows are learned from, and count in metrics."""
+        return SpeechSettings(mode=self.speech, min_speech_seconds=self.min_speech_seconds)
 
     def recipe(self) -> dict[str, Any]:
         """What decides the outcome, as plain values: all but where it is done.

@@ -135,7 +135,10 @@ class Training:
         }
 
     def predict_clips(self, weights: dict[str, Tensor], clip_N: Numbers) -> Floats:
-        """The predictions (N, C) of the model with these weights, at temperature 1; all workers must call it."""
+        """The predictions (N, C) of the model with these weights, at temperature 1; all workers must call it.
+
+        Of a clip without speech there is none: NaN.
+        """
         sums_NX = np.zeros((len(clip_N), len(self._data.clips.labels) + 1))
         mine = self._group.shard_of(len(clip_N))
         with self._learner.with_weights(weights):
@@ -144,7 +147,10 @@ class Training:
                      for start in range(0, len(window_W), _EVALUATION_BATCH)]  # fmt: skip
         if parts:
             sums_NX[mine] = log_probability_sums(np.concatenate(parts), seconds_W, owner_W, mine.stop - mine.start)
-        return aggregate(self._group.all_reduce(torch.from_numpy(sums_NX)).numpy())
+        sums_NX = self._group.all_reduce(torch.from_numpy(sums_NX)).numpy()
+        predictions_NC = aggregate(sums_NX)
+        predictions_NC[sums_NX[:, -1] == 0] = np.nan
+        return predictions_NC
 
     def _probabilities(self, window_B: Numbers) -> npt.NDArray[np.float32]:
         probabilities_BC: npt.NDArray[np.float32] = (

@@ -201,6 +201,7 @@ def _artifact_config(result: FoldResult, log_mel: LogMel, trained: Trained) -> A
             "manifest": _manifest_facts(job),
             "split": fold.sets.split,
             "speakers_overlap": fold.sets.speakers_overlap,
+            "clips_without_speech": _num_without_speech(fold),
             **fold.speakers,
             "seed": config.seed,
             "history": [dataclasses.asdict(record) for record in trained.history],
@@ -208,6 +209,15 @@ def _artifact_config(result: FoldResult, log_mel: LogMel, trained: Trained) -> A
             **_test_facts(result),
             "versions": package_versions(),
         },
+    )
+
+
+def _num_without_speech(fold: Fold) -> int:
+    """Clips of the sets but the test that nobody speaks in; they are left out."""
+    whole = fold.job.sets[fold.number]
+    return sum(
+        len(getattr(whole, name)) - len(getattr(fold.sets, name))
+        for name in ("training_N", "validation_N", "calibration_N")
     )
 
 
@@ -242,6 +252,8 @@ def fitted_temperature(job: Job, clips: Manifest, probabilities_NC: Floats) -> f
         clips: of its manifest.
         probabilities_NC: what was predicted for them, at temperature 1.
     """
+    spoken_N = np.flatnonzero(~np.isnan(probabilities_NC).any(axis=1))
+    clips, probabilities_NC = clips.take(spoken_N), probabilities_NC[spoken_N]
     sets = label_sets(job, clips)
     return round(fit_temperature(sets.restricted(probabilities_NC), sets.label_G, clips.corpora.astype(str)), 4)
 

@@ -8,6 +8,7 @@ Shape letters: N clips of a set, C labels.
     MODEL_DIR/_training/    settings.json, and a fold's checkpoint until its model is there
 """
 
+import dataclasses
 import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -32,6 +33,10 @@ from ser_core.training.data import (
     TrainingData,
     TrainingWindows,
     WaveformCache,
+    cache_of_windows,
+    check_sets,
+    with_clips_of_speech,
+    with_speech,
 )
 from ser_core.training.events import Callback, FoldBegan, FoldDone
 from ser_core.training.job import Fold, Job
@@ -86,11 +91,26 @@ def run_job(job: Job, worker: Worker, callback: Callback, folds: Iterable[int] |
     worker.group.together(lambda: _check_precision(job, worker.device.type))
     found: list[WaveformCache] = []
     worker.group.together(lambda: found.append(open_waveforms(job)))
-    windows = TrainingWindows.of(found[0], job.windows, job.config.windows_per_clip, job.config.augmentation.overhang)
+    config, waveforms = job.config, found[0]
+    windows = with_speech(
+        TrainingWindows.of(waveforms, job.windows, config.windows_per_clip, config.augmentation.overhang),
+        waveforms,
+        config.speech_settings,
+        worker.group,
+        cache_of_windows(config, waveforms, job.cache_folder),
+        callback if worker.group.is_rank_0 else _nobody,
+    )
     for number in range(job.num_folds) if folds is None else folds:
         fold = job.fold(number)
         if not worker.group.broadcast(lambda fold=fold: is_done(fold)):  # type: ignore[misc]
-            _FoldRun(fold, found[0], windows, worker, callback).run()
+            _FoldRun(_spoken(fold, windows, worker.group.size), waveforms, windows, worker, callback).run()
+
+
+def _spoken(fold: Fold, windows: TrainingWindows, num_workers: int) -> Fold:
+    """The fold without clips in which nobody speaks; UsageError where too few are left."""
+    sets = with_clips_of_speech(fold.sets, windows)
+    check_sets(sets, fold.job.manifest, fold.job.config, num_workers)
+    return dataclasses.replace(fold, sets=sets)
 
 
 def _check_precision(job: Job, device: str) -> None:

@@ -74,7 +74,8 @@ def with_defaults_of_tests(arguments: Sequence[str | Path]) -> list[str]:
     if (is_score or words[:1] == ["predict"]) and not {"--model", "--config"} & {*words}:
         words += ["--model", "compact"]
     if (is_score or words[:1] in (["predict"], ["evaluate"])) and not {"--speech", "--config", "--help"} & {*words}:
-        words += ["--speech", "all"]
+        place = 1 + (words.index("score") if is_score else 0)
+        words[place:place] = ["--speech", "all"]
     return words
 
 

@@ -20,6 +20,7 @@ SETTINGS: dict[str, Any] = {
     "architecture_settings": {"width": 16, "lstm_units": 8, "dropout": 0.0},
     "mel": {"num_mels": 32},
     "window_seconds": 0.5,
+    "speech": "all",
     "windows_per_clip": 2,
     "epochs": 3,
     "batch_size": 12,

@@ -82,11 +82,12 @@ def test_an_output_of_an_earlier_version_is_whole(output: Output, plan: Plan) ->
     assert_whole(verify(output.location), OLD)
 
 
-def test_rows_may_have_no_probabilities_all_together(made: Output) -> None:
+def test_an_emotion_without_probabilities_is_noticed(made: Output) -> None:
+    """All of them may be null where there is no speech, and there alone."""
     change_rows(
         made, "predictions", lambda rows: without_values(rows, "confidence", *(f"p_{label}" for label in LABELS))
     )
-    assert_whole(verify(made.location), OLD)
+    assert [*problems(verify(made.location))] == [("predictions", findings.BAD_PROBABILITIES)]
 
 
 def runs(output: Output, plan: Plan, files_per_commit: int = 2) -> Iterator[None]:

@@ -55,12 +55,14 @@ def random_window(
     settings: AugmentSettings,
     rng: np.random.Generator,
     sample_rate_hz: int = 16_000,
+    places: npt.NDArray[np.float64] | None = None,
 ) -> npt.NDArray[np.float32]:
     """A window (S,) from a random place of the clip, changed as the settings say; zero padded at its end.
 
-    What is padded stays zero, as in scoring: effects end where the recording does.
+    What is padded stays zero, as in scoring: effects end where the recording does. `places` (P, 2), ascending shares of
+    the last start, are where it may begin; None: anywhere.
     """
-    draws = _Draws(rng)
+    draws = _Draws(rng, places)
     pcm_S = _cut(pcm_N, window_samples, settings, draws)
     if draws.happens("reverberation", settings.reverberation_probability):
         rt60_seconds, direct_db = draws.between("rt60", *_RT60_SECONDS), draws.between("direct", *_DIRECT_DB)
@@ -95,11 +97,21 @@ def _cut(
     return effects.change_speed(piece_S, factor)[:window_samples]
 
 
+def _placed(share: float, places_P2: npt.NDArray[np.float64]) -> float:
+    """What an even share of 0 to 1 is of these places together."""
+    widths_P = places_P2[:, 1] - places_P2[:, 0]
+    ends_P = np.cumsum(widths_P)
+    place = min(int(np.searchsorted(ends_P, share * ends_P[-1], side="right")), len(ends_P) - 1)
+    return float(places_P2[place, 1] - (ends_P[place] - share * ends_P[-1]))
+
+
 class _Draws:
     """All that `random_window` leaves to chance, drawn at once."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
+    def __init__(self, rng: np.random.Generator, places: npt.NDArray[np.float64] | None) -> None:
         self._shares = dict(zip(_DRAWS, rng.random(len(_DRAWS)).tolist(), strict=True))
+        if places is not None:
+            self._shares["start"] = _placed(self._shares["start"], places)
         self._seeds = dict(zip(_SEEDS, rng.integers(2**63, size=len(_SEEDS)).tolist(), strict=True))
 
     def happens(self, name: str, probability: float) -> bool:

@@ -40,6 +40,12 @@ class Batch:
     num_examples: int
 
 
+def cache_of_windows(config: TrainConfig, waveforms: WaveformCache, cache: Path) -> Path:
+    """How what is cached of windows begins: another name for other clips, or for windows cut otherwise."""
+    cut = f"{config.window_seconds:g}-{config.windows_per_clip}-{config.augmentation.overhang:g}"
+    return cache / "features" / f"{waveforms.key}-{cut}"
+
+
 class TrainingData:
     """Everything that a training computes with; the features that do not change are cached on disk."""
 
@@ -49,15 +55,15 @@ class TrainingData:
     ) -> None:  # fmt: skip
         self.config, self.waveforms, self.windows, self.clips = config, waveforms, windows, clips
         self.front_end, self.teachers, self.group = front_end, teachers, group
-        folder = cache / "features"
         example = front_end.features(np.zeros((1, windows.settings.window_samples), np.float32))
-        cut = f"{config.window_seconds:g}-{config.windows_per_clip}-{config.augmentation.overhang:g}"
-        name = f"{waveforms.key}-{cut}"
-        self.features = FeatureCache(folder / f"{name}-{front_end.key}", len(windows), example.shape[1:], example.dtype)
+        place = cache_of_windows(config, waveforms, cache)
+        shape, dtype = example.shape[1:], example.dtype
+        self.features = FeatureCache(place.with_name(f"{place.name}-{front_end.key}"), len(windows), shape, dtype)
         self._taught: FeatureCache | None = None
         if teachers is not None and not self.changes_waveform:
             shape = (len(clips.labels),)
-            self._taught = FeatureCache(folder / f"{name}-{teachers.key}", len(windows), shape, np.float32)
+            place = place.with_name(f"{place.name}-{teachers.key}")
+            self._taught = FeatureCache(place, len(windows), shape, np.float32)
 
     @property
     def changes_waveform(self) -> bool:
@@ -100,7 +106,12 @@ class TrainingData:
         return np.stack(
             [
                 augment.random_window(
-                    self.waveforms.waveform(clip), cut.window_samples, settings, draw("waveform"), cut.sample_rate_hz
+                    self.waveforms.waveform(clip),
+                    cut.window_samples,
+                    settings,
+                    draw("waveform"),
+                    cut.sample_rate_hz,
+                    self.windows.places.get(clip),
                 )
                 for clip, draw in zip(clip_B.tolist(), draws, strict=True)
             ]

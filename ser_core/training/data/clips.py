@@ -7,7 +7,7 @@ An epoch follows from (seed, epoch, example): which worker computes an example c
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -49,8 +49,10 @@ def check_sets(sets: ClipSets, manifest: Manifest, config: TrainConfig, num_work
     """Whether a fold can be trained on at all.
 
     Raises:
-        UsageError: it has fewer clips in a step than there are workers, or a single emotion.
+        UsageError: it has no clip, fewer in a step than there are workers, or a single emotion.
     """
+    if not len(sets.training_N):
+        raise UsageError("no clip to learn from has speech in it; speech: all learns from all of them")
     smallest = min(len(step) for step in split_steps(len(sets.training_N), config.batch_size))
     if smallest < num_workers:
         raise UsageError(f"steps of {smallest} clips are too few for {num_workers} workers; use a larger batch_size")
@@ -85,11 +87,19 @@ class TrainingWindows:
     clip_W: Numbers
     #: First sample in its clip.
     start_W: Numbers
-    #: Length of the audio, without padding.
+    #: What each one counts: the length of its audio, without padding, or of the speech in it.
     seconds_W: npt.NDArray[np.float64]
     #: Numbers of each clip's windows.
     scored: tuple[Numbers, ...]
     learned: tuple[Numbers, ...]
+    #: The share of a window that may hang over its clip's end, where it is learned from.
+    overhang: float = 0.0
+    #: Of clips that have windows without speech, where those with speech may begin: shares of the last start.
+    places: dict[int, npt.NDArray[np.float64]] = field(default_factory=dict)
+
+    def last_start(self, num_samples: int) -> float:
+        """Where the last window of so long a clip begins that is learned from."""
+        return max(0.0, num_samples - (1 - self.overhang) * self.settings.window_samples)
 
     @classmethod
     def of(
@@ -119,7 +129,7 @@ class TrainingWindows:
         clip_W, start_W = np.concatenate(clips), np.concatenate(starts)
         end_W = np.array([waveforms.num_samples(clip) for clip in range(len(waveforms))])[clip_W]
         seconds_W = np.minimum(end_W - start_W, settings.window_samples) / settings.sample_rate_hz
-        return cls(settings, clip_W, start_W, seconds_W, tuple(scored), tuple(learned))
+        return cls(settings, clip_W, start_W, seconds_W, tuple(scored), tuple(learned), overhang)
 
     def __len__(self) -> int:
         return len(self.clip_W)
