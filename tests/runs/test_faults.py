@@ -195,7 +195,8 @@ def test_a_node_that_goes_away_costs_nothing(
     source: Path, unbroken: pa.Table, tmp_path: Path, two_nodes: tuple[object, object]
 ) -> None:
     cluster, second = two_nodes
-    process = start("score", source, tmp_path / "out", "--address", cluster.address, "--commit-seconds", "0.2")  # type: ignore[attr-defined]
+    options = ["--address", cluster.address, "--commit-seconds", "0.2", *WITH_DETECTION]  # type: ignore[attr-defined]
+    process = start("score", source, tmp_path / "out", *options)
     wait_for(lambda: num_committed(tmp_path / "out") > 0, process)
     cluster.remove_node(second, allow_graceful=False)  # type: ignore[attr-defined]
     answer = finish(process)
