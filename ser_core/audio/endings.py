@@ -123,6 +123,12 @@ def _ogg_table() -> list[int]:
     return table
 
 
+def form_breaks_off(file: BinaryIO, start: int, num_bytes: int) -> bool:
+    """Whether an IFF file (8SVX, MAUD) is shorter than it says."""
+    file.seek(start + 4)
+    return start + 8 + int.from_bytes(file.read(4), "big") >= num_bytes + LEAST_AUDIO_BYTES
+
+
 def riff_breaks_off(file: BinaryIO, start: int, num_bytes: int) -> bool:
     """Whether an AVI (several RIFFs where it is long) is shorter than it says, where that knows, or ends in zeros."""
     for chunk_id, size, offset in iter_chunks(file, start, "<4sI", align=2):

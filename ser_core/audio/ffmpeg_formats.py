@@ -27,9 +27,9 @@ UNFRAMED = (
 JOINT_LENGTH = frozenset({"matroska,webm", "flv"})
 #: FFmpeg may open these alone: others (HLS, concat and their like) open further files and addresses, or take any text.
 _FORMATS = (
-    *UNFRAMED, "aiff", "ape", "asf", "au", "avi", "avr", "caf", "dsf", "dss", "flac", "flv", "iff", "ircam",
-    "matroska", "webm", "mov", "mp4", "mpc", "mpc8", "mxf", "nistsphere", "nut", "ogg", "paf", "pvf", "qcp", "rm",
-    "shn", "sox", "tak", "truehd", "tta", "voc", "w64", "wav", "wsd", "wtv", "wv", "xwma",
+    *UNFRAMED, "aiff", "ape", "asf", "au", "avi", "avr", "caf", "dsf", "dss", "flac", "flv", "iff",
+    "ircam", "matroska", "webm", "mov", "mp4", "mpc", "mpc8", "mxf", "nistsphere", "nut", "ogg", "paf",
+    "pvf", "qcp", "rm", "shn", "sox", "tak", "truehd", "tta", "voc", "w64", "wav", "wsd", "wtv", "wv", "xwma",
 )  # fmt: skip
 OPTIONS = {"format_whitelist": ",".join(_FORMATS), "protocol_whitelist": "none"}
 #: What shows of these alone that they are cut off.
@@ -38,7 +38,10 @@ BREAKS_OFF: dict[str, Callable[[BinaryIO, int, int], bool]] = {
     "avi": endings.riff_breaks_off,
     "asf": endings.asf_breaks_off,
     "voc": endings.voc_breaks_off,
+    "iff": endings.form_breaks_off,
 }
+#: By FFmpeg's own decoders, those that are used in their place: its own drop the frames of pauses, as phones send them.
+DECODERS = {"amrnb": "libopencore_amrnb", "amrwb": "libopencore_amrwb"}
 #: Formats that count their frames, behind which FFmpeg takes tags for damage.
 COUNTED = frozenset({"wv"})
 #: Formats that give each packet its time, so that a step in it is a loss.

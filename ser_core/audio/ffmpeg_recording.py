@@ -11,6 +11,7 @@ from typing import Any, BinaryIO, Self
 
 import av
 import numpy as np
+from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.stream import Discard
@@ -21,6 +22,7 @@ from ser_core.audio.byte_view import ByteView
 from ser_core.audio.ffmpeg_formats import (
     BREAKS_OFF,
     COUNTED,
+    DECODERS,
     GUESSED_LENGTH,
     HEADLESS,
     JOINT_LENGTH,
@@ -93,6 +95,7 @@ class FfmpegRecording:
             self._stream = self._chosen(audio_stream)
             is_timed = self._container.format.name in TIMED
             self._progress = Progress(start, is_timed=is_timed, has_all_streams=self._has_joint_length)
+            self._decoder = self._chosen_decoder()
             self._frames = self._iter_frames()
             self._first = next(self._frames, None)
             if self._first is None:
@@ -147,6 +150,16 @@ class FfmpegRecording:
         stream.codec_context.thread_count = 1
         return stream
 
+    def _chosen_decoder(self) -> AudioCodecContext:
+        context = self._stream.codec_context
+        name = DECODERS.get(context.name, "")
+        if name not in av.codecs_available:
+            return context
+        decoder = AudioCodecContext.create(name, "r")
+        assert isinstance(decoder, AudioCodecContext)
+        decoder.sample_rate, decoder.layout = context.sample_rate, context.layout
+        return decoder
+
     @property
     def _has_joint_length(self) -> bool:
         return self._container.format.name in JOINT_LENGTH
@@ -186,7 +199,7 @@ class FfmpegRecording:
             # It would be decoded into noise here and there.
             raise Fault("unsupported", "the audio is encrypted")
         try:
-            frames = packet.decode()
+            frames = self._decoder.decode(packet)
         except av.FFmpegError as error:
             if isinstance(error, MemoryError):
                 raise
