@@ -5,7 +5,6 @@ together. Memory is bounded: parts are read one by one, keys wait in a local fil
 """
 
 import json
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -26,6 +25,7 @@ from ser_core.tables.part_check import PartCheck
 from ser_core.tables.parts import PART_PATTERN, Part, output_faults
 from ser_core.tables.schema import read_description
 from ser_core.tables.table_pair import TablePair
+from ser_core.temporary import temporary_folder
 
 #: A run that is on takes parts away when it joins them, and the look begins anew; it does so once.
 _TRIES = 5
@@ -65,8 +65,8 @@ def verify(location: Location, on_progress: OnProgress = lambda done, total: Non
     """
     Output(location).open()
     for _ in range(_TRIES):
-        with tempfile.TemporaryDirectory(prefix="ser-") as folder, suppress(_MovedError):
-            return _Verification(location, Path(folder), on_progress).result()
+        with temporary_folder() as folder, suppress(_MovedError):
+            return _Verification(location, folder, on_progress).result()
     raise OutputError(
         f"{location}: its two tables are of different runs, or change faster than they can be read; verify it again, "
         "and if that stays, run the same command again, which mends them"

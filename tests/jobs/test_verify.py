@@ -1,11 +1,23 @@
 """`ser verify`: the lines and the JSON object of whole and damaged outputs, and its exit codes."""
 
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from ser_core.temporary import remove_dead
 from tests.support.archive import write_archive
-from tests.support.cli import Answer, assert_one_line, ser_here
+from tests.support.cli import ROOT, Answer, assert_one_line, clean_environment, ser_here
+
+_DIES = """
+import os
+from ser_core.tables import verification
+verification._Verification.result = lambda _: os._exit(9)
+from jobs.start import main
+main()
+"""
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +62,18 @@ def test_a_damaged_one_is_a_line_for_each_finding(scored: Path) -> None:
     assert [finding["table"] for finding in as_json.data["findings"]] == ["files", "predictions"]
     assert as_json.data["findings"][1]["names"] == [str(name)]
     assert not as_json.data["is_whole"]
+
+
+def test_what_it_leaves_when_it_is_killed_the_next_command_removes(scored: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _DIES, "verify", str(scored)]
+    environment = clean_environment(TMPDIR=str(tmp_path))
+    killed = subprocess.run(command, cwd=ROOT, env=environment, check=False, timeout=60)
+    assert killed.returncode == 9
+    assert len(list(tmp_path.iterdir())) == 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(tmp_path))
+        remove_dead()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_no_output_is_one_line(tmp_path: Path) -> None:
