@@ -5,7 +5,7 @@ BIN := .venv/bin
 .PHONY: demo test test-heavy check clean
 
 demo: .venv/.installed
-	$(BIN)/ser score examples demo-output --channels each --restart --quiet
+	$(BIN)/ser score examples demo-output --channels each --restart
 	$(BIN)/python examples/show.py demo-output
 
 test: .venv/.installed-dev

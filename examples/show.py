@@ -12,7 +12,7 @@ FOLDER = Path(__file__).parent
 #: Where the cards of bundled models say which share they get right of RAVDESS speakers they have not heard.
 PROMISED = re.compile(r"RAVDESS, 20 actors, 8 emotions \| [\d,]+ \| ([^|]+) \|")
 #: Speech of one emotion that a window must have for it to count as meant there.
-MIN_MEANT_SECONDS = 0.5
+MIN_MEANT_SECONDS = 0.3
 
 NEXT = """
 What to type next, with recordings of your own:
@@ -65,7 +65,8 @@ def show_clips(files: dict[str, dict[str, Any]], model: str) -> None:
 def show_call(windows: list[dict[str, Any]], files: list[dict[str, Any]]) -> None:
     """A line for each window, with what was heard of both speakers and what they meant."""
     turns = table_of("call.csv")
-    print("\nA call (call.flac) with a speaker on each channel, in windows of 5 seconds; what was meant in brackets:\n")
+    print("\nA call (call.flac) with a speaker on each channel, in windows of 5 seconds; what was meant in brackets.")
+    print("A side is silent while the other speaks, and there is a ringing tone and noise: no_speech.\n")
     print(f"  {'seconds':<11}{'the woman, channel 0':<36}the man, channel 1")
     for start_seconds in sorted({row["start_seconds"] for row in windows}):
         sides = [row for row in windows if row["start_seconds"] == start_seconds]

@@ -91,7 +91,7 @@ def test_the_sql_finds_rows(place: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     [query] = blocks("sql")
     found = duckdb.sql(query)
     assert found is not None
-    assert found.columns == ["path", "start_seconds", "emotion", "confidence"]
+    assert found.columns == ["path", "start_seconds", "emotion", "confidence", "speech_share"]
     assert found.fetchall()
 
 
