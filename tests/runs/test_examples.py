@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from ser_core.models import bundled_names, read_config
-from tests.support.cli import ROOT, WITH_DETECTION, files, predictions, ser_here
+from tests.support.cli import ROOT, files, predictions, ser_here
 
 EXAMPLES = ROOT / "examples"
 with (EXAMPLES / "clips.csv").open(newline="") as listed:
@@ -58,7 +58,7 @@ def test_the_call_is_what_its_script_makes() -> None:
 def test_the_demo_shows_hits_and_misses_beside_what_the_card_promises(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert ser_here("score", "examples", tmp_path / "out", "--channels", "each", *WITH_DETECTION).code == 0
+    assert ser_here("score", "examples", tmp_path / "out", "--channels", "each", "--speech", "on").code == 0
     show = script("show.py")
     show["main"](str(tmp_path / "out"))
     shown = capsys.readouterr().out
@@ -76,6 +76,12 @@ def test_the_demo_shows_hits_and_misses_beside_what_the_card_promises(
     assert 0 < right < 16
     assert "The card of compact promises 64.4 % [59.2, 69.8] (95 % interval)" in shown
 
-    windows = predictions(tmp_path / "out").filter(pc.field("path") == "call.flac")
-    assert 2 * sum(re.match(r"\d+ - \d+ ", line) is not None for line in lines) == windows.num_rows
+    # While somebody speaks the other side is silent, and noise and a ringing tone are not speech.
+    of_call = [line for line in lines if re.match(r"\d+ - \d+ ", line)]
+    windows = predictions(tmp_path / "out").filter(pc.field("path") == "call.flac")["emotion"].to_pylist()
+    assert len(of_call) * 2 == len(windows)
+    assert of_call[0] == "0 - 5 no_speech no_speech"
+    assert sum(line.count("no_speech") for line in of_call) == windows.count("no_speech") >= 6
+    for line in of_call:
+        assert re.fullmatch(r"\d+ - \d+( no_speech| [a-z]+ [01]\.\d\d \([a-z, ]+\)){2}", line), line
     assert "ser score FOLDER" in shown
