@@ -11,8 +11,8 @@ import pyarrow.dataset as ds
 FOLDER = Path(__file__).parent
 #: Where the cards of bundled models say which share they get right of RAVDESS speakers they have not heard.
 PROMISED = re.compile(r"RAVDESS, 20 actors, 8 emotions \| [\d,]+ \| ([^|]+) \|")
-#: Speech of one emotion that a window must have for it to count as meant there.
-MIN_MEANT_SECONDS = 0.3
+#: Speech that a window must have for it to be a miss that none was heard there.
+MIN_MISSED_SECONDS = 0.5
 
 NEXT = """
 What to type next, with recordings of your own:
@@ -65,25 +65,32 @@ def show_clips(files: dict[str, dict[str, Any]], model: str) -> None:
 def show_call(windows: list[dict[str, Any]], files: list[dict[str, Any]]) -> None:
     """A line for each window, with what was heard of both speakers and what they meant."""
     turns = table_of("call.csv")
-    print("\nA call (call.flac) with a speaker on each channel, in windows of 5 seconds; what was meant in brackets.")
-    print("A side is silent while the other speaks, and there is a ringing tone and noise: no_speech.\n")
-    print(f"  {'seconds':<11}{'the woman, channel 0':<36}the man, channel 1")
+    print("\nA call (call.flac) with a speaker on each channel, in windows of 5 seconds: what was heard, in how many")
+    print("seconds of speech, and in brackets what was meant. A side is silent while the other speaks; a ringing")
+    print("tone comes first, and noise in the middle.\n")
+    print(f"  {'seconds':<11}{'the woman, channel 0':<40}the man, channel 1")
     for start_seconds in sorted({row["start_seconds"] for row in windows}):
         sides = [row for row in windows if row["start_seconds"] == start_seconds]
-        end_seconds = sides[0]["end_seconds"]
-        meant = [
-            [turn["emotion"] for turn in turns if int(turn["channel"]) == row["channel"] and is_in(turn, row)]
-            for row in sides
-        ]
-        cells = [heard(row) + (f" ({', '.join(said)})" if said else "") for row, said in zip(sides, meant, strict=True)]
-        print(f"  {start_seconds:4.0f} - {end_seconds:<4.0f}{cells[0]:<36}{cells[1]}")
-    print(f"  {'the whole':<11}{heard(files[0]):<36}{heard(files[1])}")
+        cells = [cell(row, turns) for row in sides]
+        print(f"  {start_seconds:4.0f} - {sides[0]['end_seconds']:<4.0f}{cells[0]:<40}{cells[1]}")
+    print(f"  {'the whole':<11}{heard(files[0]):<40}{heard(files[1])}")
 
 
-def is_in(turn: dict[str, str], window: dict[str, Any]) -> bool:
-    """Whether enough of what was said in a turn is in the window."""
-    start = max(float(turn["start_seconds"]), window["start_seconds"])
-    return min(float(turn["end_seconds"]), window["end_seconds"]) - start >= MIN_MEANT_SECONDS
+def cell(window: dict[str, Any], turns: list[dict[str, str]]) -> str:
+    """What was heard in a window of one side, and what was meant there."""
+    seconds_of = {
+        turn["emotion"]: min(float(turn["end_seconds"]), window["end_seconds"])
+        - max(float(turn["start_seconds"]), window["start_seconds"])
+        for turn in turns
+        if int(turn["channel"]) == window["channel"]
+    }
+    is_speech = window["emotion"] != "no_speech"
+    meant = [emotion for emotion, seconds in seconds_of.items() if seconds > (0 if is_speech else MIN_MISSED_SECONDS)]
+    said = f" ({', '.join(meant)})" if meant else ""
+    if not is_speech:
+        return heard(window) + said
+    speech_seconds = window["speech_share"] * (window["end_seconds"] - window["start_seconds"])
+    return f"{heard(window)} in {speech_seconds:.1f} s{said}"
 
 
 def main(output: str) -> None:

@@ -83,5 +83,5 @@ def test_the_demo_shows_hits_and_misses_beside_what_the_card_promises(
     assert of_call[0] == "0 - 5 no_speech no_speech"
     assert sum(line.count("no_speech") for line in of_call) == windows.count("no_speech") >= 6
     for line in of_call:
-        assert re.fullmatch(r"\d+ - \d+( no_speech| [a-z]+ [01]\.\d\d \([a-z, ]+\)){2}", line), line
+        assert re.fullmatch(r"\d+ - \d+( no_speech| [a-z]+ [01]\.\d\d in \d\.\d s \([a-z, ]+\)){2}", line), line
     assert "ser score FOLDER" in shown
