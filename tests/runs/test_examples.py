@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from ser_core.models import bundled_names, read_config
-from tests.support.cli import ROOT, files, predictions, ser_here
+from tests.support.cli import ROOT, WITH_DETECTION, files, predictions, ser_here
 
 EXAMPLES = ROOT / "examples"
 with (EXAMPLES / "clips.csv").open(newline="") as listed:
@@ -58,7 +58,7 @@ def test_the_call_is_what_its_script_makes() -> None:
 def test_the_demo_shows_hits_and_misses_beside_what_the_card_promises(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert ser_here("score", "examples", tmp_path / "out", "--channels", "each", "--speech", "on").code == 0
+    assert ser_here("score", "examples", tmp_path / "out", "--channels", "each", *WITH_DETECTION).code == 0
     show = script("show.py")
     show["main"](str(tmp_path / "out"))
     shown = capsys.readouterr().out
