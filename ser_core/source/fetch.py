@@ -3,6 +3,7 @@
 Many are fetched at once, whole; `FileOpener` opens one for reading piece by piece, in any process.
 """
 
+import re
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -20,7 +21,21 @@ from ser_core.source.source import Source
 
 #: More threads read files out of a machine's memory three times slower.
 _LOCAL_THREADS = 4
-_COMMAND = Fault("unsupported", "a command, as Kaldi's lists hold them, is not run; write what it gives to a file")
+#: What lists of others name, and is no file.
+_NO_FILES = (
+    (
+        re.compile(r"\|\s*$"),
+        Fault("unsupported", "a command, as Kaldi's lists hold them, is not run; write what it gives to a file"),
+    ),
+    (
+        re.compile(r"\.ark:\d+"),
+        Fault("unsupported", "a place in a Kaldi archive is not read; write it to a file (wav-copy)"),
+    ),
+    (
+        re.compile(r"(?i)^(https?|ftp)://"),
+        Fault("unsupported", "an address is not fetched; download it, and name the file"),
+    ),
+)
 
 
 def fetch_all(
@@ -50,8 +65,10 @@ def fetch_all(
         def submit(row: PlannedFile) -> "Future[bytes | Fault]":
             # A plan may have more columns.
             path, size, version = row[:3]
-            if not version and source.kind == "list" and path.endswith("|"):
-                return _done(_COMMAND)
+            if not version and source.kind == "list":
+                for pattern, fault in _NO_FILES:
+                    if pattern.search(path):
+                        return _done(fault)
             try:
                 member = member_of(path, version)
             except Fault as fault:

@@ -92,15 +92,26 @@ def test_entries_without_a_path_are_rows_as_they_are_written(tmp_path: Path) -> 
     assert _read(tmp_path / "l.jsonl") == ["\\\\ud800", "b.wav", broken, other]
 
 
-def test_commands_of_kaldi_are_rows_that_say_so(tmp_path: Path) -> None:
-    (tmp_path / "wav.scp").write_text("utt-1 sph2pipe -f wav a.sph |\nutt-2 cat b.wav|\n")
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        ("sph2pipe -f wav a.sph |", "is not run"),
+        ("cat b.wav|", "is not run"),
+        ("/data/wav.1.ark:4711", "a place in a Kaldi archive is not read"),
+        ("wav.ark:5[0:99]", "a place in a Kaldi archive is not read"),
+        ("https://example.org/a.wav", "an address is not fetched"),
+    ],
+)
+def test_what_is_no_file_is_a_row_that_says_so(written: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "wav.scp").write_text(f"utt-1 {written}\n")
     source = Source.parse(str(tmp_path / "wav.scp"))
     (table,) = source.list(exclude=None, skipped=Skipped())
     rows = [(row["path"], row["size"], row["version"]) for row in table.to_pylist()]
-    assert [path for path, _, _ in rows] == ["cat b.wav|", "sph2pipe -f wav a.sph |"]
-    faults = list(fetch_all(source, rows))
-    assert all(isinstance(fault, Fault) and fault.reason == "unsupported" for fault in faults)
-    assert "is not run" in str(faults[0])
+    assert [path for path, _, _ in rows] == [written]
+    [fault] = fetch_all(source, rows)
+    assert isinstance(fault, Fault)
+    assert fault.reason == "unsupported"
+    assert words in fault.detail
 
 
 def test_long_lines_and_arrays_are_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
