@@ -17,7 +17,7 @@ from ser_core.errors import UsageError, printable
 from ser_core.models import Artifact, resolve_device
 from ser_core.records import PLAN_SCHEMA
 from ser_core.score_config import ScoreConfig
-from ser_core.source import Source, escape_path, is_collection
+from ser_core.source import Source, escape_path, has_magic, is_collection
 from ser_core.speech import SpeechSettings
 from ser_core.storage import Location
 from ser_core.tables import RowSettings
@@ -61,7 +61,7 @@ def run_predict(files: list[str], model: str, speech: SpeechMode, console: Conso
 
 def _require_file(file: str) -> None:
     is_missing = not file.startswith("s3://") and not Path(file).exists()
-    if (is_missing and any(letter in file for letter in "*?[")) or file.endswith("/") or Path(file).is_dir():
+    if (is_missing and has_magic(file)) or file.endswith("/") or Path(file).is_dir():
         what = "a folder, prefix or glob"
     elif is_collection(file):
         what = "a list or an archive"

@@ -11,14 +11,12 @@ from ser_core.audio.decode import Named
 from ser_core.audio.isolated import Decoder
 from ser_core.audio.segments import Segment
 from ser_core.faults import Fault
-from ser_core.ordered import in_order
 from ser_core.source import FileOpener, PlannedFile, Source, escape_path, fetch_all, suffix_of
 from ser_core.storage import Location
 
 MAX_WHOLE_FILE_BYTES = 32 * 2**20
 #: Where the paths of clips start: they are absolute, or s3://bucket/key.
 CLIP_SOURCE = Source("list", Location("/"))
-_LOOKS_IN_FLIGHT = 64
 
 
 def look_at_clips(paths: Iterable[str]) -> list[PlannedFile]:
@@ -28,7 +26,7 @@ def look_at_clips(paths: Iterable[str]) -> list[PlannedFile]:
         ServiceError: a bucket failed as a whole.
     """
     escaped = (escape_path(path.encode()) for path in paths)
-    return list(in_order(escaped, CLIP_SOURCE.look, max_in_flight=_LOOKS_IN_FLIGHT))
+    return list(CLIP_SOURCE.look_at_all(escaped))
 
 
 def file_contents(source: Source, files: Sequence[PlannedFile]) -> Generator[Named | Fault, None, None]:

@@ -10,7 +10,6 @@ from ser_core.corpora.manifest import rows_to_table
 from ser_core.corpora.reading import BROKEN_ROW, NO_TEXT, UNREADABLE, FoundClips, LeftOutFile, is_text
 from ser_core.corpora.words import fact, label_of, speaker_id
 from ser_core.errors import SourceError, UsageError, printable
-from ser_core.ordered import in_order
 from ser_core.source import PATH_NAMES, NoListError, PlannedFile, Source, escape_path, open_table, suffix_of
 from ser_core.storage import Location, one_line_faults, read
 from ser_core.vocabulary import LABELS
@@ -19,7 +18,6 @@ REQUIRED = ("path", "emotion", "speaker")
 OPTIONAL = ("gender", "language", "statement")
 _SUFFIXES = frozenset({"csv", "tsv", "psv", "txt"})
 _GENDERS = {"m": "male", "f": "female"}
-_MAX_LOOKS_IN_FLIGHT = 64
 _NAME_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_.-")
 
 
@@ -130,7 +128,7 @@ def _read_rows(location: Location, left_out: list[LeftOutFile]) -> list[tuple[in
 
 def _look_at_all(source: Source, rows: list[tuple[int, dict[str, str]]]) -> list[_Row]:
     paths = [escape_path(values["path"].encode("utf-8", "surrogateescape")) for _, values in rows]
-    found = in_order(paths, source.look, max_in_flight=_MAX_LOOKS_IN_FLIGHT)
+    found = source.look_at_all(paths)
     looked_at = []
     for (number, values), path, file in zip(rows, paths, found, strict=True):
         target = source.locate(path)

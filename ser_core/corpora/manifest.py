@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from ser_core.encoding import parquet_bytes
 from ser_core.errors import SourceError
+from ser_core.source import NoListError, position_of
 from ser_core.storage import Location, one_line_faults, put, read
 from ser_core.vocabulary import LABELS
 
@@ -181,9 +182,11 @@ def _decoded(data: io.BytesIO, where: str) -> pa.Table:
     known = {field.name for field in (*MANIFEST_SCHEMA, *_FORMER_FIELDS)}
     fields = [field for field in pq.read_schema(data) if field.name in known]
     names = [field.name for field in fields]
-    for name in names:
-        if names.count(name) > 1:
-            raise SourceError(f"{where}: the column '{name}' is there twice; leave one")
+    try:
+        for name in names:
+            position_of(name, names)
+    except NoListError as error:
+        raise SourceError(f"{where}: {error}") from error
     # A text that is repeated stays one until it is counted.
     texts = [field.name for field in fields if field.type in {pa.string(), pa.large_string(), pa.binary()}]
     with pq.ParquetFile(data, read_dictionary=texts) as file:

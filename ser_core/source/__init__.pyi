@@ -12,8 +12,10 @@ from .plan import PlanSummary as PlanSummary
 from .plan import suffix_counts as suffix_counts
 from .plan import write_plan as write_plan
 from .source import Source as Source
+from .source import has_magic as has_magic
 from .text_table import NoListError as NoListError
 from .text_table import open_table as open_table
+from .text_table import position_of as position_of
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -26,9 +28,11 @@ __all__ = [
     "Source",
     "escape_path",
     "fetch_all",
+    "has_magic",
     "is_collection",
     "is_member",
     "open_table",
+    "position_of",
     "suffix_counts",
     "suffix_of",
     "write_plan",

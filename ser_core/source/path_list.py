@@ -16,7 +16,15 @@ from ser_core.source.json_list import PATH_NAMES, iter_json_paths
 from ser_core.source.listing import SLICE_ROWS
 from ser_core.source.members import CONTAINER_SUFFIXES
 from ser_core.source.names import escape_path, suffix_of
-from ser_core.source.text_table import MAX_LINE_LENGTH, NoListError, TextTable, iter_lines, open_table, open_text
+from ser_core.source.text_table import (
+    MAX_LINE_LENGTH,
+    NoListError,
+    TextTable,
+    iter_lines,
+    open_table,
+    open_text,
+    position_of,
+)
 from ser_core.storage import Location, one_line_faults, read
 
 #: What people have lists in, or archives, that this program does not read; any other file may be a recording.
@@ -188,10 +196,9 @@ def _read_parquet(file: IO[bytes]) -> Iterator[bytes]:
 def _parquet_column(schema: pa.Schema) -> str:
     names = [name.strip().lower() for name in schema.names]
     for name in PATH_NAMES:
-        if names.count(name) > 1:
-            raise NoListError(f"the column '{name}' is there twice; leave one")
-        if name in names:
-            field = schema.field(names.index(name))
+        position = position_of(name, names)
+        if position is not None:
+            field = schema.field(position)
             if not pa.types.is_struct(field.type) or field.type.get_field_index("path") >= 0:
                 return str(field.name)
     raise _no_column(schema.names)

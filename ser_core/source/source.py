@@ -66,7 +66,7 @@ class Source:
         found = kind_of(location, is_prefix=text.endswith("/"))
         if found == "folder":
             return cls("folder", location, _checked_pattern(glob))
-        if found is None and _has_magic(text):
+        if found is None and has_magic(text):
             if glob is not None:
                 raise UsageError(f"SOURCE {location} is a glob already; leave out --glob")
             root, pattern = _split_glob(location)
@@ -136,7 +136,7 @@ class Source:
         """The rows of a list's paths, and of the members of containers that it names."""
         paths = self._paths()
         named = named_containers(paths)
-        found = [file for file in in_order(named.to_pylist(), self.look, max_in_flight=_MAX_LOOKS) if file.version]
+        found = [file for file in self.look_at_all(named.to_pylist()) if file.version]
         tables = [
             chosen_members(file.path, table, paths)
             for file, table in zip(found, self._expand(found, skipped), strict=True)
@@ -163,7 +163,7 @@ class Source:
         up for as many failed ones.
         """
         is_any_found, lost = False, ""
-        for file in in_order(paths, self.look, max_in_flight=_MAX_LOOKS):
+        for file in self.look_at_all(paths):
             is_any_found = is_any_found or file.version != ""
             target = "" if is_any_found or lost else self.locate(file.path)
             lost = lost or (target if isinstance(target, str) else "")
@@ -175,6 +175,10 @@ class Source:
             # One that may not be listed is there.
             with faults_of(Location(f"s3://{bucket}")), suppress(PermissionError):
                 next(list_pages(f"{bucket}/", page_size=1))
+
+    def look_at_all(self, paths: Iterable[str]) -> Iterator[PlannedFile]:
+        """The rows of paths, in their order, looked at many at once."""
+        return in_order(paths, self.look, max_in_flight=_MAX_LOOKS)
 
     def look(self, path: str) -> "Future[PlannedFile]":
         """A row of the plan for a path, of a file that is missing or out of reach too."""
@@ -195,13 +199,14 @@ async def _look_at_object(path: str, target: str) -> PlannedFile:
     return PlannedFile(path, size, version, microseconds_of(modified))
 
 
-def _has_magic(text: str) -> bool:
+def has_magic(text: str) -> bool:
+    """Whether a text is a glob, where there is no file of this name."""
     return any(letter in text for letter in "*?[")
 
 
 def _split_glob(location: Location) -> tuple[Location, str]:
     parts = location.url.split("/")
-    first = next(index for index, part in enumerate(parts) if _has_magic(part))
+    first = next(index for index, part in enumerate(parts) if has_magic(part))
     root = "/".join(parts[:first])
     return Location(root or "/"), _checked_pattern("/".join(parts[first:])) or ""
 

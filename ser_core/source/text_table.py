@@ -77,9 +77,18 @@ class TextTable:
         Raises:
             NoListError: there are two of this name.
         """
-        if self.names.count(name) > 1:
-            raise NoListError(f"the column '{name}' is there twice; leave one")
-        return self.names.index(name) if name in self.names else None
+        return position_of(name, self.names)
+
+
+def position_of(name: str, names: Sequence[str]) -> int | None:
+    """Where a column is among the names of all, None if it is not there.
+
+    Raises:
+        NoListError: there are two of this name.
+    """
+    if names.count(name) > 1:
+        raise NoListError(f"the column '{name}' is there twice; leave one")
+    return names.index(name) if name in names else None
 
 
 def open_table(file: IO[bytes], known: Collection[str]) -> TextTable:
