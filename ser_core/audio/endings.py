@@ -2,7 +2,7 @@
 
 import re
 import struct
-from functools import cache
+import zlib
 from typing import BinaryIO
 
 from ser_core.audio.containers import iter_chunks
@@ -30,7 +30,7 @@ _OGG_HEAD_BYTES = 27
 _MAX_OGG_PAGE_BYTES = _OGG_HEAD_BYTES + 255 + 255 * 255
 #: A page may end in some.
 _KEPT_ZEROS = 256
-_OGG_POLYNOMIAL = 0x04C11DB7
+_REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
 _ASF_DATA_HEAD_BYTES = 50
@@ -62,18 +62,18 @@ def flac_follows(file: BinaryIO, start: int, position: int) -> bool:
     return _FLAC_HEAD.search(file.read(position - begin + _FLAC_HEAD_BYTES)) is not None
 
 
-def mp4_is_joined(file: BinaryIO, start: int) -> bool:
-    """Whether another MP4 begins behind the boxes of the first, whose index says nothing of it."""
-    for number in range(MAX_CHUNKS):
+def mp4_boxes(file: BinaryIO, start: int) -> list[bytes]:
+    """The names of an MP4's outermost boxes: two `ftyp` where another is joined to it, `moof` of fragments."""
+    names: list[bytes] = []
+    while len(names) < MAX_CHUNKS:
         file.seek(start)
-        size, box, long_size = struct.unpack(">I4sQ", file.read(16).ljust(16, b"\0"))
-        if box == b"ftyp" and number:
-            return True
+        size, name, long_size = struct.unpack(">I4sQ", file.read(16).ljust(16, b"\0"))
         size = long_size if size == 1 else size
         if size < _BOX_HEAD_BYTES:
             break
+        names.append(name)
         start += size
-    return False
+    return names
 
 
 def is_ogg(file: BinaryIO, start: int) -> bool:
@@ -104,23 +104,34 @@ def end_of_content(file: BinaryIO, num_bytes: int) -> int:
     return num_bytes
 
 
+def ogg_has_holes(file: BinaryIO, start: int, num_bytes: int) -> bool:
+    """Whether a page of an Ogg file is damaged, or missing."""
+    next_numbers: dict[bytes, int] = {}
+    while start < num_bytes:
+        file.seek(start)
+        page = file.read(_MAX_OGG_PAGE_BYTES)
+        if not page.startswith(b"OggS"):
+            return _holds_page(file, start)
+        segment_bytes = page[_OGG_HEAD_BYTES : _OGG_HEAD_BYTES + page[26]]
+        page = page[: _OGG_HEAD_BYTES + len(segment_bytes) + sum(segment_bytes)]
+        serial, number, is_first = page[14:18], int.from_bytes(page[18:22], "little"), page[5] & 2
+        if not _is_sound(page) or (not is_first and number != next_numbers.get(serial, number)):
+            return True
+        next_numbers[serial] = number + 1
+        start += len(page)
+    return False
+
+
+def _holds_page(file: BinaryIO, start: int) -> bool:
+    file.seek(start)
+    return any(b"OggS" in piece for piece in iter(lambda: file.read(_LOOK_BYTES), b""))
+
+
 def _is_sound(page: bytes) -> bool:
-    """Whether an Ogg page's checksum is right (RFC 3533, section 6)."""
-    table, checksum = _ogg_table(), 0
-    for byte in page[:22] + bytes(4) + page[26:]:
-        checksum = (checksum << 8) & 0xFFFFFFFF ^ table[checksum >> 24 ^ byte]
-    return checksum == int.from_bytes(page[22:26], "little")
-
-
-@cache
-def _ogg_table() -> list[int]:
-    table = []
-    for value in range(256):
-        rest = value << 24
-        for _ in range(8):
-            rest = (rest << 1) ^ (_OGG_POLYNOMIAL if rest & 0x80000000 else 0)
-        table.append(rest & 0xFFFFFFFF)
-    return table
+    """Whether an Ogg page's checksum (RFC 3533, section 6) is right: zlib's, of all bits the other way round."""
+    without = page[:22] + bytes(4) + page[26:]
+    checksum = zlib.crc32(without.translate(_REVERSED_BITS), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{checksum:032b}"[::-1], 2) == int.from_bytes(page[22:26], "little")
 
 
 def form_breaks_off(file: BinaryIO, start: int, num_bytes: int) -> bool:

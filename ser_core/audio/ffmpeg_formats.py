@@ -40,6 +40,8 @@ BREAKS_OFF: dict[str, Callable[[BinaryIO, int, int], bool]] = {
     "voc": endings.voc_breaks_off,
     "iff": endings.form_breaks_off,
 }
+#: Formats in which a recorder that pauses leaves a step in the times, and a hole is known by other signs.
+PAUSED = frozenset({"matroska,webm", "ogg"})
 #: By FFmpeg's own decoders, those that are used in their place: its own drop the frames of pauses, as phones send them.
 DECODERS = {"amrnb": "libopencore_amrnb", "amrwb": "libopencore_amrwb"}
 #: Formats that count their frames, behind which FFmpeg takes tags for damage.

@@ -36,6 +36,8 @@ class Progress:
         self.num_bytes = 0
         #: Lost before the last frame, and since.
         self._lost_seconds, self._pending_seconds = 0.0, 0.0
+        #: Times in which there is no packet, and nothing is lost.
+        self.pause_seconds = 0.0
         self._frame_end_seconds: float | None = None
         self._has_hole = False
 
@@ -65,11 +67,13 @@ class Progress:
         gap_seconds = 0.0
         if frame.pts is not None and frame.time_base is not None:
             begin = float(frame.pts * frame.time_base)
-            is_hole = self._is_timed or (self._has_all_streams and self._has_hole)
-            if is_hole and self._frame_end_seconds is not None:
-                gap_seconds = begin - self._frame_end_seconds
+            gap_seconds = begin - (begin if self._frame_end_seconds is None else self._frame_end_seconds)
             self._frame_end_seconds = begin + frame.samples / frame.sample_rate
-        self._lost_seconds += max(self._pending_seconds, gap_seconds if gap_seconds > _LEAST_GAP_SECONDS else 0.0)
+        gap_seconds = gap_seconds if gap_seconds > _LEAST_GAP_SECONDS else 0.0
+        is_hole = self._is_timed or (self._has_all_streams and self._has_hole)
+        lost_seconds = max(self._pending_seconds, gap_seconds) if is_hole else self._pending_seconds
+        self._lost_seconds += lost_seconds
+        self.pause_seconds += max(0.0, gap_seconds - lost_seconds)
         self._pending_seconds, self._has_hole = 0.0, False
 
 

@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 
 from ser_core.audio import containers, endings
 from ser_core.audio.byte_view import ByteView
+from ser_core.audio.ffmpeg_ending import LENGTH_TOLERANCE_SECONDS, Ending
 from ser_core.audio.ffmpeg_formats import (
-    BREAKS_OFF,
-    COUNTED,
     DECODERS,
     GUESSED_LENGTH,
     HEADLESS,
@@ -40,10 +39,6 @@ _READ_BYTES = 2**18
 _MAX_IDLE = 64
 #: Samples (of all channels) of a block.
 _BLOCK_SAMPLES = 2**18
-#: Encoders count what they added at the ends in different ways.
-_LENGTH_TOLERANCE_SECONDS = 0.1
-#: In a video file the streams seldom end together.
-_JOINT_TOLERANCE_SECONDS = 1.0
 
 
 class FfmpegRecording:
@@ -62,7 +57,7 @@ class FfmpegRecording:
         SerError: as the file itself raises it (storage failed as a whole).
     """
 
-    length_tolerance_seconds = _LENGTH_TOLERANCE_SECONDS
+    length_tolerance_seconds = LENGTH_TOLERANCE_SECONDS
 
     def __init__(
         self, file: BinaryIO, num_bytes: int, *, start: int = 0, audio_stream: int = 0, suffix: str = ""
@@ -130,7 +125,19 @@ class FfmpegRecording:
                 held, num_held = [], 0
         if held:
             yield np.concatenate(held)
-        self._judge_end(num_frames / self.sample_rate_hz)
+        ending = Ending(
+            file=self._file,
+            start=self._start,
+            num_bytes=self._num_bytes,
+            container=self._container,
+            stream=self._stream,
+            progress=self._progress,
+            promised_seconds=self.promised_seconds,
+            fault=self.fault,
+            note=self.note,
+        )
+        ending.judge(num_frames / self.sample_rate_hz)
+        self.promised_seconds, self.fault, self.note = ending.promised_seconds, ending.fault, ending.note
 
     def _chosen(self, number: int) -> AudioStream:
         streams = self._container.streams.audio
@@ -255,37 +262,3 @@ class FfmpegRecording:
         if self._progress.num_failed:
             return Fault("unreadable", "none of the audio can be decoded: it is damaged, or encrypted")
         return Fault("empty", "the file holds no audio")
-
-    def _judge_end(self, seconds: float) -> None:
-        """Decide what is wrong with the end of the file, of which so much was read, if anything."""
-        promised = self.promised_seconds
-        is_whole = promised is not None and promised - seconds <= _LENGTH_TOLERANCE_SECONDS
-        if (is_whole or promised is None or self.fault is None) and self._another_follows():
-            self.fault = Fault("unsupported", "another recording is joined to the first, and is not read")
-        elif is_whole and self._container.format.name in COUNTED:
-            # What could not be read are tags.
-            self.fault = None
-        if self.fault is None:
-            self.fault = self._fault_of_end(seconds)
-
-    def _another_follows(self) -> bool:
-        if self._container.format.name.startswith("mov,"):
-            return endings.mp4_is_joined(self._file, self._start)
-        return not self._is_unframed and endings.another_follows(self._file, self._progress.end_position)
-
-    def _fault_of_end(self, seconds: float) -> Fault | None:
-        breaks_off = BREAKS_OFF.get(self._container.format.name)
-        if breaks_off and breaks_off(self._file, self._start, self._num_bytes):
-            return Fault("truncated", "the file breaks off")
-        if self._has_joint_length and self._container.duration is not None:
-            total = self._container.duration / av.time_base
-            if total - self._progress.end_seconds > _JOINT_TOLERANCE_SECONDS:
-                words = f"the header promises {total:.1f} s but the file ends at {self._progress.end_seconds:.1f} s"
-                return Fault("truncated", words)
-        lost_seconds = self._progress.lost_seconds
-        if self._container.format.name == "avi" and self._progress.num_bytes:
-            num_bytes = sum(entry.size for entry in self._stream.index_entries)
-            lost_seconds += seconds * max(0, num_bytes / self._progress.num_bytes - 1)
-        if not self._is_unframed and lost_seconds > _LENGTH_TOLERANCE_SECONDS:
-            return Fault("unreadable", f"{lost_seconds:.1f} s are damaged and left out")
-        return None
