@@ -72,11 +72,12 @@ class Result:
         """0: every file of the plan is scored; 3: some are partial or failed."""
         return 3 if self.partial or self.failed else 0
 
-    def _hours(self) -> str:
-        hours = f"{self.audio_seconds / 3600:.2f} hours of audio"
+    def _audio(self) -> str:
+        unit, unit_seconds = ("hours", 3600) if self.audio_seconds >= 3600 else ("minutes", 60)
+        audio = f"{self.audio_seconds / unit_seconds:.2f} {unit} of audio"
         if self.speech_seconds is None:
-            return hours
-        return f"{self.no_speech} of them without speech, {hours}, {self.speech_seconds / 3600:.2f} of speech,"
+            return audio
+        return f"{self.no_speech} of them without speech, {audio}, {self.speech_seconds / unit_seconds:.2f} of speech,"
 
     def lines(self, plan: PlanSummary, output: "Location") -> list[str]:
         """The end lines."""
@@ -84,7 +85,7 @@ class Result:
             f"{self.files} files: {self.scored} scored, {self.partial} partial, {self.failed} failed"
             + (f"; {self.skipped} unchanged, not scored again" if self.skipped else "")
             + (f"; {self.gone} gone from the source" if self.gone else ""),
-            f"{self.windows} windows, {self._hours()} in {self.seconds:.1f} s",
+            f"{self.windows} windows, {self._audio()} in {self.seconds:.1f} s",
             *_left_out(plan.other_suffixes, plan.num_hidden),
             f"predictions: {output.join('predictions')}",
             f"files:       {output.join('files')}",

@@ -86,7 +86,8 @@ def test_hours_of_audio_and_of_speech_are_told(scored: tuple[Path, Answer], sour
     assert record["speech_hours"] == pytest.approx(answer.data["speech_seconds"] / 3600, abs=1e-6)
     assert (record["settings"]["speech"], record["settings"]["min_speech_seconds"]) == ("on", 0.3)
     again = ser_here("score", source, output.with_name("again"), "--speech", "on")
-    assert "7 windows, 5 of them without speech, 0.01 hours of audio, 0.00 of speech, in" in again.out
+    speech = f"{answer.data['speech_seconds'] / 60:.2f} of speech"
+    assert f"7 windows, 5 of them without speech, 0.53 minutes of audio, {speech}, in" in again.out
     assert ser_here("verify", output).code == 0
 
 
