@@ -80,6 +80,9 @@ class Ending:
                 words = f"the header promises {total:.1f} s but the file ends at {self.progress.end_seconds:.1f} s"
                 return Fault("truncated", words)
         lost_seconds = self.progress.lost_seconds
+        if self._name in COUNTED:
+            # Its blocks say at which frame they begin.
+            lost_seconds += self.progress.begin_seconds
         if self._name == "avi" and self.progress.num_bytes:
             num_bytes = sum(entry.size for entry in self.stream.index_entries)
             lost_seconds += seconds * max(0, num_bytes / self.progress.num_bytes - 1)

@@ -14,7 +14,7 @@ _FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "s64": 2.0**63}
 #: Times are rounded.
 _LEAST_GAP_SECONDS = 0.05
 #: What lies between two packets is shorter, unless it is damaged.
-_HOLE_BYTES = 1_024
+_HOLE_BYTES = 100
 
 
 class Progress:
@@ -38,13 +38,15 @@ class Progress:
         self._lost_seconds, self._pending_seconds = 0.0, 0.0
         #: Times in which there is no packet, and nothing is lost.
         self.pause_seconds = 0.0
+        #: The time of the first frame.
+        self.begin_seconds = 0.0
         self._frame_end_seconds: float | None = None
         self._has_hole = False
 
     @property
     def lost_seconds(self) -> float:
         """What could not be decoded, or was not found."""
-        return self._lost_seconds + self._pending_seconds
+        return max(0.0, self._lost_seconds) + self._pending_seconds
 
     def note_packet(self, packet: "av.Packet[Any]", *, is_heard: bool) -> None:
         """A packet was read, of the stream that is heard or of another."""
@@ -67,11 +69,17 @@ class Progress:
         gap_seconds = 0.0
         if frame.pts is not None and frame.time_base is not None:
             begin = float(frame.pts * frame.time_base)
-            gap_seconds = begin - (begin if self._frame_end_seconds is None else self._frame_end_seconds)
+            if self._frame_end_seconds is None:
+                self.begin_seconds = self._frame_end_seconds = begin
+            gap_seconds = begin - self._frame_end_seconds
             self._frame_end_seconds = begin + frame.samples / frame.sample_rate
-        gap_seconds = gap_seconds if gap_seconds > _LEAST_GAP_SECONDS else 0.0
-        is_hole = self._is_timed or (self._has_all_streams and self._has_hole)
-        lost_seconds = max(self._pending_seconds, gap_seconds) if is_hole else self._pending_seconds
+        gap_seconds = gap_seconds if abs(gap_seconds) > _LEAST_GAP_SECONDS else 0.0
+        lost_seconds = self._pending_seconds
+        if self._is_timed:
+            # A damaged time steps forth, and the next one back.
+            lost_seconds = gap_seconds or lost_seconds
+        elif self._has_all_streams and self._has_hole:
+            lost_seconds = max(lost_seconds, gap_seconds)
         self._lost_seconds += lost_seconds
         self.pause_seconds += max(0.0, gap_seconds - lost_seconds)
         self._pending_seconds, self._has_hole = 0.0, False

@@ -137,3 +137,25 @@ def test_what_lies_in_front_is_skipped_and_said(kind: str, head: str) -> None:
 def test_a_recording_in_a_collection_is_not_taken_for_the_whole(start: bytes) -> None:
     with pytest.raises(Fault, match="unreadable"):
         open_recording(io.BytesIO(start + encode(noise(1))))
+
+
+def test_a_wavpack_without_its_first_blocks_is_said_to_lack_them() -> None:
+    contents = made("wv wavpack")
+    second = contents.index(b"wvpk", 4)
+    heard, fault = judged(contents[second // 2 :])
+    assert fault == Fault("unreadable", f"{SECONDS - heard:.1f} s are damaged and left out, at {heard:.1f} s")
+
+
+def test_a_time_that_is_damaged_is_no_loss() -> None:
+    """A bit of a packet's time: it steps forth, and the next one back."""
+    contents = bytearray(made("asf wmav2"))
+    packet = contents.index(b"\x82\x00\x00", len(contents) // 2)
+    assert_is_whole(bytes(contents))
+    alarms = []
+    for position in range(packet, packet + 40):
+        mutated = bytearray(contents)
+        mutated[position] ^= 1 << 6
+        heard, fault = judged(bytes(mutated))
+        if heard > SECONDS - 0.1 and fault is not None:
+            alarms.append((position - packet, fault))
+    assert alarms == []
