@@ -13,7 +13,7 @@ from ser_core import storage
 from ser_core.errors import SourceError
 from ser_core.faults import Fault
 from ser_core.source.fetch import fetch_all
-from ser_core.source.listing import Skipped
+from ser_core.source.listing import Skipped, microseconds_of
 from ser_core.source.opening import FileOpener
 from ser_core.source.plan import write_plan
 from ser_core.source.source import Source
@@ -103,6 +103,23 @@ def test_a_glob_of_archives_and_a_folder_with_one(root: Location) -> None:
     assert contents(Source.parse(root.url)) == {"z.wav": A}
     # Asked for as a file, it is none.
     assert contents(Source.parse(root.url, "*"))["x.tar"] == "unsupported"
+
+
+def test_members_have_the_time_of_their_container(root: Location) -> None:
+    storage.put(root.join("x.tar"), tar_of(MEMBERS))
+    storage.put(root.join("y.parquet"), audio_table([(A, "a.wav"), (B, "b.wav")]))
+    storage.put(root.join("list.txt"), b"x.tar\ny.parquet\n")
+    rows = [
+        row
+        for table in Source.parse(root.join("list.txt").url).list(exclude=None, skipped=Skipped())
+        for row in table.to_pylist()
+    ]
+    named = Source("folder", root)
+    for container in ("x.tar", "y.parquet"):
+        time_us = named.look(container).result().modified
+        times = {row["modified"] for row in rows if row["path"].startswith(container)}
+        assert {microseconds_of(time) for time in times} == {time_us}
+        assert time_us is not None
 
 
 def test_the_version_is_the_archives_and_the_place(root: Location) -> None:

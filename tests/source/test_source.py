@@ -3,6 +3,7 @@
 import errno
 import os
 import pickle
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ from ser_core import storage
 from ser_core.errors import ServiceError, SourceError, UsageError
 from ser_core.records import PLAN_SCHEMA
 from ser_core.source import source
-from ser_core.source.listing import Skipped
+from ser_core.source.listing import Skipped, _in_calendar
 from ser_core.source.source import Source
 from ser_core.storage import s3
 from ser_core.storage.location import Location
@@ -42,6 +43,24 @@ def _rows(source: Source) -> list[dict[str, object]]:
 
 def _paths(source: Source) -> list[object]:
     return [row["path"] for row in _rows(source)]
+
+
+def test_a_row_has_the_time_of_its_file_or_object_however_it_is_listed(root: Location) -> None:
+    storage.put(root.join("list.txt"), b"a.wav\nb/c.FLAC\ngone.wav\n")
+    times = {row["path"]: row["modified"] for row in _rows(Source.parse(root.url))}
+    of_list = {row["path"]: row["modified"] for row in _rows(Source.parse(root.join("list.txt").url))}
+    assert of_list == {"a.wav": times["a.wav"], "b/c.FLAC": times["b/c.FLAC"], "gone.wav": None}
+    if not root.is_s3:
+        os.utime(f"{root.path}/a.wav", ns=(0, 1_700_000_000_123_456_789))
+        [row] = _rows(Source.parse(root.join("a.wav").url))
+        assert row["modified"] == datetime(2023, 11, 14, 22, 13, 20, 123_456, tzinfo=UTC)
+
+
+def test_a_time_that_no_calendar_has_is_none() -> None:
+    # File systems of 64 bits may hold it; the tables, and Python, do not.
+    assert _in_calendar(2**62) is None
+    assert _in_calendar(-(2**60)) is None
+    assert _in_calendar(0) == 0
 
 
 def _content(source: Source, path: str) -> bytes:
