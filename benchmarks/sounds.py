@@ -43,6 +43,13 @@ def dtmf(num_samples: int, rng: np.random.Generator) -> Samples:
     return np.concatenate(keys)[:num_samples]
 
 
+def siren(num_samples: int) -> Samples:
+    """Up and down between 500 and 1,500 Hz in four seconds, with harmonics."""
+    t = np.arange(num_samples) / RATE_HZ
+    phase = 2 * np.pi * np.cumsum(1_000 - 500 * np.cos(2 * np.pi * t / 4)) / RATE_HZ
+    return sum(np.sin(k * phase) / k for k in range(1, 5)).astype(np.float32)
+
+
 def music(num_samples: int, rng: np.random.Generator, *, parts: str) -> Samples:
     """Synthetic: a melody and chords of decaying harmonics, and drums, at 110 beats a minute; `parts` names which."""
     beat = round(RATE_HZ * 60 / 110)
@@ -82,6 +89,7 @@ def made(seconds: float, rng: np.random.Generator) -> dict[str, Samples]:
         "tone of 440 Hz": tones(n, {440: 1.0}),
         "tone of 1 kHz": tones(n, {1000: 1.0}),
         "sweep 100 Hz to 4 kHz": signal.chirp(np.arange(n) / RATE_HZ % 5, 100, 5, 4_000).astype(np.float32),
+        "siren": siren(n),
         "DTMF": dtmf(n, rng),
         "dial tone": tones(n, {350: 1.0, 440: 1.0}),
         "ring tone, American": cadence(tones(n, {440: 1.0, 480: 1.0}), 2, 4),

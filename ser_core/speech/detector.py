@@ -21,7 +21,7 @@ _PROBABILITY_RANGE = (0.2, 0.8)
 #: Where the network finds less speech than this, and yet the mean of its ten highest probabilities is above that, the
 #: pitch is asked too: shouts, laughter and cries are emotion, and half unknown to the network.
 _UNDECIDED_SECONDS = 0.5
-_UNDECIDED_PROBABILITY = 0.06
+_UNDECIDED_PROBABILITY = 0.1
 _UNDECIDED_CHUNKS = 10
 #: The RMS level that a window is brought to: the network misses what is far below that.
 _LEVEL = 0.05

@@ -19,11 +19,11 @@ _RANGE_DB = 25.0
 _GLIDE_SEMITONES = (0.25, 3.0)
 _LEAST_GLIDE_SECONDS = 0.2
 #: So much longer than it is held the pitch must glide.
-_GLIDING_TO_HELD = 1.5
+_GLIDING_TO_HELD = 1.25
 
 
 def gliding_seconds(pcm_T: NDArray[np.float32], rate_hz: int) -> float:
-    """Seconds that are voiced, where the pitch glides for 0.2 s and one and a half times as long as it is held; or 0.0.
+    """Seconds that are voiced, where the pitch glides for 0.2 s and for a quarter longer than it is held; or 0.0.
 
     Instruments hold their notes and step from one to the next, a voice that does not sing does neither. The pitch is
     the first high maximum of each frame's autocorrelation, divided by its window's (Boersma 1993, "Accurate short-term
