@@ -62,6 +62,11 @@ class Follower:
     def has(self, words: str) -> bool:
         return any(words in line for _, line in self.lines)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the last line was read."""
+        return not self._thread.is_alive()
+
     def close(self) -> None:
         """Wait for the last line."""
         self._thread.join(10)

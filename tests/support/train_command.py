@@ -43,7 +43,9 @@ class Training:
         self.follower = Follower(self.process)
 
     def wait_for_epoch(self, number: int) -> None:
-        wait_for(lambda: self.follower.has(f"epoch {number}/{EPOCHS}: "), self.process)
+        words = f"epoch {number}/{EPOCHS}: "
+        wait_for(lambda: self.follower.has(words) or self.follower.is_over, self.process)
+        assert self.follower.has(words), self.err
 
     def end(self) -> int:
         """Wait for its end; the exit code."""
