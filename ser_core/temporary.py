@@ -41,10 +41,11 @@ def temporary_folder(max_length: int | None = None) -> Iterator[Path]:
         ServiceError: there is no room for it.
     """
     try:
+        # First: where what they left takes all the room, `gettempdir` names another folder.
+        remove_dead()
         parent = Path(tempfile.gettempdir())
         if max_length is not None and len(os.fsencode(_new_in(parent))) > max_length:
             parent = _SHORT_PARENT
-        remove_dead()
         folder, lock = _make(parent)
     except OSError as error:
         where = error.filename or os.environ.get("TMPDIR") or _SHORT_PARENT
@@ -60,9 +61,11 @@ def temporary_folder(max_length: int | None = None) -> Iterator[Path]:
 
 def remove_dead() -> None:
     """Remove the folders that killed runs of this user left, and kill what still writes into them."""
-    for parent in {Path(tempfile.gettempdir()), _SHORT_PARENT}:
-        with suppress(OSError):
-            _remove_dead(parent)
+    named = {Path(os.environ.get("TMPDIR") or _SHORT_PARENT), _SHORT_PARENT}
+    for parent in named:
+        _remove_dead(parent)
+    for parent in {Path(tempfile.gettempdir())} - named:
+        _remove_dead(parent)
 
 
 def clear(folder: Path) -> None:
@@ -124,7 +127,10 @@ def _is_locked(lock: int) -> bool:
 
 
 def _remove_dead(parent: Path) -> None:
-    for name in filter(_NAME.fullmatch, os.listdir(parent)):  # noqa: PTH208 - names alone
+    names = []
+    with suppress(OSError):
+        names = os.listdir(parent)  # noqa: PTH208 - names alone
+    for name in filter(_NAME.fullmatch, names):
         # Gone meanwhile, another user's, a link, or a living run's.
         with suppress(OSError):
             lock = os.open(parent / name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

@@ -5,13 +5,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from ser_core.errors import ServiceError
 from ser_core.temporary import private_folder, temporary_folder
-from tests.support.cli import AS_OTHER_USER, ROOT, needs_two_users
+from tests.support.cli import AS_OTHER_USER, ROOT, clean_environment, needs_two_users
 from tests.support.processes import assert_none_left, first_line, kill_launched, launch, session_of
 
 _HOLDER = """
@@ -100,6 +101,27 @@ def test_no_room_is_a_line(parent: Path) -> None:
     try:
         with pytest.raises(ServiceError, match=f"^{parent}.*: no temporary folder can be made there .*free some space"):
             temporary_folder().__enter__()
+    finally:
+        subprocess.run(["umount", str(parent)], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system: needs root")
+def test_a_dead_run_that_left_no_room_is_removed_first(parent: Path) -> None:
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(parent)], check=False)
+    if mounted.returncode != 0:
+        pytest.skip("file systems cannot be mounted here")
+    try:
+        dead = parent / "ser-0123456789abcdef"
+        dead.mkdir(mode=0o700)
+        with (dead / "samples").open("wb", buffering=0) as stream, suppress(OSError):
+            while stream.write(bytes(4096)):
+                pass
+        code = "from ser_core.temporary import temporary_folder\nwith temporary_folder() as folder: print(folder)"
+        command = [sys.executable, "-c", code]
+        environment = clean_environment(TMPDIR=str(parent))
+        said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT, env=environment).stdout
+        assert Path(said.strip()).parent == parent
+        assert list(parent.iterdir()) == []
     finally:
         subprocess.run(["umount", str(parent)], check=True)
 
