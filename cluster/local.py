@@ -1,5 +1,6 @@
 """The scoring pipeline in this process, without Ray: the stages in threads, each loader with its decoding child."""
 
+import math
 import threading
 import time
 from collections import deque
@@ -184,7 +185,8 @@ class _Channel:
                 if self._tables:
                     break
             taken: list[pa.Table] = []
-            while self._tables and not self._is_closed and (not taken or self._tables[0][1] <= weight):
+            # What there is of records without a window leaves room for the last whole one.
+            while self._tables and not self._is_closed and (not taken or self._tables[0][1] <= math.ceil(weight)):
                 table, of_table = self._tables.popleft()
                 taken.append(table)
                 weight -= of_table

@@ -28,7 +28,9 @@ DAMAGED = Problem("parts that are damaged or cannot be read", _RESTORE)
 MISDESCRIBED = Problem("parts with other rows or paths than the log says", _RESTART)
 NO_KEY = Problem("parts that have rows without a key", _RESTART)
 APART = Problem("commits that the other table does not have", _RESTART)
-BAD_PROBABILITIES = Problem("files with probabilities that cannot be, or are not of the emotion", _DELETE)
+BAD_PROBABILITIES = Problem(
+    "files with probabilities or a share of speech that cannot be, or are not of the emotion", _DELETE
+)
 BAD_STATUS = Problem("files whose status does not go with their windows and gaps", _DELETE)
 DOUBLED_FILES = Problem(
     "files with two rows of one channel", "run the same command again, which scores such files anew"

@@ -80,7 +80,17 @@ class PartCheck:
         )
         says_nothing_W = pc.fill_null(pc.equal(rows["emotion"], NO_SPEECH), True).to_numpy()
         result: BoolArray = np.where(says_nothing_W, num_values_W == 0, (num_values_W == len(names) + 1) & can_be_W)
-        return result
+        return result & _has_its_speech(rows)
+
+
+def _has_its_speech(rows: pa.Table) -> BoolArray:
+    """Whether the share of speech can be one; there is none where nobody listened, and then no window without speech."""
+    if "speech_share" not in rows.column_names:
+        return np.ones(rows.num_rows, dtype=bool)
+    share_W = rows["speech_share"].to_numpy()
+    is_silent_W = pc.equal(rows["emotion"], NO_SPEECH).to_numpy()
+    result: BoolArray = np.where(np.isnan(share_W), ~is_silent_W, (share_W >= 0) & (share_W <= 1))
+    return result
 
 
 def _has_its_status(files: pa.Table) -> BoolArray:

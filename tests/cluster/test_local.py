@@ -11,7 +11,7 @@ import psutil
 import pyarrow as pa
 import pytest
 
-from cluster.local import LocalPipeline, _Channel
+from cluster.local import _NONE_JUDGED, LocalPipeline, _Channel
 from cluster.resources import Hardware, Resources, plan_resources
 from cluster.stages import LoadSettings, PredictSettings
 from ser_core.audio.segments import WindowSettings
@@ -184,3 +184,27 @@ def test_a_fault_of_the_service_is_a_record_of_its_own(tmp_path: Path) -> None:
     with closing(pipeline(tmp_path)) as local:
         rows = pa.concat_tables(local.run(files, 1)).to_pylist()
     assert [row["service_fault"] for row in rows if row["service_fault"]] == ["the disk is gone"]
+
+
+def test_records_without_a_window_to_judge_take_no_place_in_a_batch() -> None:
+    channel = _Channel(num_writers=1, capacity=100)
+    for number in range(8):
+        channel.put(f"silent {number}", _NONE_JUDGED)
+        channel.put(f"spoken {number}", 1)
+    channel.finish()
+    taken = [channel.take(4) for _ in range(3)]
+    assert [sum("spoken" in record for record in records) for records in taken] == [4, 4, 0]
+    assert sum(map(len, taken)) == 16
+
+
+def test_records_without_a_window_to_judge_do_not_pile_up() -> None:
+    channel, put = _Channel(num_writers=1, capacity=2), []
+    writer = threading.Thread(
+        target=lambda: [put.append(number) for number in range(1000) if channel.put(number, _NONE_JUDGED)], daemon=True
+    )
+    writer.start()
+    while len(put) < 2 / _NONE_JUDGED:
+        time.sleep(0.001)
+    channel.close()
+    writer.join(10)
+    assert len(put) == 2 / _NONE_JUDGED

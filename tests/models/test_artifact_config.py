@@ -35,6 +35,11 @@ def test_label_that_is_no_plain_word_is_refused(label: str) -> None:
         tiny_artifact().config.replace(labels=("sad", label))
 
 
+def test_what_stands_for_no_speech_is_no_label() -> None:
+    with pytest.raises(UsageError, match="label no_speech says that there is no emotion to judge"):
+        tiny_artifact().config.replace(labels=("sad", "no_speech"))
+
+
 #: What the program before format 3 answered to one of the computed voices, in float32.
 BEFORE = {
     "compact": (0.016902, 0.002349, 0.73743, 0.011054, 0.060181, 0.034351, 0.002057, 0.135675),

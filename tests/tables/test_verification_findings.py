@@ -92,6 +92,7 @@ def with_value(path: str, name: str, value: Any) -> Change:
         ("predictions", with_value(LONG, "p_sad", float("nan")), "predictions", findings.BAD_PROBABILITIES, LONG),
         ("predictions", with_value(LONG, "confidence", None), "predictions", findings.BAD_PROBABILITIES, LONG),
         ("predictions", with_value(LONG, "emotion", "bored"), "predictions", findings.BAD_PROBABILITIES, LONG),
+        ("predictions", with_value(LONG, "speech_share", 1.5), "predictions", findings.BAD_PROBABILITIES, LONG),
         ("predictions", with_value(LONG, "emotion", "no_speech"), "predictions", findings.BAD_PROBABILITIES, LONG),
     ],
 )  # fmt: skip
