@@ -84,7 +84,7 @@ class PartCheck:
 
 
 def _has_its_speech(rows: pa.Table) -> BoolArray:
-    """Whether the share of speech can be one; there is none where nobody listened, and then no window without speech."""
+    """Whether the share of speech is one; where nobody listened it is null, and no window is without speech."""
     if "speech_share" not in rows.column_names:
         return np.ones(rows.num_rows, dtype=bool)
     share_W = rows["speech_share"].to_numpy()
