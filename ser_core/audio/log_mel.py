@@ -4,7 +4,7 @@ Shape letters: B windows, N samples, F mel bands, K frequency bins, T frames.
 
 The definition is librosa's (`melspectrogram` of power, Slaney mels and norm, periodic Hann, centred frames with zero
 padding, then `power_to_db(ref=np.max)`), computed for a whole batch by `torch.stft`; or Whisper's, which differs in the
-padding and in what follows the mels (Radford et al. 2022, arXiv 2212.04356).
+padding and in what follows the mels (Radford et al. 2022, arXiv 2212.04356). Before either, `cleaning` may go.
 """
 
 from collections.abc import Iterable
@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
+from ser_core.audio.cleaning import clean
 from ser_core.audio.settings import MelSettings
 
 #: Least power, librosa's `amin`.
@@ -55,14 +56,19 @@ def mel_db(pcm_BN: Tensor, settings: MelSettings, filterbank_FK: Tensor) -> Tens
 def mel_whisper(pcm_BN: Tensor, settings: MelSettings, filterbank_FK: Tensor) -> Tensor:
     """Log-mel (B, F, T) as Whisper takes it: log10, floored 8 below the window's maximum, then (x + 4) / 4.
 
-    The last frame is dropped, and the window mirrored at its ends, as Whisper's own code does.
+    The last frame is dropped, and the window mirrored at its ends, as Whisper's own code does. Of cleaned windows the
+    highest value is 1, about as it is of speech at the usual level.
     """
     log_BFT = _log10_mel(pcm_BN, settings, filterbank_FK, pad_mode="reflect")[:, :, :-1]
-    floor_B11 = log_BFT.amax(dim=(1, 2), keepdim=True) - _WHISPER_RANGE
-    return (log_BFT.maximum(floor_B11) + 4.0) / 4.0
+    highest_B11 = log_BFT.amax(dim=(1, 2), keepdim=True)
+    if settings.cleaned:
+        return ((log_BFT - highest_B11).clamp(min=-_WHISPER_RANGE) + 4.0) / 4.0
+    return (log_BFT.maximum(highest_B11 - _WHISPER_RANGE) + 4.0) / 4.0
 
 
 def _log10_mel(pcm_BN: Tensor, settings: MelSettings, filterbank_FK: Tensor, pad_mode: str) -> Tensor:
+    if settings.cleaned:
+        pcm_BN = clean(pcm_BN, settings.sample_rate_hz)
     peak_B1 = pcm_BN.abs().amax(dim=1, keepdim=True)
     spectrum_BKT = torch.stft(
         pcm_BN * (_MAX_PEAK / peak_B1).clamp(max=1.0),

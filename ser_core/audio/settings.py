@@ -27,6 +27,11 @@ class MelSettings(Settings):
     num_mels: int = Field(default=128, ge=1, le=1_024, description="Number of mel bands.")
     f_min_hz: float = Field(default=0.0, ge=0, description="Lowest frequency of the lowest band.")
     f_max_hz: float = Field(default=8_000.0, gt=0, description="Highest frequency of the highest band.")
+    cleaned: bool = Field(
+        default=False,
+        description="Whether a window's constant offset and mains hum are taken out of it first, and with scale "
+        "whisper its level, which scale db never tells.",
+    )
     scale: MelScale = Field(default="db", description="db, or as Whisper was trained.")
     top_db: float = Field(default=80.0, gt=0, description="Depth of the floor below the window's own maximum, in dB.")
     mean_db: float = Field(

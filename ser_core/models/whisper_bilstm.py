@@ -291,5 +291,7 @@ def _loudness(mel_BFT: Tensor) -> Tensor:
 
 
 ARCHITECTURE = Architecture(
-    WhisperBilstmSettings, WhisperBilstm, MelSettings(n_fft=400, hop_length=160, num_mels=80, scale="whisper")
+    WhisperBilstmSettings,
+    WhisperBilstm,
+    MelSettings(n_fft=400, hop_length=160, num_mels=80, scale="whisper", cleaned=True),
 )
