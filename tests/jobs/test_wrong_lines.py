@@ -19,7 +19,7 @@ WRONG_LINES = {
     b"s3://bucket-alone": "not_found",
     b"s3://Not A Bucket!/x.wav": "not_found",
     b"s3://no-such-bucket-at-all/\xff\x00.wav": "not_found",
-    b"http://localhost/x.wav": "not_found",
+    b"http://localhost/x.wav": "unsupported",
     b"nul\x00.wav": "not_found",
     b"not-utf-8-\xff\xfe.wav": "not_found",
     b"x" * 70_000: "unreadable",
