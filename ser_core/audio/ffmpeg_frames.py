@@ -3,6 +3,7 @@
 Shape letters: T frames of a block, C channels.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import av
@@ -15,6 +16,8 @@ _FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "s64": 2.0**63}
 _LEAST_GAP_SECONDS = 0.05
 #: What lies between two packets is shorter, unless it is damaged.
 _HOLE_BYTES = 100
+#: Samples (of all channels) of a block.
+_BLOCK_SAMPLES = 2**18
 
 
 class Progress:
@@ -85,11 +88,65 @@ class Progress:
         self._pending_seconds, self._has_hole = 0.0, False
 
 
-def kind_of(frame: AudioFrame) -> tuple[int, int]:
-    return frame.sample_rate, frame.layout.nb_channels
+class Converter:
+    """Frames as samples of one rate and one layout of channels, those of the first frame: joined files change them."""
+
+    def __init__(self, first: AudioFrame) -> None:
+        self._rate_hz, self._layout = first.sample_rate, first.layout
+        self._resampler: av.AudioResampler | None = None
+        #: What the resampler takes: it takes nothing else.
+        self._resampled: tuple[int, str, str] | None = None
+
+    def push(self, frame: AudioFrame) -> Iterator[NDArray[np.float32]]:
+        """The samples (T, C) of a frame; in blocks, as some of them were held back."""
+        kind = _kind_of(frame)
+        num_channels = self._layout.nb_channels
+        is_as_the_first = (frame.sample_rate, frame.layout.nb_channels) == (self._rate_hz, num_channels)
+        is_as_the_first &= not _is_wide(frame)
+        if is_as_the_first or kind != self._resampled:
+            yield from self.finish()
+        if is_as_the_first:
+            yield samples_TC(frame)
+            return
+        if self._resampler is None:
+            self._resampler, self._resampled = av.AudioResampler("flt", self._layout, self._rate_hz), kind
+        yield from map(samples_TC, self._resampler.resample(frame))
+
+    def finish(self) -> Iterator[NDArray[np.float32]]:
+        """What is held back still."""
+        resampler, self._resampler, self._resampled = self._resampler, None, None
+        yield from map(samples_TC, resampler.resample(None) if resampler else [])
 
 
-def is_wide(frame: AudioFrame) -> bool:
+def joined(pieces: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+    """Pieces (T, C) as fewer, larger ones; what came before an error comes before it here too.
+
+    Raises:
+        Exception: as `pieces` does.
+    """
+    held: list[NDArray[np.float32]] = []
+    num_held = 0
+    error: Exception | None = None
+    try:
+        for piece_TC in pieces:
+            held.append(piece_TC)
+            num_held += piece_TC.size
+            if num_held >= _BLOCK_SAMPLES:
+                yield np.concatenate(held)
+                held, num_held = [], 0
+    except Exception as caught:
+        error = caught
+    if held and not isinstance(error, MemoryError):
+        yield np.concatenate(held)
+    if error is not None:
+        raise error
+
+
+def _kind_of(frame: AudioFrame) -> tuple[int, str, str]:
+    return frame.sample_rate, frame.layout.name, frame.format.name
+
+
+def _is_wide(frame: AudioFrame) -> bool:
     """Whether PyAV 18 reads past the end of the frame's list of planes, which ends with a null up to 7 channels."""
     return frame.format.is_planar and frame.layout.nb_channels >= 8
 

@@ -31,14 +31,12 @@ from ser_core.audio.ffmpeg_formats import (
     is_familiar,
     words_of_opening,
 )
-from ser_core.audio.ffmpeg_frames import Progress, is_wide, kind_of, samples_TC
+from ser_core.audio.ffmpeg_frames import Converter, Progress, joined
 from ser_core.faults import Fault
 
 _READ_BYTES = 2**18
 #: How often FFmpeg may find nothing in what it has read already before it is taken for stuck.
 _MAX_IDLE = 64
-#: Samples (of all channels) of a block.
-_BLOCK_SAMPLES = 2**18
 
 
 class FfmpegRecording:
@@ -68,7 +66,6 @@ class FfmpegRecording:
         self._file, self._start, self._num_bytes = file, start, num_bytes
         self._view = ByteView(file, num_bytes, offset=start)
         self.fault: Fault | None = None
-        self._resampler: av.AudioResampler | None = None
         headless, options = (None, {}) if is_familiar(file, start) else HEADLESS.get(suffix, (None, {}))
         if headless is not None:
             options = options | {"format_whitelist": headless}
@@ -114,17 +111,10 @@ class FfmpegRecording:
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """The audio, (T, C) float32 at full scale 1.0, until it ends or cannot be decoded further (see `fault`)."""
-        held: list[NDArray[np.float32]] = []
-        num_held, num_frames = 0, 0
-        for block_TC in self._converted():
-            held.append(block_TC)
-            num_held += block_TC.size
+        num_frames = 0
+        for block_TC in joined(self._converted()):
             num_frames += len(block_TC)
-            if num_held >= _BLOCK_SAMPLES:
-                yield np.concatenate(held)
-                held, num_held = [], 0
-        if held:
-            yield np.concatenate(held)
+            yield block_TC
         ending = Ending(
             file=self._file,
             start=self._start,
@@ -178,7 +168,6 @@ class FfmpegRecording:
     def _iter_frames(self) -> Iterator[AudioFrame]:
         try:
             for packet in self._packets():
-                self._view.raise_error()
                 is_heard = packet.stream_index == self._stream.index
                 self._progress.note_packet(packet, is_heard=is_heard)
                 if is_heard:
@@ -221,20 +210,10 @@ class FfmpegRecording:
         """Every frame as (T, C); one of another rate or other channels than the first is converted to the first's."""
         first, self._first = self._first, None
         assert first is not None
-        kind, layout = kind_of(first), first.layout
+        converter = Converter(first)
         for frame in itertools.chain([first], self._frames):
-            if kind_of(frame) == kind and not is_wide(frame):
-                yield from map(samples_TC, self._flushed())
-                yield samples_TC(frame)
-                continue
-            if self._resampler is None:
-                self._resampler = av.AudioResampler("flt", layout, self.sample_rate_hz)
-            yield from map(samples_TC, self._resampler.resample(frame))
-        yield from map(samples_TC, self._flushed())
-
-    def _flushed(self) -> list[AudioFrame]:
-        resampler, self._resampler = self._resampler, None
-        return resampler.resample(None) if resampler else []
+            yield from converter.push(frame)
+        yield from converter.finish()
 
     def _promised_seconds(self) -> float | None:
         container, stream, name = self._container, self._stream, self._container.format.name

@@ -96,7 +96,7 @@ class SoundfileRecording:
     def _read_block(self, num_frames: int) -> NDArray[np.float32]:
         if self._is_int16:
             samples_TC: NDArray[np.int16] = self._sound.read(num_frames, dtype="int16", always_2d=True)
-            self._view.raise_error()
+            self._note_error()
             return np.multiply(samples_TC, np.float32(2**-15), dtype=np.float32)
         # libsndfile does not say how far it came before an error; what it did not decode stays NaN.
         block_TC: NDArray[np.float32] = np.full((num_frames, self.num_channels), np.nan, np.float32)
@@ -105,8 +105,15 @@ class SoundfileRecording:
         except soundfile.LibsndfileError as error:
             self.fault = _fault_of_decoding(error, is_at_end=self._view.num_left <= 0)
             block_TC = block_TC[: _num_decoded(block_TC)]
-        self._view.raise_error()
+        self._note_error()
         return block_TC
+
+    def _note_error(self) -> None:
+        """Keep why reading failed, if it did: what was read before is heard."""
+        try:
+            self._view.raise_error()
+        except Fault as fault:
+            self.fault = fault
 
     def _open_sound(self) -> "_ForwardSoundFile":
         try:

@@ -1,5 +1,6 @@
 """What is missing in the middle of a file, lies in front of it, or is joined to it: heard, or said."""
 
+import errno
 import io
 import struct
 
@@ -124,6 +125,36 @@ def test_what_is_joined_to_another_is_read_or_said(kind: str) -> None:
 def test_what_is_joined_with_other_channels_is_said(kind: str) -> None:
     heard, fault = judged(made(kind) + made(kind, num_channels=2))
     assert fault == Fault("unsupported", f"{JOINED}, at {heard:.1f} s")
+
+
+@pytest.mark.parametrize("is_faster_first", [True, False], ids=["faster first", "slower first"])
+@pytest.mark.parametrize(("container", "codec"), [("mp3", "libmp3lame"), ("adts", "aac"), ("mp2", "mp2")])
+def test_parts_of_other_rates_and_channels_are_heard(container: str, codec: str, is_faster_first: bool) -> None:
+    """A decoder changes its rate and its channels one after the other, in the middle of the second part."""
+    parts = [coded(container, codec), coded(container, codec, rate_hz=16_000, num_channels=2)]
+    heard, fault = judged(b"".join(parts if is_faster_first else parts[::-1]))
+    assert fault is None
+    assert heard == pytest.approx(2 * SECONDS, abs=0.2)
+
+
+class _DyingFile(io.BytesIO):
+    """A file of which a disk gives no more than the first 60 %."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        num_good = len(self.getbuffer()) * 6 // 10
+        if self.tell() + (size or 0) > num_good:
+            raise OSError(errno.EIO, "Input/output error")
+        return super().read(size)
+
+
+@pytest.mark.parametrize("kind", ["FLAC", "matroska flac"])
+def test_what_was_read_before_an_error_is_heard(kind: str) -> None:
+    contents = _DyingFile(made(kind, num_channels=2))
+    segments = list(iter_segments(contents, channels="mix", windows=WindowSettings()))
+    heard = sum(segment.audio_seconds for segment in segments)
+    assert heard > 0.3 * SECONDS
+    words = f"the file cannot be read (Input/output error), at {heard:.1f} s"
+    assert segments[-1].fault == Fault("network", words)
 
 
 @pytest.mark.parametrize(
