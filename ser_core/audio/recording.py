@@ -5,9 +5,10 @@ libsndfile reads samples as they are, FFmpeg the rest.
 Shape letters: T samples, C channels, P pieces, S samples of a piece.
 """
 
+import math
 import os
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import lru_cache, partial
 from types import TracebackType
 from typing import BinaryIO, Protocol, Self
 
@@ -29,8 +30,13 @@ _UNREAD_SUFFIXES = frozenset({"aax", "ds2", "vox"})
 
 #: What is decided together, counted from the file's first sample, so that it does not matter how a file is read.
 _PIECE_SECONDS = 0.5
-#: A piece cancels out where its mean has less than this part of the channels' power: 20 dB.
-_CANCELLED = 0.01
+#: What is compared of the channels: speech, without the offset, the hum and the rustle that they may share.
+_SPEECH_HZ = (250.0, 4_000.0)
+#: A piece cancels out where its mix has less than this part of the power that channels unlike each other would give it:
+#: for two channels, 20 dB under their own.
+_CANCELLED = 0.02
+#: A piece is a mix again where it has so much of that power, and so many times what was left of those that cancelled.
+_MIXED, _OVER_WHAT_WAS_LEFT = 0.2, 4.0
 #: The first channel is taken unless another one has twice its power: which of two alike is louder changes all the time.
 _AS_LOUD = 0.5
 #: Mean square of what is too faint to cancel out: -80 dBFS.
@@ -147,13 +153,21 @@ def _promised_by(wav: WavHeader, seconds: float | None) -> float | None:
 
 
 class Mixer:
-    """Mixes blocks of one recording in the order in which they come; it holds back less than a piece."""
+    """Mixes blocks of one recording in the order in which they come; it holds back less than a piece.
+
+    Where channels cancel out one of them is taken, and from there on until a piece is surely none that does: what is
+    faint between words says nothing of it.
+    """
 
     def __init__(self, rate_hz: int, num_channels: int) -> None:
         self._rate_hz, self._num_channels = rate_hz, num_channels
         self._piece_samples = max(1, round(_PIECE_SECONDS * rate_hz))
         self._held_TC = np.zeros((0, num_channels), np.float32)
         self._num_cancelled = 0
+        #: The channel that is taken; None: the mix.
+        self._taken: int | None = None
+        #: Most power that was left of a piece that cancelled out.
+        self._left_over = 0.0
 
     def push(self, block_TC: NDArray[np.float32]) -> NDArray[np.float32]:
         """Take the next samples; return the mix (T,) of what can be decided."""
@@ -181,11 +195,47 @@ class Mixer:
         pcm_CPS = np.ascontiguousarray(pcm_TC.T).reshape(self._num_channels, -1, piece_samples)
         with np.errstate(over="ignore", invalid="ignore"):
             mix_PS: NDArray[np.float32] = pcm_CPS.sum(axis=0) / np.float32(self._num_channels)
-            power_CP = np.einsum("cps,cps->cp", pcm_CPS, pcm_CPS) / piece_samples
-            mean_P = power_CP.mean(axis=0)
-            is_cancelled_P = np.einsum("ps,ps->p", mix_PS, mix_PS) / piece_samples < _CANCELLED * mean_P
-        for piece in np.flatnonzero(is_cancelled_P & (mean_P > _FAINT)):
-            channel = np.flatnonzero(power_CP[:, piece] >= _AS_LOUD * power_CP[:, piece].max())[0]
-            mix_PS[piece] = pcm_CPS[channel, piece]
-            self._num_cancelled += piece_samples
+            if self._taken is None and (pcm_CPS[1:] == pcm_CPS[0]).all():
+                return mix_PS.reshape(-1)
+            for piece in range(len(mix_PS)):
+                self._decide(*_speech_power(pcm_CPS[:, piece], self._rate_hz))
+                if self._taken is not None:
+                    mix_PS[piece] = pcm_CPS[self._taken, piece]
+                    self._num_cancelled += piece_samples
         return mix_PS.reshape(-1)
+
+    def _decide(self, power_C: NDArray[np.float32], of_mix: float) -> None:
+        """Whether the next piece is a mix or a channel, by the power of its channels and of their mix."""
+        unlike = float(power_C.sum()) / self._num_channels**2
+        if of_mix < _CANCELLED * unlike and power_C.mean() > _FAINT:
+            self._left_over = max(self._left_over, of_mix)
+            is_loud_C = power_C >= _AS_LOUD * power_C.max()
+            if self._taken is None or not is_loud_C[self._taken]:
+                self._taken = int(is_loud_C.argmax())
+        elif of_mix > max(_MIXED * unlike, _OVER_WHAT_WAS_LEFT * self._left_over, _FAINT):
+            self._taken = None
+
+
+def _speech_power(pcm_CS: NDArray[np.float32], rate_hz: int) -> tuple[NDArray[np.float32], float]:
+    """Mean square, in the band of speech, of each of a piece's channels and of their mix."""
+    # Means of a few samples at twice the band; what they fold into it adds up as the channels do.
+    step = max(1, int(rate_hz / (2 * _SPEECH_HZ[1])))
+    num_means = pcm_CS.shape[1] // step
+    if not num_means:
+        return np.zeros(len(pcm_CS), np.float32), 0.0
+    means_CM = pcm_CS[:, : num_means * step].reshape(-1, num_means, step) @ np.full(step, 1 / step, np.float32)
+    window_M = _window(num_means)
+    first, last = (math.ceil(hz * num_means * step / rate_hz) for hz in _SPEECH_HZ)
+    spectrum_CF = np.fft.rfft(means_CM * window_M)[:, first:last]
+    scale = 2 / max(1.0, num_means * float(window_M @ window_M))
+    return scale * _power(spectrum_CF), scale * float(_power(spectrum_CF.mean(axis=0)))
+
+
+@lru_cache(maxsize=4)
+def _window(num_samples: int) -> NDArray[np.float32]:
+    return np.hanning(num_samples).astype(np.float32)
+
+
+def _power(spectrum_XF: NDArray[np.complexfloating]) -> NDArray[np.float32]:
+    power_X: NDArray[np.float32] = (np.square(spectrum_XF.real) + np.square(spectrum_XF.imag)).sum(axis=-1)
+    return power_X

@@ -62,10 +62,49 @@ def test_samples_that_are_no_numbers_stay() -> None:
     assert np.flatnonzero(~np.isfinite(pcm_T)).tolist() == [100, 101]
 
 
+@pytest.mark.parametrize("rate_hz", [8_000, 44_100])
+@pytest.mark.parametrize("shared_hz", [(), (0,), (50, 100, 150), (60, 120, 180)], ids=str)
+def test_what_both_channels_share_or_rustle_with_hides_nothing(shared_hz: tuple[int, ...], rate_hz: int) -> None:
+    time_T = np.arange(4 * rate_hz) / rate_hz
+    # Words that fade, until they are hardly more than the noise of -60 dBFS.
+    voice_T = speech(4.0, rate_hz=rate_hz) * np.geomspace(1, 0.02, len(time_T))
+    pcm_TC = np.stack([voice_T, -voice_T], axis=1) + 0.01 * noise(4.0, rate_hz=rate_hz, num_channels=2)
+    for hz in shared_hz:
+        pcm_TC += 0.02 * np.cos(2 * np.pi * hz * time_T)[:, np.newaxis]
+    pcm_TC = pcm_TC.astype(np.float32)
+    pcm_T, note = mixed(pcm_TC, rate_hz=rate_hz)
+    np.testing.assert_array_equal(pcm_T, pcm_TC[:, 0])
+    assert note is not None
+
+
+def test_pauses_stay_with_the_channel_and_other_words_do_not() -> None:
+    voice_T, pause_TC = speech(4.0), 0.001 * noise(3.0, num_channels=2, seed=5)
+    cancelled_TC = turned_round(voice_T, noise_level=0.01)
+    both_sides_TC = np.stack([voice_T, np.roll(speech(4.0, "sad"), 999)], axis=1)
+    one_side_TC = np.stack([np.zeros(len(voice_T), np.float32), voice_T], axis=1)
+    parts = [pause_TC, cancelled_TC, pause_TC, cancelled_TC, both_sides_TC, pause_TC, cancelled_TC, one_side_TC]
+    pcm_T, note = mixed(np.concatenate(parts).astype(np.float32))
+    means = [part_TC.mean(axis=1, dtype=np.float32) for part_TC in parts]
+    left = [part_TC[:, 0] for part_TC in parts]
+    expected = [means[0], left[1], left[2], left[3], means[4], means[5], left[6], means[7]]
+    np.testing.assert_allclose(pcm_T, np.concatenate(expected), atol=1e-7)
+    assert note is not None
+    assert "for 15.0 s" in note
+
+
+def test_one_of_many_channels_alone_does_not_cancel_out() -> None:
+    pcm_TC = np.zeros((2 * RATE_HZ, 128), np.float32)
+    pcm_TC[:, 7] = noise(2.0)[:, 0]
+    pcm_T, note = mixed(pcm_TC)
+    np.testing.assert_allclose(pcm_T, pcm_TC.mean(axis=1), atol=1e-7)
+    assert note is None
+
+
 def test_it_does_not_matter_in_which_blocks_a_file_is_read() -> None:
     voice_T = speech(6.0)
-    # Cancelling out in some pieces, just not in others.
-    pcm_TC = turned_round(voice_T, noise_level=0.07)
+    # Cancelling out in some pieces, not in others, and hardly in the rest.
+    unlike_T = np.where(np.arange(len(voice_T)) // 20_000 % 2, noise(6.0)[:, 0], -voice_T)
+    pcm_TC = np.stack([voice_T, unlike_T], axis=1) + 0.001 * noise(6.0, num_channels=2)
     whole = mixed(pcm_TC, block=len(pcm_TC))
     assert whole[1] is not None
     assert "for 6.0 s" not in whole[1]
