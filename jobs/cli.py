@@ -18,11 +18,11 @@ from jobs.streams import open_streams, plain_streams
 from ser_core.errors import InterruptedRunError, SerError, UsageError
 from ser_core.evaluation import BootstrapSettings
 from ser_core.score_config import ScoreConfig, load_score_config
-from ser_core.settings import Device, Precision
 from ser_core.training import TrainConfig
-from ser_core.vocabulary import SpeechMode
 
-SCORE, BOOTSTRAP = ScoreConfig(), BootstrapSettings()
+BOOTSTRAP = BootstrapSettings()
+EVALUATE_OPTIONS = ("device", "precision", "speech", "min_speech_seconds", "batch_size")
+PREDICT_OPTIONS = ("model", "speech", "min_speech_seconds")
 TRAIN_OPTIONS = (
     "split.split", "split.folds", "split.test_share", "speech", "temperature", "workers", "epochs", "seed", "weights",
     "device", "address",
@@ -113,17 +113,17 @@ def verify(
 
 
 @app.command()
+@settings_options(ScoreConfig, PREDICT_OPTIONS, model={"metavar": "NAME|DIR"} | MODEL)
 def predict(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Recordings, local or s3://.")],
     *,
-    model: Annotated[str, option(ScoreConfig, "model", metavar="NAME|DIR", **MODEL)] = SCORE.model,
-    speech: Annotated[SpeechMode, option(ScoreConfig, "speech")] = SCORE.speech,
+    overrides: dict[str, Any],
     output_mode: Mode = "human",
 ) -> int:
     """Name the emotion of a few files, one line each, without Ray."""
     from jobs.predict import run_predict
 
-    return run_predict(files, model, speech, Console(output_mode))
+    return run_predict(files, overrides, Console(output_mode))
 
 
 @app.command()
@@ -189,6 +189,7 @@ def train(
 
 
 @app.command()
+@settings_options(ScoreConfig, EVALUATE_OPTIONS)
 def evaluate(  # noqa: PLR0913 - one parameter an option
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="A bundled one, a folder or s3://bucket/prefix.", **MODEL)
@@ -196,10 +197,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     manifests: Annotated[list[str], typer.Argument(metavar="MANIFEST...", help="From 'ser corpus'; local or s3://.")],
     output: Annotated[str, typer.Argument(metavar="OUT", help="Folder or s3://bucket/prefix for the report.")],
     *,
-    device: Annotated[Device, option(ScoreConfig, "device")] = SCORE.device,
-    precision: Annotated[Precision, option(ScoreConfig, "precision")] = SCORE.precision,
-    speech: Annotated[SpeechMode, option(ScoreConfig, "speech")] = SCORE.speech,
-    batch_size: Annotated[int | None, option(ScoreConfig, "batch_size")] = None,
+    overrides: dict[str, Any],
     resamples: Annotated[int, option(BootstrapSettings, "resamples")] = BOOTSTRAP.resamples,
     seed: Annotated[int, option(BootstrapSettings, "seed")] = BOOTSTRAP.seed,
     draws: Annotated[str | None, typer.Option(hidden=True)] = None,
@@ -212,10 +210,10 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
 
     if draws is not None:
         raise UsageError(f"--draws is now --resamples; give --resamples {draws}")
+    settings = load_score_config(None, overrides)
     request = Request(
-        model=model, manifests=manifests, output=output, device=device, precision=precision, speech=speech,
-        batch_size=batch_size, resamples=resamples, seed=seed,
-    )  # fmt: skip
+        model=model, manifests=manifests, output=output, settings=settings, resamples=resamples, seed=seed
+    )
     return run_evaluate(request, Console(output_mode, quiet, verbose))
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from jobs.console import Console
 from jobs.interrupts import Interrupts
 from ser_core.errors import OutputError, SerError, UsageError
-from ser_core.settings import Device, Precision, ResolvedDevice, ResolvedPrecision
-from ser_core.vocabulary import SpeechMode
+from ser_core.score_config import ScoreConfig
+from ser_core.settings import ResolvedDevice, ResolvedPrecision
 
 if TYPE_CHECKING:
     from ser_core.corpora import Manifest
@@ -28,11 +28,8 @@ class Request:
     model: str
     manifests: list[str]
     output: str
-    device: Device
-    precision: Precision
-    speech: SpeechMode
-    #: None: by device.
-    batch_size: int | None
+    #: Of `ser score`: how the model runs, and which windows are judged.
+    settings: ScoreConfig
     resamples: int
     seed: int
 
@@ -70,9 +67,9 @@ def run_evaluate(request: Request, console: Console) -> int:
     LabelSets(manifest, config.labels)
     _check_ours(folder)
     check_writable(folder, "name another folder", what="OUT")
-    running = _running(request)
+    running = _running(request.settings)
     predictor = Predictor(artifact, features_on="device", **running)
-    probabilities_GC = _predict(predictor, manifest, request.speech, console)
+    probabilities_GC = _predict(predictor, manifest, request.settings, console)
     evaluation = evaluate_predictions(
         manifest,
         probabilities_GC,
@@ -112,16 +109,16 @@ def _is_evaluation(file: "Location") -> bool:
     return isinstance(found, dict) and found.keys() >= {"format_number", "overall", "confusion", "coverage"}
 
 
-def _running(request: Request) -> "Running":
+def _running(settings: ScoreConfig) -> "Running":
     """The device, the precision and the batch size that the model runs with."""
     from ser_core.models import resolve_device
 
-    device, precision = resolve_device(request.device, request.precision)
-    batch_size = request.batch_size or (_CPU_BATCH_SIZE if device == "cpu" else _GPU_BATCH_SIZE)
+    device, precision = resolve_device(settings.device, settings.precision)
+    batch_size = settings.batch_size or (_CPU_BATCH_SIZE if device == "cpu" else _GPU_BATCH_SIZE)
     return Running(device=device, precision=precision, batch_size=batch_size)
 
 
-def _predict(predictor: "Predictor", manifest: "Manifest", speech: SpeechMode, console: Console) -> "Floats":
+def _predict(predictor: "Predictor", manifest: "Manifest", settings: ScoreConfig, console: Console) -> "Floats":
     import torch
 
     from ser_core.evaluation import predict_manifest
@@ -130,11 +127,10 @@ def _predict(predictor: "Predictor", manifest: "Manifest", speech: SpeechMode, c
     def show(num_done: int) -> None:
         progress.update(num_done, len(manifest), f"{num_done}/{len(manifest)} clips")
 
+    speech = SpeechSettings(mode=settings.speech, min_speech_seconds=settings.min_speech_seconds)
     try:
         with Interrupts(), console.progress() as progress:
-            return predict_manifest(
-                predictor, manifest, predictor.artifact.windows(), SpeechSettings(mode=speech), show
-            )
+            return predict_manifest(predictor, manifest, predictor.artifact.windows(), speech, show)
     except torch.OutOfMemoryError as error:
         batch_size = predictor.batch_size
         raise SerError(
@@ -156,7 +152,8 @@ def _about(request: Request, artifact: "Artifact", manifest: "Manifest", running
         manifests=tuple(str(Location.parse(file)) for file in request.manifests),
         manifest_sha256=manifest.content_hash(),
         window_seconds=config.window_seconds,
-        speech=request.speech,
+        speech=request.settings.speech,
+        min_speech_seconds=request.settings.min_speech_seconds if request.settings.speech == "on" else None,
         versions=package_versions(),
         **running,
     )

@@ -16,26 +16,30 @@ from jobs.console import Console
 from ser_core.errors import UsageError, printable
 from ser_core.models import Artifact, resolve_device
 from ser_core.records import PLAN_SCHEMA
-from ser_core.score_config import ScoreConfig
+from ser_core.score_config import load_score_config
 from ser_core.source import Source, escape_path, has_magic, is_collection
 from ser_core.speech import SpeechSettings
 from ser_core.storage import Location
 from ser_core.tables import RowSettings
-from ser_core.vocabulary import SpeechMode
 
 _ANSWER = ("path", "status", "emotion", "confidence", "audio_seconds", "speech_seconds", "reason", "detail")
 
 
-def run_predict(files: list[str], model: str, speech: SpeechMode, console: Console) -> int:
+def run_predict(files: list[str], options: dict[str, Any], console: Console) -> int:
     """Print path, emotion and confidence of each file; 3 if one of them could not be scored whole.
 
+    Args:
+        files: local, or on S3.
+        options: what was typed, by the name of the setting of `ser score`.
+        console: where it is printed.
+
     Raises:
-        UsageError: what is given is a folder, prefix, glob, list or archive.
+        UsageError: what is given is a folder, prefix, glob, list or archive, or the settings do not go together.
     """
     for file in files:
         _require_file(file)
-    config = ScoreConfig(model=model, speech=speech)
-    artifact = Artifact.load(model)
+    config = load_score_config(None, options)
+    artifact = Artifact.load(config.model)
     windows = artifact.windows()
     resources = plan_resources(config, local_hardware(None, None))
     # One after the other, each on all cores: the first line comes soonest.
@@ -43,7 +47,7 @@ def run_predict(files: list[str], model: str, speech: SpeechMode, console: Conso
     _, precision = resolve_device(resources.device, "auto")
     source = Source("list", Location(str(Path.cwd())), name="FILE")
     lines = _Lines([escape_path(os.fsencode(file)) for file in files], source, console)
-    settings = SpeechSettings(mode=speech, min_speech_seconds=config.min_speech_seconds)
+    settings = SpeechSettings(mode=config.speech, min_speech_seconds=config.min_speech_seconds)
     with open_pipeline(None, config, resources, source, windows, artifact, precision, settings) as pipeline:
         driver = Driver(
             tables=lines,

@@ -30,6 +30,12 @@ class Outcome:
     engine: tuple[ResolvedEngine, str] | None = None
     seconds: float = 0.0
 
+    @classmethod
+    def begin(cls, fingerprint: Fingerprint, config: ScoreConfig, plan: PlanSummary) -> "Outcome":
+        """Nothing has been scored: no second of speech has been heard, or none is looked for."""
+        totals = Totals(speech_seconds=None if fingerprint.min_speech_seconds is None else 0.0)
+        return cls(fingerprint=fingerprint, config=config, plan=plan, totals=totals)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Result:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 
 _WITHOUT_SPEECH = (
-    "OUTPUT was made by an earlier version, without speech detection, and goes on without: silence, music and noise "
-    "get emotions there, and speech_share is null; --restart or another OUTPUT begins with it"
+    "was made by an earlier version, without speech detection, and goes on without: silence, music and noise get "
+    "emotions there, and speech_share is null; --restart or another OUTPUT begins with it"
 )
 
 
@@ -108,7 +108,7 @@ class _Job:
         if self._request.restart:
             output.restart()
         run = output.begin(fingerprint, self._artifact.config.labels, on_event=self._console.say)
-        outcome = Outcome(fingerprint=fingerprint, config=self._config, plan=plan)
+        outcome = Outcome.begin(fingerprint, self._config, plan)
         try:
             self._score(run, outcome, resources, plan_file)
         except SupersededError:
@@ -243,9 +243,10 @@ class _Job:
             made_with=made_with.precision if made_with else None,
             report=self._console.say,
         )
-        is_old = made_with is not None and made_with.speech is None
+        # Where it is asked for, the check of settings refuses it.
+        is_old = made_with is not None and made_with.speech is None and not self._config.asks_for_speech
         if is_old and self._config.speech == "on":
-            self._console.say(_WITHOUT_SPEECH)
+            self._console.say(f"{self._location} {_WITHOUT_SPEECH}")
         listens = self._config.speech == "on" and not is_old
         return Fingerprint(
             source=self._source.describe(),

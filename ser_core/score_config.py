@@ -101,7 +101,15 @@ class ScoreConfig(Settings):
     def _check(self) -> Self:
         if self.engine == "local" and self.address is not None:
             raise ValueError("engine local is this process alone; leave out address, or use engine ray")
+        default = type(self).model_fields["min_speech_seconds"].default
+        if self.speech == "all" and self.min_speech_seconds != default:
+            raise ValueError("speech all judges every window; leave out min_speech_seconds, or use speech on")
         return self
+
+    @property
+    def asks_for_speech(self) -> bool:
+        """Whether somebody chose that speech is looked for, and it is not the default alone that says so."""
+        return self.speech == "on" and not self.model_fields_set.isdisjoint({"speech", "min_speech_seconds"})
 
 
 def load_score_config(file: Path | None, overrides: dict[str, Any]) -> ScoreConfig:

@@ -117,6 +117,8 @@ class About:
     window_seconds: float
     #: Which windows are judged: on, those with speech, or all.
     speech: str
+    #: What a window needs of it; None where all are judged.
+    min_speech_seconds: float | None
     device: str
     precision: str
     batch_size: int

@@ -105,12 +105,18 @@ class Fingerprint(Settings):
 
     def changes_to(self, now: Self) -> list[str]:
         """What differs in another fingerprint, a phrase for each setting that names both values."""
-        before, after = self.to_dict(), now.to_dict()
+        before, after = self._shown(), now._shown()
+        # How much speech is needed says nothing where one of them looks for none.
+        left_out = {"min_speech_seconds"} if before["speech"] != after["speech"] else set()
         return [
             f"{name} was {_show(before[name])}, now {_show(after[name])}"
-            for name in sorted(before)
+            for name in sorted(before.keys() - left_out)
             if before[name] != after[name]
         ]
+
+    def _shown(self) -> dict[str, Any]:
+        """The settings as what they come to: before there was a choice every window was judged."""
+        return self.to_dict() | {"speech": self.speech or "all"}
 
 
 def describe(fingerprint: Fingerprint | None) -> str:

@@ -98,15 +98,31 @@ def test_without_detection_everything_is_judged_and_nothing_is_said_of_speech(so
     assert rows["speech_share"].null_count == rows.num_rows == 7
     assert not rows["confidence"].null_count
     assert of_files["speech_seconds"].null_count == 3
-    assert_one_line(
-        ser_here("score", source, tmp_path / "out", "--speech", "on"), 1, 'speech was "all", now "on"', "--restart"
-    )
+    other = ser_here("score", source, tmp_path / "out", "--speech", "on", "--min-speech-seconds", "1")
+    assert_one_line(other, 1, 'with other settings: speech was "all", now "on"; use --restart or another output')
     assert ser_here("verify", tmp_path / "out").code == 0
 
 
 def test_how_much_speech_is_needed_belongs_to_the_output(scored: tuple[Path, Answer], source: Path) -> None:
     answer = ser_here("score", source, scored[0], "--speech", "on", "--min-speech-seconds", "1")
     assert_one_line(answer, 1, "min_speech_seconds was 0.3, now 1.0", "use --restart or another output")
+    answer = ser_here("score", source, scored[0], "--speech", "all")
+    assert_one_line(answer, 1, 'with other settings: speech was "on", now "all"; use --restart or another output')
+
+
+@pytest.mark.parametrize("verb", ["score", "predict", "evaluate"])
+def test_how_much_speech_is_needed_does_not_go_with_judging_everything(verb: str, source: Path, tmp_path: Path) -> None:
+    places = [source, tmp_path / "out"] if verb != "predict" else [source / "call.wav"]
+    arguments = ["compact", *places] if verb == "evaluate" else places
+    answer = ser_here(verb, *arguments, "--speech", "all", "--min-speech-seconds", "1")
+    assert_one_line(answer, 2, "speech all judges every window; leave out min_speech_seconds, or use speech on")
+
+
+def test_a_run_that_has_nothing_to_do_hears_no_speech(source: Path, scored: tuple[Path, Answer]) -> None:
+    answer = ser_here("score", source, scored[0], "--speech", "on", "--output-mode", "json")
+    assert (answer.data["windows"], answer.data["audio_seconds"], answer.data["speech_seconds"]) == (0, 0.0, 0.0)
+    record = json.loads((scored[0] / "run.json").read_text())
+    assert (record["audio_hours"], record["speech_hours"], record["this_run"]["speech_seconds"]) == (0.0, 0.0, 0.0)
 
 
 def test_predict_names_what_has_no_speech(source: Path) -> None:
@@ -123,16 +139,50 @@ def test_predict_names_what_has_no_speech(source: Path) -> None:
     )
 
 
-def test_an_output_of_before_goes_on_without_detection_and_says_so(source: Path, tmp_path: Path) -> None:
-    command = ["score", source, tmp_path / "out", "--speech"]
+def test_predict_is_told_how_much_speech_is_needed(tmp_path: Path) -> None:
+    spoken_T = np.concatenate([speech(1.2, "angry"), np.zeros(3 * RATE_HZ, np.float32)])
+    (tmp_path / "short.wav").write_bytes(encode(spoken_T))
+    asked = ["predict", tmp_path / "short.wav", "--speech", "on", "--min-speech-seconds"]
+    enough, too_little = (ser_here(*asked, seconds).out.split()[1] for seconds in ("0.3", "2"))
+    assert (enough != "no_speech", too_little) == (True, "no_speech")
+
+
+@pytest.fixture
+def of_before(source: Path, tmp_path: Path) -> Path:
+    """An output of an earlier version, without speech detection."""
     with before_speech():
-        assert ser_here(*command, "all").code == 3
+        assert ser_here("score", source, tmp_path / "out", "--speech", "all").code == 3
     forget_speech(Output(Location(str(tmp_path / "out"))))
     assert "share_angry" not in files(tmp_path / "out").column_names
+    return tmp_path / "out"
+
+
+@pytest.mark.parametrize("asked", [["--speech", "on"], ["--min-speech-seconds", "0.5"]])
+def test_speech_that_is_asked_for_is_refused_where_an_output_is_without(
+    asked: list[str], of_before: Path, source: Path, defaults: Path
+) -> None:
+    for more in ([], ["--dry-run"]):
+        answer = ser_here("score", source, of_before, "--config", defaults, *asked, *more)
+        assert_one_line(answer, 1, 'speech was "all", now "on"; use --restart or another output')
+        assert "goes on without" not in answer.err
+
+
+@pytest.fixture
+def defaults(tmp_path: Path) -> Path:
+    """Settings that say nothing of speech."""
+    file = tmp_path / "score.yaml"
+    file.write_text("model: compact\n")
+    return file
+
+
+def test_an_output_of_before_goes_on_without_detection_and_says_so(
+    of_before: Path, source: Path, tmp_path: Path, defaults: Path
+) -> None:
     (source / "new.wav").write_bytes(encode(np.zeros(6 * RATE_HZ, np.float32)))
-    answer = ser_here(*command, "on")
+    answer = ser_here("score", source, of_before, "--config", defaults)
     assert answer.code == 3, answer.err
-    assert answer.err.count("was made by an earlier version, without speech detection, and goes on without") == 1
+    said = f"{of_before} was made by an earlier version, without speech detection, and goes on without"
+    assert answer.err.count(said) == 1
     assert "predictions: new column speech_share, null in the rows of before" in answer.err
     rows = files(tmp_path / "out").to_pylist()
     assert [row["path"] for row in rows] == ["call.wav", "new.wav", "silence.wav", "text.wav"]
@@ -142,5 +192,5 @@ def test_an_output_of_before_goes_on_without_detection_and_says_so(source: Path,
         assert row["speech_seconds"] is None
     (source / "new.wav").unlink()
     assert ser_here("verify", tmp_path / "out").code == 0
-    assert ser_here(*command, "on", "--restart").code == 3
+    assert ser_here("score", source, of_before, "--speech", "on", "--restart").code == 3
     assert predictions(tmp_path / "out")["emotion"].to_pylist().count("no_speech") == 5

@@ -18,6 +18,7 @@ ABOUT = About(
     manifest_sha256="0" * 64,
     window_seconds=1.0,
     speech="on",
+    min_speech_seconds=0.3,
     device="cpu",
     precision="fp32",
     batch_size=16,
