@@ -136,7 +136,7 @@ def test_a_files_settings_hold_unless_an_option_says_otherwise(tmp_path: Path) -
         shutil.copy(ROOT / "examples" / name, tmp_path / "in")
     (tmp_path / "in" / "words.wav").write_text("no sound")
     config = tmp_path / "score.yaml"
-    config.write_text("prune: true\nmax_failure_rate: 0.2\ncpus: 1\n")
+    config.write_text("model: compact\nprune: true\nmax_failure_rate: 0.2\ncpus: 1\n")
     command = ("score", tmp_path / "in", tmp_path / "out", "--config", config)
 
     stopped = ser_here(*command)

@@ -154,7 +154,7 @@ def test_workers_that_die_are_replaced(cluster: RayCluster, source: Path, unbrok
     assert_complete(tmp_path / "out", unbroken)
 
 
-@pytest.mark.parametrize("begin", [pytest.param("local", marks=pytest.mark.heavy), on_ray()], indirect=True)
+@pytest.mark.parametrize("begin", ["local", on_ray(heavy=True)], indirect=True)
 def test_files_that_kill_hang_or_bloat_their_decoder_cost_only_themselves(
     request: pytest.FixtureRequest, begin: Begin, source: Path, tmp_path: Path
 ) -> None:

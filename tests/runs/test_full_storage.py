@@ -105,6 +105,7 @@ def assert_exact(output: Location, seconds_of: dict[str, float]) -> None:
     assert set(rows["status"].to_pylist()) == {"scored"}
 
 
+@pytest.mark.heavy
 def test_credentials_that_expire_stop_the_run_which_goes_on_with_new_ones(
     archive: tuple[Path, dict[str, float]], moto_s3: S3Server
 ) -> None:

@@ -89,6 +89,7 @@ def test_a_stopped_holder_that_was_taken_over_commits_nothing_on_s3(
     assert_taken_over(archive[0], ceph_s3.location.join("out"), archive[1])
 
 
+@pytest.mark.heavy
 def test_of_two_runs_past_the_lock_one_goes_on(archive: tuple[Path, dict[str, float]], tmp_path: Path) -> None:
     source, seconds_of = archive
     output = Location(str(tmp_path / "out"))

@@ -119,11 +119,16 @@ def ser(
     return finish(start(*arguments, cwd=cwd, before=before, as_typed=as_typed, **extra), timeout)
 
 
-def ser_here(*arguments: str | Path, ray: Callable[..., Any] | None = None, **extra: str) -> Answer:
+def ser_here(
+    *arguments: str | Path, cwd: Path = ROOT, as_typed: bool = False, ray: Callable[..., Any] | None = None,
+    **extra: str,
+) -> Answer:  # fmt: skip
     """Run `ser` in this process, which has torch and more loaded already: for what must not start Ray.
 
     Args:
         arguments: of `ser`.
+        cwd: where it runs.
+        as_typed: whether it gets these arguments and no other.
         ray: takes the place of `RayProcess`; None: that is not called.
         extra: environment variables.
     """
@@ -133,9 +138,9 @@ def ser_here(*arguments: str | Path, ray: Callable[..., Any] | None = None, **ex
             patch.delenv(name)
         for name, value in extra.items():
             patch.setenv(name, value)
-        patch.chdir(ROOT)
+        patch.chdir(cwd)
         patch.setattr("cluster.ray_process.RayProcess", ray or _start_no_ray)
-        code = run(with_defaults_of_tests(arguments))
+        code = run([str(argument) for argument in arguments] if as_typed else with_defaults_of_tests(arguments))
     return Answer(code, out.getvalue(), err.getvalue())
 
 

@@ -58,9 +58,9 @@ class RayCluster:
         return finish(self.start(*arguments, **options), timeout)
 
 
-def on_ray(*values: object) -> Any:
+def on_ray(*values: object, heavy: bool = False) -> Any:
     """A case of a test that starts Ray: `engine` ray and more values, beside the other tests of Ray."""
-    return pytest.param("ray", *values, marks=pytest.mark.ray)
+    return pytest.param("ray", *values, marks=[pytest.mark.ray, pytest.mark.heavy] if heavy else pytest.mark.ray)
 
 
 @contextmanager

@@ -80,6 +80,7 @@ def test_what_one_worker_finds_wrong_all_raise(ended: Path, name: str) -> None:
     assert lines[0] == lines[1]
 
 
+@pytest.mark.heavy
 def test_a_killed_training_goes_on_to_the_same_bits(manifests: list[str], tmp_path: Path, cache: Path) -> None:
     changes = EVERYTHING | {"epochs": 12}
     whole, killed = (job_values(manifests, tmp_path / name / "model", cache, **changes) for name in ("whole", "killed"))
