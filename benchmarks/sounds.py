@@ -78,6 +78,24 @@ def music(num_samples: int, rng: np.random.Generator, *, parts: str) -> Samples:
     return out[:num_samples].astype(np.float32)
 
 
+def strings(num_samples: int, rng: np.random.Generator) -> Samples:
+    """Bowed: notes that glide into each other, with vibrato of 5 to 6.3 Hz; another instrument every ten seconds."""
+    size, out = 10 * RATE_HZ, []
+    t = np.arange(size) / RATE_HZ
+    for _ in range(0, num_samples, size):
+        starts = np.cumsum(rng.uniform(0.15, rng.choice((0.5, 1.0, 1.5)), 100))
+        note, glide = np.searchsorted(starts, t), round(rng.uniform(0.03, 0.3) * RATE_HZ)
+        midi = np.pad(rng.integers(40, 66) + rng.integers(0, 12, 101)[note], glide, "edge")
+        midi = np.convolve(midi, np.ones(glide) / glide, "same")[glide:-glide]
+        midi += rng.uniform(0.3, 1.2) * np.sin(2 * np.pi * rng.uniform(5, 6.3) * t)
+        hz = 440 * 2 ** ((midi - 69) / 12)
+        phase, tilt, harmonics = 2 * np.pi * np.cumsum(hz) / RATE_HZ, rng.uniform(0.5, 2), rng.choice((3, 6, 12, 20))
+        wave = sum((k * hz < 7_500) * np.sin(k * phase) / k**tilt for k in range(1, harmonics + 1))
+        bow = np.minimum(t - np.concatenate([[0], starts])[note], starts[note] - t)
+        out.append(level((wave * np.clip(bow / 0.03, 0, 1)).astype(np.float32), -20))
+    return np.concatenate(out)[:num_samples]
+
+
 def made(seconds: float, rng: np.random.Generator) -> dict[str, Samples]:
     """What is not speech, by name, at -20 dBFS unless it says otherwise."""
     n = round(seconds * RATE_HZ)
@@ -99,6 +117,7 @@ def made(seconds: float, rng: np.random.Generator) -> dict[str, Samples]:
         "melody": music(n, rng, parts="m"),
         "drums": music(n, rng, parts="d"),
         "melody, chords and drums": music(n, rng, parts="mcd"),
+        "strings: vibrato and glides": strings(n, rng),
     }
     sounds = {name: level(pcm_T, -20) for name, pcm_T in sounds.items()}
     sounds["white noise at -60 dBFS"] = level(sounds["white noise"], -60)

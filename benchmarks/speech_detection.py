@@ -1,7 +1,7 @@
 """What the speech detector loses of speech, what it keeps of everything else, and what it costs.
 
     python benchmarks/speech_detection.py --speech 'ravdess=DIR/*/*.flac' 'nemo=DIR/*.opus' [--sound 'music=DIR/*.ogg']
-        [--window-seconds 3 5] [--recordings 200] [--min-speech-seconds 0.3]
+        [--window-seconds 3 5] [--recordings 200] [--max-seconds 300] [--conditions REGEX] [--min-speech-seconds 0.3]
 
 What is given as speech is tried as it is and in what `conditions` makes of it: noise, levels, bands, a made whisper.
 Its windows with speech are those in which at least half a second is within 30 dB of the loudest 20 ms of the recording
@@ -11,6 +11,7 @@ sounds that are made here, `made`, and babble, which is speech: voices of the fi
 
 import argparse
 import glob
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Literal
@@ -27,17 +28,16 @@ from ser_core.speech import SpeechDetector
 
 DETECTOR = SpeechDetector()
 SNRS_DB = (30, 20, 10, 5, 0)
-MAX_SECONDS = 300
 ROUNDS = 5
 
 
-def recordings(pattern: str, most: int) -> list[sounds.Samples]:
-    """Up to `most` recordings, evenly out of those that fit a pattern: mono at 16 kHz, five minutes of each at most."""
+def recordings(pattern: str, most: int, max_seconds: int) -> list[sounds.Samples]:
+    """Up to `most` recordings, evenly out of those that fit a pattern: mono at 16 kHz, so many seconds of each."""
     files = sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
     clips = []
     for index in sorted({round(place) for place in np.linspace(0, len(files) - 1, min(most, len(files)))}):
         with soundfile.SoundFile(files[index]) as file:
-            pcm_TC = file.read(MAX_SECONDS * file.samplerate, dtype="float32", always_2d=True)
+            pcm_TC = file.read(max_seconds * file.samplerate, dtype="float32", always_2d=True)
             clips.append(soxr.resample(pcm_TC.mean(axis=1), file.samplerate, sounds.RATE_HZ))
     return [clip for clip in clips if len(clip)]
 
@@ -163,18 +163,24 @@ def main() -> None:
     parser.add_argument("--short-sound", nargs="+", default=[], metavar="NAME=PATTERN", help="repeated for 15 s")
     parser.add_argument("--window-seconds", type=float, nargs="+", default=[3.0, 5.0])
     parser.add_argument("--recordings", type=int, default=200)
+    parser.add_argument("--max-seconds", type=int, default=300, help="of each recording")
+    parser.add_argument("--conditions", default="", metavar="REGEX", help="what is made of speech, by name")
     parser.add_argument("--min-speech-seconds", type=float, default=0.3)
     options = parser.parse_args()
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
     least = options.min_speech_seconds
     sizes = [f"{seconds:g} s" for seconds in options.window_seconds]
-    speech = {name: recordings(pattern, options.recordings) for name, pattern in map(_split, options.speech)}
+
+    def found(patterns: list[str]) -> dict[str, list[sounds.Samples]]:
+        most = options.recordings, options.max_seconds
+        return {name: recordings(pattern, *most) for name, pattern in map(_split, patterns)}
+
+    speech = found(options.speech)
     others = {name: [pcm_T] for name, pcm_T in sounds.made(120, rng).items()}
-    others |= {name: recordings(pattern, options.recordings) for name, pattern in map(_split, options.sound)}
-    for name, pattern in map(_split, options.short_sound):
-        others[name] = recordings(pattern, options.recordings)
-        others[f"{name}, repeated"] = repeated(others[name])
+    others |= found(options.sound)
+    for name, clips in found(options.short_sound).items():
+        others |= {name: clips, f"{name}, repeated": repeated(clips)}
     if speech:
         others["babble (speech)"] = [sounds.babble(next(iter(speech.values())), 120 * sounds.RATE_HZ, rng)]
     kept = {
@@ -186,7 +192,7 @@ def main() -> None:
         for name, clips in others.items()
     }
     table("% of windows kept", [*sizes, *(f"telephone, {size}" for size in sizes)], kept)
-    num_samples = 2 * MAX_SECONDS * sounds.RATE_HZ
+    num_samples = 2 * options.max_seconds * sounds.RATE_HZ
     noises = {
         "white noise": sounds.coloured(num_samples, 0.0, rng),
         "pink noise": sounds.coloured(num_samples, 1.0, rng),
@@ -197,6 +203,7 @@ def main() -> None:
         rows = {
             what: [lost(clips, change, seconds, least) for seconds in options.window_seconds]
             for what, change in conditions(noises, rng).items()
+            if re.search(options.conditions, what)
         }
         table(f"{name}: % of windows with speech lost", sizes, rows)
     for seconds in options.window_seconds:

@@ -67,17 +67,18 @@ def show_call(windows: list[dict[str, Any]], files: list[dict[str, Any]]) -> Non
     turns = table_of("call.csv")
     print("\nA call (call.flac) with a speaker on each channel, in windows of 5 seconds: what was heard, in how many")
     print("seconds of speech, and in brackets what was meant. A side is silent while the other speaks; a ringing")
-    print("tone comes first, and noise in the middle.\n")
-    print(f"  {'seconds':<11}{'the woman, channel 0':<40}the man, channel 1")
+    print("tone comes first, and noise in the middle. Little speech says little: `speech_share > 0.2` in a query")
+    print("leaves such windows out.\n")
+    print(f"  {'seconds':<11}{'the woman, channel 0':<47}the man, channel 1")
     for start_seconds in sorted({row["start_seconds"] for row in windows}):
         sides = [row for row in windows if row["start_seconds"] == start_seconds]
         cells = [cell(row, turns) for row in sides]
-        print(f"  {start_seconds:4.0f} - {sides[0]['end_seconds']:<4.0f}{cells[0]:<40}{cells[1]}")
-    print(f"  {'the whole':<11}{heard(files[0]):<40}{heard(files[1])}")
+        print(f"  {start_seconds:4.0f} - {sides[0]['end_seconds']:<4.0f}{cells[0]:<47}{cells[1]}")
+    print(f"  {'the whole':<11}{heard(files[0]):<47}{heard(files[1])}")
 
 
 def cell(window: dict[str, Any], turns: list[dict[str, str]]) -> str:
-    """What was heard in a window of one side, and what was meant there."""
+    """What was heard in a window of one side, what was meant there, and whether it is a miss."""
     seconds_of = {
         turn["emotion"]: min(float(turn["end_seconds"]), window["end_seconds"])
         - max(float(turn["start_seconds"]), window["start_seconds"])
@@ -86,11 +87,10 @@ def cell(window: dict[str, Any], turns: list[dict[str, str]]) -> str:
     }
     is_speech = window["emotion"] != "no_speech"
     meant = [emotion for emotion, seconds in seconds_of.items() if seconds > (0 if is_speech else MIN_MISSED_SECONDS)]
-    said = f" ({', '.join(meant)})" if meant else ""
-    if not is_speech:
-        return heard(window) + said
+    is_right = window["emotion"] in meant if is_speech else not meant
+    said = ", ".join(meant + ([] if is_right else ["a miss"]))
     speech_seconds = window["speech_share"] * (window["end_seconds"] - window["start_seconds"])
-    return f"{heard(window)} in {speech_seconds:.1f} s{said}"
+    return heard(window) + (f" in {speech_seconds:.1f} s" if is_speech else "") + (f" ({said})" if said else "")
 
 
 def main(output: str) -> None:

@@ -82,6 +82,15 @@ def test_the_demo_shows_hits_and_misses_beside_what_the_card_promises(
     assert len(of_call) * 2 == len(windows)
     assert of_call[0] == "0 - 5 no_speech no_speech"
     assert sum(line.count("no_speech") for line in of_call) == windows.count("no_speech") >= 6
+    with (EXAMPLES / "call.csv").open(newline="") as file:
+        meant = {turn["emotion"] for turn in csv.DictReader(file)}
+    num_misses = 0
+    for emotion, said in re.findall(r"([a-z]+) [01]\.\d\d in \d\.\d s \(([a-z, ]+)\)", "\n".join(of_call)):
+        *words, last = said.split(", ")
+        num_misses += last == "a miss"
+        assert (last == "a miss") == (emotion not in said.split(", "))
+        assert {*words, last} <= {*meant, "a miss"}
+    assert num_misses
     for line in of_call:
         assert re.fullmatch(r"\d+ - \d+( no_speech| [a-z]+ [01]\.\d\d in \d\.\d s \([a-z, ]+\)){2}", line), line
     assert "ser score FOLDER" in shown

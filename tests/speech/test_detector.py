@@ -135,6 +135,33 @@ def test_a_pitch_glides_in_a_voice_and_not_in_music() -> None:
     assert [gliding_seconds(other, SAMPLE_RATE_HZ) for other in others] == [0.0] * len(others)
 
 
+def strings(seed: int) -> NDArray[np.float32]:
+    """Five seconds as on a cello: notes of a sixth to half a second that glide into each other, with vibrato."""
+    rng, t = np.random.default_rng(seed), np.arange(5 * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
+    starts = np.cumsum(rng.uniform(0.15, 0.5, 40))
+    note_T, glide = np.searchsorted(starts, t), SAMPLE_RATE_HZ // 10
+    midi_T = np.pad(50 + rng.integers(0, 12, 60)[note_T], glide, "edge")
+    midi_T = np.convolve(midi_T, np.ones(glide) / glide, "same")[glide:-glide] + 0.8 * np.sin(2 * np.pi * 5.5 * t)
+    phase = 2 * np.pi * np.cumsum(440 * 2 ** ((midi_T - 69) / 12)) / SAMPLE_RATE_HZ
+    bow_T = np.minimum(t - np.concatenate([[0], starts])[note_T], starts[note_T] - t)
+    buzz_T = np.sum([np.sin(k * phase) / k for k in range(1, 7)], axis=0)
+    return (0.1 * buzz_T * np.clip(bow_T / 0.03, 0, 1)).astype(np.float32)
+
+
+def test_vibrato_is_no_voice_and_does_not_outweigh_one() -> None:
+    found = np.array(seconds(*map(strings, range(8))))
+    assert found.max() <= 0.5
+    assert (found < 0.3).mean() >= 0.75
+
+
+def test_a_scream_is_heard_when_it_is_played_slower() -> None:
+    # Twice as fast as it was spoken: too high for the network as it is.
+    scream = voice(6.0, hz=210.0)[::2]
+    [alone] = seconds(scream)
+    assert alone > 1.0
+    assert seconds(noise(3.0), scream, noise(3.0, seed=1))[1] == pytest.approx(alone, abs=1e-5)
+
+
 @pytest.mark.heavy
 def test_real_speech_is_found_and_drowned_in_noise_too() -> None:
     if "SER_TEST_DATA" not in os.environ:

@@ -19,7 +19,7 @@ from ser_core.training.data.waveform_cache import WaveformCache
 from ser_core.training.events import Callback, Preparing
 
 #: Number of what is in the cache; another one when the same samples are heard otherwise.
-_FORMAT = 1
+_FORMAT = 2
 
 
 def with_speech(
