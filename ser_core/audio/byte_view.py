@@ -6,6 +6,9 @@ from typing import BinaryIO
 from ser_core.errors import SerError
 from ser_core.faults import Fault
 
+#: Decoders keep it in 64 bits.
+_MAX_POSITION = 2**63 - 1
+
 
 class ByteView:
     """A part of a file with other bytes in front: `head`, then the bytes from `offset` to `end`.
@@ -16,8 +19,9 @@ class ByteView:
     def __init__(self, file: BinaryIO, end: int, *, head: bytes = b"", offset: int = 0) -> None:
         self._file = file
         self._head = head
-        self._shift = offset - len(head)
-        self._size = end - self._shift
+        #: From a position here to the one in the file.
+        self.shift = offset - len(head)
+        self._size = end - self.shift
         self._position = 0
         self.error: Exception | None = None
 
@@ -29,11 +33,12 @@ class ByteView:
     @property
     def file_position(self) -> int:
         """The position, in the file itself."""
-        return self._position + self._shift
+        return self._position + self.shift
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Move the position, as a file does."""
-        self._position = offset + (0, self._position, self._size)[whence]
+        """Move the position, as a file does; a decoder that believes a wrong header may ask for any."""
+        position = offset + (0, self._position, self._size)[whence]
+        self._position = max(-_MAX_POSITION, min(position, _MAX_POSITION))
         return self._position
 
     def tell(self) -> int:
@@ -52,12 +57,14 @@ class ByteView:
     def _read_some(self, size: int) -> bytes:
         if self.error is not None:
             return b""
+        if self.num_left <= 0 or self._position < 0:
+            return b""
         if self._position < len(self._head):
             return self._head[self._position : self._position + size]
         try:
             # Others read the file too.
             self._file.seek(self.file_position)
-            return self._file.read(max(0, min(size, self.num_left)))
+            return self._file.read(min(size, self.num_left))
         except Exception as error:
             self.error = error
             return b""

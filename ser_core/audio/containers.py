@@ -1,10 +1,12 @@
 """What containers promise and hold beside what decoders tell: lengths, and MP3 tags."""
 
+import os
 import struct
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from ser_core.audio.wav_header import MAX_CHUNKS, STREAMED_64, is_no_audio
+from ser_core.audio.endings import MAX_CHUNKS, goes_on
+from ser_core.audio.wav_header import STREAMED_64, is_streamed_size
 
 _W64_DATA_ID = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
 #: By libsndfile's name of a format: where its chunks begin, their head, alignment, whether sizes count the head.
@@ -48,23 +50,43 @@ def data_bytes(file: BinaryIO, start: int, num_bytes: int, format: str) -> tuple
     first, layout, align, counts_itself = _CHUNKED[format]
     for chunk_id, size, offset in iter_chunks(file, start + first, layout, align=align, counts_itself=counts_itself):
         if (num_skipped := _SAMPLE_CHUNKS.get(chunk_id)) is not None:
-            is_unknown = not 0 <= size < STREAMED_64
-            return None if is_unknown else (size - num_skipped, num_bytes - offset - num_skipped)
+            held = num_bytes - offset
+            is_unknown = size < 0 or (size > held and is_streamed_size(size))
+            return None if is_unknown else (size - num_skipped, held - num_skipped)
     return None
 
 
-def honest_au_head(file: BinaryIO, start: int, num_bytes: int) -> bytes:
-    """The head of an AU, without a length where more audio follows than the head counts; empty for other files."""
+def honest_head(file: BinaryIO, start: int, num_bytes: int) -> bytes:
+    """The head of an AU, AIFF or CAF up to its size, which is mended; empty where that is right, and for other files.
+
+    More audio may follow than a size counts, and libsndfile refuses a CAF without one, or with one that no file has.
+    """
     file.seek(start)
-    head = file.read(12)
-    if len(head) < 12 or head[:4] not in (b".snd", b"dns."):
-        return b""
-    byte_order = _au_byte_order(head)
-    offset, size = struct.unpack(byte_order + "II", head[4:])
-    end = start + offset + size
-    if end >= num_bytes or is_no_audio(file, end, num_bytes, byte_order):
-        return head
-    return head[:8] + struct.pack("<I", _AU_UNKNOWN)
+    magic = file.read(12)
+    if len(magic) == 12 and magic[:4] in (b".snd", b"dns."):
+        byte_order = _au_byte_order(magic)
+        offset, size = struct.unpack(byte_order + "II", magic[4:])
+        if _is_short(file, start + offset + size, num_bytes, byte_order):
+            return magic[:8] + struct.pack("<I", _AU_UNKNOWN)
+    elif magic[:4] == b"FORM" and magic[8:] in (b"AIFF", b"AIFC"):
+        for chunk_id, size, offset in iter_chunks(file, start + 12, ">4sI", align=2):
+            if chunk_id == b"SSND" and _is_short(file, offset + size, num_bytes, ">"):
+                held = min(num_bytes - offset, _AU_UNKNOWN)
+                return _read(file, start, offset - 4) + struct.pack(">I", held)
+    elif magic[:4] == b"caff":
+        for chunk_id, size, offset in iter_chunks(file, start + 8, ">4sq"):
+            if chunk_id == b"data" and not 0 <= size < STREAMED_64:
+                return _read(file, start, offset - 8) + struct.pack(">q", num_bytes - offset)
+    return b""
+
+
+def _is_short(file: BinaryIO, end: int, num_bytes: int, byte_order: str) -> bool:
+    return end < num_bytes and goes_on(file, end, num_bytes, byte_order)
+
+
+def _read(file: BinaryIO, start: int, end: int) -> bytes:
+    file.seek(start)
+    return file.read(end - start)
 
 
 def _au_byte_order(head: bytes) -> str:
@@ -141,8 +163,10 @@ def iter_chunks(
         counts_itself: whether a size in the file counts the head too.
     """
     head_bytes = struct.calcsize(layout)
+    num_bytes = file.seek(0, os.SEEK_END)
     for _ in range(MAX_CHUNKS):
-        file.seek(start)
+        # A wrong size may lead further than can be sought.
+        file.seek(min(start, num_bytes))
         head = file.read(head_bytes)
         if len(head) < head_bytes:
             return

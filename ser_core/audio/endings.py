@@ -2,12 +2,17 @@
 
 import re
 import struct
-import zlib
+from collections.abc import Iterator
 from typing import BinaryIO
 
-from ser_core.audio.containers import iter_chunks
-from ser_core.audio.wav_header import LEAST_AUDIO_BYTES, MAX_CHUNKS, is_streamed_size
-
+#: A file of nothing but empty chunks must not keep us busy.
+MAX_CHUNKS = 1000
+#: A difference below this means nothing: recorders count a WAV's header as samples (80 bytes where it has every field,
+#: 116 with sizes of 64 bits), or leave out a pad byte.
+LEAST_AUDIO_BYTES = 128
+#: Programs that write to a pipe put the largest size there is, less what comes before the samples, or round numbers:
+#: what lies within 64 KiB below 2^31 (or on it) or 2^32.
+STREAMED_ROOM = 2**16
 #: An Ogg page may be as long as half of it.
 _LOOK_BYTES = 2**17
 _READ_AHEAD_BYTES = 2**16
@@ -25,17 +30,21 @@ _HEAD = re.compile(
 #: Collections of files, whose first member is not all that they hold: ZIP, RAR, 7z, gzip, a PDF, SQLite.
 _COLLECTION_STARTS = (b"PK", b"Rar!", b"7z\xbc\xaf", b"\x1f\x8b", b"%PDF", b"SQLite", b"PAR1")
 _TAR_MARK = slice(257, 262), b"ustar"
-#: An Ogg page is at most this long: 27 bytes of header, 255 segments of up to 255 bytes and their lengths.
-_OGG_HEAD_BYTES = 27
-_MAX_OGG_PAGE_BYTES = _OGG_HEAD_BYTES + 255 + 255 * 255
 #: A page may end in some.
 _KEPT_ZEROS = 256
-_REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
-_ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
-_ASF_DATA_HEAD_BYTES = 50
-_MAX_VOC_BLOCK_TYPE = 9
 _BOX_HEAD_BYTES = 8
+_TAG_STARTS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")
+#: Chunks that may follow the samples of a WAV, and be cut off.
+_LATE_CHUNKS = frozenset(
+    {b"LIST", b"id3 ", b"ID3 ", b"bext", b"cue ", b"smpl", b"iXML", b"_PMX", b"JUNK", b"PAD ", b"fact"}
+)
+_KNOWN_CHUNKS = _LATE_CHUNKS | {b"data", b"fmt "}
+#: What may begin behind samples that nobody has counted: a tag or XML, or the name and size of a chunk.
+_TRAILER = re.compile(rb"(?=TAG|ID3[\2-\4]|APETAGEX|LYRICSBEGIN|<\?x|([A-Za-z_][\w ]{3})(.{4}))", re.DOTALL)
+#: From a blank to the letters.
+_LEAST_SPREAD = 64
+#: What samples with a sign have where it is quiet.
+EITHER = b"\x00\xff"
 
 
 def find_head(file: BinaryIO, start: int) -> int | None:
@@ -76,22 +85,6 @@ def mp4_boxes(file: BinaryIO, start: int) -> list[bytes]:
     return names
 
 
-def is_ogg(file: BinaryIO, start: int) -> bool:
-    """Whether an Ogg page begins there."""
-    file.seek(start)
-    return file.read(4) == b"OggS"
-
-
-def ogg_breaks_off(file: BinaryIO, _start: int, num_bytes: int) -> bool:
-    """Whether an Ogg file ends within a page, or the last one is damaged."""
-    file.seek(max(0, num_bytes - 2 * _MAX_OGG_PAGE_BYTES))
-    tail = file.read()
-    page = tail[max(0, tail.rfind(b"OggS")) :]
-    segment_bytes = page[_OGG_HEAD_BYTES : _OGG_HEAD_BYTES + page[26]] if len(page) >= _OGG_HEAD_BYTES else b""
-    end = _OGG_HEAD_BYTES + len(segment_bytes) + sum(segment_bytes)
-    return not segment_bytes or len(page) < end or not _is_sound(page[:end])
-
-
 def end_of_content(file: BinaryIO, num_bytes: int) -> int:
     """Where the zeros at the end of a file begin, or a little behind: room that was kept for more."""
     end = num_bytes
@@ -104,84 +97,124 @@ def end_of_content(file: BinaryIO, num_bytes: int) -> int:
     return num_bytes
 
 
-def ogg_has_holes(file: BinaryIO, start: int, num_bytes: int) -> bool:
-    """Whether a page of an Ogg file is damaged, or missing."""
-    next_numbers: dict[bytes, int] = {}
-    while start < num_bytes:
-        file.seek(start)
-        page = file.read(_MAX_OGG_PAGE_BYTES)
-        if not page.startswith(b"OggS"):
-            return _holds_page(file, start)
-        segment_bytes = page[_OGG_HEAD_BYTES : _OGG_HEAD_BYTES + page[26]]
-        page = page[: _OGG_HEAD_BYTES + len(segment_bytes) + sum(segment_bytes)]
-        serial, number, is_first = page[14:18], int.from_bytes(page[18:22], "little"), page[5] & 2
-        if not _is_sound(page) or (not is_first and number != next_numbers.get(serial, number)):
-            return True
-        next_numbers[serial] = number + 1
-        start += len(page)
-    return False
+def goes_on(file: BinaryIO, position: int, num_bytes: int, byte_order: str) -> bool:
+    """Whether more audio follows where a header says that the samples end, and no chunk, tag, text or padding.
+
+    Args:
+        file: the file.
+        position: where the counted samples end.
+        num_bytes: the file's size.
+        byte_order: of the sizes of chunks, "<" or ">".
+    """
+    if num_bytes - position >= 2**32 - STREAMED_ROOM:
+        # The size wrapped.
+        return True
+    begin = _end_of_run(file, position, num_bytes)
+    if num_bytes - begin < LEAST_AUDIO_BYTES:
+        return False
+    return not any(_is_no_audio(file, at, num_bytes, byte_order) for at in (position, begin))
 
 
-def _holds_page(file: BinaryIO, start: int) -> bool:
+def end_of_audio(file: BinaryIO, start: int, num_bytes: int, byte_order: str, *, silence: bytes = EITHER) -> int:
+    """Where samples end that nobody has counted: before the chunks, tags and text at the end of the file, and padding.
+
+    Args:
+        file: the file.
+        start: where the samples begin.
+        num_bytes: the file's size.
+        byte_order: of the sizes of chunks, "<" or ">".
+        silence: the bytes that silence is made of; zeros and bytes of 255 are padding where they are none of it.
+    """
+    padding = bytes(byte for byte in EITHER if byte not in silence)
+    content_end = _end_without(file, start, num_bytes, b"\0")
+    begin = max(start, content_end - _LOOK_BYTES)
+    file.seek(begin)
+    for found in _TRAILER.finditer(file.read(content_end - begin)):
+        at = begin + found.start()
+        size = int.from_bytes(found[2] or b"", "little" if byte_order == "<" else "big")
+        if at + size <= num_bytes and _is_no_audio(file, at, num_bytes, byte_order, is_to_end=True):
+            return _end_without(file, start, at, padding)
+    return _end_without(file, start, num_bytes, padding)
+
+
+def _end_of_run(file: BinaryIO, start: int, num_bytes: int) -> int:
+    """Where the first byte is that differs from the one at `start`: digital silence and padding are runs."""
     file.seek(start)
-    return any(b"OggS" in piece for piece in iter(lambda: file.read(_LOOK_BYTES), b""))
+    first = file.read(1)
+    file.seek(start)
+    while piece := file.read(_LOOK_BYTES):
+        if rest := piece.lstrip(first):
+            return start + len(piece) - len(rest)
+        start += len(piece)
+    return num_bytes
 
 
-def _is_sound(page: bytes) -> bool:
-    """Whether an Ogg page's checksum (RFC 3533, section 6) is right: zlib's, of all bits the other way round."""
-    without = page[:22] + bytes(4) + page[26:]
-    checksum = zlib.crc32(without.translate(_REVERSED_BITS), 0xFFFFFFFF) ^ 0xFFFFFFFF
-    return int(f"{checksum:032b}"[::-1], 2) == int.from_bytes(page[22:26], "little")
+def _end_without(file: BinaryIO, start: int, end: int, padding: bytes) -> int:
+    """Where the padding in front of `end` begins, if it is long; it is looked at for 64 MB at most."""
+    position = end
+    for _ in range(MAX_CHUNKS):
+        begin = max(start, position - _LOOK_BYTES)
+        file.seek(begin)
+        kept = len(file.read(position - begin).rstrip(padding)) if padding else position - begin
+        position = begin + kept
+        if kept or begin == start:
+            break
+    return position if end - position >= LEAST_AUDIO_BYTES else end
 
 
-def form_breaks_off(file: BinaryIO, start: int, num_bytes: int) -> bool:
-    """Whether an IFF file (8SVX, MAUD) is shorter than it says."""
-    file.seek(start + 4)
-    return start + 8 + int.from_bytes(file.read(4), "big") >= num_bytes + LEAST_AUDIO_BYTES
+def _is_no_audio(file: BinaryIO, start: int, num_bytes: int, byte_order: str, *, is_to_end: bool = False) -> bool:
+    """Whether a chunk, a tag, text or another recording begins there.
 
-
-def riff_breaks_off(file: BinaryIO, start: int, num_bytes: int) -> bool:
-    """Whether an AVI (several RIFFs where it is long) is shorter than it says, where that knows, or ends in zeros."""
-    for chunk_id, size, offset in iter_chunks(file, start, "<4sI", align=2):
-        if chunk_id != b"RIFF" or is_streamed_size(size):
-            return False
-        if offset + size >= num_bytes + LEAST_AUDIO_BYTES:
+    Args:
+        file: the file.
+        start: where.
+        num_bytes: the file's size.
+        byte_order: of the sizes of chunks.
+        is_to_end: whether it must reach to the end of the file, as where nothing but itself speaks for it.
+    """
+    file.seek(start)
+    head = file.read(_LOOK_BYTES)
+    if head.startswith(_TAG_STARTS):
+        return not is_to_end or num_bytes - start <= _LOOK_BYTES
+    if not is_to_end and _HEAD.match(head):
+        return True
+    if _is_text(head.rstrip(b"\0")):
+        return True
+    end = start
+    for chunk_id, size, offset in iter_padded_chunks(file, start, byte_order):
+        is_name = chunk_id.isascii() and chunk_id.decode("ascii").isprintable()
+        if not is_name or chunk_id.startswith(_TAG_STARTS):
+            break
+        if chunk_id in _LATE_CHUNKS and not is_to_end:
             return True
-        names = [name for name, _, at in iter_chunks(file, offset + 4, "<4sI", align=2) if at <= offset + size]
-        if names[-1:] == [bytes(4)] and b"idx1" not in names:
-            return True
-    return False
+        end = offset + size
+        if end >= num_bytes - 1:
+            # Its number of bytes would be absurd if it were made of samples.
+            return end <= num_bytes + 1
+    file.seek(end)
+    rest = file.read(_LOOK_BYTES).strip(b"\0")
+    return end > start and (len(rest) < 8 or rest.startswith(_TAG_STARTS) or _is_text(rest))
 
 
-def asf_breaks_off(file: BinaryIO, start: int, num_bytes: int) -> bool:
-    """Whether an ASF (WMA, WMV) is shorter than its header says, where that knows, or its last packet is empty."""
-    num_packets, packet_bytes = 0, 0
-    for object_id, _size, offset in iter_chunks(file, start + 30, "<16sQ", counts_itself=True):
-        if object_id == _ASF_PROPERTIES:
-            file.seek(offset + 16)
-            size, num_packets, flags, packet_bytes = struct.unpack("<Q8xQ24xII", file.read(56).ljust(56, b"\0"))
-            is_streamed = flags & 1
-            if is_streamed:
-                return False
-            if start + size >= num_bytes + LEAST_AUDIO_BYTES:
-                return True
-        elif object_id == _ASF_DATA and num_packets:
-            file.seek(offset - 24 + _ASF_DATA_HEAD_BYTES + (num_packets - 1) * packet_bytes)
-            packet = file.read(min(packet_bytes, _LOOK_BYTES))
-            return bool(packet) and not any(packet)
-    return False
+def _is_text(contents: bytes) -> bool:
+    """Whether it is words; 8-bit samples can be printable, but quiet ones are alike."""
+    is_printable = contents.isascii() and all(byte >= ord(" ") or byte in b"\t\r\n" for byte in contents)
+    return is_printable and len(contents) >= LEAST_AUDIO_BYTES and max(contents) - min(contents) >= _LEAST_SPREAD
 
 
-def voc_breaks_off(file: BinaryIO, start: int, num_bytes: int) -> bool:
-    """Whether the last block of a VOC is longer than the file."""
-    file.seek(start + 20)
-    start += int.from_bytes(file.read(2), "little")
+def iter_padded_chunks(file: BinaryIO, start: int, byte_order: str) -> Iterator[tuple[bytes, int, int]]:
+    """(id, size, offset of the body) of each chunk from `start` on; some writers pad to four bytes, some not at all."""
+    size = 0
     for _ in range(MAX_CHUNKS):
         file.seek(start)
-        head = file.read(4)
-        if len(head) < 4 or not 0 < head[0] <= _MAX_VOC_BLOCK_TYPE:
-            return False
-        start += 4 + int.from_bytes(head[1:], "little")
-        if start >= num_bytes + LEAST_AUDIO_BYTES:
-            return True
-    return False
+        head = file.read(8 + 3)
+        num_pad = min(3, len(head) - len(head.lstrip(b"\0")))
+        if size % 2 and num_pad == 0 and head[:4] not in _KNOWN_CHUNKS:
+            num_pad = 1
+        head = head[num_pad : num_pad + 8]
+        if len(head) < 8:
+            return
+        chunk_id, size = struct.unpack(byte_order + "4sI", head)
+        start += num_pad + 8
+        yield chunk_id, size, start
+        start += size

@@ -8,7 +8,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from ser_core.audio import endings
-from ser_core.audio.ffmpeg_formats import BREAKS_OFF, COUNTED, JOINT_LENGTH, PAUSED, UNFRAMED
+from ser_core.audio.ffmpeg_formats import BREAKS_OFF, COUNTED, JOINT_LENGTH, PAUSED, UNFRAMED, ogg_has_holes
 from ser_core.audio.ffmpeg_frames import Progress
 from ser_core.faults import Fault
 
@@ -56,7 +56,7 @@ class Ending:
         promised, pauses, name = self.promised_seconds, self.progress.pause_seconds, self._name
         if promised is None or abs(promised - seconds) <= LENGTH_TOLERANCE_SECONDS:
             return
-        if name == "ogg" and endings.ogg_has_holes(self.file, self.start, self.num_bytes):
+        if name == "ogg" and ogg_has_holes(self.file, self.start, self.num_bytes):
             self.fault = self.fault or Fault("truncated", "pages are damaged or missing")
             return
         is_mp4_with_index = name.startswith("mov,") and b"moof" not in endings.mp4_boxes(self.file, self.start)

@@ -1,9 +1,13 @@
 """What is known of FFmpeg's formats: which are opened, which say how long they are, which do not say what they are."""
 
+import struct
+import zlib
 from collections.abc import Callable
 from typing import BinaryIO
 
-from ser_core.audio import endings
+from ser_core.audio.containers import iter_chunks
+from ser_core.audio.endings import LEAST_AUDIO_BYTES, MAX_CHUNKS
+from ser_core.audio.wav_header import is_streamed_size
 
 #: Formats without a length (an MP3 may have a tag that tells it), whose frames are found by their sync words: what
 #: cannot be decoded between or behind them is no audio.
@@ -32,14 +36,6 @@ _FORMATS = (
     "pvf", "qcp", "rm", "shn", "sox", "tak", "truehd", "tta", "voc", "w64", "wav", "wsd", "wtv", "wv", "xwma",
 )  # fmt: skip
 OPTIONS = {"format_whitelist": ",".join(_FORMATS), "protocol_whitelist": "none"}
-#: What shows of these alone that they are cut off.
-BREAKS_OFF: dict[str, Callable[[BinaryIO, int, int], bool]] = {
-    "ogg": endings.ogg_breaks_off,
-    "avi": endings.riff_breaks_off,
-    "asf": endings.asf_breaks_off,
-    "voc": endings.voc_breaks_off,
-    "iff": endings.form_breaks_off,
-}
 #: Formats in which a recorder that pauses leaves a step in the times, and a hole is known by other signs.
 PAUSED = frozenset({"matroska,webm", "ogg"})
 #: By FFmpeg's own decoders, those that are used in their place: its own drop the frames of pauses, as phones send them.
@@ -61,6 +57,15 @@ HEADLESS: dict[str, tuple[str, dict[str, str]]] = {
     "sln": ("s16le", {"sample_rate": "8000"}),
     "sln16": ("s16le", {"sample_rate": "16000"}),
 }
+_ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
+_ASF_DATA_HEAD_BYTES = 50
+_MAX_VOC_BLOCK_TYPE = 9
+#: An Ogg page is at most this long: 27 bytes of header, 255 segments of up to 255 bytes and their lengths.
+_OGG_HEAD_BYTES = 27
+_MAX_OGG_PAGE_BYTES = _OGG_HEAD_BYTES + 255 + 255 * 255
+_REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+_LOOK_BYTES = 2**17
 _FAMILIAR_STARTS = (
     b"RIFF",
     b"OggS",
@@ -90,3 +95,112 @@ def words_of_opening(file: BinaryIO, start: int) -> str:
     if file.read(4) == b"ftyp":
         return "the MP4 has no index (moov): it was never finished, or it is cut off"
     return "the header is broken or cut off"
+
+
+def is_ogg(file: BinaryIO, start: int) -> bool:
+    """Whether an Ogg page begins there."""
+    file.seek(start)
+    return file.read(4) == b"OggS"
+
+
+def ogg_breaks_off(file: BinaryIO, _start: int, num_bytes: int) -> bool:
+    """Whether an Ogg file ends within a page, or the last one is damaged."""
+    file.seek(max(0, num_bytes - 2 * _MAX_OGG_PAGE_BYTES))
+    tail = file.read()
+    page = tail[max(0, tail.rfind(b"OggS")) :]
+    segment_bytes = page[_OGG_HEAD_BYTES : _OGG_HEAD_BYTES + page[26]] if len(page) >= _OGG_HEAD_BYTES else b""
+    end = _OGG_HEAD_BYTES + len(segment_bytes) + sum(segment_bytes)
+    return not segment_bytes or len(page) < end or not _is_sound(page[:end])
+
+
+def ogg_has_holes(file: BinaryIO, start: int, num_bytes: int) -> bool:
+    """Whether a page of an Ogg file is damaged, or missing."""
+    next_numbers: dict[bytes, int] = {}
+    while start < num_bytes:
+        file.seek(start)
+        page = file.read(_MAX_OGG_PAGE_BYTES)
+        if not page.startswith(b"OggS"):
+            return _holds_page(file, start)
+        segment_bytes = page[_OGG_HEAD_BYTES : _OGG_HEAD_BYTES + page[26]]
+        page = page[: _OGG_HEAD_BYTES + len(segment_bytes) + sum(segment_bytes)]
+        serial, number, is_first = page[14:18], int.from_bytes(page[18:22], "little"), page[5] & 2
+        if not _is_sound(page) or (not is_first and number != next_numbers.get(serial, number)):
+            return True
+        next_numbers[serial] = number + 1
+        start += len(page)
+    return False
+
+
+def _holds_page(file: BinaryIO, start: int) -> bool:
+    file.seek(start)
+    return any(b"OggS" in piece for piece in iter(lambda: file.read(_LOOK_BYTES), b""))
+
+
+def _is_sound(page: bytes) -> bool:
+    """Whether an Ogg page's checksum (RFC 3533, section 6) is right: zlib's, of all bits the other way round."""
+    without = page[:22] + bytes(4) + page[26:]
+    checksum = zlib.crc32(without.translate(_REVERSED_BITS), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{checksum:032b}"[::-1], 2) == int.from_bytes(page[22:26], "little")
+
+
+def _form_breaks_off(file: BinaryIO, start: int, num_bytes: int) -> bool:
+    """Whether an IFF file (8SVX, MAUD) is shorter than it says."""
+    file.seek(start + 4)
+    return start + 8 + int.from_bytes(file.read(4), "big") >= num_bytes + LEAST_AUDIO_BYTES
+
+
+def _riff_breaks_off(file: BinaryIO, start: int, num_bytes: int) -> bool:
+    """Whether an AVI (several RIFFs where it is long) is shorter than it says, where that knows, or ends in zeros."""
+    for chunk_id, size, offset in iter_chunks(file, start, "<4sI", align=2):
+        if chunk_id != b"RIFF" or is_streamed_size(size):
+            return False
+        if offset + size >= num_bytes + LEAST_AUDIO_BYTES:
+            return True
+        names = [name for name, _, at in iter_chunks(file, offset + 4, "<4sI", align=2) if at <= offset + size]
+        if names[-1:] == [bytes(4)] and b"idx1" not in names:
+            return True
+    return False
+
+
+def _asf_breaks_off(file: BinaryIO, start: int, num_bytes: int) -> bool:
+    """Whether an ASF (WMA, WMV) is shorter than its header says, where that knows, or its last packet is empty."""
+    num_packets, packet_bytes = 0, 0
+    for object_id, _size, offset in iter_chunks(file, start + 30, "<16sQ", counts_itself=True):
+        if object_id == _ASF_PROPERTIES:
+            file.seek(offset + 16)
+            size, num_packets, flags, packet_bytes = struct.unpack("<Q8xQ24xII", file.read(56).ljust(56, b"\0"))
+            is_streamed = flags & 1
+            if is_streamed:
+                return False
+            if start + size >= num_bytes + LEAST_AUDIO_BYTES:
+                return True
+        elif object_id == _ASF_DATA and num_packets:
+            file.seek(offset - 24 + _ASF_DATA_HEAD_BYTES + (num_packets - 1) * packet_bytes)
+            packet = file.read(min(packet_bytes, _LOOK_BYTES))
+            return bool(packet) and not any(packet)
+    return False
+
+
+def _voc_breaks_off(file: BinaryIO, start: int, num_bytes: int) -> bool:
+    """Whether the last block of a VOC is longer than the file."""
+    file.seek(start + 20)
+    start += int.from_bytes(file.read(2), "little")
+    for _ in range(MAX_CHUNKS):
+        file.seek(start)
+        head = file.read(4)
+        if len(head) < 4 or not 0 < head[0] <= _MAX_VOC_BLOCK_TYPE:
+            return False
+        start += 4 + int.from_bytes(head[1:], "little")
+        if start >= num_bytes + LEAST_AUDIO_BYTES:
+            return True
+    return False
+
+
+#: What shows of these alone that they are cut off.
+BREAKS_OFF: dict[str, Callable[[BinaryIO, int, int], bool]] = {
+    "ogg": ogg_breaks_off,
+    "avi": _riff_breaks_off,
+    "asf": _asf_breaks_off,
+    "voc": _voc_breaks_off,
+    "iff": _form_breaks_off,
+}

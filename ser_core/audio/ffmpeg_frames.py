@@ -8,8 +8,12 @@ from typing import Any
 
 import av
 import numpy as np
+from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
 from numpy.typing import NDArray
+
+from ser_core.audio.ffmpeg_formats import DECODERS
 
 _FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "s64": 2.0**63}
 #: Times are rounded.
@@ -86,6 +90,18 @@ class Progress:
         self._lost_seconds += lost_seconds
         self.pause_seconds += max(0.0, gap_seconds - lost_seconds)
         self._pending_seconds, self._has_hole = 0.0, False
+
+
+def decoder_of(stream: AudioStream) -> AudioCodecContext:
+    """The stream's own decoder, or the one that is used in its place."""
+    context = stream.codec_context
+    name = DECODERS.get(context.name, "")
+    if name not in av.codecs_available:
+        return context
+    decoder = AudioCodecContext.create(name, "r")
+    assert isinstance(decoder, AudioCodecContext)
+    decoder.sample_rate, decoder.layout = context.sample_rate, context.layout
+    return decoder
 
 
 class Converter:

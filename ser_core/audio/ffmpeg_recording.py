@@ -11,7 +11,6 @@ from typing import Any, BinaryIO, Self
 
 import av
 import numpy as np
-from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.stream import Discard
@@ -21,7 +20,6 @@ from ser_core.audio import containers, endings
 from ser_core.audio.byte_view import ByteView
 from ser_core.audio.ffmpeg_ending import LENGTH_TOLERANCE_SECONDS, Ending
 from ser_core.audio.ffmpeg_formats import (
-    DECODERS,
     GUESSED_LENGTH,
     HEADLESS,
     JOINT_LENGTH,
@@ -29,9 +27,11 @@ from ser_core.audio.ffmpeg_formats import (
     TIMED,
     UNFRAMED,
     is_familiar,
+    is_ogg,
     words_of_opening,
 )
-from ser_core.audio.ffmpeg_frames import Converter, Progress, joined
+from ser_core.audio.ffmpeg_frames import Converter, Progress, decoder_of, joined
+from ser_core.audio.wav_header import WavHeader
 from ser_core.faults import Fault
 
 _READ_BYTES = 2**18
@@ -45,6 +45,7 @@ class FfmpegRecording:
     Args:
         file: seekable.
         num_bytes: its size.
+        wav: its header, if it is a WAV.
         start: where the audio file begins in `file`, behind tags.
         audio_stream: which of the file's audio streams to read.
         suffix: of the file's name, which alone tells the format of audio without a header.
@@ -58,13 +59,21 @@ class FfmpegRecording:
     length_tolerance_seconds = LENGTH_TOLERANCE_SECONDS
 
     def __init__(
-        self, file: BinaryIO, num_bytes: int, *, start: int = 0, audio_stream: int = 0, suffix: str = ""
+        self,
+        file: BinaryIO,
+        num_bytes: int,
+        wav: WavHeader | None = None,
+        *,
+        start: int = 0,
+        audio_stream: int = 0,
+        suffix: str = "",
     ) -> None:
-        if endings.is_ogg(file, start):
+        if is_ogg(file, start):
             # FFmpeg looks for its length in the last page.
             num_bytes = endings.end_of_content(file, num_bytes)
         self._file, self._start, self._num_bytes = file, start, num_bytes
-        self._view = ByteView(file, num_bytes, offset=start)
+        is_uncounted = wav is not None and wav.promised_bytes is None
+        self._view = wav.honest_view(file) if wav and is_uncounted else ByteView(file, num_bytes, offset=start)
         self.fault: Fault | None = None
         headless, options = (None, {}) if is_familiar(file, start) else HEADLESS.get(suffix, (None, {}))
         if headless is not None:
@@ -86,8 +95,8 @@ class FfmpegRecording:
         try:
             self._stream = self._chosen(audio_stream)
             is_timed = self._container.format.name in TIMED
-            self._progress = Progress(start, is_timed=is_timed, has_all_streams=self._has_joint_length)
-            self._decoder = self._chosen_decoder()
+            self._progress = Progress(self._view.shift, is_timed=is_timed, has_all_streams=self._has_joint_length)
+            self._decoder = decoder_of(self._stream)
             self._frames = self._iter_frames()
             self._first = next(self._frames, None)
             if self._first is None:
@@ -146,16 +155,6 @@ class FfmpegRecording:
                 other.discard = Discard.all
         stream.codec_context.thread_count = 1
         return stream
-
-    def _chosen_decoder(self) -> AudioCodecContext:
-        context = self._stream.codec_context
-        name = DECODERS.get(context.name, "")
-        if name not in av.codecs_available:
-            return context
-        decoder = AudioCodecContext.create(name, "r")
-        assert isinstance(decoder, AudioCodecContext)
-        decoder.sample_rate, decoder.layout = context.sample_rate, context.layout
-        return decoder
 
     @property
     def _has_joint_length(self) -> bool:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from types import TracebackType
-from typing import BinaryIO, Protocol, Self
+from typing import Any, BinaryIO, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,7 +111,9 @@ def _open(file: BinaryIO, num_bytes: int, start: int, audio_stream: int, suffix:
     wav = read_wav_header(file, start, num_bytes)
     is_foreign = wav is not None and wav.codec is not None and wav.codec not in KNOWN_CODECS
     with_libsndfile = partial(SoundfileRecording, file, num_bytes, wav, start=start)
-    with_ffmpeg = partial(_open_with_ffmpeg, file, num_bytes, start, audio_stream, suffix)
+    with_ffmpeg = partial(
+        _open_with_ffmpeg, file, num_bytes, wav, start=start, audio_stream=audio_stream, suffix=suffix
+    )
     order: list[Callable[[], Recording]] = [with_ffmpeg]
     if audio_stream == 0:
         order.insert(0 if head[:4] in _EXACT_STARTS and not is_foreign else 1, with_libsndfile)
@@ -134,11 +136,11 @@ def _open(file: BinaryIO, num_bytes: int, start: int, audio_stream: int, suffix:
     raise refusals[0]
 
 
-def _open_with_ffmpeg(file: BinaryIO, num_bytes: int, start: int, audio_stream: int, suffix: str) -> Recording:
+def _open_with_ffmpeg(file: BinaryIO, num_bytes: int, wav: WavHeader | None, **how: Any) -> Recording:
     # Half of all archives need none of it, and it takes 50 ms and 40 MB.
     from ser_core.audio.ffmpeg_recording import FfmpegRecording
 
-    return FfmpegRecording(file, num_bytes, start=start, audio_stream=audio_stream, suffix=suffix)
+    return FfmpegRecording(file, num_bytes, wav, **how)
 
 
 def _promised_by(wav: WavHeader, seconds: float | None) -> float | None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ser_core.audio import containers, endings
 from ser_core.audio.byte_view import ByteView
+from ser_core.audio.endings import LEAST_AUDIO_BYTES
 from ser_core.audio.wav_header import WavHeader
 from ser_core.faults import Fault
 
@@ -50,11 +51,10 @@ class SoundfileRecording:
         self._file, self._start, self._num_bytes = file, start, num_bytes
         self._wav = wav
         if wav is None or wav.is_honest:
-            head = containers.honest_au_head(file, start, num_bytes)
+            head = containers.honest_head(file, start, num_bytes)
             self._view = ByteView(file, num_bytes, head=head, offset=start + len(head))
         else:
-            end = wav.data_offset + wav.data_bytes
-            self._view = ByteView(file, end, head=wav.honest_head(), offset=wav.data_offset)
+            self._view = wav.honest_view(file)
         try:
             self._sound = self._open_sound()
         except soundfile.LibsndfileError as error:
@@ -141,7 +141,7 @@ class SoundfileRecording:
         else:
             lengths = containers.data_bytes(self._file, self._start, self._num_bytes, self._sound.format)
             promised, held = lengths or (0, 0)
-        if promised > held > 0:
+        if promised - held >= LEAST_AUDIO_BYTES and held > 0:
             frames = frames * promised // held
         return float(frames / self.sample_rate_hz)
 

@@ -6,18 +6,20 @@ Formats: RIFF/RIFX (Microsoft, "Multimedia Programming Interface", 1991), RF64 (
 """
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
+from ser_core.audio.byte_view import ByteView
+from ser_core.audio.endings import EITHER, LEAST_AUDIO_BYTES, STREAMED_ROOM, end_of_audio, goes_on, iter_padded_chunks
+
 _RIFF_IDS = {b"RIFF": "<", b"RIFX": ">", b"RF64": "<", b"BW64": "<"}
 _UINT32_MAX = 2**32 - 1
-#: A file of nothing but empty chunks must not keep us busy.
-MAX_CHUNKS = 1000
 _MAX_FMT_BYTES = 4096
 
 _PCM, _FLOAT, _ALAW, _MULAW, _EXTENSIBLE = 0x0001, 0x0003, 0x0006, 0x0007, 0xFFFE
 _SAMPLE_CODECS = frozenset({_PCM, _FLOAT, _ALAW, _MULAW})
+#: Bytes of silence, where they are not 0 and 255 as in samples with a sign.
+_SILENCE = {_FLOAT: b"\0", _ALAW: b"\x55\xd5", _MULAW: b"\x7f\xff"}
 #: MS ADPCM, IMA ADPCM, GSM 6.10: blocks, whose frames the format chunk counts.
 _BLOCK_CODECS = frozenset({0x0002, 0x0011, 0x0031})
 #: Codecs that libsndfile 1.2 decodes exactly inside a WAV; the last three: NMS ADPCM, G.721 (twice).
@@ -26,16 +28,8 @@ KNOWN_CODECS = _SAMPLE_CODECS | _BLOCK_CODECS | {0x0038, 0x0040, 0x0064}
 _SUB_FORMAT_TAIL = bytes.fromhex("0000 0000 1000 8000 00aa 0038 9b71")
 #: Programs that write to a pipe put the largest size there is, less what comes before the samples, or round numbers:
 #: what lies within 64 KiB below 2^31 (or on it) or 2^32; in 64 bits whatever no file can have.
-_STREAMED_ROOM, STREAMED_64 = 2**16, 2**60
-_LOOK_BYTES = 2**16
-_TAG_STARTS = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN")
-#: Chunks that may follow the samples, and be cut off.
-_LATE_CHUNKS = frozenset(
-    {b"LIST", b"id3 ", b"ID3 ", b"bext", b"cue ", b"smpl", b"iXML", b"_PMX", b"JUNK", b"PAD ", b"fact"}
-)
-_KNOWN_CHUNKS = _LATE_CHUNKS | {b"data", b"fmt "}
-#: A difference below this means nothing: some recorders count the header as samples, some leave out a pad byte.
-LEAST_AUDIO_BYTES = 64
+STREAMED_64 = 2**55
+_STREAMED_SIZES = (0x7F000000 + STREAMED_ROOM, 2**31, 2**32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +68,11 @@ class WavHeader:
         """Whether libsndfile can read the file as it is."""
         return self.promised_bytes == self.data_bytes and not self.is_bw64 and self.is_padded_right
 
+    def honest_view(self, file: BinaryIO) -> ByteView:
+        """The file with a header that tells the truth, up to where its samples end."""
+        end = self.data_offset + self.data_bytes
+        return ByteView(file, end, head=self.honest_head(), offset=self.data_offset)
+
     def honest_head(self) -> bytes:
         """A header for the bytes from `data_offset` on that gives their true number."""
         fmt_chunk = b"fmt " + struct.pack(self.byte_order + "I", len(self.fmt_body)) + self.fmt_body
@@ -98,7 +97,7 @@ def read_wav_header(file: BinaryIO, start: int, num_bytes: int) -> WavHeader | N
     byte_order = _RIFF_IDS[riff[:4]]
     fmt_body, long_data_bytes = b"", None
     expected, is_padded_right, num_frames = start + 12, True, 0
-    for chunk_id, size, offset in _chunks(file, start + 12, byte_order):
+    for chunk_id, size, offset in iter_padded_chunks(file, start + 12, byte_order):
         is_padded_right &= offset - 8 == expected
         expected = offset + size + size % 2
         file.seek(offset)
@@ -128,9 +127,12 @@ def _header(file: BinaryIO, num_bytes: int, byte_order: str, fmt_body: bytes, da
     num_held = num_bytes - data_offset
     if num_held < size < num_held + LEAST_AUDIO_BYTES:
         size = num_held
-    is_streamed = size > num_held and is_streamed_size(size)
+    is_unknown = size > num_held and is_streamed_size(size)
     # A header that was never brought up to date, or wrapped, is followed by more samples.
-    is_unknown = is_streamed or (size < num_held and not is_no_audio(file, data_offset + size, num_bytes, byte_order))
+    is_unknown |= size < num_held and goes_on(file, data_offset + size, num_bytes, byte_order)
+    if is_unknown or size > num_held:
+        silence = _silence_of(codec, fmt_body, byte_order)
+        num_held = end_of_audio(file, data_offset, num_bytes, byte_order, silence=silence) - data_offset
     return WavHeader(
         codec=codec,
         sample_rate_hz=sample_rate_hz,
@@ -145,6 +147,13 @@ def _header(file: BinaryIO, num_bytes: int, byte_order: str, fmt_body: bytes, da
     )
 
 
+def _silence_of(codec: int | None, fmt_body: bytes, byte_order: str) -> bytes:
+    num_bits = int.from_bytes(fmt_body[14:16], "little" if byte_order == "<" else "big")
+    if codec == _PCM and num_bits <= 8:
+        return b"\x7f\x80"
+    return _SILENCE.get(codec or 0, EITHER)
+
+
 def _sub_format(fmt_body: bytes, byte_order: str) -> int | None:
     if len(fmt_body) < 40:
         return None
@@ -153,44 +162,5 @@ def _sub_format(fmt_body: bytes, byte_order: str) -> int | None:
 
 
 def is_streamed_size(size: int) -> bool:
-    return any(limit - _STREAMED_ROOM <= size <= limit for limit in (2**31, 2**32)) or size >= STREAMED_64
-
-
-def is_no_audio(file: BinaryIO, start: int, num_bytes: int, byte_order: str) -> bool:
-    """Whether what follows the samples is a chunk, a tag, text, zeros, or too little to matter."""
-    file.seek(start)
-    head = file.read(_LOOK_BYTES)
-    text = head[:LEAST_AUDIO_BYTES]
-    if len(text) < LEAST_AUDIO_BYTES or head.lstrip(b"\0").startswith(_TAG_STARTS):
-        return True
-    if text.isascii() and all(byte >= ord(" ") or byte in b"\t\r\n" for byte in text):
-        return True
-    if num_bytes - start >= 2**32 - _STREAMED_ROOM:
-        # The size wrapped.
-        return False
-    if not any(head):
-        file.seek(max(start, num_bytes - _LOOK_BYTES))
-        return not any(file.read(_LOOK_BYTES))
-    for chunk_id, size, offset in _chunks(file, start, byte_order):
-        is_name = chunk_id.isascii() and chunk_id.decode("ascii").isprintable()
-        # Its number of bytes would be absurd if it were made of samples.
-        return is_name and (offset + size <= num_bytes + 1 or chunk_id in _LATE_CHUNKS)
-    return False
-
-
-def _chunks(file: BinaryIO, start: int, byte_order: str) -> Iterator[tuple[bytes, int, int]]:
-    """(id, size, offset of the body) of each chunk from `start` on; some writers pad to four bytes, some not at all."""
-    size = 0
-    for _ in range(MAX_CHUNKS):
-        file.seek(start)
-        head = file.read(8 + 3)
-        num_pad = min(3, len(head) - len(head.lstrip(b"\0")))
-        if size % 2 and num_pad == 0 and head[:4] not in _KNOWN_CHUNKS:
-            num_pad = 1
-        head = head[num_pad : num_pad + 8]
-        if len(head) < 8:
-            return
-        chunk_id, size = struct.unpack(byte_order + "4sI", head)
-        start += num_pad + 8
-        yield chunk_id, size, start
-        start += size
+    """Whether a size says that its writer did not know it yet."""
+    return any(limit - STREAMED_ROOM <= size <= limit for limit in _STREAMED_SIZES) or size >= STREAMED_64
