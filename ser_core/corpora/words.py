@@ -27,12 +27,14 @@ _SYNONYMS = {
     "dis": "disgust",
     "sur": "surprised",
 }
-_NOTHING = frozenset({"", "nan", "n/a", "#n/a", "na", "<na>", "none", "null"})
-_NUMBER = re.compile(r"0*(\d+)(?:\.0*)?")
+_NOTHING = frozenset(
+    {"", "nan", "n/a", "#n/a", "na", "<na>", "none", "null", "?", "-", "--", "\N{EN DASH}", "\N{EM DASH}"}
+)
+_NUMBER = re.compile(r"0*(\d+)(?:[.,]0*)?")
 
 
 def fact(value: str) -> str | None:
-    """A value without spaces around it; None for what stands for none, as NaN and N/A."""
+    """A value without spaces around it; None for what stands for none, as NaN, N/A and a dash."""
     stripped = value.strip()
     return None if stripped.lower() in _NOTHING else stripped
 
@@ -45,7 +47,7 @@ def label_of(word: str, label_map: Mapping[str, str]) -> str | None:
 
 
 def speaker_id(name: str) -> str:
-    """The same for every spelling of a speaker: whatever the case and the spaces are; 1, 01 and 1.0 are one."""
+    """The same for every spelling of a speaker: whatever the case and the spaces are; 1, 01, 1.0 and 1,0 are one."""
     key = "".join(name.split()).casefold()
     number = _NUMBER.fullmatch(key)
     return number[1] if number else key

@@ -25,6 +25,7 @@ _DELETE = (
 
 GONE = Problem("parts that are gone", _RESTORE)
 DAMAGED = Problem("parts that are damaged or cannot be read", _RESTORE)
+FORBIDDEN = Problem("parts that this user may not read", "change their permissions, and verify again")
 MISDESCRIBED = Problem("parts with other rows or paths than the log says", _RESTART)
 NO_KEY = Problem("parts that have rows without a key", _RESTART)
 APART = Problem("commits that the other table does not have", _RESTART)

@@ -97,8 +97,10 @@ class Output:
     def _require_ours(self, *, restart: bool, is_to_write: bool) -> bool:
         """Whether the folder has a whole marker. Without one it is ours by its tables, or where it holds nothing."""
         require_in_place(self.location, is_to_write=is_to_write)
-        with storage.one_line_faults(self.location, "cannot be read as a folder", "use another output"):
+        advice = "change its permissions, or use another output"
+        with storage.one_line_faults(self._marker, "cannot be looked at", advice):
             is_marked = storage.exists(self._marker)
+        with storage.one_line_faults(self.location, "cannot be read as a folder", advice):
             files = [] if is_marked else storage.list_files(self.location, limit=100)
         try:
             if is_marked:

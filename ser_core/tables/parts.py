@@ -1,5 +1,6 @@
 """Parts: the Parquet files of a table. A part is written once, whole, under a name that is never used again."""
 
+import errno
 import json
 import os
 import re
@@ -77,7 +78,10 @@ def output_faults(place: Location) -> Iterator[None]:
             yield
     except (OSError, DeltaError, pa.ArrowException) as error:
         # The error's own text may hold a signed URL.
-        if reason := _reason_of_os(error):
+        reason = _reason_of_os(error)
+        if reason == os.strerror(errno.EACCES):
+            raise OutputError(f"{place} cannot be used ({reason}); change its permissions") from error
+        if reason:
             raise OutputError(f"{place} cannot be used ({reason}); restore it or use another output") from error
         raise DamagedOutputError(
             f"{place} cannot be used (it is damaged: {type(error).__name__}); restore it, use --restart, or another "

@@ -36,8 +36,7 @@ def require_in_place(output: Location, *, is_to_write: bool) -> None:
     """
     if output.is_s3 or not any(os.path.lexists(output.join(mark).path) for mark in _MARKS):
         return
-    with one_line_faults(output, "cannot be read as a folder", "use another output"):
-        _look_into(output, "", is_to_write=is_to_write)
+    _look_into(output, "", is_to_write=is_to_write)
 
 
 def _look_into(output: Location, above: str, *, is_to_write: bool) -> None:
@@ -47,7 +46,8 @@ def _look_into(output: Location, above: str, *, is_to_write: bool) -> None:
         raise OutputError(
             f"{Location(str(folder))} cannot be written to (access is denied); change that, or use another output"
         )
-    with os.scandir(folder) as found:
+    advice = "change its permissions, or use another output"
+    with one_line_faults(Location(str(folder)), "cannot be read as a folder", advice), os.scandir(folder) as found:
         entries = sorted(found, key=lambda entry: entry.name)
     for entry in entries:
         path = above + entry.name

@@ -31,6 +31,8 @@ from ser_core.temporary import temporary_folder
 _TRIES = 5
 _READS_IN_FLIGHT = 8
 _BYTES_IN_FLIGHT = 2**27
+#: Where these are, rows are missing.
+_WITHOUT_ROWS = (findings.GONE, findings.FORBIDDEN, findings.DAMAGED, findings.NO_KEY)
 
 OnProgress = Callable[[int, int], None]
 
@@ -178,7 +180,8 @@ class _Verification:
         self._look()
         if part.path not in {live.path for live in log.parts()}:
             raise _MovedError
-        problem = findings.GONE if isinstance(error, FileNotFoundError) else findings.DAMAGED
+        kinds = {FileNotFoundError: findings.GONE, PermissionError: findings.FORBIDDEN}
+        problem = next((kinds[kind] for kind in kinds if isinstance(error, kind)), findings.DAMAGED)
         self._found.add(log.location.name, problem, [part.path])
 
     def _compare(self) -> int:
@@ -186,7 +189,7 @@ class _Verification:
         with storage.faults_of(self._scratch):
             for keys in self._keys.values():
                 keys.close()
-            if self._found.has(findings.GONE, findings.DAMAGED, findings.NO_KEY):
+            if self._found.has(*_WITHOUT_ROWS):
                 self._notes.append("the tables were not held against each other, as rows are missing")
                 return 0
             return compare_keys(self._keys["files"], self._keys["predictions"], self._found)
@@ -212,7 +215,7 @@ class _Verification:
                 met = [path for path in paths if bool(PART_PATTERN.fullmatch(path)) == is_ours]
                 self._found.add(log.location.name, problem, met)
         num_missing = record["num_planned"] - num_files
-        if num_missing > 0 and not self._found.has(findings.GONE, findings.DAMAGED, findings.NO_KEY):
+        if num_missing > 0 and not self._found.has(*_WITHOUT_ROWS):
             self._found.add("files", findings.FEWER_FILES, [f"{num_files} of {record['num_planned']} are there"])
 
 

@@ -14,7 +14,7 @@ from ser_core.audio import MelSettings, WindowSettings
 from ser_core.corpora import Manifest
 from ser_core.errors import UsageError
 from ser_core.models import Artifact, SpeechModel, bundled_names
-from ser_core.storage import Location
+from ser_core.storage import Location, read
 from ser_core.training.config import FOLD, TrainConfig
 from ser_core.training.data import ClipSets, check_emotions, check_sets, make_folds
 from ser_core.training.transfer import PUBLISHED, Start, check_leakage, check_teacher, speakers_known_from
@@ -115,8 +115,8 @@ class Job:
         """
         file = self.config.licence_file
         try:
-            return "" if file is None else Path(self.base, file).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            return "" if file is None else read(Location(str(Path(self.base, file)))).decode("utf-8")
+        except (OSError, ValueError) as error:
             raise UsageError(f"licence_file {file}: cannot be read; name a text file, or leave it out") from error
 
     @cached_property

@@ -1,5 +1,6 @@
 """What a person can do wrong with `ser train`: one line each, before Ray is started."""
 
+import os
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -220,6 +221,12 @@ def test_a_restart_begins_anew_beside_the_licence_and_somebodys_notes(data: Path
     assert not any((model / name).exists() for name in own)
     assert (model / "notes.txt").exists()
     assert (model / "fold-1/notes.txt").exists()
+
+
+def test_a_licence_that_is_a_pipe_is_not_waited_for(data: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "licence")
+    answer = train(data, tmp_path, licence_file=str(tmp_path / "licence"))
+    assert_one_line(answer, 2, "licence_file", "cannot be read; name a text file, or leave it out")
 
 
 def test_a_restart_that_is_refused_has_deleted_nothing(data: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from ser_core.temporary import remove_dead
 from tests.support.archive import write_archive
-from tests.support.cli import ROOT, Answer, assert_one_line, clean_environment, ser_here
+from tests.support.cli import ROOT, Answer, as_plain_user, assert_one_line, clean_environment, ser_here
 
 _DIES = """
 import os
@@ -17,6 +17,22 @@ from ser_core.tables import verification
 verification._Verification.result = lambda _: os._exit(9)
 from jobs.start import main
 main()
+"""
+
+_FORBIDS = """
+import sys
+from pathlib import Path
+from ser_core.errors import OutputError
+from ser_core.storage import Location
+from ser_core.tables import verify
+output = Path(sys.argv[1])
+for name in sys.argv[2:]:
+    (output / name).chmod(0)
+    try:
+        print(*verify(Location(str(output))).findings, sep="\\n")
+    except OutputError as error:
+        print(error)
+    (output / name).chmod(0o755)
 """
 
 
@@ -62,6 +78,21 @@ def test_a_damaged_one_is_a_line_for_each_finding(scored: Path) -> None:
     assert [finding["table"] for finding in as_json.data["findings"]] == ["files", "predictions"]
     assert as_json.data["findings"][1]["names"] == [str(name)]
     assert not as_json.data["is_whole"]
+
+
+def test_what_may_not_be_read_is_named_with_its_permissions(scored: Path) -> None:
+    part = min((scored / "predictions").glob("*/*.parquet")).relative_to(scored)
+    names = [str(part), "_ser", "files/_delta_log", "run.json"]
+    environment = clean_environment(PYTHONPATH=str(ROOT))
+    command = [*as_plain_user(), sys.executable, "-c", _FORBIDS, str(scored), *names]
+    answer = subprocess.run(command, env=environment, check=True, timeout=60, capture_output=True, text=True)
+    of_part, *others = answer.stdout.splitlines()
+    where = part.relative_to("predictions")
+    assert of_part == f"parts that this user may not read (1): {where}; change their permissions, and verify again"
+    assert len(others) == 3
+    for name, line in zip(names[1:], others, strict=True):
+        assert line.startswith(str(scored / name))
+        assert "(Permission denied); change its permissions" in line
 
 
 def test_what_it_leaves_when_it_is_killed_the_next_command_removes(scored: Path, tmp_path: Path) -> None:
