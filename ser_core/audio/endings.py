@@ -1,5 +1,6 @@
 """Where audio begins behind other bytes, whether more follows where a decoder stopped, whether a file breaks off."""
 
+import os
 import re
 import struct
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ _HEAD = re.compile(
 #: Collections of files, whose first member is not all that they hold: ZIP, RAR, 7z, gzip, a PDF, SQLite.
 _COLLECTION_STARTS = (b"PK", b"Rar!", b"7z\xbc\xaf", b"\x1f\x8b", b"%PDF", b"SQLite", b"PAR1")
 _TAR_MARK = slice(257, 262), b"ustar"
+_MAX_ZEROS = 2**26
 #: A page may end in some.
 _KEPT_ZEROS = 256
 _BOX_HEAD_BYTES = 8
@@ -48,14 +50,25 @@ EITHER = b"\x00\xff"
 
 
 def find_head(file: BinaryIO, start: int) -> int | None:
-    """Where the first recording begins behind other bytes at `start`; None if there is none near, or they are many."""
+    """Where the first recording begins behind other bytes at `start`; None if there is none near, or they are many.
+
+    Zeros are passed over up to 64 MB, as room that a recorder or a download kept; frames without a header may follow.
+    """
     file.seek(start)
     look = file.read(_LOOK_BYTES)
     place, mark = _TAR_MARK
     if look.startswith(_COLLECTION_STARTS) or look[place] == mark:
         return None
-    found = _HEAD.search(look)
-    return start + found.start() if found else None
+    if found := _HEAD.search(look):
+        return start + found.start()
+    num_bytes = file.seek(0, os.SEEK_END)
+    begin = num_bytes if any(look) else _end_of_run(file, start, min(num_bytes, start + _MAX_ZEROS))
+    if begin >= min(num_bytes, start + _MAX_ZEROS):
+        return None
+    # The first bytes of a box's size may be zeros too.
+    file.seek(begin - 4)
+    found = _HEAD.search(file.read(_LOOK_BYTES))
+    return begin - 4 + found.start() if found else begin
 
 
 def another_follows(file: BinaryIO, position: int) -> bool:
@@ -142,7 +155,7 @@ def _end_of_run(file: BinaryIO, start: int, num_bytes: int) -> int:
     file.seek(start)
     first = file.read(1)
     file.seek(start)
-    while piece := file.read(_LOOK_BYTES):
+    while piece := file.read(min(_LOOK_BYTES, num_bytes - start)):
         if rest := piece.lstrip(first):
             return start + len(piece) - len(rest)
         start += len(piece)

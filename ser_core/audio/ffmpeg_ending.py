@@ -59,11 +59,15 @@ class Ending:
         if name == "ogg" and ogg_has_holes(self.file, self.start, self.num_bytes):
             self.fault = self.fault or Fault("truncated", "pages are damaged or missing")
             return
+        if promised < seconds:
+            # It is the length of the last of those that are joined.
+            return
         is_mp4_with_index = name.startswith("mov,") and b"moof" not in endings.mp4_boxes(self.file, self.start)
         if pauses and (name in PAUSED or is_mp4_with_index):
             self.promised_seconds = promised - pauses
             words = f"pauses of {pauses:.1f} s hold no audio"
-            self.note = f"{self.note}; {words}" if self.note else words
+            if pauses > LENGTH_TOLERANCE_SECONDS:
+                self.note = f"{self.note}; {words}" if self.note else words
 
     def _another_follows(self) -> bool:
         if self._name.startswith("mov,"):

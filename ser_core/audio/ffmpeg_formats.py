@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from ser_core.audio.containers import iter_chunks
 from ser_core.audio.endings import LEAST_AUDIO_BYTES, MAX_CHUNKS
-from ser_core.audio.wav_header import is_streamed_size
+from ser_core.audio.wav_header import STREAMED_64, is_streamed_size
 
 #: Formats without a length (an MP3 may have a tag that tells it), whose frames are found by their sync words: what
 #: cannot be decoded between or behind them is no audio.
@@ -44,8 +44,8 @@ DECODERS = {"amrnb": "libopencore_amrnb", "amrwb": "libopencore_amrwb"}
 COUNTED = frozenset({"wv"})
 #: Formats that give each packet its time, so that a step in it is a loss.
 TIMED = frozenset({"asf", "nut"})
-#: Formats of whose length FFmpeg takes a guess, or knows that of other streams.
-GUESSED_LENGTH = frozenset({"asf", "avi", "voc"})
+#: Formats of whose length FFmpeg takes a guess, knows that of other streams, or does not look at it.
+GUESSED_LENGTH = frozenset({"asf", "avi", "voc", "sox"})
 #: Audio without a header, as telephony keeps it, by suffix; (FFmpeg's format, its options).
 HEADLESS: dict[str, tuple[str, dict[str, str]]] = {
     "g722": ("g722", {}),
@@ -66,6 +66,11 @@ _OGG_HEAD_BYTES = 27
 _MAX_OGG_PAGE_BYTES = _OGG_HEAD_BYTES + 255 + 255 * 255
 _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _LOOK_BYTES = 2**17
+_ID3V1_BYTES = 128
+_SOX_HEAD_BYTES = 28
+#: A frame of GSM 06.10 begins with these four bits (0xD).
+_GSM_FRAME_BYTES, _NO_GSM = 33, bytes(byte for byte in range(256) if byte >> 4 != 0xD)
+_LOOK_FRAMES = 2**12
 _FAMILIAR_STARTS = (
     b"RIFF",
     b"OggS",
@@ -114,26 +119,65 @@ def ogg_breaks_off(file: BinaryIO, _start: int, num_bytes: int) -> bool:
 
 
 def ogg_has_holes(file: BinaryIO, start: int, num_bytes: int) -> bool:
-    """Whether a page of an Ogg file is damaged, or missing."""
+    """Whether a page of an Ogg file is damaged, or missing; other bytes between pages are none."""
     next_numbers: dict[bytes, int] = {}
+    has_ended, is_behind_junk = False, False
     while start < num_bytes:
         file.seek(start)
         page = file.read(_MAX_OGG_PAGE_BYTES)
         if not page.startswith(b"OggS"):
-            return _holds_page(file, start)
+            start, is_behind_junk = _next_page(file, start, num_bytes), True
+            continue
         segment_bytes = page[_OGG_HEAD_BYTES : _OGG_HEAD_BYTES + page[26]]
         page = page[: _OGG_HEAD_BYTES + len(segment_bytes) + sum(segment_bytes)]
         serial, number, is_first = page[14:18], int.from_bytes(page[18:22], "little"), page[5] & 2
-        if not _is_sound(page) or (not is_first and number != next_numbers.get(serial, number)):
+        # What is recorded from a running stream begins in its middle.
+        expected = next_numbers.get(serial, -1 if is_behind_junk else number)
+        is_next = has_ended or not is_behind_junk if is_first else number == expected
+        if not is_next or not _is_sound(page):
             return True
         next_numbers[serial] = number + 1
+        has_ended, is_behind_junk = bool(page[5] & 4), False
         start += len(page)
     return False
 
 
-def _holds_page(file: BinaryIO, start: int) -> bool:
+def _next_page(file: BinaryIO, start: int, num_bytes: int) -> int:
+    """Where the next Ogg page begins; `num_bytes` where there is none."""
+    while start < num_bytes:
+        file.seek(start)
+        if (found := file.read(_LOOK_BYTES).find(b"OggS")) >= 0:
+            return start + found
+        start += _LOOK_BYTES - len(b"OggS") + 1
+    return num_bytes
+
+
+def sox_seconds(file: BinaryIO, start: int) -> float | None:
+    """Length by the header of a file of SoX's own format; None where that does not say."""
     file.seek(start)
-    return any(b"OggS" in piece for piece in iter(lambda: file.read(_LOOK_BYTES), b""))
+    head = file.read(_SOX_HEAD_BYTES).ljust(_SOX_HEAD_BYTES, b"\0")
+    byte_order = "<" if head.startswith(b".SoX") else ">"
+    num_samples, rate_hz, num_channels = struct.unpack(byte_order + "QdI", head[8:])
+    is_known = 0 < num_samples < STREAMED_64 and num_channels and rate_hz >= 1
+    return num_samples / num_channels / rate_hz if is_known else None
+
+
+def end_of_frames(file: BinaryIO, start: int, num_bytes: int, suffix: str) -> int:
+    """Where audio without a header ends: before an ID3v1 tag, and GSM where frames do not begin as they must."""
+    file.seek(max(start, num_bytes - _ID3V1_BYTES))
+    if file.read(3) == b"TAG":
+        num_bytes -= _ID3V1_BYTES
+    if suffix != "gsm":
+        return num_bytes
+    num_frames = -(-(num_bytes - start) // _GSM_FRAME_BYTES)
+    while num_frames > 0:
+        first = max(0, num_frames - _LOOK_FRAMES)
+        file.seek(start + first * _GSM_FRAME_BYTES)
+        frames = file.read((num_frames - first) * _GSM_FRAME_BYTES)
+        if kept := len(frames[::_GSM_FRAME_BYTES].rstrip(_NO_GSM)):
+            return min(num_bytes, start + (first + kept) * _GSM_FRAME_BYTES)
+        num_frames = first
+    return num_bytes
 
 
 def _is_sound(page: bytes) -> bool:

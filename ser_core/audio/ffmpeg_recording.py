@@ -26,8 +26,10 @@ from ser_core.audio.ffmpeg_formats import (
     OPTIONS,
     TIMED,
     UNFRAMED,
+    end_of_frames,
     is_familiar,
     is_ogg,
+    sox_seconds,
     words_of_opening,
 )
 from ser_core.audio.ffmpeg_frames import Converter, Progress, decoder_of, joined
@@ -71,13 +73,14 @@ class FfmpegRecording:
         if is_ogg(file, start):
             # FFmpeg looks for its length in the last page.
             num_bytes = endings.end_of_content(file, num_bytes)
+        headless, options = (None, {}) if is_familiar(file, start) else HEADLESS.get(suffix, (None, {}))
+        if headless is not None:
+            num_bytes = end_of_frames(file, start, num_bytes, suffix)
+            options = options | {"format_whitelist": headless}
         self._file, self._start, self._num_bytes = file, start, num_bytes
         is_uncounted = wav is not None and wav.promised_bytes is None
         self._view = wav.honest_view(file) if wav and is_uncounted else ByteView(file, num_bytes, offset=start)
         self.fault: Fault | None = None
-        headless, options = (None, {}) if is_familiar(file, start) else HEADLESS.get(suffix, (None, {}))
-        if headless is not None:
-            options = options | {"format_whitelist": headless}
         try:
             self._container = av.open(
                 self._view,
@@ -218,7 +221,7 @@ class FfmpegRecording:
         container, stream, name = self._container, self._stream, self._container.format.name
         total = None if container.duration is None else container.duration / av.time_base
         if name in GUESSED_LENGTH:
-            return None
+            return sox_seconds(self._file, self._start) if name == "sox" else None
         if self._is_unframed:
             tagged = containers.mp3_tag_seconds(self._file) if name == "mp3" else None
             # FFmpeg knows what the encoder added, and takes a guess where MP3s are joined.

@@ -137,6 +137,51 @@ def test_parts_of_other_rates_and_channels_are_heard(container: str, codec: str,
     assert heard == pytest.approx(2 * SECONDS, abs=0.2)
 
 
+@pytest.mark.parametrize("between", [JUNK * 2, bytes(5_000)], ids=["junk", "zeros"])
+@pytest.mark.parametrize("kind", ["OGG OPUS", "OGG VORBIS"])
+def test_an_ogg_goes_on_behind_other_bytes(kind: str, between: bytes) -> None:
+    one = made(kind)
+    assert_is_whole(one + between + one + between + made(kind), 3 * SECONDS)
+
+
+def test_of_an_ogg_whose_joint_was_overwritten_it_is_said() -> None:
+    one = made("OGG VORBIS")
+    for lost in (slice(len(one) - 2_000, len(one)), slice(len(one), len(one) + 5_000)):
+        contents = bytearray(one + one)
+        contents[lost] = JUNK[:1] * len(contents[lost])
+        heard, fault = judged(bytes(contents))
+        assert heard < 2 * SECONDS
+        assert fault == Fault("truncated", f"pages are damaged or missing, at {heard:.1f} s")
+
+
+def test_what_is_joined_holds_no_pauses() -> None:
+    *_, last = iter_segments(made("OGG OPUS") * 3, channels="mix", windows=WindowSettings())
+    assert (last.fault, last.note) == (None, None)
+
+
+@pytest.mark.parametrize("tail", [b"TAG" + bytes(125), b"TAG" + b"A title".ljust(125), bytes(5_000), bytes(200_000)])
+def test_what_lies_behind_gsm_is_not_heard(tail: bytes) -> None:
+    contents = encode(noise(SECONDS, rate_hz=8_000), rate_hz=8_000, format="RAW", subtype="GSM610")
+    for whole in (contents, contents + tail):
+        heard, fault = judged(whole, "gsm")
+        assert (heard, fault) == (pytest.approx(SECONDS, abs=0.03), None)
+
+
+def test_a_file_of_sox_that_breaks_off_is_said_to() -> None:
+    pcm_TC = (noise(SECONDS, num_channels=2) * 2**30).astype("<i4")
+    contents = b".SoX" + struct.pack("<IQdII", 28, pcm_TC.size, 16_000, 2, 0) + pcm_TC.tobytes()
+    assert_is_whole(contents)
+    assert_is_cut(contents[: len(contents) * 6 // 10], 0.6 * SECONDS, promised="3.0")
+    assert_is_whole(contents[:8] + bytes(8) + contents[16:])
+
+
+@pytest.mark.parametrize("kind", ["mp3 libmp3lame", "adts aac", "WAV", "FLAC", "mp4 aac"])
+def test_zeros_in_front_are_passed_over(kind: str) -> None:
+    *_, last = iter_segments(bytes(3_000_000) + made(kind), channels="mix", windows=WindowSettings())
+    assert last.fault is None
+    assert last.note == "the first 3,000,000 bytes are no audio"
+
+
 class _DyingFile(io.BytesIO):
     """A file of which a disk gives no more than the first 60 %."""
 
