@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 #: Names of columns that are audio where they hold bytes; any column may be that has bytes in it under this name.
-_BYTES = "bytes"
+_BYTES, _PATH = "bytes", "path"
 _AUDIO_NAMES = ("audio", "wav", _BYTES, "audio_bytes")
 _BINARY_TYPES = frozenset({pa.binary(), pa.large_binary()})
 _BUFFER_BYTES = 2**20
@@ -95,14 +95,20 @@ def list_rows(file: BinaryIO, container: PlannedFile) -> pa.Table:
 
 def _names(opened: "pq.ParquetFile", column: str) -> Iterator[list[str]]:
     """For each row "/" and its file's name, "" where it has none."""
-    outer = column.rpartition(".")[0]
-    has_names = outer and opened.schema_arrow.field(outer).type.get_field_index("path") >= 0
-    if not has_names:
+    path = _path_column(opened.schema_arrow, column)
+    if path is None:
         for start in range(0, opened.metadata.num_rows, _NAMES_AT_ONCE):
             yield [""] * min(_NAMES_AT_ONCE, opened.metadata.num_rows - start)
         return
-    for batch in opened.iter_batches(_NAMES_AT_ONCE, columns=[f"{outer}.path"], use_threads=False):
-        yield [_name(row["path"]) if row else "" for row in batch.column(0).to_pylist()]
+    for batch in opened.iter_batches(_NAMES_AT_ONCE, columns=[path], use_threads=False):
+        yield [_name(row[_PATH]) if row else "" for row in batch.column(0).to_pylist()]
+
+
+def _path_column(schema: pa.Schema, column: str) -> str | None:
+    """The column of paths beside that of bytes, as Parquet names it."""
+    outer = column.rpartition(".")[0]
+    has_paths = outer and schema.field(outer).type.get_field_index(_PATH) >= 0
+    return f"{outer}.{_PATH}" if has_paths else None
 
 
 def _name(path: object) -> str:
@@ -116,15 +122,16 @@ class RowReader:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._opened = open_parquet(file)
-        self._column = bytes_column(self._opened.schema_arrow) or ""
+        column = bytes_column(self._opened.schema_arrow) or ""
+        self._columns = [column, path] if (path := _path_column(self._opened.schema_arrow, column)) else [column]
         counts = [self._opened.metadata.row_group(index).num_rows for index in range(self._opened.num_row_groups)]
         self._starts = list(accumulate(counts, initial=0))
         self._position = -1
         self._group = -1
         self._batches: Iterator[pa.RecordBatch] = iter(())
 
-    def read(self, row: int) -> bytes | None:
-        """The bytes of a row, None if it holds none.
+    def read(self, row: int) -> bytes | Fault:
+        """The bytes of a row, or why it has none.
 
         Raises:
             Fault: the table is damaged there, or the file is of another version.
@@ -132,7 +139,7 @@ class RowReader:
         group = bisect_right(self._starts, row) - 1
         if group != self._group or row < self._position:
             self._group, self._position = group, self._starts[group]
-            self._batches = self._opened.iter_batches(1, row_groups=[group], columns=[self._column], use_threads=False)
+            self._batches = self._opened.iter_batches(1, row_groups=[group], columns=self._columns, use_threads=False)
         try:
             while True:
                 batch = next(self._batches)
@@ -144,7 +151,9 @@ class RowReader:
             raise Fault("unreadable", "the table is damaged there") from error
         value = batch.column(0).to_pylist()[0]
         data: bytes | None = value.get(_BYTES) if isinstance(value, dict) else value
-        return data
+        if data is None and isinstance(value, dict) and value.get(_PATH):
+            return Fault("unsupported", "the row holds no bytes, only the path of a file; give a list of such files")
+        return Fault("empty", "the row holds no audio") if data is None else data
 
     def close(self) -> None:
         """Close the file."""

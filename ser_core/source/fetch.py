@@ -136,11 +136,10 @@ class _Tables:
                 self._close()
                 target = self._source.locate(member.container)
                 self._opened = member.container, RowReader(open_target(target, member.size, member.version))
-            data = self._opened[1].read(member.start)
+            return self._opened[1].read(member.start)
         except (Fault, OSError, pa.ArrowException) as error:
             self._close()
             return Fault.of(error)
-        return Fault("empty", "the row holds no audio") if data is None else data
 
     def _close(self) -> None:
         if self._opened is not None:

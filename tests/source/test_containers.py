@@ -212,18 +212,21 @@ ROWS = [(b"%d" % number * (1 + 1000 * number), f"/home/x/{number}.wav") for numb
 
 
 def test_rows_of_a_table_are_read_from_their_bytes(root: Location) -> None:
-    rows = [*ROWS, (None, "lost.wav"), (B, None)]
+    rows = [*ROWS, (None, "/data/elsewhere.wav"), (B, None), (None, None)]
     storage.put(root.join("t.parquet"), audio_table(rows))
     found = contents(Source.parse(root.join("t.parquet").url))
     assert found == {
         **{f"t.parquet/{number:08}/{number}.wav": data for number, (data, _) in enumerate(ROWS)},
-        "t.parquet/00000010/lost.wav": "empty",
+        "t.parquet/00000010/elsewhere.wav": "unsupported",
         "t.parquet/00000011": B,
+        "t.parquet/00000012": "empty",
     }
     source = Source.parse(root.url, "*.parquet")
     assert contents(source) == found
     # In any order.
-    planned = plan_of(source)[9::-1]
+    elsewhere, planned = plan_of(source)[10:11], plan_of(source)[9::-1]
+    words = "the row holds no bytes, only the path of a file; give a list of such files"
+    assert list(fetch_all(source, elsewhere)) == [Fault("unsupported", words)]
     assert list(fetch_all(source, planned)) == [data for data, _ in ROWS[::-1]]
 
 
