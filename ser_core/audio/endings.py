@@ -198,11 +198,11 @@ def _is_no_audio(file: BinaryIO, start: int, num_bytes: int, byte_order: str, *,
         is_name = chunk_id.isascii() and chunk_id.decode("ascii").isprintable()
         if not is_name or chunk_id.startswith(_TAG_STARTS):
             break
-        if chunk_id in _LATE_CHUNKS and not is_to_end:
-            return True
         end = offset + size
-        if end >= num_bytes - 1:
+        if not is_to_end:
             # Its number of bytes would be absurd if it were made of samples.
+            return end <= num_bytes + 1 or chunk_id in _LATE_CHUNKS
+        if end >= num_bytes - 1:
             return end <= num_bytes + 1
     file.seek(end)
     rest = file.read(_LOOK_BYTES).strip(b"\0")
