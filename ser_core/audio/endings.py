@@ -98,14 +98,14 @@ def mp4_boxes(file: BinaryIO, start: int) -> list[bytes]:
     return names
 
 
-def end_of_content(file: BinaryIO, num_bytes: int) -> int:
-    """Where the zeros at the end of a file begin, or a little behind: room that was kept for more."""
+def end_of_content(file: BinaryIO, num_bytes: int, *, num_kept: int = _KEPT_ZEROS) -> int:
+    """Where the zeros at the end of a file begin, or `num_kept` behind: room that was kept for more."""
     end = num_bytes
     while end > 0:
         begin = max(0, end - _LOOK_BYTES)
         file.seek(begin)
         if held := file.read(end - begin).rstrip(b"\0"):
-            return min(num_bytes, begin + len(held) + _KEPT_ZEROS)
+            return min(num_bytes, begin + len(held) + num_kept)
         end = begin
     return num_bytes
 

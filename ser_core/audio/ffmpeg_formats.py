@@ -6,27 +6,14 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from ser_core.audio.containers import iter_chunks
-from ser_core.audio.endings import LEAST_AUDIO_BYTES, MAX_CHUNKS
+from ser_core.audio.endings import LEAST_AUDIO_BYTES, MAX_CHUNKS, end_of_content
 from ser_core.audio.wav_header import STREAMED_64, is_streamed_size
 
 #: Formats without a length (an MP3 may have a tag that tells it), whose frames are found by their sync words: what
 #: cannot be decoded between or behind them is no audio.
 UNFRAMED = (
-    "mp3",
-    "aac",
-    "loas",
-    "ac3",
-    "eac3",
-    "dts",
-    "amr",
-    "amrnb",
-    "amrwb",
-    "mpeg",
-    "mpegts",
-    "g722",
-    "gsm",
-    "sbc",
-)
+    "mp3", "aac", "loas", "ac3", "eac3", "dts", "amr", "amrnb", "amrwb", "mpeg", "mpegts", "g722", "gsm", "sbc",
+)  # fmt: skip
 #: Formats that say how long all streams are together, and not each.
 JOINT_LENGTH = frozenset({"matroska,webm", "flv"})
 #: FFmpeg may open these alone: others (HLS, concat and their like) open further files and addresses, or take any text.
@@ -71,6 +58,8 @@ _SOX_HEAD_BYTES = 28
 #: A frame of GSM 06.10 begins with these four bits (0xD).
 _GSM_FRAME_BYTES, _NO_GSM = 33, bytes(byte for byte in range(256) if byte >> 4 != 0xD)
 _LOOK_FRAMES = 2**12
+#: The shortest that holds speech.
+_AMR_FRAME_BYTES = 13
 _FAMILIAR_STARTS = (
     b"RIFF",
     b"OggS",
@@ -162,13 +151,17 @@ def sox_seconds(file: BinaryIO, start: int) -> float | None:
     return num_samples / num_channels / rate_hz if is_known else None
 
 
-def end_of_frames(file: BinaryIO, start: int, num_bytes: int, suffix: str) -> int:
-    """Where audio without a header ends: before an ID3v1 tag, and GSM where frames do not begin as they must."""
+def end_of_frames(file: BinaryIO, start: int, num_bytes: int, headless: str | None) -> int:
+    """Where AMR, or audio without a header (of this format of FFmpeg's), ends: before tags and what is no frame."""
+    file.seek(start)
+    is_amr = file.read(5) == b"#!AMR"
+    if headless is None and not is_amr:
+        return num_bytes
     file.seek(max(start, num_bytes - _ID3V1_BYTES))
     if file.read(3) == b"TAG":
         num_bytes -= _ID3V1_BYTES
-    if suffix != "gsm":
-        return num_bytes
+    if headless != "gsm":
+        return end_of_content(file, num_bytes, num_kept=_AMR_FRAME_BYTES - 1) if is_amr else num_bytes
     num_frames = -(-(num_bytes - start) // _GSM_FRAME_BYTES)
     while num_frames > 0:
         first = max(0, num_frames - _LOOK_FRAMES)

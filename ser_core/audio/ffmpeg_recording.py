@@ -74,8 +74,8 @@ class FfmpegRecording:
             # FFmpeg looks for its length in the last page.
             num_bytes = endings.end_of_content(file, num_bytes)
         headless, options = (None, {}) if is_familiar(file, start) else HEADLESS.get(suffix, (None, {}))
+        num_bytes = end_of_frames(file, start, num_bytes, headless)
         if headless is not None:
-            num_bytes = end_of_frames(file, start, num_bytes, suffix)
             options = options | {"format_whitelist": headless}
         self._file, self._start, self._num_bytes = file, start, num_bytes
         is_uncounted = wav is not None and wav.promised_bytes is None

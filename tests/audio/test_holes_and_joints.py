@@ -167,6 +167,13 @@ def test_what_lies_behind_gsm_is_not_heard(tail: bytes) -> None:
         assert (heard, fault) == (pytest.approx(SECONDS, abs=0.03), None)
 
 
+@pytest.mark.parametrize("tail", [b"TAG" + b"A title".ljust(125), bytes(5_000)], ids=["ID3v1", "zeros"])
+def test_what_lies_behind_amr_is_not_heard(tail: bytes) -> None:
+    contents = coded("amr", "libopencore_amrnb", rate_hz=8_000)
+    heard, fault = judged(contents + tail)
+    assert (heard, fault) == (pytest.approx(judged(contents)[0], abs=0.03), None)
+
+
 def test_a_file_of_sox_that_breaks_off_is_said_to() -> None:
     pcm_TC = (noise(SECONDS, num_channels=2) * 2**30).astype("<i4")
     contents = b".SoX" + struct.pack("<IQdII", 28, pcm_TC.size, 16_000, 2, 0) + pcm_TC.tobytes()
