@@ -225,11 +225,13 @@ def _speech_power(pcm_CS: NDArray[np.float32], rate_hz: int) -> tuple[NDArray[np
     num_means = pcm_CS.shape[1] // step
     if not num_means:
         return np.zeros(len(pcm_CS), np.float32), 0.0
-    means_CM = pcm_CS[:, : num_means * step].reshape(-1, num_means, step) @ np.full(step, 1 / step, np.float32)
+    # No product of matrices: the buffers of BLAS and its threads would count against what the decoder may take.
+    pcm_CMS = pcm_CS[:, : num_means * step].reshape(-1, num_means, step)
+    means_CM = sum((pcm_CMS[:, :, index] for index in range(1, step)), pcm_CMS[:, :, 0]) / np.float32(step)
     window_M = _window(num_means)
     first, last = (math.ceil(hz * num_means * step / rate_hz) for hz in _SPEECH_HZ)
     spectrum_CF = np.fft.rfft(means_CM * window_M)[:, first:last]
-    scale = 2 / max(1.0, num_means * float(window_M @ window_M))
+    scale = 2 / max(1.0, num_means * float(np.square(window_M).sum()))
     return scale * _power(spectrum_CF), scale * float(_power(spectrum_CF.mean(axis=0)))
 
 

@@ -80,7 +80,9 @@ def output_faults(place: Location) -> Iterator[None]:
         # The error's own text may hold a signed URL.
         reason = _reason_of_os(error)
         if reason == os.strerror(errno.EACCES):
-            raise OutputError(f"{place} cannot be used ({reason}); change its permissions") from error
+            raise OutputError(
+                f"{place} cannot be used ({reason}); change its permissions, or use another output"
+            ) from error
         if reason:
             raise OutputError(f"{place} cannot be used ({reason}); restore it or use another output") from error
         raise DamagedOutputError(
