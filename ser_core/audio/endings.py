@@ -12,7 +12,7 @@ MAX_CHUNKS = 1000
 #: 116 with sizes of 64 bits), or leave out a pad byte.
 LEAST_AUDIO_BYTES = 128
 #: Programs that write to a pipe put the largest size there is, less what comes before the samples, or round numbers:
-#: what lies within 64 KiB below 2^31 (or on it) or 2^32.
+#: what lies so far below 2^31 (or on it) or 2^32.
 STREAMED_ROOM = 2**16
 #: An Ogg page may be as long as half of it.
 _LOOK_BYTES = 2**17
@@ -61,9 +61,9 @@ def find_head(file: BinaryIO, start: int) -> int | None:
         return None
     if found := _HEAD.search(look):
         return start + found.start()
-    num_bytes = file.seek(0, os.SEEK_END)
-    begin = num_bytes if any(look) else _end_of_run(file, start, min(num_bytes, start + _MAX_ZEROS))
-    if begin >= min(num_bytes, start + _MAX_ZEROS):
+    end = min(file.seek(0, os.SEEK_END), start + _MAX_ZEROS)
+    begin = end if any(look) else _end_of_run(file, start, end)
+    if begin >= end:
         return None
     # The first bytes of a box's size may be zeros too.
     file.seek(begin - 4)
@@ -100,14 +100,8 @@ def mp4_boxes(file: BinaryIO, start: int) -> list[bytes]:
 
 def end_of_content(file: BinaryIO, num_bytes: int, *, num_kept: int = _KEPT_ZEROS) -> int:
     """Where the zeros at the end of a file begin, or `num_kept` behind: room that was kept for more."""
-    end = num_bytes
-    while end > 0:
-        begin = max(0, end - _LOOK_BYTES)
-        file.seek(begin)
-        if held := file.read(end - begin).rstrip(b"\0"):
-            return min(num_bytes, begin + len(held) + num_kept)
-        end = begin
-    return num_bytes
+    end = _stripped_end(file, 0, num_bytes, b"\0")
+    return min(num_bytes, end + num_kept) if end else num_bytes
 
 
 def goes_on(file: BinaryIO, position: int, num_bytes: int, byte_order: str) -> bool:
@@ -163,16 +157,20 @@ def _end_of_run(file: BinaryIO, start: int, num_bytes: int) -> int:
 
 
 def _end_without(file: BinaryIO, start: int, end: int, padding: bytes) -> int:
-    """Where the padding in front of `end` begins, if it is long; it is looked at for 64 MB at most."""
-    position = end
-    for _ in range(MAX_CHUNKS):
-        begin = max(start, position - _LOOK_BYTES)
-        file.seek(begin)
-        kept = len(file.read(position - begin).rstrip(padding)) if padding else position - begin
-        position = begin + kept
-        if kept or begin == start:
-            break
+    """Where the padding in front of `end` begins, if it is long; it is looked at for 125 MiB at most."""
+    position = _stripped_end(file, max(start, end - MAX_CHUNKS * _LOOK_BYTES), end, padding)
     return position if end - position >= LEAST_AUDIO_BYTES else end
+
+
+def _stripped_end(file: BinaryIO, start: int, end: int, padding: bytes) -> int:
+    """Where bytes of `padding` begin that go on up to `end`; `start` where there is nothing else."""
+    while end > start:
+        begin = max(start, end - _LOOK_BYTES)
+        file.seek(begin)
+        if kept := file.read(end - begin).rstrip(padding):
+            return begin + len(kept)
+        end = begin
+    return start
 
 
 def _is_no_audio(file: BinaryIO, start: int, num_bytes: int, byte_order: str, *, is_to_end: bool = False) -> bool:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from types import TracebackType
-from typing import Any, BinaryIO, Protocol, Self
+from typing import BinaryIO, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,11 +136,13 @@ def _open(file: BinaryIO, num_bytes: int, start: int, audio_stream: int, suffix:
     raise refusals[0]
 
 
-def _open_with_ffmpeg(file: BinaryIO, num_bytes: int, wav: WavHeader | None, **how: Any) -> Recording:
+def _open_with_ffmpeg(
+    file: BinaryIO, num_bytes: int, wav: WavHeader | None, *, start: int, audio_stream: int, suffix: str
+) -> Recording:
     # Half of all archives need none of it, and it takes 50 ms and 40 MB.
     from ser_core.audio.ffmpeg_recording import FfmpegRecording
 
-    return FfmpegRecording(file, num_bytes, wav, **how)
+    return FfmpegRecording(file, num_bytes, wav, start=start, audio_stream=audio_stream, suffix=suffix)
 
 
 def _promised_by(wav: WavHeader, seconds: float | None) -> float | None:

@@ -26,8 +26,7 @@ _BLOCK_CODECS = frozenset({0x0002, 0x0011, 0x0031})
 KNOWN_CODECS = _SAMPLE_CODECS | _BLOCK_CODECS | {0x0038, 0x0040, 0x0064}
 #: Follows the format tag in the sub-format of an extensible header, where that means the tag.
 _SUB_FORMAT_TAIL = bytes.fromhex("0000 0000 1000 8000 00aa 0038 9b71")
-#: Programs that write to a pipe put the largest size there is, less what comes before the samples, or round numbers:
-#: what lies within 64 KiB below 2^31 (or on it) or 2^32; in 64 bits whatever no file can have.
+#: In 64 bits a size is that of a stream where no file can have it; in 32 within `STREAMED_ROOM` below one of these.
 STREAMED_64 = 2**55
 _STREAMED_SIZES = (0x7F000000 + STREAMED_ROOM, 2**31, 2**32)
 

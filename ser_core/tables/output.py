@@ -15,7 +15,7 @@ from ser_core.encoding import json_bytes
 from ser_core.errors import DamagedOutputError, OutputError
 from ser_core.storage import Location, Lock
 from ser_core.tables.comparison import Comparison, sweep
-from ser_core.tables.parts import output_faults
+from ser_core.tables.parts import WHERE_FORBIDDEN, output_faults
 from ser_core.tables.places import require_in_place
 from ser_core.tables.run import Run
 from ser_core.tables.schema import FORMAT, Fingerprint, describe, read_description, read_format
@@ -97,10 +97,9 @@ class Output:
     def _require_ours(self, *, restart: bool, is_to_write: bool) -> bool:
         """Whether the folder has a whole marker. Without one it is ours by its tables, or where it holds nothing."""
         require_in_place(self.location, is_to_write=is_to_write)
-        advice = "change its permissions, or use another output"
-        with storage.one_line_faults(self._marker, "cannot be looked at", advice):
+        with storage.one_line_faults(self._marker, "cannot be looked at", WHERE_FORBIDDEN):
             is_marked = storage.exists(self._marker)
-        with storage.one_line_faults(self.location, "cannot be read as a folder", advice):
+        with storage.one_line_faults(self.location, "cannot be read as a folder", WHERE_FORBIDDEN):
             files = [] if is_marked else storage.list_files(self.location, limit=100)
         try:
             if is_marked:

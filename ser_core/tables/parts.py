@@ -64,6 +64,10 @@ class Part:
         return json.dumps({"numRecords": self.num_rows, **bounds})
 
 
+#: What to do where this user may not read or write.
+WHERE_FORBIDDEN = "change its permissions, or use another output"
+
+
 @contextmanager
 def output_faults(place: Location) -> Iterator[None]:
     """Turns what a broken or unreachable file of an output raises into one line that names the place.
@@ -79,12 +83,9 @@ def output_faults(place: Location) -> Iterator[None]:
     except (OSError, DeltaError, pa.ArrowException) as error:
         # The error's own text may hold a signed URL.
         reason = _reason_of_os(error)
-        if reason == os.strerror(errno.EACCES):
-            raise OutputError(
-                f"{place} cannot be used ({reason}); change its permissions, or use another output"
-            ) from error
         if reason:
-            raise OutputError(f"{place} cannot be used ({reason}); restore it or use another output") from error
+            advice = WHERE_FORBIDDEN if reason == os.strerror(errno.EACCES) else "restore it or use another output"
+            raise OutputError(f"{place} cannot be used ({reason}); {advice}") from error
         raise DamagedOutputError(
             f"{place} cannot be used (it is damaged: {type(error).__name__}); restore it, use --restart, or another "
             "output"

@@ -10,7 +10,7 @@ from pathlib import Path
 from ser_core.errors import OutputError
 from ser_core.storage import Location, one_line_faults
 from ser_core.tables.log_files import OF_A_LOG
-from ser_core.tables.parts import PART_PATTERN
+from ser_core.tables.parts import PART_PATTERN, WHERE_FORBIDDEN
 
 #: Relative to the output. A link to a folder that lies elsewhere, as on another disk, is as good as the folder.
 _FOLDER = re.compile(r"_ser(/runs)?|(predictions|files)(/_delta_log)?")
@@ -46,8 +46,8 @@ def _look_into(output: Location, above: str, *, is_to_write: bool) -> None:
         raise OutputError(
             f"{Location(str(folder))} cannot be written to (access is denied); change that, or use another output"
         )
-    advice = "change its permissions, or use another output"
-    with one_line_faults(Location(str(folder)), "cannot be read as a folder", advice), os.scandir(folder) as found:
+    faults = one_line_faults(Location(str(folder)), "cannot be read as a folder", WHERE_FORBIDDEN)
+    with faults, os.scandir(folder) as found:
         entries = sorted(found, key=lambda entry: entry.name)
     for entry in entries:
         path = above + entry.name

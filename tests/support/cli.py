@@ -63,13 +63,15 @@ def as_host(host: str) -> list[str]:
     return [sys.executable, "-m", "tests.support.as_host", host]
 
 
-def with_defaults_of_tests(arguments: Sequence[str | Path]) -> list[str]:
+def with_defaults_of_tests(arguments: Sequence[str | Path], *, as_typed: bool = False) -> list[str]:
     """The words of a command; where a model is needed and none is named, the quickest that is bundled.
 
     What these tests look at is the program, whichever model it runs; the default is a large one. What they score is
     made of tones and noise, in which no speech is: so every window is judged where `--speech` does not say otherwise.
     """
     words = [str(argument) for argument in arguments]
+    if as_typed:
+        return words
     is_score = words[:1] == ["score"] or (words[:1] == ["submit"] and "score" in words)
     if (is_score or words[:1] == ["predict"]) and not {"--model", "--config"} & {*words}:
         words += ["--model", "compact"]
@@ -91,9 +93,8 @@ def start(
         as_typed: whether it gets these arguments and no other.
         extra: environment variables.
     """
-    words = [str(argument) for argument in arguments] if as_typed else with_defaults_of_tests(arguments)
     return launch(
-        [*before, *SER, *words],
+        [*before, *SER, *with_defaults_of_tests(arguments, as_typed=as_typed)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -140,7 +141,7 @@ def ser_here(
             patch.setenv(name, value)
         patch.chdir(cwd)
         patch.setattr("cluster.ray_process.RayProcess", ray or _start_no_ray)
-        code = run([str(argument) for argument in arguments] if as_typed else with_defaults_of_tests(arguments))
+        code = run(with_defaults_of_tests(arguments, as_typed=as_typed))
     return Answer(code, out.getvalue(), err.getvalue())
 
 
