@@ -5,6 +5,7 @@ import functools
 import math
 import os
 import reprlib
+import typing
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -27,6 +28,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 PathText = Annotated[str, AfterValidator(os.path.expanduser)]
 #: YAML and JSON have lists, which a frozen model should not hold.
 Names = Annotated[tuple[str, ...], Field(strict=False)]
+Numbers = Annotated[tuple[float, ...], Field(strict=False)]
 PathTexts = Annotated[tuple[PathText, ...], Field(strict=False)]
 
 #: Names that settings had before, and the ones they have now.
@@ -114,7 +116,14 @@ class Settings(BaseModel):
 
 def group_of(settings: type[Settings], names: Sequence[str]) -> type[Settings]:
     """The settings that a chain of groups' names leads to."""
-    return functools.reduce(lambda group, name: group.model_fields[name].annotation, names, settings)  # type: ignore[arg-type, return-value]
+    return functools.reduce(_group, names, settings)
+
+
+def _group(settings: type[Settings], name: str) -> type[Settings]:
+    annotation = settings.model_fields[name].annotation
+    # A group that may be missing is one of two.
+    kinds = (annotation, *typing.get_args(annotation))
+    return next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Settings))
 
 
 def field_schema(settings: type[Settings], *names: str) -> dict[str, Any]:

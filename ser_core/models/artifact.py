@@ -1,7 +1,8 @@
 """A model as a folder: model.safetensors, config.json, MODEL_CARD.md, a licence file; nothing in it is executed.
 
-The weights file holds the network's tensors as `model.<name>` and the mel filterbank as `mel.filterbank_FK`, so that
-scoring needs no librosa. torch is imported only where tensors are looked at: listing models must be quick.
+The weights file holds the network's tensors as `model.<name>`, the mel filterbank as `mel.filterbank_FK`, so that
+scoring needs no librosa, and, of a model that can be adapted to an archive, its `Reference`. torch is imported only
+where tensors are looked at: listing models must be quick.
 """
 
 import dataclasses
@@ -16,13 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from ser_core.errors import ArtifactError, UsageError, one_line
-from ser_core.models.artifact_config import CONFIG_FILE, ArtifactConfig
+from ser_core.models.artifact_config import CONFIG_FILE, Adaptation, ArtifactConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ser_core.audio import LogMel, WindowSettings
     from ser_core.models.base import SpeechModel
+    from ser_core.models.reference import Reference
     from ser_core.storage import Location
 
 WEIGHTS_FILE = "model.safetensors"
@@ -65,8 +67,9 @@ class Artifact:
 
     @classmethod
     def of_model(
-        cls, config: ArtifactConfig, model: "SpeechModel", log_mel: "LogMel", *, card: str = "", licence_text: str = ""
-    ) -> Self:
+        cls, config: ArtifactConfig, model: "SpeechModel", log_mel: "LogMel", *, card: str = "", licence_text: str = "",
+        reference: "Reference | None" = None,
+    ) -> Self:  # fmt: skip
         """An artifact of a trained model and the features it was trained on; weights stored as `config` says."""
         from safetensors.torch import save
 
@@ -77,6 +80,8 @@ class Artifact:
             for name, value in model.state_dict().items()
         }
         tensors[_FILTERBANK] = log_mel.filterbank_FK.cpu().contiguous()
+        if reference is not None:
+            tensors |= reference.to_tensors()
         return cls(config.to_json(), save(tensors), card, licence_text)
 
     @classmethod
@@ -144,6 +149,29 @@ class Artifact:
         model.load_state_dict({name: tensors[_MODEL_PREFIX + name] for name in model.state_dict()})
         return model.eval()
 
+    @property
+    def can_adapt(self) -> bool:
+        """Whether it can be adapted to an archive: it has a reference, and is not adapted yet."""
+        return self.config.adaptation is None and self.reference is not None
+
+    @functools.cached_property
+    def reference(self) -> "Reference | None":
+        """What the model knows of its training data; None: it cannot be adapted."""
+        from ser_core.models.reference import Reference
+
+        return Reference.of_tensors(self._tensors())
+
+    def adapted(self, adaptation: Adaptation) -> Self:
+        """The same model, adapted to an archive.
+
+        Raises:
+            UsageError: it is adapted already.
+        """
+        if self.config.adaptation is not None:
+            raise UsageError(f"model '{self.identity}' is adapted to an archive already; give the model it was made of")
+        config = self.config.replace(adaptation=adaptation)
+        return dataclasses.replace(self, config_json=config.to_json())
+
     def _untrained(self) -> "SpeechModel":
         from ser_core.models.registry import build
 
@@ -159,13 +187,17 @@ class Artifact:
         import torch
         from safetensors import SafetensorError
 
+        from ser_core.models.reference import expected_tensors
+
         try:
             tensors = self._tensors()
         except SafetensorError as error:
             raise UsageError(f"{WEIGHTS_FILE} is broken or no safetensors file ({error})") from error
         with torch.device("meta"):
-            expected = {_MODEL_PREFIX + name: tensor for name, tensor in self._untrained().state_dict().items()}
-        expected[_FILTERBANK] = torch.empty(self.config.mel.num_mels, 1 + self.config.mel.n_fft // 2, device="meta")
+            model = self._untrained()
+            expected = {_MODEL_PREFIX + name: tensor for name, tensor in model.state_dict().items()}
+            expected[_FILTERBANK] = torch.empty(self.config.mel.num_mels, 1 + self.config.mel.n_fft // 2)
+            expected |= expected_tensors(tensors, model, len(self.config.labels))
         for name in sorted(expected.keys() | tensors.keys()):
             if fault := _fault(tensors.get(name), expected.get(name)):
                 raise UsageError(

@@ -8,17 +8,41 @@ from pydantic import Field, model_validator
 
 from ser_core.audio import MelSettings
 from ser_core.errors import UsageError, one_line, printable
-from ser_core.settings import RENAMED, Names, Settings, WindowSeconds
+from ser_core.settings import RENAMED, Names, Numbers, Settings, WindowSeconds
 from ser_core.vocabulary import NO_SPEECH
 
 #: Raised when an older program could not read what this one writes. 2: mel scale, precision of the weights; 3: the
-#: architectures' settings and what `training` says have other names, and some settings are gone.
-FORMAT_NUMBER = 3
+#: architectures' settings and what `training` says have other names, and some settings are gone; 4: reference
+#: statistics beside the network, and an adaptation.
+FORMAT_NUMBER = 4
+#: From here on settings have the names of today.
+_RENAMED_SINCE = 3
 CONFIG_FILE = "config.json"
 #: A label becomes a column's name, and a folder's that every Hive reader must take for a text, as it stands.
 _LABEL = re.compile(r"[a-z][a-z0-9_]{0,63}")
 #: How deep lists and groups of config.json may lie in one another.
 _MAX_DEPTH = 32
+
+
+class Adaptation(Settings):
+    """What is taken from a model's logits for one archive, and how it was found."""
+
+    shift: Numbers = Field(description="What is taken from the logits, one number a label.")
+    strength: float = Field(default=0.0, ge=0, le=1, description="The share of the estimated shift that this is.")
+    distance: float = Field(
+        default=0.0,
+        ge=0,
+        description="Of the archive's mean from the nearest training corpus's: squared, in that corpus's variances.",
+    )
+    unseen_distance: float = Field(
+        ge=0, description="That of speakers of these corpora whom a model has not heard, on average."
+    )
+    num_windows: int = Field(default=0, ge=0, description="Windows with speech that it was estimated from.")
+    num_files: int = Field(default=0, ge=0, description="Files that these are of.")
+    mix_before: dict[str, float] = Field(
+        default_factory=dict, description="Mean probability of each label in these windows, without it."
+    )
+    mix_after: dict[str, float] = Field(default_factory=dict, description="The same, with it.")
 
 
 class ArtifactConfig(Settings):
@@ -39,6 +63,7 @@ class ArtifactConfig(Settings):
     )
     licence: str | None = Field(default=None, description="Of the weights, by name.")
     licence_file: str | None = Field(default=None, description="A file of the model's folder that says more.")
+    adaptation: Adaptation | None = Field(default=None, description="To an archive; None: there is none.")
     training: dict[str, Any] = Field(description="How it was trained, for people: data, protocol, seed, metrics.")
 
     @model_validator(mode="after")
@@ -50,6 +75,8 @@ class ArtifactConfig(Settings):
         for label in self.labels:
             if not _LABEL.fullmatch(label):
                 raise ValueError(f"label {label[:100]!r} must be a lower-case word (a-z, 0-9, _) of 64 letters at most")
+        if self.adaptation is not None and len(self.adaptation.shift) != len(self.labels):
+            raise ValueError("adaptation must have one number a label as its shift")
         if NO_SPEECH in self.labels:
             raise ValueError(f"label {NO_SPEECH} says that there is no emotion to judge; no model may have it")
         if printable(self.name) != self.name:
@@ -95,9 +122,10 @@ def upgrade(values: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: a setting of the architecture has a value that is no longer supported.
     """
-    if values["format_number"] >= FORMAT_NUMBER:
-        return values
+    is_named = values["format_number"] >= _RENAMED_SINCE
     values = values | {"format_number": FORMAT_NUMBER}
+    if is_named:
+        return values
     settings, training = values.get("architecture_settings"), values.get("training")
     if values.get("architecture") == "whisper-bilstm" and isinstance(settings, dict):
         values["architecture_settings"] = _upgraded_whisper(settings)

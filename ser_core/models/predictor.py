@@ -1,13 +1,16 @@
 """Artifact + windows -> calibrated probabilities, on any device, in batches of one fixed shape.
 
-Shape letters: N windows of one call, B batch size, S samples of a window, F mel bands, T frames, C labels.
+Shape letters: N windows of one call, B batch size, S samples of a window, F mel bands, T frames, C labels,
+P features, R components.
 """
+
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ser_core.errors import ArtifactError
+from ser_core.errors import ArtifactError, UsageError
 from ser_core.models.artifact import Artifact
 from ser_core.score_config import FeaturesOn
 from ser_core.settings import ResolvedDevice, ResolvedPrecision
@@ -46,6 +49,9 @@ class Predictor:
         if precision == "bf16":
             _hold_in_bf16(self._model)
         self._log_mel = artifact.log_mel().to(self._device) if features_on == "device" else None
+        adaptation = artifact.config.adaptation
+        shift = (0.0,) * len(artifact.config.labels) if adaptation is None else adaptation.shift
+        self._shift_C = torch.tensor(shift, dtype=torch.float32, device=self._device)
         # TF32 would move fp32 predictions by more than the 1e-3 promised between CPU and GPU.
         torch.backends.cudnn.allow_tf32 = False
 
@@ -58,30 +64,67 @@ class Predictor:
         Raises:
             ArtifactError: the model gave something that is no number.
         """
-        if self._num_threads is not None:
-            # Here, not in __init__: the setting belongs to the calling thread.
-            torch.set_num_threads(self._num_threads)
-        num_labels = len(self.artifact.config.labels)
-        probabilities_NC = np.empty((len(payload), num_labels), dtype=np.float32)
-        for start in range(0, len(payload), self.batch_size):
-            windows = payload[start : start + self.batch_size]
-            batch = np.zeros((self.batch_size, *payload.shape[1:]), dtype=np.float32)
-            batch[: len(windows)] = windows
-            probabilities_BC = self._predict_batch(torch.from_numpy(batch).to(self._device)).cpu().numpy()
-            probabilities_NC[start : start + len(windows)] = probabilities_BC[: len(windows)]
+        parts = [probabilities_NC for (probabilities_NC,) in self._in_batches(payload, self._predict_batch)]
+        probabilities_NC = np.concatenate([np.zeros((0, len(self._shift_C)), np.float32), *parts])
         if not np.isfinite(probabilities_NC).all():
             raise ArtifactError(
                 f"model '{self.artifact.identity}': its prediction is no number; the weights are broken"
             )
         return probabilities_NC
 
+    def statistics(self, payload: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Logits (N, C), without adaptation or temperature, and components (N, R) of the model's reference, float32.
+
+        Args:
+            payload: as for `predict`.
+
+        Raises:
+            UsageError: the model cannot be adapted, so it has no reference.
+        """
+        reference = self.artifact.reference
+        if reference is None:
+            raise UsageError(f"model '{self.artifact.identity}' cannot be adapted: it holds no reference statistics")
+        components_PR = torch.from_numpy(reference.components_PR).to(self._device)
+        parts = list(self._in_batches(payload, lambda batch: self._describe_batch(batch, components_PR)))
+        empty = np.zeros((0, len(self._shift_C)), np.float32), np.zeros((0, components_PR.shape[1]), np.float32)
+        logits_NC, components_NR = (np.concatenate(columns) for columns in zip(empty, *parts, strict=True))
+        return logits_NC, components_NR
+
+    def _in_batches(
+        self, payload: np.ndarray, run: Callable[[Tensor], tuple[Tensor, ...]]
+    ) -> Iterator[tuple[np.ndarray, ...]]:
+        """What `run` gives of each batch, without the rows that filled it up."""
+        if self._num_threads is not None:
+            # Here, not in __init__: the setting belongs to the calling thread.
+            torch.set_num_threads(self._num_threads)
+        for start in range(0, len(payload), self.batch_size):
+            windows = payload[start : start + self.batch_size]
+            batch = np.zeros((self.batch_size, *payload.shape[1:]), dtype=np.float32)
+            batch[: len(windows)] = windows
+            values = run(torch.from_numpy(batch).to(self._device))
+            yield tuple(value[: len(windows)].cpu().numpy() for value in values)
+
     @torch.inference_mode()
-    def _predict_batch(self, batch: Tensor) -> Tensor:
-        mel_BFT = batch if self._log_mel is None else self._log_mel(batch)
-        with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._precision == "bf16"):
-            logits_BC = self._model(mel_BFT)
-        probabilities_BC: Tensor = (logits_BC.float() / self.artifact.config.temperature).softmax(dim=1)
-        return probabilities_BC
+    def _predict_batch(self, batch: Tensor) -> tuple[Tensor, ...]:
+        with self._autocast():
+            logits_BC = self._model(self._mel(batch))
+        logits_BC = logits_BC.float() - self._shift_C
+        return ((logits_BC / self.artifact.config.temperature).softmax(dim=1),)
+
+    @torch.inference_mode()
+    def _describe_batch(self, batch: Tensor, components_PR: Tensor) -> tuple[Tensor, ...]:
+        with self._autocast():
+            encoded = self._model.encode_frozen(self._mel(batch))
+            logits_BC = self._model.forward_encoded(encoded)
+            features_BP = self._model.regression_features(encoded)
+        return logits_BC.float(), features_BP.float() @ components_PR
+
+    def _mel(self, batch: Tensor) -> Tensor:
+        mel_BFT: Tensor = batch if self._log_mel is None else self._log_mel(batch)
+        return mel_BFT
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._precision == "bf16")
 
 
 def _hold_in_bf16(model: nn.Module) -> None:

@@ -113,6 +113,11 @@ class TrainConfig(Settings):
         le=1e9,
         description="Inverse strength of the regularisation (scikit-learn's C), for a model that has a regression.",
     )
+    regression_centred: bool = Field(
+        default=False,
+        description="Whether the regression is fitted to what is left of the statistics when each speaker's mean has "
+        "been moved to that of his corpus: it then reads how people speak and not who does.",
+    )
     sampling: Sampling = Field(
         default="natural",
         description="natural: each clip once an epoch; balanced: every emotion of every corpus equally often, so that "

@@ -3,6 +3,8 @@
 Shape letters: G clips, N clips in training, W windows, P features, C labels.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -35,7 +37,9 @@ def fit_regression(regression: Regression, data: TrainingData, training_N: Numbe
     config, clips = data.config, data.clips
     windows = [data.windows.learned[clip] for clip in training_N]
     owner_W = np.repeat(np.arange(len(training_N)), [len(part) for part in windows])
-    features_WP = _of_windows(data, np.concatenate(windows))
+    features_WP = of_windows(data, np.concatenate(windows), data.front_end.regression_features)
+    if config.regression_centred:
+        features_WP = speaker_centred(features_WP, *(of_G[training_N][owner_W] for of_G in clips.groups))
 
     def fit_on_rank_0() -> torch.Tensor:
         label_N = clips.label_G[training_N]
@@ -48,16 +52,49 @@ def fit_regression(regression: Regression, data: TrainingData, training_N: Numbe
     regression.set(fitted_CX[:, :-1], fitted_CX[:, -1])
 
 
-def _of_windows(data: TrainingData, window_W: Numbers) -> Floats:
-    """The features (W, P) of cached windows, each computed by one of the workers."""
+def of_windows(data: TrainingData, window_W: Numbers, compute: Callable[[torch.Tensor], Floats]) -> Floats:
+    """What is computed (W, P) of cached windows, each by one of the workers.
+
+    Args:
+        data: prepared for these windows.
+        window_W: their numbers.
+        compute: makes (B, P) of what `TrainingData.encoded` gives.
+    """
     mine = data.group.shard_of(len(window_W))
     own_W = window_W[mine]
-    features_WP = torch.zeros(len(window_W), data.front_end.num_regression_features)
+    width = compute(data.encoded(window_W[:1])).shape[1]
+    values_WP = torch.zeros(len(window_W), width)
     for start in range(0, len(own_W), _BATCH):
         part = slice(start, min(start + _BATCH, len(own_W)))
-        found = data.front_end.regression_features(data.encoded(own_W[part]))
-        features_WP[mine][part] = torch.from_numpy(found)
-    return data.group.all_reduce(features_WP).numpy()
+        values_WP[mine][part] = torch.from_numpy(compute(data.encoded(own_W[part])))
+    return data.group.all_reduce(values_WP).numpy()
+
+
+def speaker_centred(features_WP: Floats, label_W: Numbers, speaker_W: Numbers, corpus_W: Numbers) -> Floats:
+    """Features without what each speaker adds, whichever the emotion, to the mean of his corpus.
+
+    Emotions count alike, and only those that the speaker has: a speaker who is sad throughout is not thought of as
+    sad by nature.
+
+    Args:
+        features_WP: features of each window.
+        label_W: label of each window.
+        speaker_W: number of each one's speaker.
+        corpus_W: number of each one's corpus.
+    """
+    centred_WP = features_WP.copy()
+    for corpus in np.unique(corpus_W):
+        of_corpus_W = corpus_W == corpus
+        mean_P = {
+            label: features_WP[of_corpus_W & (label_W == label)].mean(axis=0)
+            for label in np.unique(label_W[of_corpus_W])
+        }
+        for speaker in np.unique(speaker_W[of_corpus_W]):
+            own_W = np.flatnonzero(speaker_W == speaker)
+            labels_W = label_W[own_W]
+            added = [features_WP[own_W[labels_W == one]].mean(axis=0) - mean_P[one] for one in np.unique(labels_W)]
+            centred_WP[own_W] -= np.mean(added, axis=0)
+    return centred_WP
 
 
 def fit(

@@ -27,7 +27,7 @@ from ser_core.evaluation import (
     predictions_table,
     probabilities_in,
 )
-from ser_core.models import Artifact, ArtifactConfig, SpeechModel, package_versions
+from ser_core.models import Artifact, ArtifactConfig, Reference, SpeechModel, package_versions
 from ser_core.storage import Location, one_line_faults, write
 from ser_core.training.job import Fold, Job
 from ser_core.training.loop import Trained
@@ -83,7 +83,10 @@ def _is_of(job: Job, report: Location) -> bool:
         return False
 
 
-def write_fold(fold: Fold, model: SpeechModel, log_mel: LogMel, trained: Trained, predictions: FoldPredictions) -> None:
+def write_fold(
+    fold: Fold, model: SpeechModel, log_mel: LogMel, trained: Trained, predictions: FoldPredictions,
+    reference: Reference | None,
+) -> None:  # fmt: skip
     """Write a fold's model, then its predictions, then its report, which says that all is there."""
     job = fold.job
     temperature = job.config.temperature or 1.0
@@ -92,7 +95,7 @@ def write_fold(fold: Fold, model: SpeechModel, log_mel: LogMel, trained: Trained
         temperature = fitted_temperature(job, calibration, predictions.calibration_NC)
     result = _evaluate(fold, predictions.test_NC, temperature, ModelSpeakers.of_training(dict(fold.speakers)))
     config = _artifact_config(result, log_mel, trained)
-    artifact = Artifact.of_model(config, model, log_mel, licence_text=job.licence_text)
+    artifact = Artifact.of_model(config, model, log_mel, licence_text=job.licence_text, reference=reference)
     _save(result, artifact, trained.best.number)
 
 

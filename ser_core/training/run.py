@@ -42,6 +42,7 @@ from ser_core.training.events import Callback, FoldBegan, FoldDone
 from ser_core.training.job import Fold, Job
 from ser_core.training.learner import Learner, State
 from ser_core.training.loop import Trained, Training, num_steps
+from ser_core.training.reference import fit_reference
 from ser_core.training.regression import fit_regression
 from ser_core.training.report import FoldPredictions, is_done, write_fold
 
@@ -151,7 +152,7 @@ class _FoldRun:
         if group.is_rank_0:
             self._callback(FoldBegan(self._fold.number, self._job.num_folds, config.epochs, training.history))
         trained = training.run(self._callback, self._saver(log_mel.settings), self._worker.num_threads)
-        self._finish(training, trained, learner, log_mel)
+        self._finish(training, trained, learner, data, log_mel)
 
     def _load(self) -> None:
         """Read what each worker reads for itself, so that all know when one cannot."""
@@ -195,7 +196,9 @@ class _FoldRun:
         for start in range(0, len(window_N), _FIT_BATCH):
             yield torch.from_numpy(self._windows.read(self._waveforms, window_N[start : start + _FIT_BATCH]))
 
-    def _finish(self, training: Training, trained: Trained, learner: Learner, log_mel: LogMel) -> None:
+    def _finish(
+        self, training: Training, trained: Trained, learner: Learner, data: TrainingData, log_mel: LogMel
+    ) -> None:
         """Predict the calibration and test clips with the best weights, and write model and report."""
         is_half = self._job.config.weights_dtype == "fp16"
         weights = _as_stored(trained.weights, learner.model) if is_half else trained.weights
@@ -204,10 +207,13 @@ class _FoldRun:
             test_NC=training.predict_clips(weights, self._fold.sets.test_N),
         )
 
+        with learner.with_weights(weights) as model:
+            reference = fit_reference(model, data, self._fold.sets.training_N)
+
         def write_all() -> None:
             self._worker.check_owner()
             with learner.with_weights(weights) as model:
-                write_fold(self._fold, model, log_mel, trained, predictions)
+                write_fold(self._fold, model, log_mel, trained, predictions, reference)
             storage.delete(self._fold.checkpoint)
             self._callback(FoldDone(self._fold.number))
 

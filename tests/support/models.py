@@ -3,12 +3,14 @@
 import functools
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from ser_core.audio.log_mel import LogMel
 from ser_core.audio.settings import MelSettings
 from ser_core.models.artifact import Artifact
 from ser_core.models.artifact_config import ArtifactConfig
+from ser_core.models.reference import Reference
 from ser_core.models.registry import build
 
 LABELS = ("calm", "happy", "sad")
@@ -23,6 +25,25 @@ _TINY: dict[str, tuple[dict[str, Any], MelSettings]] = {
         MelSettings(n_fft=400, hop_length=160, num_mels=32, scale="whisper"),
     ),
 }
+
+
+@functools.cache
+def adaptable_artifact() -> Artifact:
+    """An untrained model with a regression and a made-up reference, so that it can be adapted to an archive."""
+    settings, mel = _TINY["whisper-bilstm"]
+    settings = settings | {"frozen_layers": 2, "regression": True, "mask_padding": True}
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        model = build("whisper-bilstm", settings, mel.num_mels, len(LABELS))
+        assert model.regression is not None
+        num_features = model.regression.weight_CP.shape[1]
+        model.regression.set(0.5 * torch.randn(len(LABELS), num_features), torch.zeros(len(LABELS)))
+        components_PR = torch.randn(num_features, 4).numpy() / num_features**0.5
+    reference = Reference(components_PR, np.zeros((1, 4)), 4.0 * np.eye(len(LABELS)) - 4.0 / len(LABELS), 0.01)
+    config = tiny_artifact().config.replace(
+        architecture="whisper-bilstm", architecture_settings=settings, mel=mel, licence_file=None
+    )
+    return Artifact.of_model(config, model.eval(), LogMel(mel), card="# adaptable\n", reference=reference)
 
 
 @functools.cache

@@ -70,7 +70,11 @@ class ClipLabels:
         for index, label in enumerate(labels):
             index_of[LABELS.index(label)] = index
         self.label_G: Numbers = index_of[manifest.label_N]
-        _, corpus_G = np.unique(manifest.corpora.astype(str), return_inverse=True)
+        corpora, speakers = manifest.corpora.astype(str), manifest.speakers.astype(str)
+        corpus_G: Numbers = np.unique(corpora, return_inverse=True)[1]
+        names = [f"{corpus}/{speaker}" for corpus, speaker in zip(corpora, speakers, strict=True)]
+        #: Numbers of each clip's label, speaker and corpus; a name in two corpora is that of two speakers.
+        self.groups: tuple[Numbers, ...] = (self.label_G, np.unique(names, return_inverse=True)[1], corpus_G)
         #: Number of each clip's stratum: an emotion of a corpus.
         self.stratum_G: Numbers = corpus_G * len(labels) + self.label_G
 
