@@ -85,6 +85,8 @@ def test_a_regression_is_fitted_to_what_is_learned_from(manifests: list[str], tm
     weight_W = np.repeat(weight_N, [len(part) for part in numbers])
     fitted_CX = fit(features_WP, clips.label_G[clip_W], weight_W, 3, 0.1)
     assert model.regression is not None
+    assert artifact.reference is not None
+    assert artifact.reference.components_PR.shape[0] == features_WP.shape[1]
     expected_WC = features_WP @ fitted_CX[:, :-1].T + fitted_CX[:, -1]
     found_WC = model.regression(torch.from_numpy(features_WP)).numpy()
     # What was kept is float16.
