@@ -4,8 +4,7 @@ Microphones, rooms, languages and voices move a model's logits all alike. The sh
 have beyond those that the model gives to the classes it hears in it; hearing them anew without it, round by round, is
 the expectation-maximisation of class means (Busso et al. 2013, 10.1109/T-AFFC.2013.26, do so for neutral speech
 alone), so that a sad archive is not taken for a sad microphone. How much of it is taken away depends on how far the
-archive's statistics lie from the training corpora's: near them nothing, as positive-part shrinkage has it (James and
-Stein 1961), and never more than half.
+archive's statistics lie from the training corpora's: near them nothing, and never more than half.
 
 Shape letters: N windows, C labels, R components.
 """
@@ -20,8 +19,9 @@ from ser_core.models.artifact_config import Adaptation
 
 #: Most of the estimated shift that is taken: more gains where all emotions are alike often, and loses where not.
 _MAX_STRENGTH = 0.5
-#: Archives that lie so many times as far from the training corpora as unheard speakers of these need not be adapted.
-_NEAR = 3.0
+#: In distances of unheard speakers of the training corpora: what lies nearer is not adapted to, what lies farther wholly.
+_NEAR, _FAR = 3.0, 6.0
+_LEAST_DISTANCE = 1e-6
 #: What unheard speech has of the distance between the classes' logits in the training.
 _UNHEARD_SHARE = 0.8
 _NUM_ROUNDS = 10
@@ -67,9 +67,9 @@ def estimate_adaptation(artifact: Artifact, logits_NC: Floats, components_NR: Fl
 
 
 def _strength(distance: float, unseen_distance: float) -> float:
-    if distance <= _NEAR * unseen_distance:
-        return 0.0
-    return _MAX_STRENGTH * (1.0 - _NEAR * unseen_distance / distance)
+    """Nothing near the training corpora, all that is ever taken far from them, and in between in proportion."""
+    share = (distance / max(unseen_distance, _LEAST_DISTANCE) - _NEAR) / (_FAR - _NEAR)
+    return _MAX_STRENGTH * min(1.0, max(0.0, share))
 
 
 def _shift(logits_NC: Floats, class_logits_CC: Floats, temperature: float) -> Floats:

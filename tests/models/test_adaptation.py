@@ -64,7 +64,7 @@ def test_adapted_answers_are_more_often_right() -> None:
     assert abs(found.mix_after["happy"] - 0.6) < abs(found.mix_before["happy"] - 0.6)
 
 
-@pytest.mark.parametrize(("distance", "strength"), [(0.29, 0.0), (0.6, 0.25), (30.0, 0.495)])
+@pytest.mark.parametrize(("distance", "strength"), [(0.29, 0.0), (0.45, 0.25), (0.61, 0.5), (30.0, 0.5)])
 def test_the_nearer_the_archive_the_less_is_taken(distance: float, strength: float) -> None:
     _, logits_NC = sample((0.4, 0.3, 0.3))
     found = estimate_adaptation(artifact(0.1), logits_NC, far(400, distance), 10**9)
