@@ -43,7 +43,6 @@ _LEAST_LOOK_SECONDS = 60.0
 _LISTENED_PER_WINDOW = 64
 #: Files of the plan that are held at a time.
 _ROUND_FILES = 4_096
-_BLOCK_BYTES = 16 * 2**20
 _BATCH_WINDOWS, _BATCH_SECONDS = 16, 600.0
 _POLL_SECONDS = 0.2
 #: Longest wait for the thread that reads to end; a read of storage that is away may take longer.
@@ -171,7 +170,7 @@ class _Reader:
         # The usual two channels together give what a mixed file gives.
         self._per_channel = per_file if load.channels == "mix" else math.ceil(per_file / 2)
         windows = replace(load.windows, hop_seconds=load.windows.window_seconds)
-        self._load = replace(load, windows=windows, features_on="device", block_bytes=_BLOCK_BYTES)
+        self._load = replace(load, windows=windows, features_on="device")
         looks = (look * per_file * windows.window_seconds for look in _LOOKS)
         self._looks_seconds = sorted(
             {min(windows.max_file_seconds, max(_LEAST_LOOK_SECONDS, seconds)) for seconds in looks}

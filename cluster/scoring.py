@@ -15,6 +15,7 @@ from ser_core.score_config import ScoreConfig
 from ser_core.settings import ResolvedPrecision
 from ser_core.source import Source
 from ser_core.speech import SpeechSettings
+from ser_core.tables import Fingerprint
 
 if TYPE_CHECKING:
     from cluster.ray_process import RayProcess
@@ -33,6 +34,56 @@ class RemotePipeline:
         return self.process.run(pending, files_per_block)
 
 
+def fingerprint_of(
+    config: ScoreConfig,
+    source: Source,
+    windows: WindowSettings,
+    artifact: "Artifact",
+    precision: ResolvedPrecision,
+    *,
+    listens_not_yet: bool,
+) -> Fingerprint:
+    """What rows are made with; `listens_not_yet`: in an output of before there was speech detection, which goes on."""
+    listens = config.speech == "on" and not listens_not_yet
+    return Fingerprint(
+        source=source.describe(),
+        glob=config.glob,
+        model=artifact.identity,
+        channels=config.channels,
+        audio_stream=config.audio_stream,
+        window_seconds=windows.window_seconds,
+        hop_seconds=windows.hop_seconds,
+        precision=precision,
+        speech=None if listens_not_yet else config.speech,
+        min_speech_seconds=config.min_speech_seconds if listens else None,
+        max_file_hours=config.max_file_hours,
+        adapt=config.adapt,
+    )
+
+
+def load_settings(
+    config: ScoreConfig, source: Source, windows: WindowSettings, speech: SpeechSettings, block_bytes: int = 16 * 2**20
+) -> LoadSettings:
+    """How the files of a run are read; what passes on to a predictor is in blocks of `block_bytes`."""
+    return LoadSettings(
+        source=source,
+        channels=config.channels,
+        audio_stream=config.audio_stream,
+        windows=replace(windows, max_file_seconds=3600 * config.max_file_hours),
+        speech=speech,
+        features_on=config.features_on,
+        file_timeout_seconds=config.file_timeout_seconds,
+        block_bytes=block_bytes,
+    )
+
+
+def speech_settings(fingerprint: Fingerprint) -> SpeechSettings:
+    """Which windows are judged where rows are made with these settings."""
+    if fingerprint.min_speech_seconds is None:
+        return SpeechSettings(mode="all")
+    return SpeechSettings(mode="on", min_speech_seconds=fingerprint.min_speech_seconds)
+
+
 @contextmanager
 def open_pipeline(
     ray_process: "RayProcess | None",
@@ -45,16 +96,7 @@ def open_pipeline(
     speech: SpeechSettings,
 ) -> Iterator[RemotePipeline | LocalPipeline]:
     """The pipeline of a run, on the Ray of that process or, without one, in this process."""
-    load = LoadSettings(
-        source=source,
-        channels=config.channels,
-        audio_stream=config.audio_stream,
-        windows=replace(windows, max_file_seconds=3600 * config.max_file_hours),
-        speech=speech,
-        features_on=config.features_on,
-        file_timeout_seconds=config.file_timeout_seconds,
-        block_bytes=resources.block_bytes,
-    )
+    load = load_settings(config, source, windows, speech, resources.block_bytes)
     predict = PredictSettings(
         device=resources.device,
         precision=precision,

@@ -9,17 +9,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from typer.core import TyperGroup
 
-from jobs.console import Console, OutputMode
+from jobs.command import Mode, Quiet, UnforeseenError, Verbose, Verbs, show_version
+from jobs.console import Console
 from jobs.corpus import Name as CorpusName
 from jobs.options import MODEL, ConfigFile, at_home, option, settings_options, wrong_line
 from jobs.streams import open_streams, plain_streams
-from ser_core.errors import InterruptedRunError, SerError, UsageError
+from ser_core.errors import SerError, UsageError
 from ser_core.evaluation import BootstrapSettings
-from ser_core.score_config import ScoreConfig, load_score_config
+from ser_core.score_config import SampleSettings, ScoreConfig, load_score_config
 from ser_core.training import TrainConfig
 
+ADAPT_OPTIONS = (
+    "glob", "channels", "audio_stream", "window_seconds", "speech", "min_speech_seconds", "device", "precision",
+)  # fmt: skip
+SAMPLE = SampleSettings()
 BOOTSTRAP = BootstrapSettings()
 EVALUATE_OPTIONS = ("device", "precision", "speech", "min_speech_seconds", "batch_size")
 PREDICT_OPTIONS = ("model", "speech", "min_speech_seconds")
@@ -29,47 +33,19 @@ TRAIN_OPTIONS = (
 )  # fmt: skip
 
 
-class _UnforeseenError(Exception):
-    """Takes an error of the operating system past typer, which would end without a word where it is a pipe's."""
-
-
-class _Verbs(TyperGroup):
-    """Tells Ctrl-C from a verb's own exit code, which typer would both return as 130."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt as error:
-            raise InterruptedRunError("interrupted") from error
-        except OSError as error:
-            raise _UnforeseenError from error
-
-
 app = typer.Typer(
     name="ser",
-    cls=_Verbs,
+    cls=Verbs,
     help="Batch speech emotion recognition over audio archives of any size.",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
-Mode = Annotated[OutputMode, typer.Option("--output-mode", help="For people, or one JSON object for programs.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Only results and errors.")]
-Verbose = Annotated[bool, typer.Option("--verbose", help="Everything, Ray's own words too.")]
-
-
-def _show_version(is_asked: bool) -> None:
-    if is_asked:
-        from importlib.metadata import version
-
-        typer.echo(f"ser {version('ser')}")
-        raise typer.Exit
-
 
 @app.callback()
 def _program(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version and end.")
+        bool, typer.Option("--version", is_eager=True, callback=show_version, help="Show the version and end.")
     ] = False,
 ) -> None:
     pass
@@ -189,6 +165,29 @@ def train(
 
 
 @app.command()
+@settings_options(ScoreConfig, ADAPT_OPTIONS)
+def adapt(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="A bundled one, a folder or s3://bucket/prefix.", **MODEL)
+    ],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="The archive, as 'ser score' takes it.")],
+    folder: Annotated[str, typer.Argument(metavar="MODEL2", help="Folder or s3://bucket/prefix for the new model.")],
+    *,
+    overrides: dict[str, Any],
+    sample_windows: Annotated[int, option(SampleSettings, "sample_windows")] = SAMPLE.sample_windows,
+    output_mode: Mode = "human",
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> int:
+    """Adapt a model to an archive, without labels. It looks at a sample of SOURCE, and leaves MODEL as it is."""
+    from jobs.adapt import Request, run_adapt
+
+    settings = load_score_config(None, overrides)
+    request = Request(model=model, source=source, folder=folder, settings=settings, sample_windows=sample_windows)
+    return run_adapt(request, Console(output_mode, quiet, verbose))
+
+
+@app.command()
 @settings_options(ScoreConfig, EVALUATE_OPTIONS)
 def evaluate(  # noqa: PLR0913 - one parameter an option
     model: Annotated[
@@ -256,7 +255,7 @@ def _run(arguments: list[str], console: Console) -> int:
     except Exception as error:
         message = getattr(error, "format_message", None)
         if message is None:
-            cause = error.__cause__ if isinstance(error, _UnforeseenError) else None
+            cause = error.__cause__ if isinstance(error, UnforeseenError) else None
             _tell_unforeseen(cause or error, console)
             return 1
         context = getattr(error, "ctx", None)

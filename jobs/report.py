@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from ser_core.storage import Location
 
 
+#: What is said of an output, after its name.
+WITHOUT_SPEECH = (
+    "was made by an earlier version, without speech detection, and goes on without: silence, music and noise get "
+    "emotions there, and speech_share is null; --restart or another OUTPUT begins with it"
+)
+_TO_BE_ADAPTED = "adaptation: OUTPUT keeps none yet, so it would be estimated first; the model is another one then"
+
+
 @dataclass(kw_only=True)
 class Outcome:
     """What is known of a run so far; the later fields come as it goes."""
@@ -114,9 +122,18 @@ class Preview:
     gone: int
     settings: dict[str, Any]
     resources: str
+    #: Whether the model would first be adapted to SOURCE; where OUTPUT keeps its adaptation, it is adapted already.
+    is_to_be_adapted: bool
 
     @classmethod
-    def of(cls, plan: PlanSummary, comparison: Comparison, fingerprint: Fingerprint, resources: str) -> "Preview":
+    def of(
+        cls,
+        plan: PlanSummary,
+        comparison: Comparison,
+        fingerprint: Fingerprint,
+        resources: str,
+        is_to_be_adapted: bool,
+    ) -> "Preview":
         return cls(
             files=plan.num_files,
             bytes=plan.num_bytes,
@@ -130,6 +147,7 @@ class Preview:
             gone=comparison.num_gone,
             settings=fingerprint.to_dict(),
             resources=resources,
+            is_to_be_adapted=is_to_be_adapted,
         )
 
     def lines(self) -> list[str]:
@@ -140,6 +158,7 @@ class Preview:
             f"by suffix: {', '.join(suffix_counts(self.suffixes))}",
             *_left_out(self.left_out, self.hidden),
             *(f"{name}: {value}" for name, value in self.settings.items() if value is not None),
+            *([_TO_BE_ADAPTED] if self.is_to_be_adapted else []),
             f"resources: {self.resources}",
             "nothing was written (--dry-run)",
         ]
@@ -177,9 +196,11 @@ def run_record(outcome: Outcome, artifact: "Artifact") -> dict[str, Any]:
     from ser_core.models import package_versions
 
     windows_per_second, hours_per_second = _rates(outcome.totals, outcome.seconds)
+    adaptation = artifact.config.adaptation
     return {
         "config": _without_password(outcome.config.to_dict()),
         "model": {"identity": artifact.identity, "licence": artifact.config.licence},
+        "adaptation": adaptation and adaptation.to_dict(),
         "plan": asdict(outcome.plan),
         "comparison": outcome.comparison and asdict(outcome.comparison),
         "this_run": asdict(outcome.totals),

@@ -11,25 +11,19 @@ from typing import TYPE_CHECKING
 from cluster.resources import Hardware
 from jobs.console import Console
 from jobs.interrupts import Interrupts
-from jobs.report import Outcome, Preview, Result, check_tally, run_record, show_progress
+from jobs.report import WITHOUT_SPEECH, Outcome, Preview, Result, check_tally, run_record, show_progress
 from ser_core.errors import SerError, ServiceError, SupersededError
 from ser_core.score_config import ResolvedEngine, ScoreConfig
 from ser_core.source import PlanSummary, Source, write_plan
 from ser_core.storage import Location
-from ser_core.tables import Fingerprint, Output, Run
+from ser_core.tables import Fingerprint, OpenOutput, Output, Run
 from ser_core.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from cluster.driver import Driver
     from cluster.ray_process import RayProcess
     from cluster.resources import Resources
-    from ser_core.speech import SpeechSettings
-
-
-_WITHOUT_SPEECH = (
-    "was made by an earlier version, without speech detection, and goes on without: silence, music and noise get "
-    "emotions there, and speech_share is null; --restart or another OUTPUT begins with it"
-)
+    from ser_core.models import Artifact
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +55,7 @@ class _Job:
     """One run of `ser score`; the methods are its steps, in order."""
 
     def __init__(self, request: Request, console: Console, stack: ExitStack) -> None:
+        from cluster.adaptation import OutputAdaptation
         from ser_core.models import Artifact
 
         self._began = time.monotonic()
@@ -75,6 +70,10 @@ class _Job:
         self._artifact = Artifact.load(self._config.model)
         self._windows = self._artifact.windows(self._config.window_seconds, self._config.hop_seconds)
         self._output = Output(self._location)
+        #: None: the model's answers are not adapted.
+        self._adapting: OutputAdaptation | None = None
+        if self._config.adapt != "none":
+            self._adapting = OutputAdaptation(self._artifact, self._config, self._location)
         is_local = self._config.engine == "local"
         self._address = None if is_local else self._config.address or os.environ.get("RAY_ADDRESS")
         self._hardware = Hardware(cpus=1, gpus=0)
@@ -84,12 +83,17 @@ class _Job:
         """--dry-run: what would be done; nothing is written."""
         output = self._output.open()
         resources = self._resources()
-        fingerprint = self._fingerprint(resources, output.fingerprint)
-        output.check(fingerprint)
+        fingerprint = self._checked(output, resources)
         plan_file, plan = self._plan()
         comparison = output.compare(plan_file)
         engine, why = self._engine(resources, plan, comparison.num_pending)
-        preview = Preview.of(plan, comparison, fingerprint, resources=f"{resources.describe()}; engine {engine}: {why}")
+        preview = Preview.of(
+            plan,
+            comparison,
+            fingerprint,
+            resources=f"{resources.describe()}; engine {engine}: {why}",
+            is_to_be_adapted=self._is_to_be_adapted,
+        )
         self._console.result(preview.lines(), asdict(preview))
         return 0
 
@@ -99,12 +103,9 @@ class _Job:
         self._stack.enter_context(self._output.lock(self._console.say, restart=self._request.restart))
         output = self._output.open(restart=self._request.restart)
         resources = self._resources()
-        if self._request.restart:
-            fingerprint = self._fingerprint(resources, None)
-        else:
-            fingerprint = self._fingerprint(resources, output.fingerprint)
-            output.check(fingerprint)
+        fingerprint = self._checked(output, resources)
         plan_file, plan = self._plan()
+        fingerprint = self._adapt(fingerprint, resources, plan_file)
         if self._request.restart:
             output.restart()
         run = output.begin(fingerprint, self._artifact.config.labels, on_event=self._console.say)
@@ -139,7 +140,7 @@ class _Job:
 
     def _driver(self, run: Run, outcome: Outcome, resources: "Resources", num_pending: int) -> "Driver":
         from cluster.driver import Driver
-        from cluster.scoring import open_pipeline
+        from cluster.scoring import open_pipeline, speech_settings
         from ser_core.tables import RowSettings
 
         config = self._config
@@ -156,7 +157,7 @@ class _Job:
             self._windows,
             self._artifact,
             outcome.fingerprint.precision,
-            _speech_settings(outcome.fingerprint),
+            speech_settings(outcome.fingerprint),
         )
         return Driver(
             tables=run,
@@ -227,12 +228,50 @@ class _Job:
             self._hardware = self._ray.hardware
         return self._hardware
 
+    def _checked(self, output: OpenOutput, resources: "Resources") -> Fingerprint:
+        """What this run makes rows with, where OUTPUT may go on with it; of the adapted model, if it is adapted yet."""
+        if self._request.restart:
+            return self._fingerprint(resources, None)
+        fingerprint = self._fingerprint(resources, output.fingerprint)
+        if self._adapting is not None:
+            fingerprint = self._adapted(self._adapting.kept(fingerprint, output.fingerprint), fingerprint)
+        output.check(fingerprint)
+        return fingerprint
+
+    @property
+    def _is_to_be_adapted(self) -> bool:
+        return self._adapting is not None and self._artifact.config.adaptation is None
+
+    def _adapt(self, fingerprint: Fingerprint, resources: "Resources", plan_file: Path) -> Fingerprint:
+        """Estimate the adaptation and keep it in OUTPUT, before there is any row."""
+        if self._adapting is None or not self._is_to_be_adapted:
+            return fingerprint
+        from jobs.adapt import say_estimate
+
+        self._console.step("looking at a sample of the source")
+        adapted = self._adapting.estimated(
+            fingerprint,
+            self._source,
+            self._windows,
+            plan_file,
+            # The driver of a cluster need not have the GPUs of its nodes.
+            device="cpu" if self._address else resources.device,
+            report=partial(say_estimate, self._console, self._config),
+            restart=self._request.restart,
+        )
+        return self._adapted(adapted, fingerprint)
+
+    def _adapted(self, artifact: "Artifact | None", fingerprint: Fingerprint) -> Fingerprint:
+        self._artifact = artifact or self._artifact
+        return fingerprint.replace(model=self._artifact.identity)
+
     def _fingerprint(self, resources: "Resources", made_with: Fingerprint | None) -> Fingerprint:
         """What must stay the same for rows to live in one output.
 
         Proves that the model runs; `auto` precision stays what it was when the output was made.
         """
         from cluster.probe import try_device
+        from cluster.scoring import fingerprint_of
 
         precision = try_device(
             self._artifact,
@@ -246,31 +285,12 @@ class _Job:
         # Where it is asked for, the check of settings refuses it.
         is_old = made_with is not None and made_with.speech is None and not self._config.asks_for_speech
         if is_old and self._config.speech == "on":
-            self._console.say(f"{self._location} {_WITHOUT_SPEECH}")
-        listens = self._config.speech == "on" and not is_old
-        return Fingerprint(
-            source=self._source.describe(),
-            glob=self._config.glob,
-            model=self._artifact.identity,
-            channels=self._config.channels,
-            audio_stream=self._config.audio_stream,
-            window_seconds=self._windows.window_seconds,
-            hop_seconds=self._windows.hop_seconds,
-            precision=precision,
-            speech=None if is_old else self._config.speech,
-            min_speech_seconds=self._config.min_speech_seconds if listens else None,
-            max_file_hours=self._config.max_file_hours,
+            self._console.say(f"{self._location} {WITHOUT_SPEECH}")
+        return fingerprint_of(
+            self._config, self._source, self._windows, self._artifact, precision, listens_not_yet=is_old
         )
 
     def _say_licence(self) -> None:
         config = self._artifact.config
         if config.licence is not None:
             self._console.say(f"model {self._artifact.identity}: weights under {config.licence}; see 'ser models'")
-
-
-def _speech_settings(fingerprint: Fingerprint) -> "SpeechSettings":
-    from ser_core.speech import SpeechSettings
-
-    if fingerprint.min_speech_seconds is None:
-        return SpeechSettings(mode="all")
-    return SpeechSettings(mode="on", min_speech_seconds=fingerprint.min_speech_seconds)

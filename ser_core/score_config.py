@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from ser_core.settings import Device, HopSeconds, PathText, Precision, Probability, Settings, WindowSeconds
-from ser_core.vocabulary import Channels, SpeechMode
+from ser_core.vocabulary import AdaptMode, Channels, SpeechMode
 
 FeaturesOn = Literal["cpu", "device"]
 Engine = Literal["auto", "ray", "local"]
@@ -49,6 +49,11 @@ class ScoreConfig(Settings):
         ge=0.001,
         le=600,
         description="Seconds of speech that a window needs to be judged; of one shorter than twice that, half.",
+    )
+    adapt: AdaptMode = Field(
+        default="none",
+        description="What the answers are adapted to: archive, how all of SOURCE differs from what the model was "
+        "trained on, estimated once and kept in OUTPUT; none, nothing.",
     )
     batch_size: int | None = Field(
         default=None, ge=1, le=65_536, description="Windows that a predictor takes at a time; by default by device."
@@ -110,6 +115,14 @@ class ScoreConfig(Settings):
     def asks_for_speech(self) -> bool:
         """Whether somebody chose that speech is looked for, and it is not the default alone that says so."""
         return self.speech == "on" and not self.model_fields_set.isdisjoint({"speech", "min_speech_seconds"})
+
+
+class SampleSettings(Settings):
+    """How much of an archive is looked at to estimate its adaptation."""
+
+    sample_windows: int = Field(
+        default=512, ge=1, le=65_536, description="Most windows with speech that the estimate is made from."
+    )
 
 
 def load_score_config(file: Path | None, overrides: dict[str, Any]) -> ScoreConfig:

@@ -5,6 +5,8 @@ from typing import Literal, get_args
 Channels = Literal["mix", "each"]
 #: Which windows are judged: those with speech (on), or all.
 SpeechMode = Literal["on", "all"]
+#: What the model's answers are adapted to: the archive as a whole, or nothing.
+AdaptMode = Literal["archive", "none"]
 Status = Literal["scored", "partial", "failed"]
 Reason = Literal[
     "empty",

@@ -1,7 +1,9 @@
+from .adaptation_file import AdaptationFile as AdaptationFile
 from .assembler import Assembler as Assembler
 from .assembler import Totals as Totals
 from .comparison import Comparison as Comparison
 from .comparison import Tally as Tally
+from .output import OpenOutput as OpenOutput
 from .output import Output as Output
 from .rows import RowSettings as RowSettings
 from .run import Run as Run
@@ -10,9 +12,11 @@ from .verification import Verified as Verified
 from .verification import verify as verify
 
 __all__ = [
+    "AdaptationFile",
     "Assembler",
     "Comparison",
     "Fingerprint",
+    "OpenOutput",
     "Output",
     "RowSettings",
     "Run",

@@ -14,7 +14,7 @@ from ser_core.errors import DamagedOutputError, OutputError, UsageError
 from ser_core.records import GAP_TYPE
 from ser_core.settings import ResolvedPrecision, Settings
 from ser_core.storage import Location
-from ser_core.vocabulary import Channels, SpeechMode
+from ser_core.vocabulary import AdaptMode, Channels, SpeechMode
 
 #: One row per window; key (path, channel, window_index); partitioned by emotion. The p_<label> follow `confidence`.
 PREDICTION_COLUMNS = [
@@ -89,7 +89,7 @@ class Fingerprint(Settings):
 
     source: str
     glob: str | None
-    #: Name and content hash.
+    #: Name and content hash; of a model that was adapted for this output, those of the adapted one.
     model: str
     channels: Channels
     window_seconds: float
@@ -102,12 +102,15 @@ class Fingerprint(Settings):
     min_speech_seconds: float | None = None
     #: Outputs of before there was a limit go on with what is the default today.
     max_file_hours: float = 24.0
+    adapt: AdaptMode = "none"
 
     def changes_to(self, now: Self) -> list[str]:
         """What differs in another fingerprint, a phrase for each setting that names both values."""
         before, after = self._shown(), now._shown()
         # How much speech is needed says nothing where one of them looks for none.
         left_out = {"min_speech_seconds"} if before["speech"] != after["speech"] else set()
+        # An adapted model is another one by itself.
+        left_out |= {"model"} if before["adapt"] != after["adapt"] else set()
         return [
             f"{name} was {_show(before[name])}, now {_show(after[name])}"
             for name in sorted(before.keys() - left_out)

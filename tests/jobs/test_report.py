@@ -141,7 +141,7 @@ def test_a_run_that_stopped_before_it_scored_anything_has_a_record_too() -> None
 
 
 def test_a_dry_run_tells_files_bytes_settings_and_resources() -> None:
-    preview = Preview.of(PLAN, COMPARISON, FINGERPRINT, "1 loader(s)")
+    preview = Preview.of(PLAN, COMPARISON, FINGERPRINT, "1 loader(s)", is_to_be_adapted=False)
     assert json.loads(json.dumps(asdict(preview))) == {
         "files": 10,
         "bytes": 2_500_000,
@@ -155,6 +155,7 @@ def test_a_dry_run_tells_files_bytes_settings_and_resources() -> None:
         "gone": 5,
         "settings": FINGERPRINT.to_dict(),
         "resources": "1 loader(s)",
+        "is_to_be_adapted": False,
     }
     assert preview.lines() == [
         "10 files, 2.5 MB: 3 new, 2 changed, 1 to try again, 4 unchanged, 5 gone",
@@ -168,6 +169,7 @@ def test_a_dry_run_tells_files_bytes_settings_and_resources() -> None:
         "precision: fp32",
         "audio_stream: 0",
         "max_file_hours: 24.0",
+        "adapt: none",
         "resources: 1 loader(s)",
         "nothing was written (--dry-run)",
     ]

@@ -26,7 +26,7 @@ DESCRIPTION_0_1 = (
 def test_what_version_0_1_stored_is_read_and_written_with_what_came_since() -> None:
     assert read_description(DESCRIPTION_0_1, HERE) == SETTINGS
     stored, now = json.loads(DESCRIPTION_0_1), json.loads(describe(SETTINGS))
-    came = {"audio_stream": 0, "max_file_hours": 24.0, "speech": None, "min_speech_seconds": None}
+    came = {"adapt": "none", "audio_stream": 0, "max_file_hours": 24.0, "speech": None, "min_speech_seconds": None}
     assert now == stored | {"settings": stored["settings"] | came}
 
 

@@ -1,0 +1,168 @@
+"""An archive's adaptation, estimated in this process from a sample of it.
+
+Shape letters: B windows of a batch, S samples of a window, C labels, R components.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cluster.sample import batch_windows, read_sample
+from cluster.scoring import load_settings, speech_settings
+from cluster.session import local_hardware
+from cluster.stages import LoadSettings
+from ser_core.audio import WindowSettings
+from ser_core.errors import ArtifactError
+from ser_core.score_config import SampleSettings, ScoreConfig
+from ser_core.settings import ResolvedDevice, ResolvedPrecision
+from ser_core.source import Source
+from ser_core.storage import Location
+from ser_core.tables import AdaptationFile, Fingerprint
+
+if TYPE_CHECKING:
+    from ser_core.models import Adaptation, Artifact
+
+#: More threads than that have nothing to do for most of the time: one process decodes the sample.
+_MAX_THREADS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What was estimated, and how much of the archive could not be looked at."""
+
+    adaptation: "Adaptation"
+    #: Number of files of the sample that could not be read.
+    num_failed: int
+
+
+def estimate(
+    artifact: "Artifact",
+    load: LoadSettings,
+    plan_file: Path,
+    *,
+    device: ResolvedDevice,
+    precision: ResolvedPrecision,
+    num_windows: int,
+    num_cpus: float,
+) -> Estimate:
+    """Look at a sample of what is planned and estimate what is to be taken from the model's logits there.
+
+    Without a window that is judged nothing is taken.
+
+    Args:
+        artifact: a model that can adapt.
+        load: how files are read.
+        plan_file: the plan (PLAN_SCHEMA).
+        device: of this process.
+        precision: of the model's arithmetic there.
+        num_windows: most windows of the sample.
+        num_cpus: number of cores to use; the estimate is the same with any.
+
+    Raises:
+        ArtifactError: the model gave something that is no number.
+        ServiceError: storage failed as a whole.
+    """
+    from ser_core.models import Predictor, estimate_adaptation
+
+    predictor = Predictor(
+        artifact,
+        device=device,
+        precision=precision,
+        batch_size=batch_windows(load.windows.window_seconds),
+        features_on="device",
+        num_threads=1,
+    )
+    sample = read_sample(
+        load,
+        artifact,
+        plan_file,
+        predictor.statistics,
+        num_windows=num_windows,
+        num_threads=1 if device == "cuda" else max(1, min(_MAX_THREADS, int(num_cpus))),
+    )
+    adaptation = estimate_adaptation(artifact, sample.logits_NC, sample.components_NR, sample.num_files)
+    return Estimate(adaptation=adaptation, num_failed=sample.num_failed)
+
+
+def require_adaptable(artifact: "Artifact", name: str) -> None:
+    """Raises ArtifactError where the model of this name cannot be adapted, or is already."""
+    if artifact.config.adaptation is not None:
+        raise ArtifactError(f"model '{name}' is adapted already; use it as it is, or adapt the one that it was made of")
+    if not artifact.can_adapt:
+        raise ArtifactError(
+            f"model '{name}' cannot be adapted: it holds no statistics of its training data, as one that has a "
+            "regression does; use it as it is, or another model"
+        )
+
+
+class OutputAdaptation:
+    """The adaptation of an output: as it is kept there, or to be estimated."""
+
+    def __init__(self, artifact: "Artifact", config: ScoreConfig, output: Location) -> None:
+        """Touches nothing.
+
+        Raises:
+            ArtifactError: the model cannot be adapted, or is already.
+        """
+        require_adaptable(artifact, config.model)
+        self._artifact, self._config = artifact, config
+        self._file = AdaptationFile(output)
+
+    def kept(self, fingerprint: Fingerprint, made_with: Fingerprint | None) -> "Artifact | None":
+        """The model as it is adapted in the output; None: it is not yet, or its rows are of no adapted one.
+
+        Args:
+            fingerprint: what this run would make rows with, of the model before it is adapted.
+            made_with: what the rows that are there were made with.
+
+        Raises:
+            OutputError: the constants are gone, damaged, or others than those of the rows.
+        """
+        if made_with is not None and made_with.adapt != fingerprint.adapt:
+            return None
+        kept = self._file.find(fingerprint, made_with)
+        if kept is None:
+            return None
+        adapted = self._artifact.adapted(kept.adaptation)
+        if made_with is not None and adapted.identity != made_with.model:
+            raise self._file.refuse()
+        return adapted
+
+    def estimated(
+        self,
+        fingerprint: Fingerprint,
+        source: Source,
+        windows: WindowSettings,
+        plan_file: Path,
+        *,
+        device: ResolvedDevice,
+        report: Callable[[Estimate], None],
+        restart: bool,
+    ) -> "Artifact":
+        """The model, adapted to a sample of what is planned; the constants are kept in the output.
+
+        Args:
+            fingerprint: what this run makes rows with, of the model before it is adapted.
+            source: what the plan is of.
+            windows: how files are cut.
+            plan_file: the plan (PLAN_SCHEMA).
+            device: of this process.
+            report: called with what was found.
+            restart: whether constants that are there are written over.
+        """
+        from ser_core.models import has_bf16
+
+        is_possible = fingerprint.precision == "fp32" or has_bf16(device)
+        found = estimate(
+            self._artifact,
+            load_settings(self._config, source, windows, speech_settings(fingerprint)),
+            plan_file,
+            device=device,
+            precision=fingerprint.precision if is_possible else "fp32",
+            num_windows=SampleSettings().sample_windows,
+            num_cpus=local_hardware(self._config.cpus, 0).cpus,
+        )
+        report(found)
+        kept = self._file.keep(fingerprint, found.adaptation, restart=restart)
+        return self._artifact.adapted(kept.adaptation)

@@ -1,0 +1,179 @@
+"""`ser adapt`: a model that is adapted to an archive, and in words what was estimated."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cluster.adaptation import Estimate, estimate, require_adaptable
+from cluster.scoring import load_settings
+from cluster.session import local_hardware
+from jobs.console import Console
+from jobs.interrupts import Interrupts
+from ser_core.errors import ArtifactError, OutputError, SourceError, UsageError
+from ser_core.models import (
+    CARD_FILE,
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    Artifact,
+    bundled_names,
+    read_config,
+    resolve_device,
+)
+from ser_core.score_config import ScoreConfig
+from ser_core.source import Source, write_plan
+from ser_core.speech import SpeechSettings
+from ser_core.storage import Location, check_writable, delete, list_files, one_line_faults
+from ser_core.temporary import temporary_folder
+
+if TYPE_CHECKING:
+    from ser_core.models import Adaptation
+
+#: What fewer windows say depends on which they happen to be.
+_SMALL_SAMPLE = 64
+_MAX_LOOKED_AT = 50
+_WHAT = "MODEL2"
+_ADVICE = "name another folder"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What was typed."""
+
+    model: str
+    source: str
+    folder: str
+    #: Of `ser score`: what is read of SOURCE, and how the model runs.
+    settings: ScoreConfig
+    sample_windows: int
+
+
+def run_adapt(request: Request, console: Console) -> int:
+    """Check everything first, then look at a sample of SOURCE, then write MODEL2."""
+    with Interrupts():
+        config = request.settings
+        artifact = Artifact.load(request.model)
+        require_adaptable(artifact, request.model)
+        source = Source.parse(request.source, config.glob)
+        folder = Location.parse(request.folder)
+        _check_ours(folder, request.folder, artifact)
+        check_writable(folder, _ADVICE, what=_WHAT)
+        found = _estimate(artifact, source, folder, request, console)
+        if not found.adaptation.num_windows:
+            what = _no_window(found, config)
+            raise SourceError(f"SOURCE {source.describe()}: {what}, so there is nothing to adapt to")
+        adapted = artifact.adapted(found.adaptation)
+        _save(adapted, folder)
+        console.result(_lines(artifact, adapted, found, folder), _data(artifact, adapted, found, folder))
+    return 0
+
+
+def say_estimate(console: Console, config: ScoreConfig, found: Estimate) -> None:
+    """Say what was estimated, and how sure it is, in lines about the work."""
+    adaptation = found.adaptation
+    if not adaptation.num_windows:
+        console.say(f"adaptation: {_no_window(found, config)}; answers stay as they are")
+        return
+    taken = f"{adaptation.strength:.0%} of the shift is taken"
+    console.say(f"adaptation: from {_sample(found)}; the archive lies {_distance(adaptation)}; {taken}")
+    for line in _doubts(adaptation):
+        console.say(line)
+
+
+def _estimate(artifact: Artifact, source: Source, folder: Location, request: Request, console: Console) -> Estimate:
+    config = request.settings
+    device, precision = resolve_device(config.device, config.precision)
+    windows = artifact.windows(config.window_seconds, config.window_seconds)
+    speech = SpeechSettings(mode=config.speech, min_speech_seconds=config.min_speech_seconds)
+    with temporary_folder() as temporary:
+        plan_file = Path(temporary) / "plan.parquet"
+        console.step("listing the source")
+        plan = write_plan(source, plan_file, exclude=folder)
+        console.step(f"looking at {plan.num_files} files for a sample of {request.sample_windows} windows, on {device}")
+        return estimate(
+            artifact,
+            load_settings(config, source, windows, speech),
+            plan_file,
+            device=device,
+            precision=precision,
+            num_windows=request.sample_windows,
+            num_cpus=local_hardware(None, None).cpus,
+        )
+
+
+def _check_ours(folder: Location, typed: str, artifact: Artifact) -> None:
+    """Raises an error where MODEL2 is a bundled model's name, or holds files that no adaptation has written."""
+    if typed in bundled_names():
+        raise UsageError(f"{_WHAT} {folder.name} is the name of a bundled model, which it would mean; {_ADVICE}")
+    with one_line_faults(folder, "cannot be written to", _ADVICE, what=_WHAT):
+        names = {name for name, _ in list_files(folder, _MAX_LOOKED_AT)} - {".probe"}
+    if CONFIG_FILE in names:
+        try:
+            is_ours = read_config(folder.url).adaptation is not None
+        except ArtifactError:
+            is_ours = False
+    else:
+        # A writing that was broken off, which leaves the config out.
+        is_ours = names <= {WEIGHTS_FILE, CARD_FILE, artifact.config.licence_file}
+    if not is_ours:
+        raise OutputError(
+            f"{_WHAT} {folder}: holds {min(names)} and no adapted model, so its files are not this command's to "
+            f"replace; {_ADVICE}"
+        )
+
+
+def _save(adapted: Artifact, folder: Location) -> None:
+    with one_line_faults(folder, "cannot be written to", _ADVICE, what=_WHAT):
+        # While the files are those of two models, the folder is none.
+        delete(folder.join(CONFIG_FILE))
+        adapted.save(folder.url)
+
+
+def _sample(found: Estimate) -> str:
+    adaptation = found.adaptation
+    left_out = f", {found.num_failed} more could not be read" if found.num_failed else ""
+    return f"{adaptation.num_windows} windows of {adaptation.num_files} files{left_out}"
+
+
+def _no_window(found: Estimate, config: ScoreConfig) -> str:
+    what = "window with speech" if config.speech == "on" else "window"
+    left_out = f"; {found.num_failed} of its files could not be read" if found.num_failed else ""
+    return f"its sample has no {what}{left_out}"
+
+
+def _distance(adaptation: "Adaptation") -> str:
+    near = f"unseen voices of its corpora lie at {adaptation.unseen_distance:.2f}"
+    return f"{adaptation.distance:.2f} from the training data ({near})"
+
+
+def _doubts(adaptation: "Adaptation") -> list[str]:
+    if adaptation.num_windows >= _SMALL_SAMPLE:
+        return []
+    return [f"the sample is small (under {_SMALL_SAMPLE} windows): with other files the estimate may be another"]
+
+
+def _lines(artifact: Artifact, adapted: Artifact, found: Estimate, folder: Location) -> list[str]:
+    adaptation = found.adaptation
+    mixes = [
+        f"  {label:<10} {adaptation.mix_before[label]:7.1%} {adaptation.mix_after[label]:7.1%}"
+        for label in artifact.config.labels
+    ]
+    return [
+        f"{artifact.identity} -> {adapted.identity}: {folder}",
+        f"sample:   {_sample(found)}",
+        f"distance: {_distance(adaptation)}",
+        f"strength: {adaptation.strength:.0%} of the shift is taken",
+        "emotions that are said in the sample, before and after:",
+        *mixes,
+        *_doubts(adaptation),
+    ]
+
+
+def _data(artifact: Artifact, adapted: Artifact, found: Estimate, folder: Location) -> dict[str, Any]:
+    return {
+        "model": artifact.identity,
+        "adapted": adapted.identity,
+        "folder": str(folder),
+        "left_out": found.num_failed,
+        "is_small": found.adaptation.num_windows < _SMALL_SAMPLE,
+        **found.adaptation.to_dict(),
+    }
