@@ -88,7 +88,8 @@ def _estimate(artifact: Artifact, source: Source, folder: Location, request: Req
         plan_file = Path(temporary) / "plan.parquet"
         console.step("listing the source")
         plan = write_plan(source, plan_file, exclude=folder)
-        console.step(f"looking at {plan.num_files} files for a sample of {request.sample_windows} windows, on {device}")
+        console.step("looking at a sample of the source")
+        console.say(f"looking for a sample of {request.sample_windows} windows in {plan.num_files} files, on {device}")
         return estimate(
             artifact,
             load_settings(config, source, windows, speech),

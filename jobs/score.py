@@ -249,6 +249,7 @@ class _Job:
         from jobs.adapt import say_estimate
 
         self._console.step("looking at a sample of the source")
+        self._console.say("adaptation: looking at a sample of SOURCE before anything is scored")
         adapted = self._adapting.estimated(
             fingerprint,
             self._source,

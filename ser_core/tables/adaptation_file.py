@@ -81,6 +81,13 @@ class AdaptationFile:
             storage.put(self.location, data)
         return ours
 
+    def is_whole(self) -> bool:
+        """Whether there are constants that can be read."""
+        try:
+            return self._read() is not None
+        except DamagedOutputError:
+            return False
+
     def _read(self) -> KeptAdaptation | None:
         with output_faults(self.location):
             try:

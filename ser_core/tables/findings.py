@@ -45,6 +45,7 @@ NO_FILE = Problem(
 WRONG_NUMBER = Problem("files with another number of predictions than their row says", _DELETE)
 WRONG_WINDOWS = Problem("files with a window twice, or windows that are not 0, 1, 2 ...", _DELETE)
 FEWER_FILES = Problem("files missing that the last run had", "run the same command again, which scores them")
+NO_CONSTANTS = Problem("constants of an adaptation that are gone or damaged, so that no run goes on", _RESTORE)
 BAD_RECORD = Problem("records that are damaged", "run the same command again, which writes it anew")
 ORPHANS = Problem(
     "Parquet files that the table does not name, but readers of plain Parquet see",

@@ -17,7 +17,7 @@ _FOLDER = re.compile(r"_ser(/runs)?|(predictions|files)(/_delta_log)?")
 #: But listings do not enter links here.
 _PARTITION = re.compile(r"predictions/emotion=[^/]+|files/status=[^/]+")
 _FILE = re.compile(
-    r"run\.json|_ser/(output|lock)\.json|_ser/runs/\d+\.json"
+    r"run\.json|_ser/(output|lock|adaptation)\.json|_ser/runs/\d+\.json"
     rf"|(predictions|files)/(_delta_log/({OF_A_LOG.pattern})|{PART_PATTERN.pattern})"
 )
 _MARKS = ("_ser/output.json", "predictions/_delta_log", "files/_delta_log")

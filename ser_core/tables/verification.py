@@ -17,6 +17,7 @@ from ser_core.errors import OutputError
 from ser_core.ordered import in_order
 from ser_core.storage import Location
 from ser_core.tables import findings
+from ser_core.tables.adaptation_file import AdaptationFile
 from ser_core.tables.delta_log import DeltaLog
 from ser_core.tables.findings import Finding, Findings
 from ser_core.tables.key_check import FILE_KEYS, GROUPS, KeyFile, compare_keys
@@ -97,6 +98,7 @@ class _Verification:
         owner = self._pair.predictions.stamp.owner
         record = record if record.get("run") == owner else {}
         self._look_at(parts)
+        self._look_at_constants()
         num_files = self._compare()
         orphans = self._orphans(parts)
         if record.get("state") == "complete" and self._pair.predictions.stamp.owner == owner:
@@ -183,6 +185,12 @@ class _Verification:
         kinds = {FileNotFoundError: findings.GONE, PermissionError: findings.FORBIDDEN}
         problem = next((kinds[kind] for kind in kinds if isinstance(error, kind)), findings.DAMAGED)
         self._found.add(log.location.name, problem, [part.path])
+
+    def _look_at_constants(self) -> None:
+        predictions = self._pair.predictions
+        fingerprint = read_description(predictions.description, predictions.location)
+        if fingerprint is not None and fingerprint.adapt != "none" and not AdaptationFile(self._location).is_whole():
+            self._found.add("", findings.NO_CONSTANTS, ["_ser/adaptation.json"])
 
     def _compare(self) -> int:
         """The two tables against each other; the number of files."""

@@ -179,8 +179,13 @@ def test_constants_that_are_lost_or_others_are_refused_in_a_line(model: str, sou
             file.write_text(content)
         for more in ([], ["--dry-run"]):
             assert_one_line(ser_here(*command, *more), 1, words, "use --restart, or another output")
+        is_missed = "constants of an adaptation that are gone or damaged" in ser_here("verify", output).out
+        assert is_missed == (content in {None, "{}"})
         file.write_text(text)
     file.unlink()
+    file.mkdir()
+    assert_one_line(ser_here(*command), 1, "adaptation.json", "is a folder, where a file must be")
+    file.rmdir()
     assert ser_here(*command, "--restart").code == 0
     assert file.read_text() == text
 
