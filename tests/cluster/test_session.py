@@ -168,7 +168,9 @@ def test_its_own_ray_is_on_loopback_alone_and_goes_with_the_run_also_by_ctrl_c_i
 @pytest.mark.heavy
 @pytest.mark.ray
 def test_a_run_that_slept_for_long_and_was_taken_over_ends_with_its_line_and_code(tmp_path: Path) -> None:
-    write_archive(tmp_path / "in", 80)
+    # So many that they are not all scored when the first are seen, however slow the look is.
+    num_files = 400
+    write_archive(tmp_path / "in", num_files)
     output = tmp_path / "out"
     command = ["score", tmp_path / "in", output, "--commit-seconds", "0.2", "--engine", "ray"]
     quick = {"SER_LOCK_BEAT_SECONDS": "0.3"}
@@ -176,6 +178,7 @@ def test_a_run_that_slept_for_long_and_was_taken_over_ends_with_its_line_and_cod
     wait_for(lambda: num_committed(output) > 0, holder)
     stop(holder)
     asleep_since = time.monotonic()
+    assert num_committed(output) < num_files
     other = ser(*command, before=as_host("elsewhere"), **quick)
     assert other.code == 0, other.err
     # Longer than Ray waits for a sign of life from what it started.

@@ -53,7 +53,7 @@ def test_a_part_of_a_ray_of_its_own_dies(part: str, source: Path, unbroken: pa.T
 def test_a_part_that_is_held_up_ends_the_run(part: str, source: Path, unbroken: pa.Table, tmp_path: Path) -> None:
     """Ray itself waits for it."""
     output = tmp_path / "out"
-    process = start("score", source, output, "--engine", "ray", "--commit-seconds", "2")
+    process = start("score", source, output, "--engine", "ray", "--commit-seconds", "2", *WITH_DETECTION)
     wait_for(lambda: num_committed(output) > 0, process)
     part_of_ray(process.pid, part).suspend()
     assert_stopped_then_exact(process, source, output, unbroken, f"Ray is gone: its {PARTS[part]} is held up")
