@@ -19,7 +19,7 @@ from ser_core.models.artifact_config import Adaptation
 
 #: Most of the estimated shift that is taken: more gains where all emotions are alike often, and loses where not.
 _MAX_STRENGTH = 0.5
-#: In distances of unheard speakers of the training corpora: what lies nearer is not adapted to, what lies farther wholly.
+#: In distances of unheard speakers of the training corpora: nothing is taken of what lies nearer, all beyond.
 _NEAR, _FAR = 3.0, 6.0
 _LEAST_DISTANCE = 1e-6
 #: What unheard speech has of the distance between the classes' logits in the training.
