@@ -16,6 +16,7 @@ from ser_core.settings import ResolvedPrecision
 from ser_core.source import Source
 from ser_core.speech import SpeechSettings
 from ser_core.tables import Fingerprint
+from ser_core.vocabulary import AdaptMode
 
 if TYPE_CHECKING:
     from cluster.ray_process import RayProcess
@@ -42,6 +43,7 @@ def fingerprint_of(
     precision: ResolvedPrecision,
     *,
     listens_not_yet: bool,
+    adapt: AdaptMode,
 ) -> Fingerprint:
     """What rows are made with; `listens_not_yet`: in an output of before there was speech detection, which goes on."""
     listens = config.speech == "on" and not listens_not_yet
@@ -57,7 +59,7 @@ def fingerprint_of(
         speech=None if listens_not_yet else config.speech,
         min_speech_seconds=config.min_speech_seconds if listens else None,
         max_file_hours=config.max_file_hours,
-        adapt=config.adapt,
+        adapt=adapt,
     )
 
 

@@ -70,10 +70,9 @@ class _Job:
         self._artifact = Artifact.load(self._config.model)
         self._windows = self._artifact.windows(self._config.window_seconds, self._config.hop_seconds)
         self._output = Output(self._location)
+        asks = self._config.adapt == "archive" or (self._config.adapt == "auto" and self._artifact.can_adapt)
         #: None: the model's answers are not adapted.
-        self._adapting: OutputAdaptation | None = None
-        if self._config.adapt != "none":
-            self._adapting = OutputAdaptation(self._artifact, self._config, self._location)
+        self._adapting = OutputAdaptation(self._artifact, self._config, self._location) if asks else None
         is_local = self._config.engine == "local"
         self._address = None if is_local else self._config.address or os.environ.get("RAY_ADDRESS")
         self._hardware = Hardware(cpus=1, gpus=0)
@@ -232,9 +231,12 @@ class _Job:
         """What this run makes rows with, where OUTPUT may go on with it; of the adapted model, if it is adapted yet."""
         if self._request.restart:
             return self._fingerprint(resources, None)
-        fingerprint = self._fingerprint(resources, output.fingerprint)
+        made_with = output.fingerprint
+        if self._config.adapt == "auto" and made_with is not None and made_with.adapt == "none":
+            self._adapting = None
+        fingerprint = self._fingerprint(resources, made_with)
         if self._adapting is not None:
-            fingerprint = self._adapted(self._adapting.kept(fingerprint, output.fingerprint), fingerprint)
+            fingerprint = self._adapted(self._adapting.kept(fingerprint, made_with), fingerprint)
         output.check(fingerprint)
         return fingerprint
 
@@ -288,7 +290,13 @@ class _Job:
         if is_old and self._config.speech == "on":
             self._console.say(f"{self._location} {WITHOUT_SPEECH}")
         return fingerprint_of(
-            self._config, self._source, self._windows, self._artifact, precision, listens_not_yet=is_old
+            self._config,
+            self._source,
+            self._windows,
+            self._artifact,
+            precision,
+            listens_not_yet=is_old,
+            adapt="none" if self._adapting is None else "archive",
         )
 
     def _say_licence(self) -> None:

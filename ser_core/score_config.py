@@ -6,7 +6,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from ser_core.settings import Device, HopSeconds, PathText, Precision, Probability, Settings, WindowSeconds
-from ser_core.vocabulary import AdaptMode, Channels, SpeechMode
+from ser_core.vocabulary import AskedAdaptMode, Channels, SpeechMode
 
 FeaturesOn = Literal["cpu", "device"]
 Engine = Literal["auto", "ray", "local"]
@@ -50,10 +50,10 @@ class ScoreConfig(Settings):
         le=600,
         description="Seconds of speech that a window needs to be judged; of one shorter than twice that, half.",
     )
-    adapt: AdaptMode = Field(
-        default="none",
+    adapt: AskedAdaptMode = Field(
+        default="auto",
         description="What the answers are adapted to: archive, how all of SOURCE differs from what the model was "
-        "trained on, estimated once and kept in OUTPUT; none, nothing.",
+        "trained on, estimated once and kept in OUTPUT; none, nothing; auto: archive where the model can be adapted.",
     )
     batch_size: int | None = Field(
         default=None, ge=1, le=65_536, description="Windows that a predictor takes at a time; by default by device."
@@ -121,7 +121,7 @@ class SampleSettings(Settings):
     """How much of an archive is looked at to estimate its adaptation."""
 
     sample_windows: int = Field(
-        default=512, ge=1, le=65_536, description="Most windows with speech that the estimate is made from."
+        default=256, ge=1, le=65_536, description="Most windows with speech that the estimate is made from."
     )
 
 

@@ -7,6 +7,8 @@ Channels = Literal["mix", "each"]
 SpeechMode = Literal["on", "all"]
 #: What the model's answers are adapted to: the archive as a whole, or nothing.
 AdaptMode = Literal["archive", "none"]
+#: auto: the archive, where the model can be adapted; or what the rows that are there were made with.
+AskedAdaptMode = Literal["auto", "archive", "none"]
 Status = Literal["scored", "partial", "failed"]
 Reason = Literal[
     "empty",

@@ -22,6 +22,8 @@ _MAX_STRENGTH = 0.5
 #: In distances of unheard speakers of the training corpora: nothing is taken of what lies nearer, all beyond.
 _NEAR, _FAR = 3.0, 6.0
 _LEAST_DISTANCE = 1e-6
+#: From fewer windows nothing is concluded: so few were not tried.
+_LEAST_WINDOWS = 16
 #: What unheard speech has of the distance between the classes' logits in the training.
 _UNHEARD_SHARE = 0.8
 _NUM_ROUNDS = 10
@@ -52,7 +54,7 @@ def estimate_adaptation(artifact: Artifact, logits_NC: Floats, components_NR: Fl
         raise ArtifactError(f"model '{artifact.identity}': it gives what is no number; the weights are broken")
     logits_NC = logits_NC - logits_NC.mean(axis=1, keepdims=True)
     distance = reference.distance(components_NR.mean(axis=0), num_files)
-    strength = _strength(distance, unseen_distance)
+    strength = _strength(distance, unseen_distance) if len(logits_NC) >= _LEAST_WINDOWS else 0.0
     shift_C = strength * _shift(logits_NC, reference.class_logits_CC, temperature)
     return Adaptation(
         shift=tuple(shift_C.tolist()),

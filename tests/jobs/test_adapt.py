@@ -191,9 +191,9 @@ def test_constants_that_are_lost_or_others_are_refused_in_a_line(model: str, sou
 
 
 def test_adaptation_belongs_to_the_output(model: str, source: Path, output: Path, tmp_path: Path) -> None:
-    without = ser_here("score", source, output, "--model", model)
+    without = ser_here("score", source, output, "--model", model, "--adapt", "none")
     assert_one_line(without, 1, 'with other settings: adapt was "archive", now "none"; use --restart or another output')
-    assert ser_here("score", source, tmp_path / "plain", "--model", model).code == 0
+    assert ser_here("score", source, tmp_path / "plain", "--model", model, "--adapt", "none").code == 0
     for more in ([], ["--dry-run"]):
         with_it = ser_here("score", source, tmp_path / "plain", "--model", model, *ADAPTED, *more)
         assert_one_line(with_it, 1, 'with other settings: adapt was "none", now "archive"; use --restart or another')
