@@ -111,8 +111,9 @@ def read_sample(
             errors.append(error)
 
     thread = threading.Thread(target=fill, name="ser-sample", daemon=True)
-    thread.start()
     try:
+        # Within: a signal may come while the thread begins.
+        thread.start()
         while thread.is_alive():
             thread.join(_POLL_SECONDS)
         if errors:
@@ -121,7 +122,8 @@ def read_sample(
     finally:
         reader.stop()
         batches.close()
-        thread.join(_LONGEST_CLOSE_SECONDS)
+        if thread.ident is not None:
+            thread.join(_LONGEST_CLOSE_SECONDS)
         # The model computes on one thread in each of those; what is begun after them need not.
         torch.set_num_threads(num_torch_threads)
 
