@@ -6,7 +6,7 @@ Shape letters: B windows of a batch, S samples of a window, C labels, R componen
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from cluster.sample import batch_windows, read_sample
 from cluster.scoring import load_settings, speech_settings
@@ -108,6 +108,17 @@ class OutputAdaptation:
         require_adaptable(artifact, config.model)
         self._artifact, self._config = artifact, config
         self._file = AdaptationFile(output)
+
+    @classmethod
+    def asked_for(cls, artifact: "Artifact", config: ScoreConfig, output: Location) -> Self | None:
+        """What the settings ask for; None: nothing, or by itself and the model cannot be adapted.
+
+        Raises:
+            ArtifactError: it is asked for, and the model cannot be adapted, or is already.
+        """
+        if config.adapt == "none" or (config.adapt == "auto" and not artifact.can_adapt):
+            return None
+        return cls(artifact, config, output)
 
     def kept(self, fingerprint: Fingerprint, made_with: Fingerprint | None) -> "Artifact | None":
         """The model as it is adapted in the output; None: it is not yet, or its rows are of no adapted one.

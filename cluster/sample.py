@@ -109,13 +109,17 @@ def read_sample(
                 _fill(batches, reader, plan_file, num_windows)
         except BaseException as error:
             errors.append(error)
+        finally:
+            is_done.set()
 
+    # A thread that was joined when a signal came would be taken for ended from then on.
+    is_done = threading.Event()
     thread = threading.Thread(target=fill, name="ser-sample", daemon=True)
     try:
         # Within: a signal may come while the thread begins.
         thread.start()
-        while thread.is_alive():
-            thread.join(_POLL_SECONDS)
+        while not is_done.wait(_POLL_SECONDS):
+            pass
         if errors:
             raise errors[0]
         return batches.sample(reader.num_failed)
@@ -123,7 +127,7 @@ def read_sample(
         reader.stop()
         batches.close()
         if thread.ident is not None:
-            thread.join(_LONGEST_CLOSE_SECONDS)
+            is_done.wait(_LONGEST_CLOSE_SECONDS)
         # The model computes on one thread in each of those; what is begun after them need not.
         torch.set_num_threads(num_torch_threads)
 

@@ -70,9 +70,8 @@ class _Job:
         self._artifact = Artifact.load(self._config.model)
         self._windows = self._artifact.windows(self._config.window_seconds, self._config.hop_seconds)
         self._output = Output(self._location)
-        asks = self._config.adapt == "archive" or (self._config.adapt == "auto" and self._artifact.can_adapt)
         #: None: the model's answers are not adapted.
-        self._adapting = OutputAdaptation(self._artifact, self._config, self._location) if asks else None
+        self._adapting = OutputAdaptation.asked_for(self._artifact, self._config, self._location)
         is_local = self._config.engine == "local"
         self._address = None if is_local else self._config.address or os.environ.get("RAY_ADDRESS")
         self._hardware = Hardware(cpus=1, gpus=0)
@@ -290,14 +289,9 @@ class _Job:
         if is_old and self._config.speech == "on":
             self._console.say(f"{self._location} {WITHOUT_SPEECH}")
         return fingerprint_of(
-            self._config,
-            self._source,
-            self._windows,
-            self._artifact,
-            precision,
-            listens_not_yet=is_old,
+            self._config, self._source, self._windows, self._artifact, precision, listens_not_yet=is_old,
             adapt="none" if self._adapting is None else "archive",
-        )
+        )  # fmt: skip
 
     def _say_licence(self) -> None:
         config = self._artifact.config

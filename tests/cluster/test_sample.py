@@ -33,8 +33,11 @@ def _nothing_is_left() -> Iterator[None]:
     yield
     # What was told to end may take a moment to be gone.
     _, left = psutil.wait_procs(set(psutil.Process().children()) - set(children), timeout=10)
-    assert not left
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ser-sample")]
+    assert not [(one.pid, one.status(), one.cmdline()) for one in left]
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("ser-sample")]
+    for thread in threads:
+        thread.join(1.0)
+    assert not [thread for thread in threads if thread in threading.enumerate()]
 
 
 def tone(*levels: float) -> np.ndarray:
