@@ -50,7 +50,7 @@ def assert_complete(output: Path, expected: pa.Table) -> None:
         } == live
 
 
-@pytest.mark.parametrize("begin", ["local", on_ray()], indirect=True)
+@pytest.mark.parametrize("begin", ["local", on_ray(heavy=True)], indirect=True)
 def test_a_killed_run_goes_on_where_it_was(begin: Begin, source: Path, unbroken: pa.Table, tmp_path: Path) -> None:
     process = begin("score", source, tmp_path / "out", "--commit-seconds", "0.2", *WITH_DETECTION)
     wait_for(lambda: num_committed(tmp_path / "out") > 0, process)
