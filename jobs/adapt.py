@@ -83,7 +83,7 @@ def _estimate(artifact: Artifact, source: Source, folder: Location, request: Req
     config = request.settings
     device, precision = resolve_device(config.device, config.precision)
     windows = artifact.windows(config.window_seconds, config.window_seconds)
-    speech = SpeechSettings(mode=config.speech, min_speech_seconds=config.min_speech_seconds)
+    speech = SpeechSettings.asked_for(config)
     with temporary_folder() as temporary:
         plan_file = Path(temporary) / "plan.parquet"
         console.step("listing the source")

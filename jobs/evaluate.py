@@ -127,7 +127,7 @@ def _predict(predictor: "Predictor", manifest: "Manifest", settings: ScoreConfig
     def show(num_done: int) -> None:
         progress.update(num_done, len(manifest), f"{num_done}/{len(manifest)} clips")
 
-    speech = SpeechSettings(mode=settings.speech, min_speech_seconds=settings.min_speech_seconds)
+    speech = SpeechSettings.asked_for(settings)
     try:
         with Interrupts(), console.progress() as progress:
             return predict_manifest(predictor, manifest, predictor.artifact.windows(), speech, show)

@@ -47,7 +47,7 @@ def run_predict(files: list[str], options: dict[str, Any], console: Console) -> 
     _, precision = resolve_device(resources.device, "auto")
     source = Source("list", Location(str(Path.cwd())), name="FILE")
     lines = _Lines([escape_path(os.fsencode(file)) for file in files], source, console)
-    settings = SpeechSettings(mode=config.speech, min_speech_seconds=config.min_speech_seconds)
+    settings = SpeechSettings.asked_for(config)
     with open_pipeline(None, config, resources, source, windows, artifact, precision, settings) as pipeline:
         driver = Driver(
             tables=lines,

@@ -31,9 +31,8 @@ def fit_reference(model: SpeechModel, data: TrainingData, training_N: Numbers) -
     """
     if model.regression is None:
         return None
-    windows = [data.windows.learned[clip] for clip in training_N]
-    clip_W = np.repeat(training_N, [len(part) for part in windows])
-    window_W, clips = np.concatenate(windows), data.clips
+    window_W, owner_W = data.learned_windows(training_N)
+    groups_W = [of_G[training_N][owner_W] for of_G in data.clips.groups]
 
     @torch.no_grad()
     def logits(encoded: torch.Tensor) -> Floats:
@@ -42,7 +41,7 @@ def fit_reference(model: SpeechModel, data: TrainingData, training_N: Numbers) -
 
     features_WP = of_windows(data, window_W, data.front_end.regression_features)
     logits_WC = of_windows(data, window_W, logits)
-    return reference_of(features_WP, logits_WC, *(of_G[clip_W] for of_G in clips.groups))
+    return reference_of(features_WP, logits_WC, *groups_W)
 
 
 def reference_of(

@@ -35,9 +35,8 @@ def fit_regression(regression: Regression, data: TrainingData, training_N: Numbe
         training_N: the training set.
     """
     config, clips = data.config, data.clips
-    windows = [data.windows.learned[clip] for clip in training_N]
-    owner_W = np.repeat(np.arange(len(training_N)), [len(part) for part in windows])
-    features_WP = of_windows(data, np.concatenate(windows), data.front_end.regression_features)
+    window_W, owner_W = data.learned_windows(training_N)
+    features_WP = of_windows(data, window_W, data.front_end.regression_features)
     if config.regression_centred:
         features_WP = speaker_centred(features_WP, *(of_G[training_N][owner_W] for of_G in clips.groups))
 

@@ -100,6 +100,12 @@ class TrainingData:
         owner_W = np.repeat(np.arange(len(clip_N)), [len(part) for part in numbers])
         return window_W, owner_W, self.windows.seconds_W[window_W]
 
+    def learned_windows(self, clip_N: Numbers) -> tuple[Numbers, Numbers]:
+        """The windows of clips that are learned from: their numbers, and the index of each one's clip."""
+        numbers = [self.windows.learned[clip] for clip in clip_N]
+        owner_W = np.repeat(np.arange(len(clip_N)), [len(part) for part in numbers])
+        return np.concatenate([_NO_WINDOW, *numbers]), owner_W
+
     def random_windows(self, clip_B: Numbers, draws: Sequence[augment.Draw]) -> npt.NDArray[np.float32]:
         """The samples (B, S) of a window of each clip, cut at random and augmented, each by its own random numbers."""
         cut, settings = self.windows.settings, self.config.augmentation
