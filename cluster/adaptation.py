@@ -19,6 +19,7 @@ from ser_core.settings import ResolvedDevice, ResolvedPrecision
 from ser_core.source import Source
 from ser_core.storage import Location
 from ser_core.tables import AdaptationFile, Fingerprint
+from ser_core.vocabulary import AdaptMode
 
 if TYPE_CHECKING:
     from ser_core.models import Adaptation, Artifact
@@ -108,6 +109,8 @@ class OutputAdaptation:
         require_adaptable(artifact, config.model)
         self._artifact, self._config = artifact, config
         self._file = AdaptationFile(output)
+        #: What rows are adapted to; by itself the archive alone.
+        self.mode: AdaptMode = "archive" if config.adapt == "auto" else config.adapt
 
     @classmethod
     def asked_for(cls, artifact: "Artifact", config: ScoreConfig, output: Location) -> Self | None:
@@ -119,6 +122,13 @@ class OutputAdaptation:
         if config.adapt == "none" or (config.adapt == "auto" and not artifact.can_adapt):
             return None
         return cls(artifact, config, output)
+
+    def going_on(self, made_with: Fingerprint) -> Self | None:
+        """The same in an output with rows, which go on as they were made where nothing was asked for; None: without."""
+        if self._config.adapt != "auto":
+            return self
+        self.mode = made_with.adapt
+        return None if made_with.adapt == "none" else self
 
     def kept(self, fingerprint: Fingerprint, made_with: Fingerprint | None) -> "Artifact | None":
         """The model as it is adapted in the output; None: it is not yet, or its rows are of no adapted one.

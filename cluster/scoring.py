@@ -15,7 +15,7 @@ from ser_core.score_config import ScoreConfig
 from ser_core.settings import ResolvedPrecision
 from ser_core.source import Source
 from ser_core.speech import SpeechSettings
-from ser_core.tables import Fingerprint
+from ser_core.tables import Fingerprint, RowAdaptation, RowSettings
 from ser_core.vocabulary import AdaptMode
 
 if TYPE_CHECKING:
@@ -84,6 +84,19 @@ def speech_settings(fingerprint: Fingerprint) -> SpeechSettings:
     if fingerprint.min_speech_seconds is None:
         return SpeechSettings(mode="all")
     return SpeechSettings(mode="on", min_speech_seconds=fingerprint.min_speech_seconds)
+
+
+def row_settings(
+    artifact: "Artifact", windows: WindowSettings, fingerprint: Fingerprint, run_number: int
+) -> RowSettings:
+    """How a run makes rows of what the model says."""
+    return RowSettings(
+        labels=artifact.config.labels,
+        model=artifact.identity,
+        hop_seconds=windows.hop_samples / windows.sample_rate_hz,
+        run_number=run_number,
+        adaptation=RowAdaptation.of(fingerprint.adapt, artifact),
+    )
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from cluster.adaptation import Estimate, estimate, require_adaptable
 from cluster.scoring import load_settings
@@ -24,6 +24,7 @@ from ser_core.source import Source, write_plan
 from ser_core.speech import SpeechSettings
 from ser_core.storage import Location, check_writable, delete, list_files, one_line_faults
 from ser_core.temporary import temporary_folder
+from ser_core.vocabulary import GroupMode
 
 if TYPE_CHECKING:
     from ser_core.models import Adaptation
@@ -70,13 +71,15 @@ def run_adapt(request: Request, console: Console) -> int:
 def say_estimate(console: Console, config: ScoreConfig, found: Estimate) -> None:
     """Say what was estimated, and how sure it is, in lines about the work."""
     adaptation = found.adaptation
-    if not adaptation.num_windows:
-        console.say(f"adaptation: {_no_window(found, config)}; answers stay as they are")
-        return
-    taken = f"{adaptation.strength:.0%} of the shift is taken"
-    console.say(f"adaptation: from {_sample(found)}; the archive lies {_distance(adaptation)}; {taken}")
-    for line in _doubts(adaptation):
-        console.say(line)
+    if adaptation.num_windows:
+        taken = f"{adaptation.strength:.0%} of the shift is taken"
+        console.say(f"adaptation: from {_sample(found)}; the archive lies {_distance(adaptation)}; {taken}")
+        for line in _doubts(adaptation):
+            console.say(line)
+    else:
+        console.say(f"adaptation: {_no_window(found, config)}; nothing is taken of all windows alike")
+    if config.adapt in get_args(GroupMode):
+        console.say(f"adaptation: beyond that each {config.adapt} is adapted to from its own windows")
 
 
 def _estimate(artifact: Artifact, source: Source, folder: Location, request: Request, console: Console) -> Estimate:

@@ -138,8 +138,7 @@ class _Job:
 
     def _driver(self, run: Run, outcome: Outcome, resources: "Resources", num_pending: int) -> "Driver":
         from cluster.driver import Driver
-        from cluster.scoring import open_pipeline, speech_settings
-        from ser_core.tables import RowSettings
+        from cluster.scoring import open_pipeline, row_settings, speech_settings
 
         config = self._config
         engine, why = outcome.engine = self._engine(resources, outcome.plan, num_pending)
@@ -160,12 +159,7 @@ class _Job:
         return Driver(
             tables=run,
             pipeline=self._stack.enter_context(pipeline),
-            rows=RowSettings(
-                labels=self._artifact.config.labels,
-                model=self._artifact.identity,
-                hop_seconds=self._windows.hop_samples / self._windows.sample_rate_hz,
-                run_number=run.number,
-            ),
+            rows=row_settings(self._artifact, self._windows, outcome.fingerprint, run.number),
             commit_seconds=config.commit_seconds,
             max_failure_rate=config.max_failure_rate,
             on_warning=self._console.say,
@@ -231,8 +225,8 @@ class _Job:
         if self._request.restart:
             return self._fingerprint(resources, None)
         made_with = output.fingerprint
-        if self._config.adapt == "auto" and made_with is not None and made_with.adapt == "none":
-            self._adapting = None
+        if self._adapting is not None and made_with is not None:
+            self._adapting = self._adapting.going_on(made_with)
         fingerprint = self._fingerprint(resources, made_with)
         if self._adapting is not None:
             fingerprint = self._adapted(self._adapting.kept(fingerprint, made_with), fingerprint)
@@ -290,7 +284,7 @@ class _Job:
             self._console.say(f"{self._location} {WITHOUT_SPEECH}")
         return fingerprint_of(
             self._config, self._source, self._windows, self._artifact, precision, listens_not_yet=is_old,
-            adapt="none" if self._adapting is None else "archive",
+            adapt="none" if self._adapting is None else self._adapting.mode,
         )  # fmt: skip
 
     def _say_licence(self) -> None:

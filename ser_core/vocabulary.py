@@ -5,10 +5,12 @@ from typing import Literal, get_args
 Channels = Literal["mix", "each"]
 #: Which windows are judged: those with speech (on), or all.
 SpeechMode = Literal["on", "all"]
-#: What the model's answers are adapted to: the archive as a whole, or nothing.
-AdaptMode = Literal["archive", "none"]
+#: What the model's answers are adapted to beyond the archive: all channels of a file together, or each by itself.
+GroupMode = Literal["file", "channel"]
+#: What they are adapted to: the archive as a whole, beyond it each file or channel, or nothing.
+AdaptMode = Literal["archive", "file", "channel", "none"]
 #: auto: the archive, where the model can be adapted; or what the rows that are there were made with.
-AskedAdaptMode = Literal["auto", "archive", "none"]
+AskedAdaptMode = Literal["auto", "archive", "file", "channel", "none"]
 Status = Literal["scored", "partial", "failed"]
 Reason = Literal[
     "empty",

@@ -1,3 +1,4 @@
+from .adaptation import GroupAdaptation as GroupAdaptation
 from .adaptation import estimate_adaptation as estimate_adaptation
 from .artifact import CARD_FILE as CARD_FILE
 from .artifact import WEIGHTS_FILE as WEIGHTS_FILE
@@ -26,6 +27,7 @@ __all__ = [
     "Adaptation",
     "Artifact",
     "ArtifactConfig",
+    "GroupAdaptation",
     "Predictor",
     "Reference",
     "Regression",

@@ -6,8 +6,16 @@ the expectation-maximisation of class means (Busso et al. 2013, 10.1109/T-AFFC.2
 alone), so that a sad archive is not taken for a sad microphone. How much of it is taken away depends on how far the
 archive's statistics lie from the training corpora's: near them nothing, and never more than half.
 
-Shape letters: N windows, C labels, R components.
+Groups of windows, such as a caller's, differ from their archive in the same way. What their logits have beyond the
+archive's shift is estimated alike, and the less of it is taken, the fewer windows there are to estimate it from.
+
+Shape letters: N windows, G groups of windows, C labels, R components.
 """
+
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +35,11 @@ _LEAST_WINDOWS = 16
 #: What unheard speech has of the distance between the classes' logits in the training.
 _UNHEARD_SHARE = 0.8
 _NUM_ROUNDS = 10
+#: Most of a group's own shift that is taken, and the number of windows of which half of that is.
+_MAX_GROUP_STRENGTH = 0.5
+_HALF_STRENGTH_WINDOWS = 32
+#: Stands for a probability that float32 rounded to zero.
+_MIN_PROBABILITY = np.finfo(np.float32).tiny
 Floats = npt.NDArray[np.floating]
 
 
@@ -55,7 +68,11 @@ def estimate_adaptation(artifact: Artifact, logits_NC: Floats, components_NR: Fl
     logits_NC = logits_NC - logits_NC.mean(axis=1, keepdims=True)
     distance = reference.distance(components_NR.mean(axis=0), num_files)
     strength = _strength(distance, unseen_distance) if len(logits_NC) >= _LEAST_WINDOWS else 0.0
-    shift_C = strength * _shift(logits_NC, reference.class_logits_CC, temperature)
+    one_group_N = np.zeros(len(logits_NC), dtype=np.int64)
+    shift_CG = _shifts(
+        np.ascontiguousarray(logits_NC.T) / temperature, one_group_N, reference.class_logits_CC, temperature
+    )
+    shift_C = strength * temperature * shift_CG[:, 0]
     return Adaptation(
         shift=tuple(shift_C.tolist()),
         strength=strength,
@@ -74,14 +91,77 @@ def _strength(distance: float, unseen_distance: float) -> float:
     return _MAX_STRENGTH * min(1.0, max(0.0, share))
 
 
-def _shift(logits_NC: Floats, class_logits_CC: Floats, temperature: float) -> Floats:
+@dataclass(frozen=True, kw_only=True)
+class GroupAdaptation:
+    """Adapts the answers of groups of windows, each to itself, beyond what the model is adapted to already."""
+
+    #: The mean logits of each label's windows in the training; each row's mean is 0.
+    class_logits_CC: Floats
+    #: What divided the logits before they became probabilities.
+    temperature: float
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> Self:
+        """That of a model.
+
+        Raises:
+            UsageError: it holds no reference statistics.
+        """
+        reference = artifact.reference
+        if reference is None:
+            raise UsageError(f"model '{artifact.identity}' cannot be adapted: it holds no reference statistics")
+        return cls(class_logits_CC=reference.class_logits_CC, temperature=artifact.config.temperature)
+
+    def adapt(self, probabilities_NC: Floats, group_N: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+        """The probabilities (N, C) of windows without half of their group's shift, or less of a small group's.
+
+        A window's answer depends on the windows of its group and on their order, to the bit on nothing else.
+
+        Args:
+            probabilities_NC: what the model says of each window; its logits but for a number that its labels share.
+            group_N: the group of each window, 0, 1, 2 ...
+        """
+        scaled_CN = np.log(np.maximum(probabilities_NC.T.astype(np.float64, order="C"), _MIN_PROBABILITY))
+        scaled_CN -= _sum(scaled_CN) / len(scaled_CN)
+        num_windows_G = np.bincount(group_N)
+        share_G = _MAX_GROUP_STRENGTH * num_windows_G / (num_windows_G + _HALF_STRENGTH_WINDOWS)
+        shift_CG = share_G * _shifts(scaled_CN, group_N, self.class_logits_CC, self.temperature)
+        return np.ascontiguousarray(_softmax(scaled_CN, shift_CG, group_N).T.astype(np.float32))
+
+
+def _shifts(scaled_CN: Floats, group_N: npt.NDArray[np.integer], class_logits_CC: Floats, temperature: float) -> Floats:
+    """What the logits of each group (C, G) have beyond those of the classes heard in it; all over the temperature."""
     mean_C = class_logits_CC.mean(axis=0)
-    expected_CC = mean_C + _UNHEARD_SHARE * (class_logits_CC - mean_C)
-    shift_C = np.zeros(logits_NC.shape[1])
+    expected_CC = (mean_C + _UNHEARD_SHARE * (class_logits_CC - mean_C)) / temperature
+    means_CG = _means(scaled_CN, group_N)
+    shift_CG = np.zeros_like(means_CG)
     for _ in range(_NUM_ROUNDS):
-        heard_NC = softmax((logits_NC - shift_C) / temperature, axis=1)
-        shift_C = (logits_NC - heard_NC @ expected_CC).mean(axis=0)
-    return shift_C
+        heard_CG = _means(_softmax(scaled_CN, shift_CG, group_N), group_N)
+        # No product of matrices, which may round otherwise where there are more groups.
+        shift_CG = means_CG - _sum(
+            heard_G * expected_C[:, np.newaxis] for heard_G, expected_C in zip(heard_CG, expected_CC, strict=True)
+        )
+    return shift_CG
+
+
+def _softmax(scaled_CN: Floats, shift_CG: Floats, group_N: npt.NDArray[np.integer]) -> Floats:
+    odds_CN = np.take(shift_CG, group_N, axis=1)
+    np.subtract(scaled_CN, odds_CN, out=odds_CN)
+    odds_CN -= odds_CN.max(axis=0)
+    np.exp(odds_CN, out=odds_CN)
+    odds_CN /= _sum(odds_CN)
+    return odds_CN
+
+
+def _means(values_CN: Floats, group_N: npt.NDArray[np.integer]) -> Floats:
+    """The mean (C, G) of each group's windows, added up in their order; 0 of a group without any."""
+    sums_CG = np.stack([np.bincount(group_N, weights=values_N) for values_N in values_CN])
+    return sums_CG / np.maximum(np.bincount(group_N), 1)
+
+
+def _sum(arrays: Iterable[Floats]) -> Floats:
+    """Added up one after the other, however many elements they have."""
+    return functools.reduce(np.add, arrays)
 
 
 def _mix(labels: tuple[str, ...], logits_NC: Floats) -> dict[str, float]:

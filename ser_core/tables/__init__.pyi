@@ -5,6 +5,7 @@ from .comparison import Comparison as Comparison
 from .comparison import Tally as Tally
 from .output import OpenOutput as OpenOutput
 from .output import Output as Output
+from .row_adaptation import RowAdaptation as RowAdaptation
 from .rows import RowSettings as RowSettings
 from .run import Run as Run
 from .schema import Fingerprint as Fingerprint
@@ -18,6 +19,7 @@ __all__ = [
     "Fingerprint",
     "OpenOutput",
     "Output",
+    "RowAdaptation",
     "RowSettings",
     "Run",
     "Tally",

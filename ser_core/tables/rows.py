@@ -4,7 +4,7 @@ Shape letters: R records, W windows, J windows that are judged, G groups (one ch
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ser_core.aggregation import aggregate, log_probability_sums
+from ser_core.tables.row_adaptation import RowAdaptation
 from ser_core.tables.schema import file_schema, prediction_schema
 from ser_core.vocabulary import NO_SPEECH, RETRYABLE_REASONS
 
@@ -29,6 +30,8 @@ class RowSettings:
     model: str
     hop_seconds: float
     run_number: int
+    #: None: a window's answer is the model's.
+    adaptation: RowAdaptation | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ def make_rows(records: pa.Table, settings: RowSettings) -> Rows:
     group_R = _group(records)
     first_G = np.flatnonzero(np.diff(group_R, prepend=-1))
     windows = _Windows.of(records, settings)
+    if settings.adaptation is not None:
+        windows = windows.adapted(settings.adaptation, records, group_R)
     channels = _Channels.of(windows, group_R, first_G)
     return Rows(windows.rows(records, settings), _file_rows(records, group_R, first_G, channels, settings))
 
@@ -91,6 +96,12 @@ class _Windows:
             is_judged_W=is_judged_W,
             probabilities_JC=probabilities.reshape(is_judged_W.sum(), len(settings.labels)),
         )
+
+    def adapted(self, adaptation: RowAdaptation, records: pa.Table, group_R: IntArray) -> "_Windows":
+        """The same with adapted probabilities."""
+        record_J, index_J = self.record_W[self.is_judged_W], self.index_W[self.is_judged_W]
+        adapted_JC = adaptation.adapt(records, group_R, record_J, index_J, self.probabilities_JC)
+        return replace(self, probabilities_JC=adapted_JC)
 
     @property
     def weight_W(self) -> npt.NDArray[np.floating]:

@@ -233,7 +233,7 @@ def test_where_nobody_speaks_there_is_nothing_to_adapt_to(model: str, tmp_path: 
     command = ["score", tmp_path / "in", tmp_path / "out", "--model", model, *ADAPTED, "--speech", "on"]
     answer = ser_here(*command)
     assert answer.code == 0, answer.err
-    assert "adaptation: its sample has no window with speech; answers stay as they are" in answer.err
+    assert "adaptation: its sample has no window with speech; nothing is taken of all windows alike" in answer.err
     found = kept(tmp_path / "out")["adaptation"]
     assert (found["strength"], found["num_windows"], set(found["shift"])) == (0.0, 0, {0.0})
     write_clip(tmp_path / "in" / "voice.wav", 3.0, 3)
