@@ -13,7 +13,6 @@ from cluster.scoring import load_settings, speech_settings
 from cluster.session import local_hardware
 from cluster.stages import LoadSettings
 from ser_core.audio import WindowSettings
-from ser_core.errors import ArtifactError
 from ser_core.score_config import SampleSettings, ScoreConfig
 from ser_core.settings import ResolvedDevice, ResolvedPrecision
 from ser_core.source import Source
@@ -86,17 +85,6 @@ def estimate(
     return Estimate(adaptation=adaptation, num_failed=sample.num_failed)
 
 
-def require_adaptable(artifact: "Artifact", name: str) -> None:
-    """Raises ArtifactError where the model of this name cannot be adapted, or is already."""
-    if artifact.config.adaptation is not None:
-        raise ArtifactError(f"model '{name}' is adapted already; use it as it is, or adapt the one that it was made of")
-    if not artifact.can_adapt:
-        raise ArtifactError(
-            f"model '{name}' cannot be adapted: it holds no statistics of its training data, as one that has a "
-            "regression does; use it as it is, or another model"
-        )
-
-
 class OutputAdaptation:
     """The adaptation of an output: as it is kept there, or to be estimated."""
 
@@ -106,7 +94,7 @@ class OutputAdaptation:
         Raises:
             ArtifactError: the model cannot be adapted, or is already.
         """
-        require_adaptable(artifact, config.model)
+        artifact.require_adaptable(config.model)
         self._artifact, self._config = artifact, config
         self._file = AdaptationFile(output)
         #: What rows are adapted to; by itself the archive alone.

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from cluster.adaptation import Estimate, estimate, require_adaptable
+from cluster.adaptation import Estimate, estimate
 from cluster.scoring import load_settings
 from cluster.session import local_hardware
 from jobs.console import Console
@@ -53,7 +53,7 @@ def run_adapt(request: Request, console: Console) -> int:
     with Interrupts():
         config = request.settings
         artifact = Artifact.load(request.model)
-        require_adaptable(artifact, request.model)
+        artifact.require_adaptable(request.model)
         source = Source.parse(request.source, config.glob)
         folder = Location.parse(request.folder)
         _check_ours(folder, request.folder, artifact)

@@ -13,18 +13,18 @@ import typer
 from jobs.command import Mode, Quiet, UnforeseenError, Verbose, Verbs, show_version
 from jobs.console import Console
 from jobs.corpus import Name as CorpusName
-from jobs.options import MODEL, ConfigFile, at_home, option, settings_options, wrong_line
+from jobs.options import MODEL, ConfigFile, Mixes, at_home, option, settings_options, wrong_line
 from jobs.streams import open_streams, plain_streams
 from ser_core.errors import SerError, UsageError
-from ser_core.evaluation import BootstrapSettings
+from ser_core.evaluation import BootstrapSettings, ClipSettings
 from ser_core.score_config import SampleSettings, ScoreConfig, load_score_config
 from ser_core.training import TrainConfig
+from ser_core.vocabulary import AskedAdaptTo
 
 ADAPT_OPTIONS = (
     "glob", "channels", "audio_stream", "window_seconds", "speech", "min_speech_seconds", "device", "precision",
 )  # fmt: skip
-SAMPLE = SampleSettings()
-BOOTSTRAP = BootstrapSettings()
+SAMPLE, BOOTSTRAP, CLIPS = SampleSettings(), BootstrapSettings(), ClipSettings()
 EVALUATE_OPTIONS = ("device", "precision", "speech", "min_speech_seconds", "batch_size")
 PREDICT_OPTIONS = ("model", "speech", "min_speech_seconds")
 TRAIN_OPTIONS = (
@@ -197,6 +197,9 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     output: Annotated[str, typer.Argument(metavar="OUT", help="Folder or s3://bucket/prefix for the report.")],
     *,
     overrides: dict[str, Any],
+    adapt: Annotated[AskedAdaptTo, option(ClipSettings, "adapt")] = CLIPS.adapt,
+    mix: Mixes = None,
+    clips_per_speaker: Annotated[int | None, option(ClipSettings, "clips_per_speaker")] = CLIPS.clips_per_speaker,
     resamples: Annotated[int, option(BootstrapSettings, "resamples")] = BOOTSTRAP.resamples,
     seed: Annotated[int, option(BootstrapSettings, "seed")] = BOOTSTRAP.seed,
     draws: Annotated[str | None, typer.Option(hidden=True)] = None,
@@ -210,8 +213,11 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     if draws is not None:
         raise UsageError(f"--draws is now --resamples; give --resamples {draws}")
     settings = load_score_config(None, overrides)
+    asked = {"adapt": adapt, "clips_per_speaker": clips_per_speaker, "mixes": mix or ()}
+    clips = ClipSettings.from_dict(asked, "options")
+    bootstrap = BootstrapSettings.from_dict({"resamples": resamples, "seed": seed}, "options")
     request = Request(
-        model=model, manifests=manifests, output=output, settings=settings, resamples=resamples, seed=seed
+        model=model, manifests=manifests, output=output, settings=settings, clips=clips, bootstrap=bootstrap
     )
     return run_evaluate(request, Console(output_mode, quiet, verbose))
 

@@ -1,7 +1,8 @@
 """`ser evaluate`: a model's predictions for the clips of manifests -> a report for programs and one for people."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from jobs.console import Console
@@ -12,7 +13,17 @@ from ser_core.settings import ResolvedDevice, ResolvedPrecision
 
 if TYPE_CHECKING:
     from ser_core.corpora import Manifest
-    from ser_core.evaluation import About, Evaluation, Floats, GroupMetrics
+    from ser_core.evaluation import (
+        About,
+        AdaptedResult,
+        BootstrapSettings,
+        ClipSettings,
+        Evaluation,
+        Floats,
+        GroupMetrics,
+        Interval,
+        LabelSets,
+    )
     from ser_core.models import Artifact, Predictor
     from ser_core.storage import Location
 
@@ -30,8 +41,8 @@ class Request:
     output: str
     #: Of `ser score`: how the model runs, and which windows are judged.
     settings: ScoreConfig
-    resamples: int
-    seed: int
+    clips: "ClipSettings"
+    bootstrap: "BootstrapSettings"
 
     def __post_init__(self) -> None:
         if self.output.endswith(".parquet"):
@@ -49,40 +60,47 @@ class Running(TypedDict):
 def run_evaluate(request: Request, console: Console) -> int:
     """Check everything first, then predict every clip, then write OUT."""
     from ser_core.corpora import read_manifests
-    from ser_core.evaluation import (
-        BootstrapSettings,
-        LabelSets,
-        ModelSpeakers,
-        evaluate_predictions,
-        predictions_table,
-    )
+    from ser_core.evaluation import LabelSets, ModelSpeakers, check_mix, evaluate_predictions, predictions_table
     from ser_core.models import Artifact, Predictor
     from ser_core.storage import Location, check_writable
 
-    settings = BootstrapSettings.from_dict({"resamples": request.resamples, "seed": request.seed}, "options")
     folder = Location.parse(request.output)
     artifact = Artifact.load(request.model)
+    if request.clips.adapt != "none":
+        artifact.require_adaptable(request.model)
     config = artifact.config
-    manifest = read_manifests(request.manifests)
-    LabelSets(manifest, config.labels)
+    whole = read_manifests(request.manifests)
+    manifest = _drawn(whole, request)
+    for mix in request.clips.parsed_mixes:
+        check_mix(mix, manifest)
+    sets = LabelSets(manifest, config.labels, whole.labels_by_corpus())
     _check_ours(folder)
     check_writable(folder, "name another folder", what="OUT")
     running = _running(request.settings)
     predictor = Predictor(artifact, features_on="device", **running)
-    probabilities_GC = _predict(predictor, manifest, request.settings, console)
+    probabilities_GC, adaptation = _predict(predictor, manifest, sets, request, console)
     evaluation = evaluate_predictions(
         manifest,
         probabilities_GC,
         config.temperature,
-        labels=config.labels,
+        labels=sets,
         model_speakers=ModelSpeakers.of_training(config.training),
-        settings=settings,
+        settings=request.bootstrap,
         title=f"{config.name} on {', '.join(sorted(set(manifest.corpora)))}",
-        about=_about(request, artifact, manifest, running),
+        about=_about(request, artifact, whole, len(whole) - len(manifest), running),
     )
+    evaluation = replace(evaluation, adaptation=adaptation)
     _write(folder, evaluation, predictions_table(manifest, probabilities_GC, config.labels, config.temperature))
     _report(evaluation, folder, console)
     return 0
+
+
+def _drawn(whole: "Manifest", request: Request) -> "Manifest":
+    """The clips that are evaluated."""
+    from ser_core.evaluation import draw_per_speaker
+
+    num_clips = request.clips.clips_per_speaker
+    return whole if num_clips is None else whole.take(draw_per_speaker(whole, num_clips, request.bootstrap.seed))
 
 
 def _check_ours(folder: "Location") -> None:
@@ -118,27 +136,34 @@ def _running(settings: ScoreConfig) -> "Running":
     return Running(device=device, precision=precision, batch_size=batch_size)
 
 
-def _predict(predictor: "Predictor", manifest: "Manifest", settings: ScoreConfig, console: Console) -> "Floats":
+def _predict(
+    predictor: "Predictor", manifest: "Manifest", sets: "LabelSets", request: Request, console: Console
+) -> "tuple[Floats, AdaptedResult | None]":
+    """The predictions to report on, and what others there are where the model is adapted."""
     import torch
 
-    from ser_core.evaluation import predict_manifest
+    from ser_core.evaluation import AdaptableClips, predict_manifest
     from ser_core.speech import SpeechSettings
 
     def show(num_done: int) -> None:
         progress.update(num_done, len(manifest), f"{num_done}/{len(manifest)} clips")
 
-    speech = SpeechSettings.asked_for(settings)
+    artifact, adapt = predictor.artifact, request.clips.adapt
+    asked = predictor, manifest, artifact.windows(), SpeechSettings.asked_for(request.settings)
     try:
         with Interrupts(), console.progress() as progress:
-            return predict_manifest(predictor, manifest, predictor.artifact.windows(), speech, show)
+            if adapt == "none":
+                return predict_manifest(*asked, show), None
+            clips = AdaptableClips.predict(*asked, show)
     except torch.OutOfMemoryError as error:
         batch_size = predictor.batch_size
         raise SerError(
             f"the GPU has no memory for batches of {batch_size}; use a smaller --batch-size, or --device cpu"
         ) from error
+    return clips.adapt(adapt, request.clips.parsed_mixes, sets, request.bootstrap)
 
 
-def _about(request: Request, artifact: "Artifact", manifest: "Manifest", running: Running) -> "About":
+def _about(request: Request, artifact: "Artifact", whole: "Manifest", num_left_out: int, running: Running) -> "About":
     from ser_core.evaluation import About
     from ser_core.models import package_versions
     from ser_core.storage import Location
@@ -150,11 +175,14 @@ def _about(request: Request, artifact: "Artifact", manifest: "Manifest", running
         licence=config.licence,
         temperature=config.temperature,
         manifests=tuple(str(Location.parse(file)) for file in request.manifests),
-        manifest_sha256=manifest.content_hash(),
+        manifest_sha256=whole.content_hash(),
         window_seconds=config.window_seconds,
         speech=request.settings.speech,
         min_speech_seconds=request.settings.min_speech_seconds if request.settings.speech == "on" else None,
         versions=package_versions(),
+        adapt=request.clips.adapt,
+        clips_per_speaker=request.clips.clips_per_speaker,
+        num_left_out=num_left_out,
         **running,
     )
 
@@ -183,21 +211,42 @@ def _report(evaluation: "Evaluation", folder: "Location", console: Console) -> N
         lines += [_line(corpus, one) for corpus, one in corpora.items()]
     if evaluation.is_calibrated:
         lines.append(f"before calibration, ECE {100 * overall.ece_uncalibrated:.1f} %")
+    lines += _adapted_lines(evaluation.adaptation)
     lines.append(f"report: {folder.join(PAGE_FILE)}")
     data = {
         "output": str(folder),
         "notes": list(evaluation.notes),
         "overall": overall.to_dict(),
         "corpora": {corpus: one.to_dict() for corpus, one in corpora.items()},
+        "adaptation": evaluation.adaptation and evaluation.adaptation.to_dict(),
     }
     console.result(lines, data)
 
 
+def _adapted_lines(adaptation: "AdaptedResult | None") -> Iterator[str]:
+    for row in adaptation.rows if adaptation else ():
+        part, estimates = row.overall, row.overall.estimates
+        metrics = f"UAR {_interval(part.metrics.uar)}, ECE {100 * part.metrics.ece.value:.1f} %"
+        if estimates is None or part.gain is None:
+            yield f"{row.name}: {metrics}"
+            continue
+        yield (
+            f"adapted to {row.name}: {metrics}, gain {_interval(part.gain, '+')}; {estimates.num_windows} windows of "
+            f"{estimates.num_clips} clips, strength {estimates.strength:.0%}, distance {estimates.distance:.2f} "
+            f"(unheard speakers {estimates.unseen_distance:.2f})"
+        )
+
+
+def _interval(metric: "Interval", sign: str = "") -> str:
+    """A metric in percent; with sign "+", a difference of two in points."""
+    value, *bounds = (format(100 * one, f"{sign}.1f") for one in metric if one is not None)
+    between = f" ({' to '.join(bounds)})" if bounds else ""
+    return f"{value} {'points' if sign else '%'}{between}"
+
+
 def _line(name: str, one: "GroupMetrics") -> str:
-    uar = one.uar
-    between = "" if uar.low is None or uar.high is None else f" ({100 * uar.low:.1f} to {100 * uar.high:.1f})"
     return (
-        f"{name}: {one.num_clips} clips, {one.num_speakers} speakers: UAR {100 * uar.value:.1f} %{between}, "
+        f"{name}: {one.num_clips} clips, {one.num_speakers} speakers: UAR {_interval(one.uar)}, "
         f"accuracy {100 * one.accuracy.value:.1f} %, macro F1 {100 * one.macro_f1.value:.1f} %, "
         f"ECE {100 * one.ece.value:.1f} %"
     )

@@ -37,6 +37,14 @@ ConfigFile = Annotated[
         help="YAML file of settings; options override it.", callback=lambda value: value and value.expanduser()
     ),
 ]
+Mixes = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="EMOTION=SHARE",
+        help="With --adapt: as neutral=0.8, what the answers are worth when the model is adapted to as many clips as "
+        "give an emotion this share, and the others even ones. It may be given several times.",
+    ),
+]
 
 
 def option(settings: type[Settings], name: str, **more: Any) -> Any:

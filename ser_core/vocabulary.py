@@ -11,6 +11,9 @@ GroupMode = Literal["file", "channel"]
 AdaptMode = Literal["archive", "file", "channel", "none"]
 #: auto: the archive, where the model can be adapted; or what the rows that are there were made with.
 AskedAdaptMode = Literal["auto", "archive", "file", "channel", "none"]
+#: What an evaluation adapts the model to: each corpus, as if it were an archive, or each speaker.
+AdaptTo = Literal["archive", "speaker"]
+AskedAdaptTo = Literal["none", "archive", "speaker"]
 Status = Literal["scored", "partial", "failed"]
 Reason = Literal[
     "empty",

@@ -1,24 +1,32 @@
+from .adapted import AdaptableClips as AdaptableClips
+from .adapted_result import AdaptedResult as AdaptedResult
 from .bootstrap import Interval as Interval
 from .evaluate import LabelSets as LabelSets
 from .evaluate import compare_predictions as compare_predictions
 from .evaluate import evaluate_predictions as evaluate_predictions
+from .groups import GroupMetrics as GroupMetrics
 from .metrics import Floats as Floats
 from .metrics import accuracy as accuracy
 from .metrics import uar as uar
 from .page import render_page as render_page
+from .predict import predict_manifest as predict_manifest
 from .predictions import fit_temperature as fit_temperature
-from .predictions import predict_manifest as predict_manifest
 from .predictions import predictions_table as predictions_table
 from .predictions import probabilities_in as probabilities_in
 from .result import About as About
 from .result import Evaluation as Evaluation
-from .result import GroupMetrics as GroupMetrics
 from .result import ModelSpeakers as ModelSpeakers
+from .sampling import check_mix as check_mix
+from .sampling import draw_per_speaker as draw_per_speaker
 from .settings import BootstrapSettings as BootstrapSettings
+from .settings import ClipSettings as ClipSettings
 
 __all__ = [
     "About",
+    "AdaptableClips",
+    "AdaptedResult",
     "BootstrapSettings",
+    "ClipSettings",
     "Evaluation",
     "Floats",
     "GroupMetrics",
@@ -26,7 +34,9 @@ __all__ = [
     "LabelSets",
     "ModelSpeakers",
     "accuracy",
+    "check_mix",
     "compare_predictions",
+    "draw_per_speaker",
     "evaluate_predictions",
     "fit_temperature",
     "predict_manifest",

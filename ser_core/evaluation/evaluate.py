@@ -13,13 +13,14 @@ from ser_core.corpora import CORPORA, Manifest
 from ser_core.errors import SourceError, UsageError
 from ser_core.evaluation import metrics
 from ser_core.evaluation.bootstrap import Interval, Metric, Names, intervals, paired_bootstrap
+from ser_core.evaluation.groups import GroupMetrics, Groups
 from ser_core.evaluation.metrics import Floats, Labels
 from ser_core.evaluation.predictions import at_temperature, is_silent
-from ser_core.evaluation.result import About, Evaluation, GroupMetrics, Groups, ModelSpeakers
+from ser_core.evaluation.result import About, Evaluation, ModelSpeakers
+from ser_core.evaluation.sampling import rows_by
 from ser_core.evaluation.settings import BootstrapSettings
 from ser_core.vocabulary import LABELS, NO_SPEECH
 
-_UNKNOWN = "unknown"
 _SEEN, _NEW = "in the training", "new"
 
 
@@ -51,7 +52,7 @@ class LabelSets:
         self.missing_labels = tuple(label for label in manifest.labels() if label not in labels)
         #: The model's, then those that it lacks.
         self.labels = (*labels, *self.missing_labels)
-        self._rows = _rows_by(manifest.corpora)
+        self._rows = rows_by(manifest.corpora)
         self.by_corpus = {
             corpus: tuple(
                 label for label in _possible(corpus, manifest.take(rows_G), corpus_labels or {}) if label in self.labels
@@ -188,7 +189,7 @@ class _Predictions:
         """The metrics of the clips in these rows."""
         speakers_N, corpora_N = self.speakers_G[rows_N], self.corpora_G[rows_N]
         label_N, calibrated_NL = self.label_G[rows_N], self.calibrated_GL[rows_N]
-        by_corpus = {name: len(set(speakers_N[of_corpus_N])) for name, of_corpus_N in _rows_by(corpora_N).items()}
+        by_corpus = {name: len(set(speakers_N[of_corpus_N])) for name, of_corpus_N in rows_by(corpora_N).items()}
         return GroupMetrics(
             num_clips=len(rows_N),
             num_speakers=sum(by_corpus.values()),
@@ -200,7 +201,7 @@ class _Predictions:
 
     def by(self, names_G: Names) -> dict[str, GroupMetrics]:
         """The metrics of the clips of each name."""
-        return {name: self.group(rows_N) for name, rows_N in _rows_by(names_G).items()}
+        return {name: self.group(rows_N) for name, rows_N in rows_by(names_G).items()}
 
     def reliability(self, probabilities_GL: Floats) -> metrics.Reliability:
         return metrics.reliability(probabilities_GL.max(axis=1), probabilities_GL.argmax(axis=1) == self.label_G)
@@ -215,12 +216,3 @@ def _groups(manifest: Manifest, model_speakers: ModelSpeakers | None, prediction
         language=predictions.by(manifest.languages),
         seen=predictions.by(np.where(is_seen_G, _SEEN, _NEW).astype(object)) if is_seen_G.any() else {},
     )
-
-
-def _rows_by(names_G: Names) -> dict[str, Labels]:
-    """The rows of each name, names sorted; None is "unknown"."""
-    texts_G = np.array([_UNKNOWN if name is None else name for name in names_G], dtype=str)
-    names, group_G = np.unique(texts_G, return_inverse=True)
-    order_G = np.argsort(group_G, kind="stable")
-    ends = np.cumsum(np.bincount(group_G))[:-1]
-    return {str(name): rows_N for name, rows_N in zip(names, np.split(order_G, ends), strict=True)}

@@ -69,6 +69,8 @@ def _about(evaluation: Evaluation) -> dict[str, str]:
 
 
 def _plain(value: Any) -> str:
+    if value is None:
+        return "–"
     if isinstance(value, tuple):
         return ", ".join(value)
     if isinstance(value, dict):

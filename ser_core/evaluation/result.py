@@ -7,7 +7,8 @@ import dataclasses
 from collections.abc import Collection, Iterator
 from typing import Any, Self
 
-from ser_core.evaluation.bootstrap import Interval
+from ser_core.evaluation.adapted_result import AdaptedResult
+from ser_core.evaluation.groups import GroupMetrics, Groups
 from ser_core.evaluation.metrics import ClassMetrics, CoveragePoint, Labels, Reliability
 from ser_core.evaluation.settings import BootstrapSettings
 from ser_core.vocabulary import NO_SPEECH
@@ -53,57 +54,6 @@ def _texts(value: Any) -> tuple[str, ...] | None:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GroupMetrics:
-    """How good the predictions for some clips are; metrics.py defines each metric."""
-
-    num_clips: int
-    num_speakers: int
-    accuracy: Interval
-    macro_f1: Interval
-    uar: Interval
-    ece: Interval
-    #: At temperature 1.
-    ece_uncalibrated: float
-    #: The mean probability of the predicted labels.
-    confidence: float
-    #: The number of these clips' speakers by corpus.
-    speakers_by_corpus: dict[str, int]
-
-    @property
-    def few_speakers(self) -> tuple[str, ...]:
-        """The corpora with so few speakers (one or two) that an interval says little."""
-        return tuple(corpus for corpus, number in self.speakers_by_corpus.items() if number <= 2)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "clips": self.num_clips,
-            "speakers": self.num_speakers,
-            **{name: getattr(self, name)._asdict() for name in ("accuracy", "macro_f1", "uar", "ece")},
-            "ece_uncalibrated": self.ece_uncalibrated,
-            "confidence": self.confidence,
-            "few_speakers": list(self.few_speakers),
-        }
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Groups:
-    """The metrics of the clips of each name."""
-
-    corpus: dict[str, GroupMetrics]
-    speaker: dict[str, GroupMetrics]
-    gender: dict[str, GroupMetrics]
-    language: dict[str, GroupMetrics]
-    #: Clips whose speakers were in the model's training, and those of new ones; empty where all are new.
-    seen: dict[str, GroupMetrics]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        by = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return {part: {name: one.to_dict() for name, one in groups.items()} for part, groups in by.items() if groups}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class About:
     """The model and how it ran: what a reader must know to judge the metrics, or to get them again."""
 
@@ -123,6 +73,12 @@ class About:
     precision: str
     batch_size: int
     versions: dict[str, str]
+    #: What the model is adapted to: none, archive or speaker.
+    adapt: str = "none"
+    #: Most clips of each speaker that are evaluated; None: all.
+    clips_per_speaker: int | None = None
+    #: How many clips of the manifests are therefore not.
+    num_left_out: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -150,6 +106,8 @@ class Evaluation:
     by: Groups
     #: None where the model does not say.
     model_speakers: ModelSpeakers | None
+    #: The predictions are of the adapted model, and beside others here; None: it is as it was trained.
+    adaptation: AdaptedResult | None = None
 
     @property
     def overlap(self) -> ModelSpeakers | None:
@@ -159,7 +117,21 @@ class Evaluation:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the metrics must know, a sentence each."""
-        return (*self._notes_on_speakers(), *self._notes_on_labels(), *self._notes_on_intervals())
+        return (
+            *self._notes_on_clips(),
+            *self._notes_on_speakers(),
+            *self._notes_on_labels(),
+            *self._notes_on_intervals(),
+            *(self.adaptation.notes if self.adaptation else ()),
+        )
+
+    def _notes_on_clips(self) -> Iterator[str]:
+        about, num_clips = self.about, self.overall.num_clips
+        if about is not None and about.num_left_out:
+            yield (
+                f"{about.num_left_out} of the {num_clips + about.num_left_out} clips were left out: of each speaker at "
+                f"most {about.clips_per_speaker} were drawn (seed {self.settings.seed})."
+            )
 
     def _notes_on_speakers(self) -> Iterator[str]:
         overlap, total = self.overlap, self.overall.num_speakers
@@ -222,6 +194,7 @@ class Evaluation:
             "by": self.by.to_dict(),
             "model_speakers": dataclasses.asdict(self.model_speakers) if self.model_speakers else None,
             "overlap": dataclasses.asdict(self.overlap) if self.overlap else None,
+            "adaptation": self.adaptation.to_dict() if self.adaptation else None,
         }
 
 

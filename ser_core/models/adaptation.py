@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import softmax
 
-from ser_core.errors import ArtifactError, UsageError
+from ser_core.errors import ArtifactError
 from ser_core.models.artifact import Artifact
 from ser_core.models.artifact_config import Adaptation
 
@@ -53,12 +53,9 @@ def estimate_adaptation(artifact: Artifact, logits_NC: Floats, components_NR: Fl
         num_files: how many files the windows are of, at least 1 where there are windows.
 
     Raises:
-        UsageError: the model cannot be adapted.
-        ArtifactError: a number is not finite.
+        ArtifactError: the model cannot be adapted, or is already; or a number is not finite.
     """
-    reference, labels, temperature = artifact.reference, artifact.config.labels, artifact.config.temperature
-    if reference is None:
-        raise UsageError(f"model '{artifact.identity}' cannot be adapted: it holds no reference statistics")
+    reference, labels, temperature = artifact.require_adaptable(), artifact.config.labels, artifact.config.temperature
     unseen_distance = reference.unseen_distance
     if not len(logits_NC):
         return Adaptation(shift=(0.0,) * len(labels), unseen_distance=unseen_distance)
@@ -105,12 +102,10 @@ class GroupAdaptation:
         """That of a model.
 
         Raises:
-            UsageError: it holds no reference statistics.
+            ArtifactError: it cannot be adapted.
         """
-        reference = artifact.reference
-        if reference is None:
-            raise UsageError(f"model '{artifact.identity}' cannot be adapted: it holds no reference statistics")
-        return cls(class_logits_CC=reference.class_logits_CC, temperature=artifact.config.temperature)
+        class_logits_CC = artifact.require_reference().class_logits_CC
+        return cls(class_logits_CC=class_logits_CC, temperature=artifact.config.temperature)
 
     def adapt(self, probabilities_NC: Floats, group_N: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
         """The probabilities (N, C) of windows without half of their group's shift, or less of a small group's.

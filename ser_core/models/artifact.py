@@ -161,14 +161,37 @@ class Artifact:
 
         return Reference.of_tensors(self._tensors())
 
+    def require_adaptable(self, name: str | None = None) -> "Reference":
+        """The reference that an adaptation is estimated with; `name` is what the error calls the model.
+
+        Raises:
+            ArtifactError: the model cannot be adapted, or is already.
+        """
+        if self.config.adaptation is not None:
+            where = f"model '{name or self.identity}'"
+            raise ArtifactError(f"{where} is adapted already; use it as it is, or adapt the one that it was made of")
+        return self.require_reference(name)
+
+    def require_reference(self, name: str | None = None) -> "Reference":
+        """The reference, of an adapted model too.
+
+        Raises:
+            ArtifactError: the model cannot be adapted.
+        """
+        if self.reference is None:
+            raise ArtifactError(
+                f"model '{name or self.identity}' cannot be adapted: it holds no statistics of its training data, as "
+                "one that has a regression does; use it as it is, or another model"
+            )
+        return self.reference
+
     def adapted(self, adaptation: Adaptation) -> Self:
         """The same model, adapted to an archive.
 
         Raises:
-            UsageError: it is adapted already.
+            ArtifactError: it cannot be adapted, or is already.
         """
-        if self.config.adaptation is not None:
-            raise UsageError(f"model '{self.identity}' is adapted to an archive already; give the model it was made of")
+        self.require_adaptable()
         config = self.config.replace(adaptation=adaptation)
         return dataclasses.replace(self, config_json=config.to_json())
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ser_core.errors import ArtifactError, UsageError
+from ser_core.errors import ArtifactError
 from ser_core.models.artifact import Artifact
 from ser_core.score_config import FeaturesOn
 from ser_core.settings import ResolvedDevice, ResolvedPrecision
@@ -73,18 +73,15 @@ class Predictor:
         return probabilities_NC
 
     def statistics(self, payload: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Logits (N, C), without adaptation or temperature, and components (N, R) of the model's reference, float32.
+        """Logits (N, C), without temperature, and components (N, R) of the model's reference, float32.
 
         Args:
             payload: as for `predict`.
 
         Raises:
-            UsageError: the model cannot be adapted, so it has no reference.
+            ArtifactError: the model cannot be adapted, or is already.
         """
-        reference = self.artifact.reference
-        if reference is None:
-            raise UsageError(f"model '{self.artifact.identity}' cannot be adapted: it holds no reference statistics")
-        components_PR = torch.from_numpy(reference.components_PR).to(self._device)
+        components_PR = torch.from_numpy(self.artifact.require_adaptable().components_PR).to(self._device)
         parts = list(self._in_batches(payload, lambda batch: self._describe_batch(batch, components_PR)))
         empty = np.zeros((0, len(self._shift_C)), np.float32), np.zeros((0, components_PR.shape[1]), np.float32)
         logits_NC, components_NR = (np.concatenate(columns) for columns in zip(empty, *parts, strict=True))

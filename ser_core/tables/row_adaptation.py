@@ -33,7 +33,7 @@ class RowAdaptation:
         """What an adaptation asks for beyond the model's own; None: nothing.
 
         Raises:
-            UsageError: it asks for something, and the model holds no reference statistics.
+            ArtifactError: it asks for something, and the model cannot be adapted.
         """
         from ser_core.models import GroupAdaptation
 

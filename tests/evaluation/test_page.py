@@ -112,6 +112,7 @@ def test_it_shows_the_metrics(one: Evaluation, text: str) -> None:
 
 
 def test_what_is_drawn_is_said_in_words(one: Evaluation, text: str) -> None:
+    assert "Adapted and not" not in text
     pictures = Page(text).all("svg")
     plots = [picture for picture in pictures if "aria-hidden" not in picture]
     assert len(plots) == 3

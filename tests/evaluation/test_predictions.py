@@ -8,19 +8,21 @@ from ser_core.audio.decode import iter_segments
 from ser_core.audio.segments import WindowSettings
 from ser_core.corpora.manifest import Manifest, read_manifests, rows_to_table, write_manifest
 from ser_core.errors import SourceError
+from ser_core.evaluation.predict import predict_manifest, predict_with_statistics
 from ser_core.evaluation.predictions import (
     at_temperature,
     fit_temperature,
-    predict_manifest,
     predictions_table,
     probabilities_in,
+    shifted,
 )
+from ser_core.models.artifact_config import Adaptation
 from ser_core.models.predictor import Predictor
 from ser_core.speech import SpeechSettings
 from ser_core.storage.location import put
 from tests.conftest import S3Server
 from tests.support.audio_factory import RATE_HZ, encode, noise, speech
-from tests.support.models import LABELS, WINDOW_SECONDS, tiny_artifact
+from tests.support.models import LABELS, WINDOW_SECONDS, adaptable_artifact, tiny_artifact
 
 WINDOWS = WindowSettings(window_seconds=WINDOW_SECONDS, hop_seconds=WINDOW_SECONDS)
 ALL = SpeechSettings(mode="all")
@@ -69,6 +71,19 @@ def test_predictions_are_those_of_scoring_whatever_the_batch(tmp_path: Path, bat
     )
     np.testing.assert_allclose(probabilities_GC, [plain_prediction(file) for file in files], atol=1e-5)
     assert done == list(range(1, len(files) + 1))
+
+
+def test_with_statistics_predictions_are_the_same_and_a_shift_is_that_of_all_windows(tmp_path: Path) -> None:
+    clips = manifest_of([str(file) for file in write_clips(tmp_path)])
+    plain = adaptable_artifact()
+    adapted = plain.adapted(Adaptation(shift=(1.5, -1.0, 0.5), unseen_distance=0.1))
+    of_plain, of_adapted = (Predictor(one, features_on="device", batch_size=4) for one in (plain, adapted))
+    probabilities_GC, statistics = predict_with_statistics(of_plain, clips, WINDOWS, ALL)
+    np.testing.assert_allclose(probabilities_GC, predict_manifest(of_plain, clips, WINDOWS, ALL), atol=1e-5)
+    assert np.bincount(statistics.clip_N).tolist() == [1, 3, 9, 1, 6, 3]
+    assert len(statistics.logits_NC) == len(statistics.components_NR) == 23
+    shifted_GC = shifted(probabilities_GC, np.array([1.5, -1.0, 0.5]))
+    np.testing.assert_allclose(shifted_GC, predict_manifest(of_adapted, clips, WINDOWS, ALL), atol=1e-5)
 
 
 def test_a_large_file_is_read_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

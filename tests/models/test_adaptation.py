@@ -85,9 +85,7 @@ def test_an_archive_without_speech_changes_nothing() -> None:
     assert (found.shift, found.strength, found.num_windows) == ((0.0,) * 3, 0.0, 0)
 
 
-def test_a_model_without_reference_and_broken_numbers_are_refused() -> None:
-    with pytest.raises(UsageError, match="cannot be adapted: it holds no reference"):
-        estimate_adaptation(tiny_artifact(), np.zeros((1, 3)), np.zeros((1, 4)), 1)
+def test_broken_numbers_are_refused() -> None:
     with pytest.raises(ArtifactError, match="no number"):
         estimate_adaptation(artifact(), np.full((1, 3), np.nan), np.zeros((1, 4)), 1)
 
@@ -102,20 +100,36 @@ def test_an_adapted_model_takes_the_shift_from_its_logits_and_is_another() -> No
     before, after = (Predictor(one, features_on="device").predict(pcm_NS) for one in (plain, adapted))
     expected = before * np.exp(-OFFSET_C / plain.config.temperature)
     np.testing.assert_allclose(after, expected / expected.sum(axis=1, keepdims=True), atol=1e-5)
-    with pytest.raises(UsageError, match="adapted to an archive already"):
-        adapted.adapted(Adaptation(shift=(0.0,) * 3, unseen_distance=0.1))
 
 
-def test_statistics_are_of_the_model_without_adaptation_and_do_not_depend_on_the_batch() -> None:
+@pytest.mark.parametrize(
+    ("is_adapted", "words"),
+    [(False, "cannot be adapted: it holds no statistics of its training data"), (True, "is adapted already")],
+)
+def test_a_model_that_cannot_be_adapted_says_so_wherever_it_is_asked(is_adapted: bool, words: str) -> None:
+    nothing = Adaptation(shift=(0.0,) * 3, unseen_distance=0.1)
+    one = adaptable_artifact().adapted(nothing) if is_adapted else tiny_artifact()
+    assert not one.can_adapt
+    for ask in (
+        one.require_adaptable,
+        lambda: one.adapted(nothing),
+        lambda: estimate_adaptation(one, np.zeros((1, 3)), np.zeros((1, 4)), 1),
+        lambda: Predictor(one, features_on="device").statistics(np.zeros((1, 16_000), np.float32)),
+    ):
+        with pytest.raises(ArtifactError, match=rf"model '{one.identity}' {words}.*; use it as it is"):
+            ask()
+    with pytest.raises(ArtifactError, match="model 'mine' "):
+        one.require_adaptable("mine")
+
+
+def test_statistics_do_not_depend_on_the_batch() -> None:
     plain = adaptable_artifact()
-    adapted = plain.adapted(Adaptation(shift=tuple(OFFSET_C), unseen_distance=0.1))
     pcm_NS = _rng.normal(0, 0.1, (5, 16_000)).astype(np.float32)
     logits_NC, components_NR = Predictor(plain, features_on="device").statistics(pcm_NS)
     assert (logits_NC.shape, components_NR.shape[0]) == ((5, 3), 5)
-    for one, batch_size in ((plain, 2), (adapted, 64)):
-        again = Predictor(one, features_on="device", batch_size=batch_size).statistics(pcm_NS)
-        np.testing.assert_allclose(again[0], logits_NC, atol=1e-4)
-        np.testing.assert_allclose(again[1], components_NR, atol=1e-3)
+    again = Predictor(plain, features_on="device", batch_size=2).statistics(pcm_NS)
+    np.testing.assert_allclose(again[0], logits_NC, atol=1e-4)
+    np.testing.assert_allclose(again[1], components_NR, atol=1e-3)
     predicted = Predictor(plain, features_on="device").predict(pcm_NS)
     scaled = np.exp(logits_NC / plain.config.temperature)
     np.testing.assert_allclose(predicted, scaled / scaled.sum(axis=1, keepdims=True), atol=1e-5)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from ser_core.errors import UsageError
+from ser_core.errors import ArtifactError
 from ser_core.models import Adaptation, GroupAdaptation
 from tests.support.models import adaptable_artifact, tiny_artifact
 
@@ -87,5 +87,5 @@ def test_it_is_made_of_a_model_that_may_be_adapted_to_its_archive() -> None:
         made = GroupAdaptation.of(one)
         assert made.temperature == plain.config.temperature
         np.testing.assert_allclose(made.class_logits_CC, CLASSES_CC, atol=1e-6)
-    with pytest.raises(UsageError, match="cannot be adapted"):
+    with pytest.raises(ArtifactError, match="cannot be adapted"):
         GroupAdaptation.of(tiny_artifact())
