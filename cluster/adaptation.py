@@ -4,20 +4,21 @@ Shape letters: B windows of a batch, S samples of a window, C labels, R componen
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from cluster.sample import batch_windows, read_sample
+from cluster.sample import Sample, batch_windows, read_sample
 from cluster.scoring import load_settings, speech_settings
 from cluster.session import local_hardware
 from cluster.stages import LoadSettings
 from ser_core.audio import WindowSettings
 from ser_core.score_config import SampleSettings, ScoreConfig
 from ser_core.settings import ResolvedDevice, ResolvedPrecision
-from ser_core.source import Source
+from ser_core.source import Source, largest_folders, split_plan
 from ser_core.storage import Location
 from ser_core.tables import AdaptationFile, Fingerprint
+from ser_core.temporary import temporary_folder
 from ser_core.vocabulary import AdaptMode
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 #: More threads than that have nothing to do for most of the time: one process decodes the sample.
 _MAX_THREADS = 8
+#: Most folders that are looked at by themselves, and most windows of each: all together take minutes.
+_MAX_FOLDERS, _FOLDER_WINDOWS = 64, 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,8 @@ class Estimate:
     adaptation: "Adaptation"
     #: Number of files of the sample that could not be read.
     num_failed: int
+    #: Number of folders of the archive; None: they are not looked at.
+    num_folders: int | None = None
 
 
 def estimate(
@@ -45,6 +50,7 @@ def estimate(
     precision: ResolvedPrecision,
     num_windows: int,
     num_cpus: float,
+    by_folder: bool = False,
 ) -> Estimate:
     """Look at a sample of what is planned and estimate what is to be taken from the model's logits there.
 
@@ -58,6 +64,7 @@ def estimate(
         precision: of the model's arithmetic there.
         num_windows: most windows of the sample.
         num_cpus: number of cores to use; the estimate is the same with any.
+        by_folder: whether the largest folders are looked at by themselves, too.
 
     Raises:
         ArtifactError: the model gave something that is no number.
@@ -73,16 +80,30 @@ def estimate(
         features_on="device",
         num_threads=1,
     )
-    sample = read_sample(
-        load,
-        artifact,
-        plan_file,
-        predictor.statistics,
-        num_windows=num_windows,
-        num_threads=1 if device == "cuda" else max(1, min(_MAX_THREADS, int(num_cpus))),
-    )
+    num_threads = 1 if device == "cuda" else max(1, min(_MAX_THREADS, int(num_cpus)))
+
+    def look(plan: Path, most: int) -> Sample:
+        return read_sample(load, artifact, plan, predictor.statistics, num_windows=most, num_threads=num_threads)
+
+    sample = look(plan_file, num_windows)
     adaptation = estimate_adaptation(artifact, sample.logits_NC, sample.components_NR, sample.num_files)
-    return Estimate(adaptation=adaptation, num_failed=sample.num_failed)
+    found = Estimate(adaptation=adaptation, num_failed=sample.num_failed)
+    return _with_folders(found, artifact, plan_file, look) if by_folder else found
+
+
+def _with_folders(
+    found: Estimate, artifact: "Artifact", plan_file: Path, look: Callable[[Path, int], Sample]
+) -> Estimate:
+    """The estimate with what is taken beyond it of the largest folders; `look` gives so many windows of a plan."""
+    from ser_core.models import estimate_folder
+
+    names, num_folders = largest_folders(plan_file, _MAX_FOLDERS)
+    folders = {}
+    with temporary_folder() as temporary:
+        for name, plan in zip(names, split_plan(plan_file, names, Path(temporary)), strict=True):
+            sample = look(plan, _FOLDER_WINDOWS)
+            folders[name] = estimate_folder(artifact, found.adaptation.shift, sample.logits_NC, sample.num_files)
+    return replace(found, adaptation=found.adaptation.replace(folders=folders), num_folders=num_folders)
 
 
 class OutputAdaptation:
@@ -171,6 +192,7 @@ class OutputAdaptation:
             precision=fingerprint.precision if is_possible else "fp32",
             num_windows=SampleSettings().sample_windows,
             num_cpus=local_hardware(self._config.cpus, 0).cpus,
+            by_folder=self.mode == "folder",
         )
         report(found)
         kept = self._file.keep(fingerprint, found.adaptation, restart=restart)

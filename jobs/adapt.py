@@ -9,7 +9,7 @@ from cluster.scoring import load_settings
 from cluster.session import local_hardware
 from jobs.console import Console
 from jobs.interrupts import Interrupts
-from ser_core.errors import ArtifactError, OutputError, SourceError, UsageError
+from ser_core.errors import ArtifactError, OutputError, SourceError, UsageError, printable
 from ser_core.models import (
     CARD_FILE,
     CONFIG_FILE,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 #: What fewer windows say depends on which they happen to be.
 _SMALL_SAMPLE = 64
 _MAX_LOOKED_AT = 50
+_MAX_FOLDERS_SHOWN = 3
 _WHAT = "MODEL2"
 _ADVICE = "name another folder"
 
@@ -80,6 +81,8 @@ def say_estimate(console: Console, config: ScoreConfig, found: Estimate) -> None
         console.say(f"adaptation: {_no_window(found, config)}; nothing is taken of all windows alike")
     if config.adapt in get_args(GroupMode):
         console.say(f"adaptation: beyond that each {config.adapt} is adapted to from its own windows")
+    if found.num_folders is not None:
+        console.say(f"adaptation: {_folders(adaptation, found.num_folders)}")
 
 
 def _estimate(artifact: Artifact, source: Source, folder: Location, request: Request, console: Console) -> Estimate:
@@ -136,6 +139,20 @@ def _sample(found: Estimate) -> str:
     adaptation = found.adaptation
     left_out = f", {found.num_failed} more could not be read" if found.num_failed else ""
     return f"{adaptation.num_windows} windows of {adaptation.num_files} files{left_out}"
+
+
+def _folders(adaptation: "Adaptation", num_folders: int) -> str:
+    """How many folders were looked at, and of which the most is taken beyond what is taken of all."""
+    folders = adaptation.folders
+    num_windows = sum(folder.num_windows for folder in folders.values())
+    taken = {path: max(map(abs, folder.shift)) for path, folder in folders.items() if any(folder.shift)}
+    largest = sorted(taken, key=lambda path: (-taken[path], path))[:_MAX_FOLDERS_SHOWN]
+    shown = ", ".join(f"{printable(path) or '.'} ({taken[path]:.2f})" for path in largest)
+    return (
+        f"of {num_folders} folders the {len(folders)} with the most files were looked at, {num_windows} windows; "
+        f"{len(folders) - len(taken)} of them have too few, and take what the archive takes, as others do"
+        + (f"; of the logits most is taken beyond that in {shown}" if shown else "")
+    )
 
 
 def _no_window(found: Estimate, config: ScoreConfig) -> str:

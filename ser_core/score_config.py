@@ -53,8 +53,9 @@ class ScoreConfig(Settings):
     adapt: AskedAdaptMode = Field(
         default="auto",
         description="What the answers are adapted to: archive, how all of SOURCE differs from what the model was "
-        "trained on, estimated once and kept in OUTPUT; file or channel, beyond it each file or each of its channels, "
-        "from its own windows; none, nothing; auto: archive where the model can be adapted.",
+        "trained on, estimated once and kept in OUTPUT; folder, beyond it the largest folders of SOURCE, in the same "
+        "way; file or channel, beyond it each file or each of its channels, from its own windows; none, nothing; auto: "
+        "archive where the model can be adapted.",
     )
     batch_size: int | None = Field(
         default=None, ge=1, le=65_536, description="Windows that a predictor takes at a time; by default by device."

@@ -7,10 +7,10 @@ Channels = Literal["mix", "each"]
 SpeechMode = Literal["on", "all"]
 #: What the model's answers are adapted to beyond the archive: all channels of a file together, or each by itself.
 GroupMode = Literal["file", "channel"]
-#: What they are adapted to: the archive as a whole, beyond it each file or channel, or nothing.
-AdaptMode = Literal["archive", "file", "channel", "none"]
+#: What they are adapted to: the archive as a whole, beyond it each folder, file or channel, or nothing.
+AdaptMode = Literal["archive", "folder", "file", "channel", "none"]
 #: auto: the archive, where the model can be adapted; or what the rows that are there were made with.
-AskedAdaptMode = Literal["auto", "archive", "file", "channel", "none"]
+AskedAdaptMode = Literal["auto", "archive", "folder", "file", "channel", "none"]
 #: What an evaluation adapts the model to: each corpus, as if it were an archive, or each speaker.
 AdaptTo = Literal["archive", "speaker"]
 AskedAdaptTo = Literal["none", "archive", "speaker"]

@@ -1,5 +1,6 @@
 from .adaptation import GroupAdaptation as GroupAdaptation
 from .adaptation import estimate_adaptation as estimate_adaptation
+from .adaptation import estimate_folder as estimate_folder
 from .artifact import CARD_FILE as CARD_FILE
 from .artifact import WEIGHTS_FILE as WEIGHTS_FILE
 from .artifact import Artifact as Artifact
@@ -36,6 +37,7 @@ __all__ = [
     "bundled_names",
     "default_mel",
     "estimate_adaptation",
+    "estimate_folder",
     "fetch_weights",
     "has_bf16",
     "package_versions",

@@ -23,7 +23,7 @@ from scipy.special import softmax
 
 from ser_core.errors import ArtifactError
 from ser_core.models.artifact import Artifact
-from ser_core.models.artifact_config import Adaptation
+from ser_core.models.artifact_config import Adaptation, FolderShift
 
 #: Most of the estimated shift that is taken: more gains where all emotions are alike often, and loses where not.
 _MAX_STRENGTH = 0.5
@@ -60,8 +60,7 @@ def estimate_adaptation(artifact: Artifact, logits_NC: Floats, components_NR: Fl
     if not len(logits_NC):
         return Adaptation(shift=(0.0,) * len(labels), unseen_distance=unseen_distance)
     logits_NC, components_NR = logits_NC.astype(np.float64), components_NR.astype(np.float64)
-    if not (np.isfinite(logits_NC).all() and np.isfinite(components_NR).all()):
-        raise ArtifactError(f"model '{artifact.identity}': it gives what is no number; the weights are broken")
+    _require_finite(artifact, logits_NC, components_NR)
     logits_NC = logits_NC - logits_NC.mean(axis=1, keepdims=True)
     distance = reference.distance(components_NR.mean(axis=0), num_files)
     strength = _strength(distance, unseen_distance) if len(logits_NC) >= _LEAST_WINDOWS else 0.0
@@ -116,12 +115,58 @@ class GroupAdaptation:
             probabilities_NC: what the model says of each window; its logits but for a number that its labels share.
             group_N: the group of each window, 0, 1, 2 ...
         """
-        scaled_CN = np.log(np.maximum(probabilities_NC.T.astype(np.float64, order="C"), _MIN_PROBABILITY))
-        scaled_CN -= _sum(scaled_CN) / len(scaled_CN)
+        scaled_CN = _scaled(probabilities_NC)
+        return _probabilities(scaled_CN, self._own_shifts(scaled_CN, group_N), group_N)
+
+    def shift(self, logits_NC: Floats) -> Floats:
+        """What `adapt` takes from the logits (C,) of a group of windows, 1 or more."""
+        logits_NC = logits_NC.astype(np.float64)
+        scaled_CN = np.ascontiguousarray((logits_NC - logits_NC.mean(axis=1, keepdims=True)).T) / self.temperature
+        return self.temperature * self._own_shifts(scaled_CN, np.zeros(len(logits_NC), np.int64))[:, 0]
+
+    def take(
+        self, probabilities_NC: Floats, shift_GC: Floats, group_N: npt.NDArray[np.integer]
+    ) -> npt.NDArray[np.float32]:
+        """The probabilities (N, C) of windows without known shifts of their groups' logits."""
+        return _probabilities(_scaled(probabilities_NC), shift_GC.T / self.temperature, group_N)
+
+    def _own_shifts(self, scaled_CN: Floats, group_N: npt.NDArray[np.integer]) -> Floats:
+        """What is taken of each group (C, G), over the temperature."""
         num_windows_G = np.bincount(group_N)
         share_G = _MAX_GROUP_STRENGTH * num_windows_G / (num_windows_G + _HALF_STRENGTH_WINDOWS)
-        shift_CG = share_G * _shifts(scaled_CN, group_N, self.class_logits_CC, self.temperature)
-        return np.ascontiguousarray(_softmax(scaled_CN, shift_CG, group_N).T.astype(np.float32))
+        return share_G * _shifts(scaled_CN, group_N, self.class_logits_CC, self.temperature)
+
+
+def estimate_folder(
+    artifact: Artifact, archive_shift: tuple[float, ...], logits_NC: Floats, num_files: int
+) -> FolderShift:
+    """What is taken of a folder beyond the archive's shift; nothing where its windows are too few.
+
+    Args:
+        artifact: the model, as it was trained.
+        archive_shift: what is taken of all windows.
+        logits_NC: logits of a sample of the folder's windows, as `Predictor.statistics` gives them.
+        num_files: how many files the windows are of.
+
+    Raises:
+        ArtifactError: the model cannot be adapted; or a number is not finite.
+    """
+    shift_C: Floats = np.zeros(len(archive_shift))
+    if len(logits_NC) >= _LEAST_WINDOWS:
+        _require_finite(artifact, logits_NC)
+        shift_C = GroupAdaptation.of(artifact).shift(logits_NC.astype(np.float64) - np.array(archive_shift))
+    return FolderShift(shift=tuple(shift_C.tolist()), num_windows=len(logits_NC), num_files=num_files)
+
+
+def _scaled(probabilities_NC: Floats) -> Floats:
+    """The logits (C, N) over the temperature, but for a number that a window's labels share."""
+    scaled_CN = np.log(np.maximum(probabilities_NC.T.astype(np.float64, order="C"), _MIN_PROBABILITY))
+    scaled_CN -= _sum(scaled_CN) / len(scaled_CN)
+    return scaled_CN
+
+
+def _probabilities(scaled_CN: Floats, shift_CG: Floats, group_N: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+    return np.ascontiguousarray(_softmax(scaled_CN, shift_CG, group_N).T.astype(np.float32))
 
 
 def _shifts(scaled_CN: Floats, group_N: npt.NDArray[np.integer], class_logits_CC: Floats, temperature: float) -> Floats:
@@ -157,6 +202,11 @@ def _means(values_CN: Floats, group_N: npt.NDArray[np.integer]) -> Floats:
 def _sum(arrays: Iterable[Floats]) -> Floats:
     """Added up one after the other, however many elements they have."""
     return functools.reduce(np.add, arrays)
+
+
+def _require_finite(artifact: Artifact, *arrays: Floats) -> None:
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise ArtifactError(f"model '{artifact.identity}': it gives what is no number; the weights are broken")
 
 
 def _mix(labels: tuple[str, ...], logits_NC: Floats) -> dict[str, float]:

@@ -24,6 +24,14 @@ _LABEL = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _MAX_DEPTH = 32
 
 
+class FolderShift(Settings):
+    """What is taken from the logits of the files of one folder, beyond what is taken of the archive's."""
+
+    shift: Numbers = Field(description="One number a label; of a folder with too few windows each is 0.")
+    num_windows: int = Field(ge=0, description="Windows with speech that it was estimated from.")
+    num_files: int = Field(ge=0, description="Files that these are of.")
+
+
 class Adaptation(Settings):
     """What is taken from a model's logits for one archive, and how it was found."""
 
@@ -43,6 +51,17 @@ class Adaptation(Settings):
         default_factory=dict, description="Mean probability of each label in these windows, without it."
     )
     mix_after: dict[str, float] = Field(default_factory=dict, description="The same, with it.")
+    folders: dict[str, FolderShift] = Field(
+        default_factory=dict,
+        # So that a model keeps its identity that was adapted before there were any.
+        exclude_if=lambda folders: not folders,
+        description="By path, what is taken beyond it where rows are made; the model itself takes nothing of it.",
+    )
+
+    @property
+    def shifts(self) -> tuple[Numbers, ...]:
+        """All that is taken, of the archive and of its folders."""
+        return (self.shift, *(folder.shift for folder in self.folders.values()))
 
 
 class ArtifactConfig(Settings):
@@ -75,8 +94,8 @@ class ArtifactConfig(Settings):
         for label in self.labels:
             if not _LABEL.fullmatch(label):
                 raise ValueError(f"label {label[:100]!r} must be a lower-case word (a-z, 0-9, _) of 64 letters at most")
-        if self.adaptation is not None and len(self.adaptation.shift) != len(self.labels):
-            raise ValueError("adaptation must have one number a label as its shift")
+        if self.adaptation is not None and any(len(shift) != len(self.labels) for shift in self.adaptation.shifts):
+            raise ValueError("adaptation must have one number a label as each shift")
         if NO_SPEECH in self.labels:
             raise ValueError(f"label {NO_SPEECH} says that there is no emotion to judge; no model may have it")
         if printable(self.name) != self.name:

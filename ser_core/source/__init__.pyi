@@ -1,4 +1,7 @@
 from .fetch import fetch_all as fetch_all
+from .folders import folders_of as folders_of
+from .folders import largest_folders as largest_folders
+from .folders import split_plan as split_plan
 from .json_list import PATH_NAMES as PATH_NAMES
 from .listing import PlannedFile as PlannedFile
 from .listing import Skipped as Skipped
@@ -28,11 +31,14 @@ __all__ = [
     "Source",
     "escape_path",
     "fetch_all",
+    "folders_of",
     "has_magic",
     "is_collection",
     "is_member",
+    "largest_folders",
     "open_table",
     "position_of",
+    "split_plan",
     "suffix_counts",
     "suffix_of",
     "write_plan",

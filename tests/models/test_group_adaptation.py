@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from ser_core.errors import ArtifactError
-from ser_core.models import Adaptation, GroupAdaptation
+from ser_core.errors import ArtifactError, UsageError
+from ser_core.models import Adaptation, GroupAdaptation, estimate_folder
+from ser_core.models.artifact_config import FolderShift
 from tests.support.models import adaptable_artifact, tiny_artifact
 
 #: Logits of three classes as a training has them.
@@ -89,3 +90,35 @@ def test_it_is_made_of_a_model_that_may_be_adapted_to_its_archive() -> None:
         np.testing.assert_allclose(made.class_logits_CC, CLASSES_CC, atol=1e-6)
     with pytest.raises(ArtifactError, match="cannot be adapted"):
         GroupAdaptation.of(tiny_artifact())
+
+
+def test_a_folders_shift_is_what_its_windows_would_lose_together() -> None:
+    model, archive_shift = adaptable_artifact(), (0.25, 0.0, -0.25)
+    temperature = model.config.temperature
+    logits_NC = 0.8 * CLASSES_CC[np.arange(40) % 3] + OFFSETS_GC[0]
+    before_NC = softmax((logits_NC - archive_shift) / temperature, axis=1).astype(np.float32)
+    found = estimate_folder(model, archive_shift, logits_NC.astype(np.float32), 5)
+    assert (found.num_windows, found.num_files) == (40, 5)
+    groups, group_N = GroupAdaptation.of(model), np.zeros(40, np.int64)
+    by_itself_NC = groups.adapt(before_NC, group_N)
+    np.testing.assert_allclose(groups.take(before_NC, np.array([found.shift]), group_N), by_itself_NC, atol=1e-5)
+    assert np.abs(by_itself_NC - before_NC).max() > 0.01
+
+
+def test_of_too_few_windows_nothing_is_taken_and_broken_numbers_are_refused() -> None:
+    model = adaptable_artifact()
+    for logits_NC in (np.zeros((0, 0), np.float32), np.ones((15, 3)) * OFFSETS_GC[0]):
+        assert estimate_folder(model, (0.0,) * 3, logits_NC, 3).shift == (0.0,) * 3
+    with pytest.raises(ArtifactError, match="no number"):
+        estimate_folder(model, (0.0,) * 3, np.full((16, 3), np.nan), 1)
+
+
+def test_folders_are_part_of_a_model_and_without_them_it_is_the_one_of_before() -> None:
+    plain, nothing = adaptable_artifact(), Adaptation(shift=(0.5, 0.0, -0.5), unseen_distance=0.1)
+    assert b"folders" not in plain.adapted(nothing).config_json
+    folder = FolderShift(shift=(0.1, 0.0, -0.1), num_windows=20, num_files=3)
+    with_folder = plain.adapted(nothing.replace(folders={"a/b": folder}))
+    assert with_folder.identity != plain.adapted(nothing).identity
+    assert Adaptation.from_dict(nothing.replace(folders={"a/b": folder}).to_dict(), "it").folders == {"a/b": folder}
+    with pytest.raises(UsageError, match="one number a label"):
+        plain.adapted(nothing.replace(folders={"a": folder.replace(shift=(0.0,))}))

@@ -1,7 +1,7 @@
 """Rows of files, or channels, whose windows are adapted to by themselves: the same in whatever order and company."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -19,8 +19,13 @@ PLAIN = RowSettings(labels=LABELS, model="tiny@0", hop_seconds=3.0, run_number=7
 _rng = np.random.default_rng(0)
 
 
-def settings(mode: GroupMode) -> RowSettings:
-    return replace(PLAIN, adaptation=RowAdaptation(mode, ADAPTATION))
+#: Of the folder of all the calls, and of one that is not there.
+FOLDERS = {"calls": (0.5, -0.75, 0.25), "calls/none": (3.0, 0.0, -3.0)}
+Mode = Literal["folder", "file", "channel"]
+
+
+def settings(mode: Mode) -> RowSettings:
+    return replace(PLAIN, adaptation=RowAdaptation(mode, ADAPTATION, FOLDERS if mode == "folder" else {}))
 
 
 def heard(path: str, file_id: int, num_windows: int, **values: Any) -> dict[str, Any]:
@@ -53,7 +58,9 @@ def numbered(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return made
 
 
-CALLS = numbered([*call("a.wav", 0, 70), heard("b.wav", 1, 33), *call("c.wav", 2, 25), heard("d.wav", 3, 1)])
+CALLS = numbered(
+    [*call("calls/a.wav", 0, 70), heard("b.wav", 1, 33), *call("calls/c.wav", 2, 25), heard("calls/x/d.wav", 3, 1)]
+)
 
 
 def in_order(rows: pa.Table) -> list[dict[str, Any]]:
@@ -87,9 +94,9 @@ def test_windows_are_adapted_to_their_group_and_all_else_follows_from_them(mode:
     assert in_order(plain.files) != in_order(adapted.files)
 
 
-@pytest.mark.parametrize("mode", ["file", "channel"])
+@pytest.mark.parametrize("mode", ["folder", "file", "channel"])
 @pytest.mark.parametrize("seed", range(3))
-def test_neither_order_nor_commits_nor_repeats_change_a_bit(mode: GroupMode, seed: int) -> None:
+def test_neither_order_nor_commits_nor_repeats_change_a_bit(mode: Mode, seed: int) -> None:
     whole = make_rows(table(*CALLS), settings(mode))
     rng = np.random.default_rng(seed)
     holder, taken = Assembler(settings(mode), 4, Totals()), []
@@ -118,12 +125,12 @@ def test_windows_in_another_order_are_told_the_same() -> None:
 
 def test_one_channel_knows_nothing_of_the_other_and_files_nothing_of_each_other() -> None:
     def of_first(rows: Rows) -> list[dict[str, Any]]:
-        return [row for row in in_order(rows.predictions) if (row["path"], row["channel"]) == ("a.wav", 0)]
+        return [row for row in in_order(rows.predictions) if (row["path"], row["channel"]) == ("calls/a.wav", 0)]
 
     without_second = [
         one | {"probabilities": np.roll(one["probabilities"], 1).tolist()} if one["channel"] == 1 else one
         for one in CALLS
-        if one["path"] == "a.wav"
+        if one["path"] == "calls/a.wav"
     ]
     for mode in ("channel", "file"):
         before, after = (make_rows(table(*records), settings(mode)) for records in (CALLS, without_second))  # type: ignore[arg-type]
@@ -139,3 +146,17 @@ def test_where_nothing_is_judged_nothing_is_adapted() -> None:
     # Beside one that is.
     beside = make_rows(table(failed("a.wav", 0), silent, *numbered([heard("c.wav", 2, 9)])), settings("file"))
     assert [row["emotion"] for row in in_order(beside.files)][::2] == [None, "no_speech"]
+
+
+def test_what_is_known_of_a_folder_is_taken_of_its_files_and_of_no_other() -> None:
+    before, after = (make_rows(table(*CALLS), one).predictions for one in (PLAIN, settings("folder")))
+    is_in = [row["path"].startswith("calls/") and "/x/" not in row["path"] for row in in_order(before)]
+    for was, now, is_moved in zip(in_order(before), in_order(after), is_in, strict=True):
+        if not is_moved or was["p_calm"] is None:
+            assert was == now
+        else:
+            odds = np.array([was[f"p_{label}"] for label in LABELS]) * np.exp(-np.array(FOLDERS["calls"]) / 1.5)
+            assert [now[f"p_{label}"] for label in LABELS] == pytest.approx(odds / odds.sum(), abs=1e-6)
+    # Nothing is known of any: all stay as they are, to the bit.
+    nothing = replace(PLAIN, adaptation=RowAdaptation("folder", ADAPTATION))
+    assert make_rows(table(*CALLS), nothing).predictions.equals(before)
