@@ -13,6 +13,7 @@ from cluster.scoring import load_settings, speech_settings
 from cluster.session import local_hardware
 from cluster.stages import LoadSettings
 from ser_core.audio import WindowSettings
+from ser_core.errors import UsageError
 from ser_core.score_config import SampleSettings, ScoreConfig
 from ser_core.settings import ResolvedDevice, ResolvedPrecision
 from ser_core.source import Source, largest_folders, split_plan
@@ -154,7 +155,10 @@ class OutputAdaptation:
         kept = self._file.find(fingerprint, made_with)
         if kept is None:
             return None
-        adapted = self._artifact.adapted(kept.adaptation)
+        try:
+            adapted = self._artifact.adapted(kept.adaptation)
+        except UsageError as error:
+            raise self._file.refuse() from error
         if made_with is not None and adapted.identity != made_with.model:
             raise self._file.refuse()
         return adapted

@@ -35,7 +35,8 @@ _LEAST_WINDOWS = 16
 #: What unheard speech has of the distance between the classes' logits in the training.
 _UNHEARD_SHARE = 0.8
 _NUM_ROUNDS = 10
-#: Most of a group's own shift that is taken, and the number of windows of which half of that is.
+#: Most of a group's own shift that is taken, and the number of windows of which half of that is. Rows that are there
+#: were made with these: others need a setting that tells them apart.
 _MAX_GROUP_STRENGTH = 0.5
 _HALF_STRENGTH_WINDOWS = 32
 #: Stands for a probability that float32 rounded to zero.

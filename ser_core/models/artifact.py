@@ -169,7 +169,9 @@ class Artifact:
         """
         if self.config.adaptation is not None:
             where = f"model '{name or self.identity}'"
-            raise ArtifactError(f"{where} is adapted already; use it as it is, or adapt the one that it was made of")
+            raise ArtifactError(
+                f"{where} is adapted already; use it as it is, without --adapt, or give the one that it was made of"
+            )
         return self.require_reference(name)
 
     def require_reference(self, name: str | None = None) -> "Reference":

@@ -152,7 +152,9 @@ def test_constants_of_folders_belong_to_the_output(
     changed["adaptation"]["folders"]["calls"]["shift"][0] += 0.125
     without = json.loads(text)
     del without["adaptation"]["folders"]
-    for content in (changed, without):
+    shorter = json.loads(text)
+    del shorter["adaptation"]["folders"]["calls"]["shift"][0]
+    for content in (changed, without, shorter):
         file.write_text(json.dumps(content))
         refused = ser_here("score", source, output, "--model", model, *BY_FOLDER)
         assert_one_line(refused, 1, "holds other constants than those that the rows were made with", "--restart")
