@@ -110,7 +110,7 @@ class Search:
         run_job(job, worker, callback, self._options.folds and [fold - 1 for fold in self._options.folds])
         if not all(is_done(job.fold(number)) for number in range(job.num_folds)):
             return
-        if job.config.split.folds is not None:
+        if job.config.split.has_folds:
             write_pooled(job)
         minutes = (time.monotonic() - began) / 60
         storage.put(job.folder.join("_training", "minutes.txt"), f"{minutes:.1f}".encode())

@@ -80,7 +80,7 @@ class _Command:
         job.check_workers(resources.num_workers)
         job = _named(job, self._folder.begin(settings, restart=self._request.restart))
         self._train(job, resources, ray)
-        if job.config.split.folds is not None:
+        if job.config.split.has_folds:
             write_pooled(job)
         self._folder.remove_checkpoints()
         self._report(job)
@@ -160,6 +160,7 @@ class _Command:
             "folds": job.num_folds,
             "test": dumped["test"] and dumped["test"]["overall"],
             "over_folds": dumped["over_folds"],
+            "matrix": dumped["matrix"],
             "seconds": round(time.monotonic() - self._began, 3),
         }
         self._console.result(list(_end_lines(report, job, str(where))), data)
@@ -234,14 +235,18 @@ def _sets(job: "Job") -> str:
 
 
 def _end_lines(report: "ReportSummary", job: "Job", where: str) -> Iterator[str]:
-    if report.test is None:
+    if report.matrix is not None:
+        yield "UAR, and ECE, of the models trained on (row) as they are tested on (column), with 95 % intervals:"
+        yield from _columns(report.matrix_rows())
+        yield "emotions that a model's corpus lacks are neither tested nor compared; of its own, held-out speakers are"
+    elif report.test is None:
         yield "trained on all clips; none was left to test"
     else:
-        overall, split = report.test.overall, report.test_split
+        overall = report.test.overall
         metrics = f"accuracy {overall.accuracy}, UAR {overall.uar}, macro F1 {overall.macro_f1}"
         yield f"{overall.clips} test clips of {overall.speakers} speakers: {metrics}"
         # The notes say which of them were in the training.
-        yield f"split by {split.split}"
+        yield f"split by {report.test_split.split}"
         yield from (f"note: {note}" for note in report.test.notes)
     if report.over_folds is not None:
         accuracy, uar, macro_f1 = (report.over_folds[name] for name in ("accuracy", "uar", "macro_f1"))
@@ -250,3 +255,10 @@ def _end_lines(report: "ReportSummary", job: "Job", where: str) -> Iterator[str]
     yield f"report: {where}"
     if report.model is not None:
         yield f"model:  {job.folder} ({report.model})"
+
+
+def _columns(rows: list[list[str]]) -> Iterator[str]:
+    """Lines of a table whose cells stand below each other."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

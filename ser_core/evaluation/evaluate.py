@@ -34,13 +34,18 @@ class LabelSets:
     """
 
     def __init__(
-        self, manifest: Manifest, labels: Sequence[str], corpus_labels: Mapping[str, Collection[str]] | None = None
+        self,
+        manifest: Manifest,
+        labels: Sequence[str],
+        corpus_labels: Mapping[str, Collection[str]] | None = None,
+        among: Collection[str] = LABELS,
     ) -> None:
         """
         Args:
             manifest: the clips.
             labels: the model's.
             corpus_labels: labels of corpora of which the manifest is a part only; those of bundled corpora are known.
+            among: no other labels are compared, such as ones that the model has and was not trained on.
 
         Raises:
             SourceError: the manifest holds no clip.
@@ -55,7 +60,9 @@ class LabelSets:
         self._rows = rows_by(manifest.corpora)
         self.by_corpus = {
             corpus: tuple(
-                label for label in _possible(corpus, manifest.take(rows_G), corpus_labels or {}) if label in self.labels
+                label
+                for label in _possible(corpus, manifest.take(rows_G), corpus_labels or {})
+                if label in self.labels and label in among
             )
             for corpus, rows_G in self._rows.items()
         }

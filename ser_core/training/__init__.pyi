@@ -11,11 +11,11 @@ from .events import StepDone as StepDone
 from .events import TrainingLog as TrainingLog
 from .folder import TrainingFolder as TrainingFolder
 from .job import Job as Job
+from .pooled import write_pooled as write_pooled
 from .report import PREDICTIONS_FILE as PREDICTIONS_FILE
 from .report import REPORT_FILE as REPORT_FILE
 from .report import is_complete as is_complete
 from .report import is_done as is_done
-from .report import write_pooled as write_pooled
 from .run import Worker as Worker
 from .run import open_waveforms as open_waveforms
 from .run import run_job as run_job

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from ser_core.settings import Names, Probability, Settings
 
-Split = Literal["speaker", "random", "statement", "corpus"]
+Split = Literal["speaker", "random", "statement", "corpus", "cross-corpus"]
 Sampling = Literal["natural", "square_root", "balanced"]
 
 
@@ -19,7 +19,8 @@ class SplitSettings(Settings):
     split: Split = Field(
         default="speaker",
         description="What is new in the test: speaker (nobody in it is in training), random (its clips), statement "
-        "(its sentences) or corpus (its corpora).",
+        "(its sentences), corpus (its corpora), or cross-corpus: a model is trained on each corpus alone, and tested "
+        "on each.",
     )
     folds: int | None = Field(
         default=None, ge=2, description="Number of folds that take the place of one test; by default there is one test."
@@ -59,6 +60,8 @@ class SplitSettings(Settings):
     def _check(self) -> Self:
         if self.validation_share + self.calibration_share >= 1:
             raise ValueError("validation_share and calibration_share together must leave clips for training")
+        if self.split == "cross-corpus" and self.folds is not None:
+            raise ValueError("split cross-corpus has a fold for each corpus; leave out folds")
         for split, name, named in (
             ("speaker", "test_speakers", self.test_speakers), ("corpus", "test_corpora", self.test_corpora),
         ):  # fmt: skip
@@ -71,6 +74,11 @@ class SplitSettings(Settings):
             if not named:
                 raise ValueError(f"{name} names nothing; leave it out or name some")
         return self
+
+    @property
+    def has_folds(self) -> bool:
+        """Whether several models are trained, each in a folder of its own."""
+        return self.folds is not None or self.split == "cross-corpus"
 
 
 class AugmentSettings(Settings):

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ser_core import models
@@ -208,12 +209,19 @@ class Fold:
     def folder(self) -> Location:
         """Where the model goes."""
         folder = self.job.folder
-        return folder if self.job.config.split.folds is None else folder.join(f"fold-{self.number + 1}")
+        return folder.join(f"fold-{self.number + 1}") if self.job.config.split.has_folds else folder
 
     @property
     def checkpoint(self) -> Location:
         """Where the state of the training is until the model is there."""
         return self.job.folder.join("_training", f"checkpoint-{self.number + 1}-{self.job.run}.safetensors")
+
+    @property
+    def corpora(self) -> list[str]:
+        """Corpora that the model is made of: their clips train it, validate it or calibrate it."""
+        sets = self.sets
+        rows_N = np.concatenate([sets.training_N, sets.validation_N, sets.calibration_N])
+        return sorted(set(self.job.manifest.corpora[rows_N]))
 
     @property
     def test(self) -> Manifest:

@@ -33,7 +33,7 @@ def card_of(
         calibrated_by_folds: whether the temperature was fitted to the other folds' predictions.
     """
     job = fold.job
-    corpora = ", ".join(f"{name} ({clips} clips)" for name, clips in job.clips_by_corpus.items())
+    corpora = ", ".join(f"{name} ({job.clips_by_corpus[name]} clips)" for name in fold.corpora)
     licence = f"\nWeights under {config.licence}.\n" if config.licence else ""
     return f"""# {config.name}
 

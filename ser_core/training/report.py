@@ -1,18 +1,17 @@
-"""What a training leaves: each fold's model, predictions and report, and pooled predictions and a report of all folds.
+"""What a fold of a training leaves: its model, predictions and report.
 
-Shape letters: N clips of a set, G test clips of all folds, C labels.
+Shape letters: N clips of a set, C labels.
 """
 
 import dataclasses
-import io
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ser_core import models, storage
 from ser_core.audio import LogMel
@@ -25,16 +24,15 @@ from ser_core.evaluation import (
     evaluate_predictions,
     fit_temperature,
     predictions_table,
-    probabilities_in,
 )
 from ser_core.models import Artifact, ArtifactConfig, Reference, SpeechModel, package_versions
 from ser_core.storage import Location, one_line_faults, write
 from ser_core.training.job import Fold, Job
 from ser_core.training.loop import Trained
 from ser_core.training.model_card import card_of
+from ser_core.vocabulary import LABELS
 
 REPORT_FILE, PREDICTIONS_FILE = "report.json", "predictions.parquet"
-_METRICS = ("accuracy", "macro_f1", "uar", "ece")
 Floats = npt.NDArray[np.float64]
 
 
@@ -93,79 +91,36 @@ def write_fold(
     if len(fold.sets.calibration_N):
         calibration = job.manifest.take(fold.sets.calibration_N)
         temperature = fitted_temperature(job, calibration, predictions.calibration_NC)
-    result = _evaluate(fold, predictions.test_NC, temperature, ModelSpeakers.of_training(dict(fold.speakers)))
+    result = evaluate_fold(fold, predictions.test_NC, temperature, ModelSpeakers.of_training(dict(fold.speakers)))
     config = _artifact_config(result, log_mel, trained)
     artifact = Artifact.of_model(config, model, log_mel, licence_text=job.licence_text, reference=reference)
-    _save(result, artifact, trained.best.number)
+    save_fold(result, artifact, trained.best.number)
 
 
-def write_pooled(job: Job) -> None:
-    """Pool the folds' predictions, every clip predicted by the model that was not trained on it, and report on them.
+def evaluate_fold(fold: Fold, probabilities_NC: Floats, temperature: float, seen: ModelSpeakers | None) -> FoldResult:
+    """How good predictions at temperature 1 for a fold's test clips are.
 
-    Before, where the settings say so, each fold's model is calibrated by the others' predictions. A kill in the midst
-    of it does no harm: what is read of a fold are predictions at temperature 1.
+    Args:
+        fold: the fold.
+        probabilities_NC: the predictions.
+        temperature: what the model's logits are divided by.
+        seen: whose clips made the model; None: not known.
     """
-    folds = [job.fold(number) for number in range(job.num_folds)]
-    predictions = [_read_predictions(fold) for fold in folds]
-    finish = _calibrated if job.calibrates_by_folds else _as_written
-    results = [finish(fold, predictions) for fold in folds]
-    table = pa.concat_tables([result.predictions() for result in results])
-    write(job.folder.join(PREDICTIONS_FILE), parquet_bytes(table))
-    tested, probabilities_GC = Manifest(table.select(job.manifest.table.column_names)), np.concatenate(predictions)
-    overlap = any(fold.sets.speakers_overlap for fold in folds)
-    seen = ModelSpeakers(training=tuple(sorted(set(job.manifest.speakers))) if overlap else ())
-    evaluation = evaluate_predictions(
-        tested, probabilities_GC, table["temperature"].to_numpy(), labels=label_sets(job, tested), model_speakers=seen,
-        title=f"{job.name}: {len(folds)} folds by {job.config.split.split}, pooled",
-    )  # fmt: skip
-    overall = [result.evaluation.overall for result in results if result.evaluation is not None]
-    report = {
-        "run": job.run,
-        "folds": [{"split": one.fold.sets.to_dict(job.manifest), "temperature": one.temperature, **metrics.to_dict()}
-                  for one, metrics in zip(results, overall, strict=True)],
-        # Nothing is better known about a model that is trained on everybody.
-        "temperature": fitted_temperature(job, tested, probabilities_GC),
-        "over_folds": {name: _spread([getattr(metrics, name).value for metrics in overall]) for name in _METRICS},
-        "training": {"settings": job.config.recipe(), "manifest": _manifest_facts(job), "versions": package_versions()},
-        "test": evaluation.to_dict(),
-    }  # fmt: skip
-    write(job.folder.join(REPORT_FILE), json_bytes(report))
-
-
-def _as_written(fold: Fold, predictions: list[Floats]) -> FoldResult:
-    """A fold's result, with the temperature that its model has."""
-    config = models.read_config(fold.folder.url)
-    return _evaluate(fold, predictions[fold.number], config.temperature, ModelSpeakers.of_training(config.training))
-
-
-def _calibrated(fold: Fold, predictions: list[Floats]) -> FoldResult:
-    """Give a fold's model the temperature that fits the other folds' predictions, and write all of it anew.
-
-    These predictions are for clips that the other folds' models were not trained on.
-    """
-    job, others = fold.job, [number for number in range(len(predictions)) if number != fold.number]
-    clips = job.manifest.take(np.concatenate([job.sets[other].test_N for other in others]))
-    temperature = fitted_temperature(job, clips, np.concatenate([predictions[other] for other in others]))
-    artifact = Artifact.load(fold.folder.url)
-    training = artifact.config.training
-    result = _evaluate(fold, predictions[fold.number], temperature, ModelSpeakers.of_training(training))
-    result = dataclasses.replace(result, calibrated_by_folds=True)
-    config = artifact.config.replace(temperature=temperature, training=training | _test_facts(result))
-    _save(result, dataclasses.replace(artifact, config_json=config.to_json()), training["best_epoch"])
-    return result
-
-
-def _evaluate(fold: Fold, probabilities_NC: Floats, temperature: float, seen: ModelSpeakers | None) -> FoldResult:
     test, evaluation = fold.test, None
     if len(test):
         title = f"{fold.job.name}: unseen clips, split by {fold.sets.split}"
+        # Of another corpus only what both have is compared; else a training that lacks an emotion is at fault.
+        is_cross = fold.sets.split == "cross-corpus"
+        among = fold.job.manifest.take(fold.sets.training_N).labels() if is_cross else LABELS
+        labels = label_sets(fold.job, test, among)
         evaluation = evaluate_predictions(
-            test, probabilities_NC, temperature, labels=label_sets(fold.job, test), model_speakers=seen, title=title
+            test, probabilities_NC, temperature, labels=labels, model_speakers=seen, title=title
         )
     return FoldResult(fold=fold, temperature=temperature, probabilities_NC=probabilities_NC, evaluation=evaluation)
 
 
-def _save(result: FoldResult, artifact: Artifact, best_epoch: int) -> None:
+def save_fold(result: FoldResult, artifact: Artifact, best_epoch: int) -> None:
+    """Write a fold's model with its card, then its predictions, then its report, which says that all is there."""
     fold, folder, evaluation = result.fold, result.fold.folder, result.evaluation
     card = card_of(artifact.config, fold, evaluation, best_epoch, calibrated_by_folds=result.calibrated_by_folds)
     artifact = dataclasses.replace(artifact, card=card)
@@ -195,13 +150,13 @@ def _artifact_config(result: FoldResult, log_mel: LogMel, trained: Trained) -> A
         labels=job.labels,
         temperature=result.temperature,
         weights_dtype=config.weights_dtype,
-        licence=config.licence or _licence(job),
+        licence=config.licence or _licence(fold),
         licence_file=Path(config.licence_file).name if config.licence_file else None,
         training={
             "settings": config.recipe(),
             "weights_sha256": job.start.sha256,
             "teachers_sha256": [artifact.content_hash for artifact in fold.teachers],
-            "manifest": _manifest_facts(job),
+            "manifest": manifest_facts(job),
             "split": fold.sets.split,
             "speakers_overlap": fold.sets.speakers_overlap,
             "clips_without_speech": _num_without_speech(fold),
@@ -209,7 +164,7 @@ def _artifact_config(result: FoldResult, log_mel: LogMel, trained: Trained) -> A
             "seed": config.seed,
             "history": [dataclasses.asdict(record) for record in trained.history],
             "best_epoch": trained.best.number,
-            **_test_facts(result),
+            **facts_of_test(result),
             "versions": package_versions(),
         },
     )
@@ -224,27 +179,28 @@ def _num_without_speech(fold: Fold) -> int:
     )
 
 
-def _test_facts(result: FoldResult) -> dict[str, Any]:
+def facts_of_test(result: FoldResult) -> dict[str, Any]:
+    """What a model's config says of its test."""
     return {} if result.evaluation is None else {"test": result.evaluation.overall.to_dict()}
 
 
-def _manifest_facts(job: Job) -> dict[str, Any]:
+def manifest_facts(job: Job) -> dict[str, Any]:
     """What a model and a report say of the clips."""
     return {"sha256": job.manifest.content_hash(), "clips": len(job.manifest), "corpora": job.clips_by_corpus}
 
 
-def _licence(job: Job) -> str | None:
-    """The licences of the corpora, where all are known."""
-    names = sorted(job.clips_by_corpus)
+def _licence(fold: Fold) -> str | None:
+    """The licences of the corpora that the model is made of, where all are known."""
+    names = fold.corpora
     if not all(name in CORPORA for name in names):
         return None
     licences = [f"{CORPORA[name].licence} ({name})" for name in names]
     return licences[0].rpartition(" (")[0] if len(licences) == 1 else ", ".join(licences)
 
 
-def label_sets(job: Job, clips: Manifest) -> LabelSets:
-    """Which labels each of some clips of the job can have."""
-    return LabelSets(clips, job.labels, job.manifest.labels_by_corpus())
+def label_sets(job: Job, clips: Manifest, among: Collection[str] = LABELS) -> LabelSets:
+    """Which labels, among some, each of some clips of the job can have."""
+    return LabelSets(clips, job.labels, job.manifest.labels_by_corpus(), among)
 
 
 def fitted_temperature(job: Job, clips: Manifest, probabilities_NC: Floats) -> float:
@@ -259,14 +215,3 @@ def fitted_temperature(job: Job, clips: Manifest, probabilities_NC: Floats) -> f
     clips, probabilities_NC = clips.take(spoken_N), probabilities_NC[spoken_N]
     sets = label_sets(job, clips)
     return round(fit_temperature(sets.restricted(probabilities_NC), sets.label_G, clips.corpora.astype(str)), 4)
-
-
-def _spread(values: list[float]) -> dict[str, float]:
-    """Mean over the folds, and standard deviation (of a sample)."""
-    return {"mean": float(np.mean(values)), "standard_deviation": float(np.std(values, ddof=1))}
-
-
-def _read_predictions(fold: Fold) -> Floats:
-    """A fold's predictions for its test clips, at temperature 1."""
-    table = pq.read_table(io.BytesIO(storage.read(fold.folder.join(PREDICTIONS_FILE))))
-    return probabilities_in(table, fold.job.labels)

@@ -68,6 +68,8 @@ class ReportSummary(BaseModel):
     folds: list[FoldPart] = []
     test: TestPart | None
     over_folds: dict[str, Spread] | None = None
+    #: By the corpus that a model was trained on, then by the one that it is tested on.
+    matrix: dict[str, dict[str, Overall]] | None = None
 
     @classmethod
     def read(cls, report: Location) -> "ReportSummary":
@@ -82,3 +84,13 @@ class ReportSummary(BaseModel):
     def test_split(self) -> Split:
         """How the clips were split into training and test."""
         return self.split or self.folds[0].split
+
+    def matrix_rows(self) -> list[list[str]]:
+        """The matrix for people: its head, then a row for each model; a dash where nothing could be tested."""
+        matrix = self.matrix or {}
+        tested = sorted({corpus for row in matrix.values() for corpus in row})
+        cells = [
+            [name, *(f"{row[one].uar}, ECE {row[one].ece.value:.3f}" if one in row else "-" for one in tested)]
+            for name, row in matrix.items()
+        ]
+        return [["", *tested], *cells]

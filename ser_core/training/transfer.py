@@ -144,7 +144,7 @@ def _check_same_split(name: str, artifact: Artifact, manifest: Manifest, config:
             is_same = split == config.recipe()["split"] and sha256 == manifest.content_hash()
         case _:
             is_same = False
-    if not is_same or (config.split.folds is not None and FOLD not in name):
+    if not is_same or (config.split.has_folds and FOLD not in name):
         raise UsageError(
             f"{name} may have seen clips that are to be tested: with this split, give a model of the same clips and "
             f"the same split settings, with folds 'DIR/fold-{FOLD}'"

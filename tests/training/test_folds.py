@@ -9,7 +9,8 @@ import pytest
 
 from ser_core.models.artifact import Artifact
 from ser_core.training.events import EpochDone
-from ser_core.training.report import fitted_temperature, write_pooled
+from ser_core.training.pooled import write_pooled
+from ser_core.training.report import fitted_temperature
 from tests.support.training_runs import job_values, run
 from tests.support.training_worker import make_job
 

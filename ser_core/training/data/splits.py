@@ -6,6 +6,8 @@ Shape letters: N rows (clips) of a manifest.
     random      clips at random, stratified by corpus and emotion; speakers are in training and test
     statement   the sentence of a test clip is not in training; speakers are in training and test
     corpus      no clip of a test corpus is in training
+    cross-corpus  a fold for each corpus, which alone trains; all other corpora are tested, and of its own the speakers
+                that split speaker holds out; emotions that it lacks are not tested
 
 But for `random`, the validation and calibration sets are of speakers who are in no other set. A split by statement
 leaves out clips that do not say their statement, as theirs might be that of the test, and what the validation and
@@ -63,7 +65,7 @@ class ClipSets:
 
 
 def make_folds(manifest: Manifest, settings: SplitSettings) -> list[ClipSets]:
-    """The folds, or one fold where `settings.folds` is None; the same for the same rows and settings.
+    """The folds, or one fold where `settings.has_folds` is false; the same for the same rows and settings.
 
     Raises:
         UsageError: the manifest cannot be split so: it is empty, a name is not in it, there are too few speakers,
@@ -71,7 +73,8 @@ def make_folds(manifest: Manifest, settings: SplitSettings) -> list[ClipSets]:
     """
     require(len(manifest) > 0, "the manifest holds no clip; name one that does")
     clips = _Clips(manifest, settings)
-    tests = clips.random_tests() if settings.split == "random" else clips.whole_tests()
+    draw = {"random": clips.random_tests, "cross-corpus": clips.cross_tests}.get(settings.split, clips.whole_tests)
+    tests = draw()
     return [clips.fold(test_N, number) for number, test_N in enumerate(tests)]
 
 
@@ -139,6 +142,17 @@ class _Clips:
         require(len(held_out) > 0, f"split {split}: every corpus has a single {split}; use split random or corpus")
         return [self._rows_of(held_out, name_N)]
 
+    def cross_tests(self) -> list[Rows]:
+        """Rows to test in each fold: all but those of one corpus's speakers that are not held out."""
+        groups = self._groups(self._speakers)
+        require(len(groups) > 1, "split cross-corpus needs two corpora or more; a single corpus is there")
+        tests = []
+        for group in groups:
+            held_out = self._test_share_of(group) if self._settings.test_share else []
+            others = [unit for unit in group if unit not in held_out]
+            tests.append(np.setdiff1d(self._rows_N, self._rows_of(others, self._speakers)))
+        return tests
+
     def fold(self, test_N: Rows, number: int) -> ClipSets:
         """The fold with this test."""
         rest_N = np.setdiff1d(self._rows_N, test_N)
@@ -157,6 +171,8 @@ class _Clips:
         require(len(training_N) > 0, "split: nothing is left for training; test less, or use another split")
         shared = np.intersect1d(self._label_N[training_N], self._label_N[test_N])
         require(len(shared) > 0 or not len(test_N), "split: training and test share no emotion; test something else")
+        if self._settings.split == "cross-corpus":
+            test_N = test_N[np.isin(self._label_N[test_N], shared)]
         overlap = bool(set(self._speakers[training_N]) & set(self._speakers[test_N]))
         return ClipSets(self._settings.split, training_N, validation_N, calibration_N, test_N, overlap)
 
