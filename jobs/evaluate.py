@@ -230,10 +230,12 @@ def _adapted_lines(adaptation: "AdaptedResult | None") -> Iterator[str]:
         if estimates is None or part.gain is None:
             yield f"{row.name}: {metrics}"
             continue
+        num_adapted = estimates.num_speakers - estimates.num_speakers_unchanged
+        beyond = f", beyond it {num_adapted} of {estimates.num_speakers} speakers" if estimates.num_speakers else ""
         yield (
             f"adapted to {row.name}: {metrics}, gain {_interval(part.gain, '+')}; {estimates.num_windows} windows of "
             f"{estimates.num_clips} clips, strength {estimates.strength:.0%}, distance {estimates.distance:.2f} "
-            f"(unheard speakers {estimates.unseen_distance:.2f})"
+            f"(unheard speakers {estimates.unseen_distance:.2f}){beyond}"
         )
 
 

@@ -11,7 +11,7 @@ GroupMode = Literal["file", "channel"]
 AdaptMode = Literal["archive", "folder", "file", "channel", "none"]
 #: auto: the archive, where the model can be adapted; or what the rows that are there were made with.
 AskedAdaptMode = Literal["auto", "archive", "folder", "file", "channel", "none"]
-#: What an evaluation adapts the model to: each corpus, as if it were an archive, or each speaker.
+#: What an evaluation adapts the model to: each corpus, as if it were an archive, and beyond it each speaker.
 AdaptTo = Literal["archive", "speaker"]
 AskedAdaptTo = Literal["none", "archive", "speaker"]
 Status = Literal["scored", "partial", "failed"]

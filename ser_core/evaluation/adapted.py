@@ -1,7 +1,8 @@
 """How good adapted predictions are beside those that are not: adapted to all clips, and to mixes of their emotions.
 
-The constants are estimated without labels, for each corpus or each speaker; labels say which clips a mix is made of.
-Every estimate is of the same windows' statistics, so the network is asked once.
+The constants are estimated without labels, for each corpus as for an archive, and beyond it for each speaker as for a
+folder of his own; labels say which clips a mix is made of. Every estimate is of the same windows' statistics, so the
+network is asked once.
 
 Shape letters: G clips, C labels of the model.
 """
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import numpy.typing as npt
 
 from ser_core.audio import WindowSettings
 from ser_core.corpora import Manifest
@@ -23,9 +25,11 @@ from ser_core.evaluation.predict import OnClip, WindowStatistics, predict_with_s
 from ser_core.evaluation.predictions import shifted
 from ser_core.evaluation.sampling import draw_mix, generator, rows_by
 from ser_core.evaluation.settings import BootstrapSettings, Mix
-from ser_core.models import Adaptation, Artifact, Predictor, estimate_adaptation
+from ser_core.models import Adaptation, Artifact, Predictor, estimate_adaptation, estimate_folder
 from ser_core.speech import SpeechSettings
 from ser_core.vocabulary import AdaptTo
+
+WindowFloats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +67,7 @@ class AdaptableClips:
         """Predictions (G, C) at temperature 1 of the model adapted to all clips, and all there is to compare.
 
         Args:
-            to: whether each corpus has constants of its own, or each speaker.
+            to: whether each corpus has constants of its own, or each speaker beyond these.
             mixes: what else the constants are estimated from.
             sets: which labels are compared.
             settings: of the intervals; its seed draws the mixes too.
@@ -77,57 +81,64 @@ class _Comparison:
     def __init__(self, clips: AdaptableClips, sets: LabelSets, settings: BootstrapSettings, to: AdaptTo) -> None:
         self._clips, self._sets, self._settings, self._to = clips, sets, settings, to
         self._corpora, self._speakers = clips.manifest.corpora, clips.manifest.speakers
-        self._groups = rows_by(self._speakers if to == "speaker" else self._corpora)
+        self._rows_by_corpus = rows_by(self._corpora)
 
     def adapt(self, mixes: Sequence[Mix]) -> tuple[Floats, AdaptedResult]:
-        plain_GC = self._clips.probabilities_GC
-        constants = {group: self._estimate(rows_N) for group, rows_N in self._groups.items()}
-        adapted_GC = self._adapted(constants)
-        rows = [self._row("not adapted", plain_GC, {}), self._row("all clips", adapted_GC, constants)]
-        for mix in (Mix(), *mixes) if mixes else ():
-            constants = {group: self._estimate(self._drawn(mix, group)) for group in self._groups}
-            rows.append(self._row(str(mix), self._adapted(constants), constants))
-        return adapted_GC, AdaptedResult(adapt=self._to, rows=tuple(rows))
+        """What `AdaptableClips.adapt` gives."""
+        constants = self._constants(None)
+        rows = [self._row("not adapted", {})]
+        if self._to == "speaker":
+            rows.append(self._row("corpora alone", {name: one.replace(folders={}) for name, one in constants.items()}))
+        rows.append(self._row("all clips", constants))
+        rows += [self._row(str(mix), self._constants(mix)) for mix in ((Mix(), *mixes) if mixes else ())]
+        return self._adapted(constants), AdaptedResult(adapt=self._to, rows=tuple(rows))
 
-    def _drawn(self, mix: Mix, group: str) -> Labels:
-        rows_N = self._groups[group]
-        spoken_N = rows_N[np.isin(rows_N, self._clips.statistics.clip_N)]
-        return spoken_N[draw_mix(mix, self._clips.manifest.label_N[spoken_N], generator(self._settings.seed, group))]
+    def _constants(self, mix: Mix | None) -> dict[str, Adaptation]:
+        """The constants of each corpus, and of its speakers where these have some; from all clips, or a mix."""
+        found = {}
+        for corpus, rows_N in self._rows_by_corpus.items():
+            archive = estimate_adaptation(self._clips.artifact, *self._statistics(mix, corpus, rows_N))
+            own = {}
+            for speaker, index_N in rows_by(self._speakers[rows_N]).items() if self._to == "speaker" else ():
+                logits_NC, _, num_clips = self._statistics(mix, speaker, rows_N[index_N])
+                own[speaker] = estimate_folder(self._clips.artifact, archive.shift, logits_NC, num_clips)
+            found[corpus] = archive.replace(folders=own)
+        return found
 
-    def _estimate(self, rows_N: Labels) -> Adaptation:
-        """What is estimated from the clips in these rows."""
+    def _statistics(self, mix: Mix | None, name: str, rows_N: Labels) -> tuple[WindowFloats, WindowFloats, int]:
+        """Logits and components of windows of these rows' clips, or of a mix of them, and how many clips it is."""
         statistics = self._clips.statistics
-        is_theirs_N = np.isin(statistics.clip_N, rows_N)
-        num_clips = len(np.unique(statistics.clip_N[is_theirs_N]))
-        logits_NC, components_NR = statistics.logits_NC[is_theirs_N], statistics.components_NR[is_theirs_N]
-        return estimate_adaptation(self._clips.artifact, logits_NC, components_NR, num_clips)
+        spoken_N = rows_N[np.isin(rows_N, statistics.clip_N)]
+        if mix is not None:
+            label_N = self._clips.manifest.label_N[spoken_N]
+            spoken_N = spoken_N[draw_mix(mix, label_N, generator(self._settings.seed, name))]
+        is_theirs_N = np.isin(statistics.clip_N, spoken_N)
+        return statistics.logits_NC[is_theirs_N], statistics.components_NR[is_theirs_N], len(spoken_N)
 
     def _adapted(self, constants: dict[str, Adaptation]) -> Floats:
         shift_GC = np.zeros_like(self._clips.probabilities_GC)
-        for group, rows_N in self._groups.items():
-            shift_GC[rows_N] = constants[group].shift
+        for corpus, adaptation in constants.items():
+            shift_GC[self._rows_by_corpus[corpus]] = adaptation.shift
+            for speaker, own in adaptation.folders.items():
+                shift_GC[self._speakers == speaker] += own.shift
         return shifted(self._clips.probabilities_GC, shift_GC)
 
-    def _row(self, name: str, probabilities_GC: Floats, constants: dict[str, Adaptation]) -> AdaptedRow:
-        temperature = self._clips.artifact.config.temperature
+    def _row(self, name: str, constants: dict[str, Adaptation]) -> AdaptedRow:
+        probabilities_GC, temperature = self._adapted(constants), self._clips.artifact.config.temperature
         found = evaluate_predictions(
             self._clips.manifest, probabilities_GC, temperature, labels=self._sets, settings=self._settings
         )
 
-        def part(metrics: GroupMetrics, rows_N: Labels) -> AdaptedPart:
-            names = {*self._corpora[rows_N], *self._speakers[rows_N]}
-            used = [one for group, one in constants.items() if group in names]
-            return AdaptedPart(
-                metrics=metrics,
-                gain=self._gain(probabilities_GC, rows_N) if used else None,
-                estimates=Estimates.of(used) if used else None,
-            )
+        def part(metrics: GroupMetrics, rows_N: Labels, used: list[Adaptation]) -> AdaptedPart:
+            gain = self._gain(probabilities_GC, rows_N) if used else None
+            return AdaptedPart(metrics=metrics, gain=gain, estimates=Estimates.of(used) if used else None)
 
         return AdaptedRow(
             name=name,
-            overall=part(found.overall, np.arange(len(self._corpora))),
+            overall=part(found.overall, np.arange(len(self._corpora)), list(constants.values())),
             corpora={
-                corpus: part(found.by.corpus[corpus], rows_N) for corpus, rows_N in rows_by(self._corpora).items()
+                corpus: part(found.by.corpus[corpus], rows_N, [constants[corpus]] if constants else [])
+                for corpus, rows_N in self._rows_by_corpus.items()
             },
             constants=constants,
         )

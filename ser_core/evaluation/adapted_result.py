@@ -11,37 +11,43 @@ from ser_core.evaluation.groups import GroupMetrics
 from ser_core.models import Adaptation
 from ser_core.vocabulary import AdaptTo
 
-#: What a corpus, or a speaker, is called in numbers.
-_PLURALS = {"archive": "corpora", "speaker": "speakers"}
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Estimates:
-    """What was estimated, for one corpus or speaker or for several."""
+    """What was estimated of one corpus or of several, and of speakers."""
 
-    #: Means over them.
+    #: Means over corpora, each of which is an archive.
     strength: float
     distance: float
     unseen_distance: float
-    #: What it was estimated from, of all together.
+    #: What it was estimated from, of all corpora together.
     num_windows: int
     num_clips: int
-    #: How many corpora or speakers there are, and to how many of them the model is not adapted.
-    num_groups: int
-    num_unchanged: int
+    #: How many corpora there are, and of how many nothing is taken.
+    num_corpora: int
+    num_corpora_unchanged: int
+    #: How many speakers are adapted to beyond their corpus, or would be; and of how many nothing more is taken.
+    num_speakers: int
+    num_speakers_unchanged: int
 
     @classmethod
     def of(cls, adaptations: Sequence[Adaptation]) -> Self:
-        """Those of one or more groups together."""
+        """Those of one corpus or more together."""
+        own = [speaker for one in adaptations for speaker in one.folders.values()]
+        strength, distance, unseen_distance = (
+            float(np.mean([getattr(one, name) for one in adaptations]))
+            for name in ("strength", "distance", "unseen_distance")
+        )
         return cls(
-            **{
-                name: float(np.mean([getattr(one, name) for one in adaptations]))
-                for name in ("strength", "distance", "unseen_distance")
-            },
+            strength=strength,
+            distance=distance,
+            unseen_distance=unseen_distance,
             num_windows=sum(one.num_windows for one in adaptations),
             num_clips=sum(one.num_files for one in adaptations),
-            num_groups=len(adaptations),
-            num_unchanged=sum(one.strength == 0 for one in adaptations),
+            num_corpora=len(adaptations),
+            num_corpora_unchanged=sum(one.strength == 0 for one in adaptations),
+            num_speakers=len(own),
+            num_speakers_unchanged=sum(not any(one.shift) for one in own),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -76,7 +82,7 @@ class AdaptedRow:
     name: str
     overall: AdaptedPart
     corpora: dict[str, AdaptedPart]
-    #: The constants of each corpus or speaker.
+    #: The constants of each corpus; of its speakers as of folders.
     constants: dict[str, Adaptation]
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,7 +91,7 @@ class AdaptedRow:
             "name": self.name,
             "overall": self.overall.to_dict(),
             "corpora": {corpus: part.to_dict() for corpus, part in self.corpora.items()},
-            "constants": {group: one.to_dict() for group, one in self.constants.items()},
+            "constants": {corpus: one.to_dict() for corpus, one in self.constants.items()},
         }
 
 
@@ -94,20 +100,25 @@ class AdaptedResult:
     """No adaptation, that to all clips, which the rest of the report is of, and those to mixes."""
 
     adapt: AdaptTo
-    #: Not adapted; all clips; and, where there are mixes, the balanced one and these.
+    #: Not adapted; where speakers are adapted to, corpora alone; all clips; and, of mixes, the balanced one and these.
     rows: tuple[AdaptedRow, ...]
 
     @property
     def notes(self) -> Iterator[str]:
         """What a reader must know, a sentence each."""
-        groups = {"archive": "the clips of each corpus", "speaker": "the clips of each speaker"}[self.adapt]
-        yield f"The model is adapted to {groups}, estimated from all of them without their labels."
+        speakers = " and beyond it to each speaker's" if self.adapt == "speaker" else ""
+        yield f"The model is adapted to the clips of each corpus{speakers}, all of them, without their labels."
         for row in self.rows:
-            estimates = row.overall.estimates
-            if estimates is not None and estimates.num_unchanged:
+            found = row.overall.estimates
+            if found is not None and found.num_corpora_unchanged:
                 yield (
-                    f"Adapted to {row.name}, it stays as it is for {estimates.num_unchanged} of the "
-                    f"{estimates.num_groups} {_PLURALS[self.adapt]}: near the training data, or of too few windows."
+                    f"Adapted to {row.name}, nothing is taken of {found.num_corpora_unchanged} of the "
+                    f"{found.num_corpora} corpora: they lie near the training data, or have too few windows."
+                )
+            if found is not None and found.num_speakers_unchanged:
+                yield (
+                    f"Adapted to {row.name}, nothing more is taken of {found.num_speakers_unchanged} of the "
+                    f"{found.num_speakers} speakers: they have too few windows."
                 )
 
     def to_dict(self) -> dict[str, Any]:

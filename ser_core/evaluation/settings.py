@@ -49,7 +49,7 @@ class ClipSettings(Settings):
     adapt: AskedAdaptTo = Field(
         default="none",
         description="What the model is adapted to, without labels: archive, the evaluated clips of each corpus; "
-        "speaker, those of each speaker; none, nothing.",
+        "speaker, beyond these those of each speaker; none, nothing.",
     )
     mixes: Names = Field(
         default=(), description="Mixes of emotions that it is adapted to as well, each as neutral=0.8, to compare."

@@ -16,7 +16,7 @@ from ser_core.evaluation.page import render_page
 from ser_core.evaluation.predict import WindowStatistics
 from ser_core.evaluation.predictions import at_temperature
 from ser_core.evaluation.settings import BootstrapSettings, Mix
-from ser_core.models import Reference
+from ser_core.models import Reference, estimate_folder
 from ser_core.vocabulary import AdaptTo
 from tests.support.models import LABELS, adaptable_artifact
 
@@ -85,9 +85,8 @@ def test_what_lies_far_is_adapted_and_what_lies_near_is_not() -> None:
     np.testing.assert_allclose(adapted_GC[is_near_G], one.probabilities_GC[is_near_G], atol=1e-12)
     expected = evaluate_predictions(one.manifest, adapted_GC, 1.5, labels=LABELS, settings=SETTINGS)
     assert adapted.overall.metrics == expected.overall
-    assert [note for note in found.notes if "near the training data" in note] == [
-        "Adapted to all clips, it stays as it is for 1 of the 2 corpora: near the training data, or of too few windows."
-    ]
+    [note] = [note for note in found.notes if "near the training data" in note]
+    assert note.startswith("Adapted to all clips, nothing is taken of 1 of the 2 corpora: they lie near")
 
 
 def test_the_constants_are_taken_from_every_clip_as_a_predictor_takes_them_from_windows() -> None:
@@ -114,17 +113,29 @@ def test_each_mix_is_a_row_and_every_clip_is_judged_with_it() -> None:
     assert again.rows[3] == found.rows[3]
 
 
-def test_speakers_are_adapted_to_by_themselves_and_too_few_windows_are_not() -> None:
-    adapted_GC, found = adapt(clips(30), "speaker")
-    assert list(found.rows[1].constants) == [*(f"far-{number}" for number in range(4)), "near-0", "near-1"]
-    estimates = found.rows[1].corpora["far"].estimates
-    assert estimates is not None
-    assert (estimates.num_groups, estimates.num_unchanged, estimates.strength) == (4, 0, 0.5)
+def test_speakers_are_adapted_to_beyond_their_corpus_and_too_few_windows_are_not() -> None:
+    one = clips(30)
+    adapted_GC, found = adapt(one, "speaker", "sad=0.4")
+    assert [row.name for row in found.rows] == ["not adapted", "corpora alone", "all clips", "balanced", "sad=0.4"]
+    archive = adapt(one, "archive")[1]
+    assert found.rows[1].constants == archive.rows[1].constants
+    assert found.rows[1].overall == archive.rows[1].overall
+    for name in ("far", "near"):
+        constants = found.rows[2].constants[name]
+        assert constants.replace(folders={}) == archive.rows[1].constants[name]
+        assert [speaker.partition("-")[0] for speaker in constants.folders] == [name] * {"far": 4, "near": 2}[name]
+    far = found.rows[2].constants["far"]
+    is_one_N = one.manifest.speakers == "far-2"
+    logits_NC = one.statistics.logits_NC[is_one_N].astype(np.float64)
+    own = estimate_folder(one.artifact, far.shift, logits_NC, 30)
+    assert far.folders["far-2"] == own
+    expected = softmax(logits_NC - np.array(far.shift) - np.array(own.shift), axis=1)
+    np.testing.assert_allclose(adapted_GC[is_one_N], expected, atol=1e-6)
     few = clips(15)
-    same_GC, small = adapt(few, "speaker")
-    np.testing.assert_allclose(same_GC, few.probabilities_GC)
-    assert "for 6 of the 6 speakers" in list(small.notes)[-1]
-    assert not np.allclose(adapted_GC, clips(30).probabilities_GC)
+    _, small = adapt(few, "speaker")
+    assert small.rows[2].overall.metrics == small.rows[1].overall.metrics
+    last = "Adapted to all clips, nothing more is taken of 6 of the 6 speakers: they have too few windows."
+    assert list(small.notes)[-1] == last
 
 
 def test_clips_without_speech_are_in_no_estimate_and_stay_misses() -> None:

@@ -62,11 +62,14 @@ def test_people_get_a_line_for_each_way(place: Path, tmp_path: Path, capsys: pyt
     out, err = capsys.readouterr()
     lines = [line for line in out.splitlines() if "adapted" in line]
     assert [line.partition(":")[0] for line in lines] == [
-        "not adapted", "adapted to all clips", "adapted to balanced", "adapted to sad=0.8",
+        "not adapted", "adapted to corpora alone", "adapted to all clips", "adapted to balanced", "adapted to sad=0.8",
     ]  # fmt: skip
     assert "36 windows of 12 clips, strength 50%, distance " in lines[1]
-    assert "adapted to the clips of each speaker, estimated from all of them without their labels." in err
-    assert "Adapted to sad=0.8, it stays as it is for 2 of the 2 speakers" in err
+    assert lines[2].endswith(", beyond it 2 of 2 speakers")
+    assert (
+        "adapted to the clips of each corpus and beyond it to each speaker's, all of them, without their labels" in err
+    )
+    assert "Adapted to sad=0.8, nothing more is taken of 2 of the 2 speakers" in err
     assert "Adapted and not" in (tmp_path / "evaluation.html").read_text()
 
 
