@@ -100,7 +100,10 @@ def test_ray_gives_what_this_process_gives_and_shows_no_word_of_its_own(
     cluster: RayCluster, scored: Scored, tmp_path: Path
 ) -> None:
     options = ["--batch-size", "7", "--cpus", "2", "--output-mode", "json", *EXACT]
-    answer = cluster.ser("score", scored.source, tmp_path / "out", *options, *WITH_DETECTION)
+    # A package of the user's own with one of our names, where the command is typed.
+    (tmp_path / "cluster").mkdir()
+    (tmp_path / "cluster" / "__init__.py").write_text("raise RuntimeError('not yours')")
+    answer = cluster.ser("score", scored.source, "out", *options, *WITH_DETECTION, cwd=tmp_path)
     assert answer.code == 0, answer.err
     lines = [line for line in answer.err.splitlines() if not line.startswith("engine ray: the cluster at")]
     assert len(lines) < len(answer.err.splitlines())
@@ -246,7 +249,7 @@ def test_predict_of_a_file_that_is_none_says_why(tmp_path: Path) -> None:
     assert [line.split("\t")[1] for line in answer.out.splitlines()] == ["failed", "failed"]
 
 
-def test_channels_each_answers_for_each_and_the_hop_may_differ(cluster: RayCluster, tmp_path: Path) -> None:
+def test_channels_each_answers_for_each_and_the_hop_may_differ(tmp_path: Path) -> None:
     sides = [speech(5.0, "calm", seed=1), speech(5.0, "angry", seed=2)]
     (tmp_path / "in").mkdir()
     for name, channels in (("call.wav", sides), ("left.wav", sides[:1]), ("right.wav", sides[1:])):
@@ -254,10 +257,7 @@ def test_channels_each_answers_for_each_and_the_hop_may_differ(cluster: RayClust
             encode(pa.array(channels).flatten().to_numpy().reshape(len(channels), -1).T)
         )
     options = ["--channels", "each", "--window-seconds", "2", "--hop-seconds", "1", "--cpus", "1"]
-    # A package of the user's own with one of our names, where the command is typed.
-    (tmp_path / "cluster").mkdir()
-    (tmp_path / "cluster" / "__init__.py").write_text("raise RuntimeError('not yours')")
-    answer = cluster.ser("score", "in", "out", *options, cwd=tmp_path)
+    answer = ser_here("score", tmp_path / "in", tmp_path / "out", *options)
     assert answer.code == 0, answer.err
     rows = predictions(tmp_path / "out")
     assert rows["start_seconds"].to_pylist()[:5] == [0.0, 1.0, 2.0, 3.0, 4.0]
