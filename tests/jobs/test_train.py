@@ -93,6 +93,11 @@ def test_one_speaker(data: Path, tmp_path: Path) -> None:
     assert_one_line(train(data, tmp_path, manifests=one), 2, "split speaker needs two speakers")
 
 
+def test_a_matrix_of_one_corpus(data: Path, tmp_path: Path) -> None:
+    answer = train(data, tmp_path, "--split", "cross-corpus")
+    assert_one_line(answer, 2, "split cross-corpus needs two corpora or more; a single corpus is there")
+
+
 def test_one_emotion(data: Path, tmp_path: Path) -> None:
     one = changed(data, tmp_path, lambda row: row if row["emotion"] == "calm" else None)
     assert_one_line(train(data, tmp_path, manifests=one), 2, "'calm'", "two emotions")
