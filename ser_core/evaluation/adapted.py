@@ -16,7 +16,15 @@ import numpy.typing as npt
 
 from ser_core.audio import WindowSettings
 from ser_core.corpora import Manifest
-from ser_core.evaluation.adapted_result import AdaptedPart, AdaptedResult, AdaptedRow, Estimates
+from ser_core.evaluation.adapted_result import (
+    ALL_CLIPS,
+    CORPORA_ALONE,
+    NOT_ADAPTED,
+    AdaptedPart,
+    AdaptedResult,
+    AdaptedRow,
+    Estimates,
+)
 from ser_core.evaluation.bootstrap import Interval, paired_bootstrap
 from ser_core.evaluation.evaluate import LabelSets, evaluate_predictions
 from ser_core.evaluation.groups import GroupMetrics
@@ -86,10 +94,10 @@ class _Comparison:
     def adapt(self, mixes: Sequence[Mix]) -> tuple[Floats, AdaptedResult]:
         """What `AdaptableClips.adapt` gives."""
         constants = self._constants(None)
-        rows = [self._row("not adapted", {})]
+        rows = [self._row(NOT_ADAPTED, {})]
         if self._to == "speaker":
-            rows.append(self._row("corpora alone", {name: one.replace(folders={}) for name, one in constants.items()}))
-        rows.append(self._row("all clips", constants))
+            rows.append(self._row(CORPORA_ALONE, {name: one.replace(folders={}) for name, one in constants.items()}))
+        rows.append(self._row(ALL_CLIPS, constants))
         rows += [self._row(str(mix), self._constants(mix)) for mix in ((Mix(), *mixes) if mixes else ())]
         return self._adapted(constants), AdaptedResult(adapt=self._to, rows=tuple(rows))
 

@@ -11,6 +11,9 @@ from ser_core.evaluation.groups import GroupMetrics
 from ser_core.models import Adaptation
 from ser_core.vocabulary import AdaptTo
 
+#: Names of rows.
+NOT_ADAPTED, CORPORA_ALONE, ALL_CLIPS = "not adapted", "corpora alone", "all clips"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Estimates:
@@ -108,18 +111,14 @@ class AdaptedResult:
         """What a reader must know, a sentence each."""
         speakers = " and beyond it to each speaker's" if self.adapt == "speaker" else ""
         yield f"The model is adapted to the clips of each corpus{speakers}, all of them, without their labels."
-        for row in self.rows:
-            found = row.overall.estimates
-            if found is not None and found.num_corpora_unchanged:
-                yield (
-                    f"Adapted to {row.name}, nothing is taken of {found.num_corpora_unchanged} of the "
-                    f"{found.num_corpora} corpora: they lie near the training data, or have too few windows."
-                )
-            if found is not None and found.num_speakers_unchanged:
-                yield (
-                    f"Adapted to {row.name}, nothing more is taken of {found.num_speakers_unchanged} of the "
-                    f"{found.num_speakers} speakers: they have too few windows."
-                )
+        [row] = [row for row in self.rows if row.name == ALL_CLIPS]
+        found = {corpus: part.estimates for corpus, part in row.corpora.items() if part.estimates}
+        if unchanged := [corpus for corpus, one in found.items() if one.num_corpora_unchanged]:
+            yield f"Nothing is taken of {', '.join(unchanged)}: near the training data, or of too few windows."
+        num_few = sum(one.num_speakers_unchanged for one in found.values())
+        if num_few:
+            num_speakers = sum(one.num_speakers for one in found.values())
+            yield f"Nothing more is taken of {num_few} of the {num_speakers} speakers: they have too few windows."
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
