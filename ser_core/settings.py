@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from ser_core.errors import UsageError
+from ser_core.errors import UsageError, printable
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -126,6 +126,19 @@ def _group(settings: type[Settings], name: str) -> type[Settings]:
     return next(kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Settings))
 
 
+def _led_to(settings: type[Settings], names: Sequence[str]) -> tuple[type[Settings], str, bool]:
+    """The group and the name in it that names lead to, and whether it is of the values of a field that has names of
+    its own, such as paths: these are passed over."""
+    name, *rest = names
+    is_value = bool(rest) and name in settings.model_fields and _is_mapping(settings, name)
+    rest = rest[is_value:]
+    return _led_to(_group(settings, name), rest) if rest else (settings, name, is_value)
+
+
+def _is_mapping(settings: type[Settings], name: str) -> bool:
+    return typing.get_origin(settings.model_fields[name].annotation) is dict
+
+
 def field_schema(settings: type[Settings], *names: str) -> dict[str, Any]:
     """The JSON schema of a field: after the names of the groups that it is in, its own."""
     found: dict[str, Any] = group_of(settings, names[:-1]).model_json_schema()["properties"][names[-1]]
@@ -169,7 +182,7 @@ def _sentence(settings: type[Settings], error: ValidationError) -> str:
     unknown = [fault for fault in faults if fault["type"] == "extra_forbidden"]
     fault = (unknown or faults)[0]
     names = [part for part in fault["loc"] if isinstance(part, str)]
-    dotted, value = ".".join(names), short(fault["input"])
+    dotted, value = printable(".".join(names)), short(fault["input"])
     match fault["type"]:
         case "extra_forbidden":
             return _unknown(settings, names) + _more([str(other["loc"][-1]) for other in unknown[1:]])
@@ -180,7 +193,9 @@ def _sentence(settings: type[Settings], error: ValidationError) -> str:
         case "invalid_key":
             return f"{value} is no name of a setting"
     what = "is empty" if fault["input"] is None else f"cannot be {value}"
-    return f"'{dotted}' {what}; it takes {takes(field_schema(settings, *names))}"
+    group, name, is_value = _led_to(settings, names)
+    schema = field_schema(group, name)
+    return f"'{dotted}' {what}; it takes {takes(schema['additionalProperties'] if is_value else schema)}"
 
 
 def _more(names: list[str]) -> str:
@@ -205,12 +220,12 @@ _SHORT.maxstring = _SHORT.maxother = 2 * _MAX_SHOWN
 
 
 def _unknown(settings: type[Settings], names: list[str]) -> str:
-    name, dotted = names[-1], ".".join(names)
+    name, dotted = printable(names[-1]), printable(".".join(names))
     if name in RENAMED:
         return f"'{dotted}' is now called '{RENAMED[name]}'"
     if name in _GONE:
         return f"'{dotted}' is gone ({_GONE[name]}); leave it out"
-    known = sorted(group_of(settings, names[:-1]).model_fields)
+    known = sorted(_led_to(settings, names)[0].model_fields)
     close = difflib.get_close_matches(name, known, 1)
     hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
     return f"unknown setting '{dotted}'; {hint}"

@@ -119,6 +119,23 @@ class AdaptedResult:
         if num_few:
             num_speakers = sum(one.num_speakers for one in found.values())
             yield f"Nothing more is taken of {num_few} of the {num_speakers} speakers: they have too few windows."
+        yield from self._notes_of_mixes(found)
+
+    def _notes_of_mixes(self, of_all: dict[str, Estimates]) -> Iterator[str]:
+        """Where a mix seems to do no harm as nothing is taken with it, other than with all clips."""
+        names = [row.name for row in self.rows]
+        for row in self.rows[names.index(ALL_CLIPS) + 1 :]:
+            found = {corpus: part.estimates for corpus, part in row.corpora.items() if part.estimates}
+            unchanged = [
+                f"{corpus} ({one.num_windows} windows)"
+                for corpus, one in found.items()
+                if one.num_corpora_unchanged and not of_all[corpus].num_corpora_unchanged
+            ]
+            if unchanged:
+                yield (
+                    f"Adapted to {row.name}, nothing is taken of {', '.join(unchanged)}: too few windows, or near the "
+                    "training data. That row does not tell whether such a mix harms."
+                )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -58,10 +58,11 @@ class Adaptation(Settings):
         description="By path, what is taken beyond it where rows are made; the model itself takes nothing of it.",
     )
 
-    @property
-    def shifts(self) -> tuple[Numbers, ...]:
-        """All that is taken, of the archive and of its folders."""
-        return (self.shift, *(folder.shift for folder in self.folders.values()))
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if any(len(folder.shift) != len(self.shift) for folder in self.folders.values()):
+            raise ValueError("adaptation must have one number a label as each shift")
+        return self
 
 
 class ArtifactConfig(Settings):
@@ -94,7 +95,7 @@ class ArtifactConfig(Settings):
         for label in self.labels:
             if not _LABEL.fullmatch(label):
                 raise ValueError(f"label {label[:100]!r} must be a lower-case word (a-z, 0-9, _) of 64 letters at most")
-        if self.adaptation is not None and any(len(shift) != len(self.labels) for shift in self.adaptation.shifts):
+        if self.adaptation is not None and len(self.adaptation.shift) != len(self.labels):
             raise ValueError("adaptation must have one number a label as each shift")
         if NO_SPEECH in self.labels:
             raise ValueError(f"label {NO_SPEECH} says that there is no emotion to judge; no model may have it")

@@ -157,7 +157,7 @@ def read_format(text: str | bytes, where: Location) -> dict[str, Any]:
     try:
         described = json.loads(text)
         is_newer = described["format"] > FORMAT
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedOutputError(
             f"{where} is damaged: it names no format of ser; restore it, use --restart, or another output"
         ) from error

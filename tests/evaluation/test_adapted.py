@@ -112,6 +112,15 @@ def test_each_mix_is_a_row_and_every_clip_is_judged_with_it() -> None:
     assert again.rows[3] == found.rows[3]
 
 
+def test_a_mix_of_too_few_clips_is_not_taken_for_harmless() -> None:
+    one = clips(4)
+    _, found = adapt(one, "archive", "calm=0.8")
+    assert (found.rows[1].constants["far"].strength, found.rows[3].constants["far"].strength) == (0.5, 0.0)
+    [note] = [note for note in found.notes if "calm=0.8" in note]
+    assert note.startswith("Adapted to calm=0.8, nothing is taken of far (10 windows): too few windows, or near")
+    assert not any("balanced" in note for note in found.notes)
+
+
 def test_speakers_are_adapted_to_beyond_their_corpus_and_too_few_windows_are_not() -> None:
     one = clips(30)
     adapted_GC, found = adapt(one, "speaker", "sad=0.4")

@@ -129,6 +129,33 @@ def test_the_first_fault_is_one_line_in_this_programs_words(values: dict[Any, An
     assert "\n" not in str(error.value)
 
 
+class Room(Settings):
+    size: float = Field(ge=0)
+
+
+class House(Settings):
+    rooms: dict[str, Room] = Field(default_factory=dict)
+    doors: dict[str, int] = Field(default_factory=dict)
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"rooms": {"a b": {"size": -1.0}}}, "'rooms.a b.size' cannot be -1.0; it takes a number of at least 0"),
+        ({"rooms": {"size": {"size": math.nan}}}, "'rooms.size.size' cannot be nan; it takes a number of at least 0"),
+        ({"rooms": {"a\nb": 5}}, r"'rooms.a\x0ab' cannot be 5; it takes a group of settings"),
+        ({"rooms": {"a": {}}}, "'rooms.a.size' is missing"),
+        ({"rooms": {"a": {"size": 1.0, "sise": 2}}}, "unknown setting 'rooms.a.sise'; did you mean 'size'?"),
+        ({"rooms": []}, "'rooms' cannot be []; it takes a group of settings"),
+        ({"doors": {"front": "x"}}, "'doors.front' cannot be 'x'; it takes a whole number"),
+    ],
+)
+def test_a_fault_in_a_field_with_names_of_its_own_is_one_line(values: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError) as failed:
+        House.from_dict(values, "here")
+    assert str(failed.value) == f"here: {sentence}"
+
+
 def test_an_empty_group_has_its_defaults() -> None:
     assert Whole.from_dict({"text": "a", "group": None}) == Whole(text="a")
 

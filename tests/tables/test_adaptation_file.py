@@ -1,5 +1,6 @@
 """The constants of an adaptation lie in the output: who finds them, who may write them, and what is refused."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,26 @@ def test_rows_hold_on_to_their_constants(place: Location) -> None:
         file.find(with_other(OURS, model="other@0123"), OF_ROWS)
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b'{"format": 1}', b'{"format": 1, "settings": {}, "adaptation": []}'])
+def damaged(**changes: Any) -> bytes:
+    """A file whose adaptation has other values; of a folder `calls` where there is one."""
+    adaptation = constants().to_dict() | changes
+    return json.dumps({"format": 1, "settings": OURS.to_dict(), "adaptation": adaptation}).encode()
+
+
+def folder(*shift: object) -> dict[str, Any]:
+    return {"calls": {"shift": shift, "num_windows": 20, "num_files": 2}}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"{}", b'{"format": 1}', b'{"format": 1, "settings": {}, "adaptation": []}', b"[" * 100_000,
+        damaged(folders=folder(0.0, float("nan"), 0.0)), damaged(folders=folder(0.0, "0", 0.0)),
+        damaged(folders=folder(0.0, 0.0)), damaged(folders={"calls": 5}),
+        damaged(folders={"a": folder(0.0)["calls"] | {"x": 1}}),
+        damaged(folders={"calls": None}), damaged(mix_after={"angry": "much"}),
+    ],
+)  # fmt: skip
 def test_a_damaged_file_is_told_where_there_are_rows_and_made_anew_where_there_are_none(
     place: Location, tmp_path: Path, content: bytes
 ) -> None:
