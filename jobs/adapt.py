@@ -149,7 +149,7 @@ def _folders(adaptation: "Adaptation", num_folders: int) -> str:
     largest = sorted(taken, key=lambda path: (-taken[path], path))[:_MAX_FOLDERS_SHOWN]
     shown = ", ".join(f"{printable(path) or '.'} ({taken[path]:.2f})" for path in largest)
     return (
-        f"of {num_folders} folders the {len(folders)} with the most files were looked at, {num_windows} windows; "
+        f"looked at {len(folders)} of {num_folders} folders, those with the most files: {num_windows} windows; "
         f"{len(folders) - len(taken)} of them have too few, and take what the archive takes, as others do"
         + (f"; of the logits most is taken beyond that in {shown}" if shown else "")
     )

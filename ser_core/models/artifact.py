@@ -170,7 +170,7 @@ class Artifact:
         if self.config.adaptation is not None:
             where = f"model '{name or self.identity}'"
             raise ArtifactError(
-                f"{where} is adapted already; use it as it is, without --adapt, or give the one that it was made of"
+                f"{where} is adapted already; use it as it is (--adapt none), or the one that it was made of"
             )
         return self.require_reference(name)
 

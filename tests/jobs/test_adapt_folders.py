@@ -97,7 +97,7 @@ def test_each_folder_is_adapted_to_and_a_small_one_takes_the_archives(
             # All windows of these are in the sample, whose statistics are computed beside others than theirs.
             np.testing.assert_allclose(groups.adapt(given, np.zeros(len(given), np.int64)), expected, atol=1e-4)
             assert np.abs(given - expected).max() > 0.005
-    assert "of 4 folders the 4 with the most files were looked at, 47 windows; 2 of them have too few" in answer.err
+    assert "looked at 4 of 4 folders, those with the most files: 47 windows; 2 of them have too few" in answer.err
     assert "of the logits most is taken beyond that in calls" in answer.err
     assert ser_here("verify", output).code == 0
 
@@ -121,7 +121,7 @@ def test_later_runs_take_what_is_kept_and_new_folders_the_archives(
     monkeypatch.setattr(adaptation, "_MAX_FOLDERS", 2)
     copy = Path(shutil.copytree(source, tmp_path / "in"))
     first = score(model, copy, tmp_path / "out", *BY_FOLDER)
-    assert "of 4 folders the 2 with the most files" in first.err
+    assert "looked at 2 of 4 folders, those with the most files" in first.err
     kept, before = constants(tmp_path / "out"), predictions(tmp_path / "out")
     assert [*kept["folders"]] == ["calls", "calls/loud"]
     write(copy / "calls" / "2.wav", 4.0, "sad", 9)
@@ -170,7 +170,7 @@ def test_one_folder_of_silence_and_a_model_that_cannot(model: str, tmp_path: Pat
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "silence.wav").write_bytes(encode(np.zeros(32_000, np.float32)))
     answer = score(model, tmp_path / "in", tmp_path / "out", *BY_FOLDER, "--speech", "on")
-    assert "of 1 folders the 1 with the most files were looked at, 0 windows; 1 of them have too few" in answer.err
+    assert "looked at 1 of 1 folders, those with the most files: 0 windows; 1 of them have too few" in answer.err
     assert constants(tmp_path / "out")["folders"][""]["shift"] == [0.0] * len(LABELS)
     refused = ser_here("score", tmp_path / "in", tmp_path / "out2", "--model", "compact", "--adapt", "folder")
     assert_one_line(refused, 1, "model 'compact' cannot be adapted")
