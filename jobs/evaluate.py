@@ -1,6 +1,5 @@
 """`ser evaluate`: a model's predictions for the clips of manifests -> a report for programs and one for people."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -118,11 +117,12 @@ def _check_ours(folder: "Location") -> None:
 
 
 def _is_evaluation(file: "Location") -> bool:
+    from ser_core.encoding import read_json
     from ser_core.storage import read
 
     try:
-        found = json.loads(read(file))
-    except (FileNotFoundError, ValueError, RecursionError):
+        found = read_json(read(file))
+    except (FileNotFoundError, ValueError):
         return False
     return isinstance(found, dict) and found.keys() >= {"format_number", "overall", "confusion", "coverage"}
 

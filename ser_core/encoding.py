@@ -18,6 +18,18 @@ def json_bytes(values: dict[str, Any]) -> bytes:
     return text.encode(errors="backslashreplace") + b"\n"
 
 
+def read_json(text: str | bytes) -> Any:
+    """The value of a JSON text that somebody else may have written.
+
+    Raises:
+        ValueError: it is none, or nested too deeply to be read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 def parquet_bytes(table: "pa.Table") -> bytes:
     """A Parquet file, compressed by zstd."""
     import pyarrow.parquet as pq

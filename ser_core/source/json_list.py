@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import chain, islice
 from typing import IO, Any
 
+from ser_core.encoding import read_json
 from ser_core.source.text_table import NoListError, iter_lines, open_text
 
 #: The names that columns and keys of paths have, the first that is there counts.
@@ -75,8 +76,8 @@ def _path_of(entry: dict[str, Any]) -> str | None:
 
 def _line_entry(line: str) -> tuple[Any, str]:
     try:
-        return json.loads(line), line
-    except (ValueError, RecursionError):
+        return read_json(line), line
+    except ValueError:
         return None, line
 
 

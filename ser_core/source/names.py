@@ -16,7 +16,8 @@ _LITTER = re.compile(
 AUDIO_SUFFIXES = (
     "wav", "wave", "rf64", "bwf", "w64", "flac", "aif", "aiff", "aifc", "au", "snd", "caf", "mp3", "mp2", "mpga",
     "ogg", "oga", "opus", "spx", "m4a", "m4b", "aac", "adts", "amr", "awb", "wma", "wv", "tta", "ape", "tak", "ac3",
-    "eac3", "ec3", "dts", "thd", "mka", "weba", "ra", "qcp", "dss", "ds2", "dsf", "dff", "mpc", "aax",
+    "eac3", "ec3", "dts", "thd", "mka", "weba", "ra", "qcp", "dss", "ds2", "dsf", "dff", "mpc", "aax", "3ga", "m4r",
+    "m2a", "mpa", "f4a", "nut", "shn", "sbc", "dvf", "msv",
     # Telephony and speech laboratories.
     "g722", "g729", "gsm", "ul", "ulaw", "mulaw", "pcmu", "al", "alaw", "pcma", "sln", "sln16", "vox", "nist", "sph",
     "voc", "ircam", "sf", "paf", "pvf", "svx", "avr",
@@ -24,7 +25,7 @@ AUDIO_SUFFIXES = (
 #: Suffixes of videos, whose sound is scored.
 VIDEO_SUFFIXES = (
     "mp4", "m4v", "mov", "3gp", "3gpp", "3g2", "mkv", "webm", "avi", "asf", "wmv", "flv", "ogv", "mpg", "mpeg", "vob",
-    "m2ts", "mts", "mxf",
+    "m2ts", "mts", "ts", "mxf", "f4v",
 )  # fmt: skip
 
 

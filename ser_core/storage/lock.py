@@ -3,7 +3,6 @@
 It spares a second run its work, no more: it may fail in any way, and the tables stay exact (table_pair.py).
 """
 
-import json
 import os
 import socket
 import threading
@@ -19,7 +18,7 @@ from typing import Self
 
 import psutil
 
-from ser_core.encoding import json_bytes
+from ser_core.encoding import json_bytes, read_json
 from ser_core.errors import OutputBusyError, SerError
 from ser_core.settings import seconds_from_environment
 from ser_core.storage import location as storage
@@ -58,7 +57,7 @@ class Holder:
     @classmethod
     def from_json(cls, data: bytes) -> Self:
         """Read what `to_json` wrote; ValueError or TypeError where it is anything else."""
-        holder = cls(**json.loads(data))
+        holder = cls(**read_json(data))
         kinds = {"host": str, "pid": int, "process_start": float, "token": str, "beat": int, "since_boot": str}
         if any(type(value) is not kinds[name] for name, value in asdict(holder).items()):
             raise TypeError

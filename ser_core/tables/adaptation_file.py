@@ -4,10 +4,8 @@ They are written once, before there is a row, and every later run takes them: wh
 they are among what the rows were made with (the model's identity in the fingerprint is that of the adapted one).
 """
 
-import json
-
 from ser_core import storage
-from ser_core.encoding import json_bytes
+from ser_core.encoding import json_bytes, read_json
 from ser_core.errors import DamagedOutputError, OutputError, UsageError
 from ser_core.models import Adaptation
 from ser_core.settings import Settings
@@ -96,7 +94,7 @@ class AdaptationFile:
                 return None
         read_format(data, self.location)
         try:
-            return KeptAdaptation.from_dict(json.loads(data), "settings")
+            return KeptAdaptation.from_dict(read_json(data), "settings")
         except UsageError as error:
             raise DamagedOutputError(f"{self.location} is damaged ({error}); {_WAY_OUT}") from error
 

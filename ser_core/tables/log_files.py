@@ -5,7 +5,6 @@ version say, and a hint names the newest one: they spare readers time, and nothi
 """
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 from deltalake.exceptions import DeltaError
 
 from ser_core import storage
+from ser_core.encoding import read_json
 from ser_core.errors import DamagedOutputError
 from ser_core.storage import Location
 
@@ -45,7 +45,8 @@ class LogFiles:
     def is_stray(self, version: int) -> bool:
         """Whether an entry was made on top of another log than it lies in."""
         lines = self.read(version).splitlines()
-        info: dict[str, str] = next((line["commitInfo"] for line in map(json.loads, lines) if "commitInfo" in line), {})
+        infos = [action["commitInfo"] for action in map(read_json, lines) if action.get("commitInfo")]
+        info: dict[str, str] = infos[0] if infos else {}
         before = self.read(version - 1)
         return bool(before) and PREDECESSOR in info and info[PREDECESSOR] != _digest(before)
 
@@ -102,7 +103,7 @@ class LogFiles:
             if number not in versions:
                 return f"{place} is gone"
             if not _is_whole(entry := self.read(number)) or any(
-                not isinstance(action, dict) for line in entry.splitlines() for action in json.loads(line).values()
+                not isinstance(action, dict) for line in entry.splitlines() for action in read_json(line).values()
             ):
                 return f"{place} is damaged"
         return None
@@ -128,6 +129,6 @@ def _digest(entry: bytes) -> str:
 
 def _is_whole(entry: bytes) -> bool:
     try:
-        return bool(entry) and all(isinstance(json.loads(line), dict) for line in entry.splitlines())
+        return bool(entry) and all(isinstance(read_json(line), dict) for line in entry.splitlines())
     except ValueError:
         return False

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 
+from ser_core.encoding import read_json
 from ser_core.errors import DamagedOutputError, OutputError, UsageError
 from ser_core.records import GAP_TYPE
 from ser_core.settings import ResolvedPrecision, Settings
@@ -155,9 +156,9 @@ def read_format(text: str | bytes, where: Location) -> dict[str, Any]:
         OutputError: the format is newer.
     """
     try:
-        described = json.loads(text)
+        described = read_json(text)
         is_newer = described["format"] > FORMAT
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise DamagedOutputError(
             f"{where} is damaged: it names no format of ser; restore it, use --restart, or another output"
         ) from error

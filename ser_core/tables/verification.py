@@ -4,7 +4,6 @@ Nothing is written, and a run may be on: what is looked at is one pair of versio
 together. Memory is bounded: parts are read one by one, keys wait in a local file.
 """
 
-import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ser_core import storage
+from ser_core.encoding import read_json
 from ser_core.errors import OutputError
 from ser_core.ordered import in_order
 from ser_core.storage import Location
@@ -121,12 +121,14 @@ class _Verification:
         try:
             with output_faults(file):
                 try:
-                    record = json.loads(storage.read(file))
+                    record = read_json(storage.read(file))
                 except FileNotFoundError:
                     return {}
             num_planned = record.get("plan", {}).get("num_files", 0)
+            if not isinstance(record["state"], str):
+                raise TypeError
             return {"state": record["state"], "run": record["run"], "num_planned": int(num_planned)}
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             self._found.add("", findings.BAD_RECORD, ["run.json"])
             return {}
 

@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 from ser_core import storage
-from ser_core.encoding import json_bytes
+from ser_core.encoding import json_bytes, read_json
 from ser_core.errors import OutputError
 from ser_core.models import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
 from ser_core.storage import Location, Lock, check_writable, one_line_faults, write
@@ -117,10 +117,10 @@ class TrainingFolder:
         """What settings.json holds; None: it is not there. For a restart, nothing where it is broken."""
         try:
             with one_line_faults(self.folder, "cannot be read", "name another MODEL_DIR", passes=FileNotFoundError):
-                found = json.loads(storage.read(self._settings_file))
+                found = read_json(storage.read(self._settings_file))
         except FileNotFoundError:
             return None
-        except (ValueError, RecursionError):
+        except ValueError:
             found = None
         match found:
             case {"format_number": int(number)} if number > FORMAT_NUMBER:

@@ -4,7 +4,6 @@ Shape letters: N clips of a set, C labels.
 """
 
 import dataclasses
-import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import pyarrow as pa
 from ser_core import models, storage
 from ser_core.audio import LogMel
 from ser_core.corpora import CORPORA, Manifest
-from ser_core.encoding import json_bytes, parquet_bytes
+from ser_core.encoding import json_bytes, parquet_bytes, read_json
 from ser_core.evaluation import (
     Evaluation,
     LabelSets,
@@ -76,7 +75,7 @@ def is_complete(job: Job) -> bool:
 
 def _is_of(job: Job, report: Location) -> bool:
     try:
-        return bool(json.loads(storage.read(report)).get("run") == job.run)
+        return bool(read_json(storage.read(report)).get("run") == job.run)
     except (FileNotFoundError, ValueError, AttributeError):
         return False
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ser_core.source.names import escape_path
+from ser_core.source.names import AUDIO_SUFFIXES, VIDEO_SUFFIXES, escape_path, suffix_of
 from ser_core.vocabulary import REASONS
 from tests.support.audio_factory import encode, noise, write_odd_files
 from tests.support.cli import as_plain_user, files, predictions, ser, ser_here
@@ -83,7 +83,9 @@ def test_the_odd_files_of_others(tmp_path: Path) -> None:
     answer = ser_here("score", folder, tmp_path / "out", "--output-mode", "json")
     assert answer.code == 3, answer.err
     rows = files(tmp_path / "out").to_pylist()
-    assert len({row["path"] for row in rows}) == len(list(folder.rglob("*.wav"))) == answer.data["files"]
+    kinds = {*AUDIO_SUFFIXES, *VIDEO_SUFFIXES}
+    recordings = [file for file in folder.rglob("*.*") if suffix_of(file.name) in kinds]
+    assert len({row["path"] for row in rows}) == len(recordings) == answer.data["files"]
     for row in rows:
         if row["status"] != "scored":
             assert_words(row)

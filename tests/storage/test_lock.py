@@ -184,7 +184,8 @@ def test_failing_beat_does_not_stop_the_run(file: Location, monkeypatch: pytest.
 @pytest.mark.parametrize(
     "other",
     [
-        b"", b"[]", b"\xff", b"{}", {"host": 1}, {"pid": "1"}, {"pid": -1}, {"pid": 10**30}, {"beat": None},
+        b"", b"[]", b"[" * 2_000, b"\xff", b"{}",
+        {"host": 1}, {"pid": "1"}, {"pid": -1}, {"pid": 10**30}, {"beat": None},
         {"process_start": "now"}, {"process_start": 1e99}, {"process_start": math.nan}, {"token": 5}, {"more": 1},
     ],
 )  # fmt: skip

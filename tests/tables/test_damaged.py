@@ -154,10 +154,22 @@ def test_table_that_is_gone_alone(made: Output, plan: Callable[[World], Path], t
     check_complete(made.location, NOW)
 
 
-def test_line_that_is_no_action(made: Output, plan: Callable[[World], Path]) -> None:
+@pytest.mark.parametrize("data", [b'{"add": 7}', b"[" * 200_000], ids=["number", "nested"])
+def test_line_that_is_no_action(made: Output, plan: Callable[[World], Path], data: bytes) -> None:
     newest = max(Path(made.location.path, "files", "_delta_log").glob("*.json"))
-    newest.write_bytes(b'{"add": 7}')
+    newest.write_bytes(data)
     assert "files" in message(made.open)
+    score_all(made, plan(NOW), NOW, restart=True)
+    check_complete(made.location, NOW)
+
+
+@pytest.mark.parametrize("table", ["predictions", "files"])
+def test_a_commit_that_says_nothing_of_itself(made: Output, plan: Callable[[World], Path], table: str) -> None:
+    newest = max(Path(made.location.path, table, "_delta_log").glob("*.json"))
+    actions = [json.loads(line) for line in newest.read_text().splitlines()]
+    newest.write_text(
+        "\n".join(json.dumps(one if "commitInfo" not in one else {"commitInfo": None}) for one in actions)
+    )
     score_all(made, plan(NOW), NOW, restart=True)
     check_complete(made.location, NOW)
 

@@ -226,7 +226,15 @@ def test_files_that_the_run_had_planned_and_are_missing(output: Output, plan: Pl
     assert set(problems(verify(output.location))) == {("files", findings.FEWER_FILES)}
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"7", b"\xff", b'{"state": "complete"}', b'{"plan": 7}'])
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b"", b"{", b"[]", b"7", b"\xff", b'{"state": "complete"}', b'{"plan": 7}'),
+        *(b'{"state": 5, "run": 1}', b'{"state": ["a"], "run": 1}'),
+        b'{"state": "complete", "run": 1, "plan": {"num_files": 1e400}}',
+        pytest.param(b"[" * 200_000, id="nested"),
+    ],
+)
 def test_a_record_that_is_none(made: Output, data: bytes) -> None:
     storage.put(made.location.join("run.json"), data)
     assert problems(verify(made.location)) == {("", findings.BAD_RECORD): (1, ("run.json",))}
