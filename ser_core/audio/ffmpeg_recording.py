@@ -78,8 +78,9 @@ class FfmpegRecording:
         if headless is not None:
             options = options | {"format_whitelist": headless}
         self._file, self._start, self._num_bytes = file, start, num_bytes
-        is_uncounted = wav is not None and wav.promised_bytes is None
-        self._view = wav.honest_view(file) if wav and is_uncounted else ByteView(file, num_bytes, offset=start)
+        # FFmpeg, too, loses its way behind a chunk that is not padded as it must be.
+        is_misleading = wav is not None and (wav.promised_bytes is None or not wav.is_padded_right)
+        self._view = wav.honest_view(file) if wav and is_misleading else ByteView(file, num_bytes, offset=start)
         self.fault: Fault | None = None
         try:
             self._container = av.open(

@@ -186,6 +186,18 @@ def test_chunks_that_are_padded_as_the_writer_likes(head: bytes, num_bytes: int,
     assert_is_whole((ID3 if head else b"") + contents[:36] + chunk + contents[36:])
 
 
+@pytest.mark.parametrize("codec", ["libmp3lame", "mp2", "g722"])
+@pytest.mark.parametrize("is_padded", [True, False], ids=["to four", "not"])
+def test_chunks_of_codecs_are_padded_as_the_writer_likes(codec: str, is_padded: bool) -> None:
+    contents = coded("wav", codec)
+    chunk = b"LIST" + struct.pack("<I", 5) + b"INFOx"
+    chunk += bytes(-len(chunk) % 4) if is_padded else b""
+    at = contents.index(b"data")
+    heard, fault = judged(contents[:at] + chunk + contents[at:])
+    assert fault is None
+    assert heard == judged(contents)[0] > 0
+
+
 def test_an_au_whose_size_was_never_updated_is_read_to_its_end() -> None:
     contents = encode(noise(SECONDS), format="AU", subtype="PCM_16")
     assert_is_whole(contents[:8] + struct.pack(">I", 1_000) + contents[12:])
