@@ -38,12 +38,15 @@ def connect(*, address: str | None, own: Hardware, verbose: bool) -> Hardware:
     suspended for long or the machine is busy, and which waits where Ray is not all there.
 
     Raises:
-        UsageError: nothing answers at the address.
+        UsageError: nothing answers at the address, or it holds a password.
         SerError: Ray could not start, or refused this program's token.
     """
     if not verbose:
         _silence()
     if address:
+        if "@" in address:
+            # It is not shown: whatever stands before the sign may be a password.
+            raise UsageError("--address: an address of Ray has no user and no password; give host:port")
         _require_listener(address)
     # An archive's owner has not agreed to tell Ray's makers about their runs.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -13,6 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cluster.resources import Hardware
+from cluster.session import connect
+from ser_core.errors import UsageError
 from tests.support.archive import write_archive
 from tests.support.cli import (
     AS_OTHER_USER,
@@ -186,3 +189,12 @@ def test_a_run_that_slept_for_long_and_was_taken_over_ends_with_its_line_and_cod
     holder.send_signal(signal.SIGCONT)
     assert_one_line(finish(holder, timeout=60), 1, "newer run")
     assert_none_left(holder)
+
+
+@pytest.mark.parametrize(
+    "address", ["me:secret@nohost", "me:secret@[::1]:6379", "ray://me:se/cret@127.0.0.1:1", "me:se@cret@127.0.0.1:1"]
+)
+def test_a_password_in_an_address_is_refused_and_not_shown(address: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        connect(address=address, own=Hardware(cpus=1, gpus=0), verbose=True)
+    assert str(caught.value) == "--address: an address of Ray has no user and no password; give host:port"
