@@ -45,8 +45,8 @@ class LogFiles:
     def is_stray(self, version: int) -> bool:
         """Whether an entry was made on top of another log than it lies in."""
         lines = self.read(version).splitlines()
-        infos = [action["commitInfo"] for action in map(read_json, lines) if action.get("commitInfo")]
-        info: dict[str, str] = infos[0] if infos else {}
+        infos = (action["commitInfo"] for action in map(read_json, lines) if action.get("commitInfo"))
+        info: dict[str, str] = next(infos, {})
         before = self.read(version - 1)
         return bool(before) and PREDECESSOR in info and info[PREDECESSOR] != _digest(before)
 
