@@ -74,7 +74,7 @@ class RowAdaptation:
         if self.mode == "folder":
             return self._by_folder(records, record_J, probabilities_JC)
         order_J = np.lexsort((index_J, channel_R[record_J]))
-        group_R = channel_R if self.mode == "channel" else _numbered(records["file_id"].to_numpy())
+        group_R = channel_R if self.mode == "channel" else numbered(records["file_id"].to_numpy())
         adapted_JC = np.empty_like(probabilities_JC)
         adapted_JC[order_J] = self.groups.adapt(probabilities_JC[order_J], group_R[record_J[order_J]])
         return adapted_JC
@@ -92,6 +92,8 @@ class RowAdaptation:
         return adapted_JC
 
 
-def _numbered(values_R: IntArray) -> IntArray:
-    """0, 1, 2 ... for each run of equal values."""
-    return np.cumsum(np.diff(values_R, prepend=-1) != 0) - 1
+def numbered(*columns_R: IntArray) -> IntArray:
+    """0, 1, 2 ... for each run of rows that are equal in all columns."""
+    is_new_R = np.ones(len(columns_R[0]), dtype=bool)
+    is_new_R[1:] = np.any([np.diff(column_R) != 0 for column_R in columns_R], axis=0)
+    return np.cumsum(is_new_R) - 1

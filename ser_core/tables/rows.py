@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ser_core.aggregation import aggregate, log_probability_sums
-from ser_core.tables.row_adaptation import RowAdaptation
+from ser_core.tables.row_adaptation import RowAdaptation, numbered
 from ser_core.tables.schema import file_schema, prediction_schema
 from ser_core.vocabulary import NO_SPEECH, RETRYABLE_REASONS
 
@@ -50,22 +50,14 @@ def make_rows(records: pa.Table, settings: RowSettings) -> Rows:
         settings: what every row shares.
     """
     records = records.combine_chunks().sort_by([("file_id", "ascending"), ("channel", "ascending")])
-    group_R = _group(records)
+    # The number of each record's (file, channel).
+    group_R = numbered(records["file_id"].to_numpy(), records["channel"].to_numpy())
     first_G = np.flatnonzero(np.diff(group_R, prepend=-1))
     windows = _Windows.of(records, settings)
     if settings.adaptation is not None:
         windows = windows.adapted(settings.adaptation, records, group_R)
     channels = _Channels.of(windows, group_R, first_G)
     return Rows(windows.rows(records, settings), _file_rows(records, group_R, first_G, channels, settings))
-
-
-def _group(records: pa.Table) -> IntArray:
-    """The number of each record's (file, channel), 0, 1, 2 ... in the order of the records."""
-    file_id_R = records["file_id"].to_numpy()
-    channel_R = records["channel"].to_numpy()
-    new_R = np.ones(len(file_id_R), dtype=bool)
-    new_R[1:] = (np.diff(file_id_R) != 0) | (np.diff(channel_R) != 0)
-    return np.cumsum(new_R) - 1
 
 
 @dataclass(frozen=True)
