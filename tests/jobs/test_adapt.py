@@ -23,13 +23,6 @@ from tests.support.run_control import wait_for
 ADAPTED = ["--adapt", "archive", "--engine", "local"]
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = str(tmp_path_factory.mktemp("model") / "model")
-    adaptable_artifact().save(folder)
-    return folder
-
-
 def write_calls(folder: Path, num_files: int = 8) -> Path:
     for index in range(num_files):
         write_clip(folder / f"{'ab'[index % 2]}/{index}.wav", 3.0 + index % 3, index)

@@ -3,7 +3,6 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,24 +11,17 @@ import pytest
 
 from cluster import adaptation
 from ser_core.models import GroupAdaptation
+from tests.support.adapt_command import constants, probabilities, score
 from tests.support.audio_factory import encode, speech
 from tests.support.cli import Answer, assert_one_line, predictions, ser_here
-from tests.support.models import adaptable_artifact
+from tests.support.models import LABELS, adaptable_artifact
 
-LABELS = adaptable_artifact().config.labels
 BY_FOLDER = ["--adapt", "folder", "--engine", "local"]
 
 
 def write(file: Path, seconds: float, voice: str, seed: int) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(encode(speech(seconds, voice, seed=seed)))
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = str(tmp_path_factory.mktemp("model") / "model")
-    adaptable_artifact().save(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +36,6 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def score(model: str, source: Path, output: Path, *more: str) -> Answer:
-    answer = ser_here("score", source, output, "--model", model, *more)
-    assert answer.code == 0, answer.err
-    return answer
-
-
 @pytest.fixture(scope="module")
 def scored(source: Path, model: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answer]:
     output = tmp_path_factory.mktemp("scored") / "out"
@@ -62,15 +48,6 @@ def archive(source: Path, model: str, tmp_path_factory: pytest.TempPathFactory) 
     output = tmp_path_factory.mktemp("archive_alone") / "out"
     score(model, source, output, "--adapt", "archive", "--engine", "local")
     return output
-
-
-def constants(output: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((output / "_ser" / "adaptation.json").read_text())["adaptation"]
-    return found
-
-
-def probabilities(rows: pa.Table) -> np.ndarray:
-    return np.stack([rows[f"p_{label}"].to_numpy() for label in LABELS], axis=1)
 
 
 def folder_of(rows: pa.Table) -> np.ndarray:

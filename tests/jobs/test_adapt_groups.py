@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
 from ser_core.models import GroupAdaptation
+from tests.support.adapt_command import constants, probabilities, score
 from tests.support.archive import keys
 from tests.support.audio_factory import RATE_HZ, encode, speech
 from tests.support.cli import ROOT, Answer, assert_one_line, files, finish, predictions, ser_here, start
@@ -31,24 +31,11 @@ def write_call(file: Path, seconds: float, seed: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    folder = str(tmp_path_factory.mktemp("model") / "model")
-    adaptable_artifact().save(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("archive") / "in"
     for index in range(4):
         write_call(folder / f"{'ab'[index % 2]}/{index}.wav", 6.0 + 4 * index, index)
     return folder
-
-
-def score(model: str, source: Path, output: Path, *more: str) -> Answer:
-    answer = ser_here("score", source, output, "--model", model, *more)
-    assert answer.code == 0, answer.err
-    return answer
 
 
 @pytest.fixture(scope="module")
@@ -63,18 +50,9 @@ def output(scored: tuple[Path, Answer], tmp_path: Path) -> Path:
     return Path(shutil.copytree(scored[0], tmp_path / "out"))
 
 
-def constants(output: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((output / "_ser" / "adaptation.json").read_text())["adaptation"]
-    return found
-
-
 def settings(output: Path) -> dict[str, Any]:
     found: dict[str, Any] = json.loads((output / "run.json").read_text())["settings"]
     return found
-
-
-def probabilities(rows: pa.Table) -> np.ndarray:
-    return np.stack([rows[f"p_{label}"].to_numpy() for label in adaptable_artifact().config.labels], axis=1)
 
 
 @pytest.mark.parametrize("mode", ["channel", "file"])
