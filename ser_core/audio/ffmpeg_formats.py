@@ -30,7 +30,7 @@ DECODERS = {"amrnb": "libopencore_amrnb", "amrwb": "libopencore_amrwb"}
 #: Formats that count their frames, behind which FFmpeg takes tags for damage.
 COUNTED = frozenset({"wv"})
 #: Formats that give each packet its time, so that a step in it is a loss.
-TIMED = frozenset({"asf", "nut"})
+TIMED = frozenset({"asf", "nut", "flac"})
 #: Formats of whose length FFmpeg takes a guess, knows that of other streams, or does not look at it.
 GUESSED_LENGTH = frozenset({"asf", "avi", "voc", "sox"})
 #: Audio without a header, as telephony keeps it, by suffix; (FFmpeg's format, its options).

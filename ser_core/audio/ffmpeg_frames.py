@@ -80,6 +80,9 @@ class Progress:
                 self.begin_seconds = self._frame_end_seconds = begin
             gap_seconds = begin - self._frame_end_seconds
             self._frame_end_seconds = begin + frame.samples / frame.sample_rate
+        elif self._frame_end_seconds is not None:
+            # FFmpeg gives no time to a frame of a FLAC that does not follow from the one before.
+            self._frame_end_seconds += frame.samples / frame.sample_rate
         gap_seconds = gap_seconds if abs(gap_seconds) > _LEAST_GAP_SECONDS else 0.0
         lost_seconds = self._pending_seconds
         if self._is_timed:

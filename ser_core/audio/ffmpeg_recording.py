@@ -99,7 +99,7 @@ class FfmpegRecording:
         try:
             self._stream = self._chosen(audio_stream)
             is_timed = self._container.format.name in TIMED
-            self._progress = Progress(self._view.shift, is_timed=is_timed, has_all_streams=self._has_joint_length)
+            self.progress = Progress(self._view.shift, is_timed=is_timed, has_all_streams=self._has_joint_length)
             self._decoder = decoder_of(self._stream)
             self._frames = self._iter_frames()
             self._first = next(self._frames, None)
@@ -134,7 +134,7 @@ class FfmpegRecording:
             num_bytes=self._num_bytes,
             container=self._container,
             stream=self._stream,
-            progress=self._progress,
+            progress=self.progress,
             promised_seconds=self.promised_seconds,
             fault=self.fault,
             note=self.note,
@@ -172,7 +172,7 @@ class FfmpegRecording:
         try:
             for packet in self._packets():
                 is_heard = packet.stream_index == self._stream.index
-                self._progress.note_packet(packet, is_heard=is_heard)
+                self.progress.note_packet(packet, is_heard=is_heard)
                 if is_heard:
                     yield from self._decoded(packet)
         except av.FFmpegError as error:
@@ -202,11 +202,11 @@ class FfmpegRecording:
         except av.FFmpegError as error:
             if isinstance(error, MemoryError):
                 raise
-            self._progress.note_failure(packet)
+            self.progress.note_failure(packet)
             return
         for frame in frames:
             assert isinstance(frame, AudioFrame)
-            self._progress.note_frame(frame)
+            self.progress.note_frame(frame)
             yield frame
 
     def _converted(self) -> Iterator[NDArray[np.float32]]:
@@ -241,6 +241,6 @@ class FfmpegRecording:
         return seconds
 
     def _fault_of_nothing(self) -> Fault:
-        if self._progress.num_failed:
+        if self.progress.num_failed:
             return Fault("unreadable", "none of the audio can be decoded: it is damaged, or encrypted")
         return Fault("empty", "the file holds no audio")

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ser_core.audio.containers import end_of_id3
 from ser_core.audio.endings import find_head
+from ser_core.audio.flac_recording import FlacRecording
 from ser_core.audio.soundfile_recording import SoundfileRecording
 from ser_core.audio.wav_header import KNOWN_CODECS, WavHeader, read_wav_header
 from ser_core.faults import Fault
@@ -110,7 +111,8 @@ def _open(file: BinaryIO, num_bytes: int, start: int, audio_stream: int, suffix:
     head = file.read(16)
     wav = read_wav_header(file, start, num_bytes)
     is_foreign = wav is not None and wav.codec is not None and wav.codec not in KNOWN_CODECS
-    with_libsndfile = partial(SoundfileRecording, file, num_bytes, wav, start=start)
+    kind = FlacRecording if head.startswith(b"fLaC") else SoundfileRecording
+    with_libsndfile = partial(kind, file, num_bytes, wav, start=start)
     with_ffmpeg = partial(
         _open_with_ffmpeg, file, num_bytes, wav, start=start, audio_stream=audio_stream, suffix=suffix
     )

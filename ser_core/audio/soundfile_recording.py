@@ -64,6 +64,8 @@ class SoundfileRecording:
         self.num_channels: int = self._sound.channels
         self.promised_seconds = self._promised_seconds()
         self.fault: Fault | None = None
+        #: Whether the audio ended where it could not be decoded.
+        self.is_damaged = False
 
     def __enter__(self) -> Self:
         return self
@@ -104,6 +106,7 @@ class SoundfileRecording:
             block_TC = self._sound.read(out=block_TC)
         except soundfile.LibsndfileError as error:
             self.fault = _fault_of_decoding(error, is_at_end=self._view.num_left <= 0)
+            self.is_damaged = self._view.error is None
             block_TC = block_TC[: _num_decoded(block_TC)]
         self._note_error()
         return block_TC

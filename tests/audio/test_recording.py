@@ -68,9 +68,9 @@ def test_samples_are_at_full_scale_1(subtype: str) -> None:
 
 
 def test_what_was_decoded_before_damage_is_kept() -> None:
-    """The blocks are longer than the file: the damage comes within one."""
+    """The blocks are longer than the file: the damage comes within one. What follows is another."""
     with open_recording(io.BytesIO(ODD_FILES["damaged.flac"][0]())) as recording:
-        (block_TC,) = recording.blocks()
+        block_TC, _rest_TC = recording.blocks()
         assert recording.fault is not None
     with open_recording(io.BytesIO(encode(noise(9), format="FLAC"))) as whole:
         (whole_TC,) = whole.blocks()
