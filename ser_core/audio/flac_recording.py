@@ -74,7 +74,7 @@ class FlacRecording(SoundfileRecording):
     def _rest(self, num_read: int) -> Iterator[NDArray[np.float32]]:
         """What FFmpeg finds behind so many samples; `fault` says what it leaves out."""
         # Half of all archives need none of it, and it takes 50 ms and 40 MB.
-        from ser_core.audio.ffmpeg_recording import FfmpegRecording
+        from ser_core.audio.ffmpeg.recording import FfmpegRecording
 
         head = bytearray(self._head())
         head[4] |= _IS_LAST_BLOCK

@@ -142,7 +142,7 @@ def _open_with_ffmpeg(
     file: BinaryIO, num_bytes: int, wav: WavHeader | None, *, start: int, audio_stream: int, suffix: str
 ) -> Recording:
     # Half of all archives need none of it, and it takes 50 ms and 40 MB.
-    from ser_core.audio.ffmpeg_recording import FfmpegRecording
+    from ser_core.audio.ffmpeg.recording import FfmpegRecording
 
     return FfmpegRecording(file, num_bytes, wav, start=start, audio_stream=audio_stream, suffix=suffix)
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from ser_core.audio import containers, endings
 from ser_core.audio.byte_view import ByteView
-from ser_core.audio.ffmpeg_ending import LENGTH_TOLERANCE_SECONDS, Ending
-from ser_core.audio.ffmpeg_formats import (
+from ser_core.audio.ffmpeg.ending import LENGTH_TOLERANCE_SECONDS, Ending
+from ser_core.audio.ffmpeg.formats import (
     GUESSED_LENGTH,
     HEADLESS,
     JOINT_LENGTH,
@@ -32,7 +32,7 @@ from ser_core.audio.ffmpeg_formats import (
     sox_seconds,
     words_of_opening,
 )
-from ser_core.audio.ffmpeg_frames import Converter, Progress, decoder_of, joined
+from ser_core.audio.ffmpeg.frames import Converter, Progress, decoder_of, joined
 from ser_core.audio.wav_header import WavHeader
 from ser_core.faults import Fault
 

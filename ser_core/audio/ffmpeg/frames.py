@@ -13,7 +13,7 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from numpy.typing import NDArray
 
-from ser_core.audio.ffmpeg_formats import DECODERS
+from ser_core.audio.ffmpeg.formats import DECODERS
 
 _FULL_SCALE = {"u8": 2.0**7, "s16": 2.0**15, "s32": 2.0**31, "s64": 2.0**63}
 #: Times are rounded.
