@@ -1,8 +1,9 @@
 """Predicted records, in any order -> those of whole files, each once; and what a run has done so far.
 
-Shape letters: R records, G groups (one channel of one file), F files.
+Shape letters: R records, S segments of a file, G groups (one channel of one file), F files.
 """
 
+from collections import defaultdict
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ser_core.tables.record_buffer import RecordBuffer, packed, unpacked
+from ser_core.tables.row_adaptation import numbered
 from ser_core.tables.rows import Rows, RowSettings, make_rows
 
 IntArray = npt.NDArray[np.int64]
@@ -29,6 +32,45 @@ class Totals:
     speech_seconds: float | None = None
 
 
+class _HeldFile:
+    """What has come of a file that is not whole."""
+
+    def __init__(self) -> None:
+        self._records = RecordBuffer()
+        #: Whether each segment has come.
+        self._has_S = np.zeros(0, dtype=bool)
+        self._num_held = 0
+        #: The highest segment that has come, and whether it says that it is the last.
+        self._highest = (-1, False)
+
+    def add(self, records: pa.Table) -> None:
+        """Take records of this file, in order of `segment_index`, each once; what is held already is dropped."""
+        segment_R = records["segment_index"].to_numpy()
+        highest = int(segment_R[-1])
+        if highest >= len(self._has_S):
+            has_S = np.zeros(2 * (highest + 1), dtype=bool)
+            has_S[: len(self._has_S)] = self._has_S
+            self._has_S = has_S
+        is_new_R = ~self._has_S[segment_R]
+        if not is_new_R.any():
+            return
+        self._has_S[segment_R] = True
+        self._num_held += int(is_new_R.sum())
+        if highest > self._highest[0]:
+            self._highest = highest, records["is_last"][-1].as_py()
+        self._records.add(records if is_new_R.all() else records.filter(pa.array(is_new_R)))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all segments up to the last one are held."""
+        highest, is_last = self._highest
+        return is_last and self._num_held == highest + 1
+
+    def take(self) -> pa.Table:
+        """All records, in order of `segment_index`."""
+        return self._records.take().sort_by("segment_index")
+
+
 class Assembler:
     """Holds records back until their file is whole, and takes each file once.
 
@@ -39,8 +81,8 @@ class Assembler:
     def __init__(self, settings: RowSettings, num_files: int, totals: Totals) -> None:
         self._settings = settings
         self._done = np.zeros(num_files, dtype=bool)
-        self._whole: list[pa.Table] = []
-        self._held: dict[int, dict[int, pa.Table]] = {}
+        self._whole = RecordBuffer()
+        self._held: defaultdict[int, _HeldFile] = defaultdict(_HeldFile)
         self.num_ready_windows = 0
         self._totals = totals
 
@@ -50,45 +92,53 @@ class Assembler:
 
     def add(self, records: pa.Table) -> None:
         """Take records (PREDICTED_SCHEMA) in any order."""
-        file_ids_R = records["file_id"].to_numpy()
-        alone_R = records["is_last"].to_numpy() & (records["segment_index"].to_numpy() == 0) & ~self._done[file_ids_R]
-        index_of_alone = np.flatnonzero(alone_R)
+        file_ids_R, segment_R = records["file_id"].to_numpy(), records["segment_index"].to_numpy()
+        is_last_R = records["is_last"].to_numpy()
+        index_of_alone = np.flatnonzero(is_last_R & (segment_R == 0) & ~self._done[file_ids_R])
         first = np.unique(file_ids_R[index_of_alone], return_index=True)[1]
-        self._accept(records.take(pa.array(index_of_alone[np.sort(first)])))
-        for row in np.flatnonzero(~self._done[file_ids_R]):
-            if not self._done[file_ids_R[row]]:
-                self._hold(records.slice(int(row), 1))
-        self._held = {file_id: held for file_id, held in self._held.items() if not self._done[file_id]}
+        self._accept(packed(records.take(pa.array(index_of_alone[np.sort(first)]))))
+        rows = np.flatnonzero(~self._done[file_ids_R])
+        rows = rows[np.lexsort((segment_R[rows], file_ids_R[rows]))]
+        # The first of those that are the same segment.
+        rows = rows[np.unique(numbered(file_ids_R[rows], segment_R[rows]), return_index=True)[1]]
+        file_ids_F, first_F, count_F = np.unique(file_ids_R[rows], return_index=True, return_counts=True)
+        last_F = rows[first_F + count_F - 1]
+        is_whole_F = is_last_R[last_F] & (segment_R[last_F] == count_F - 1)
+        self._accept(packed(records.take(pa.array(rows[np.repeat(is_whole_F, count_F)]))))
+        for index in np.flatnonzero(~is_whole_F):
+            of_file = rows[first_F[index] : first_F[index] + count_F[index]]
+            self._hold(int(file_ids_F[index]), packed(records.take(pa.array(of_file))))
 
     def take(self) -> Rows | None:
         """The rows of every whole file not taken before; None if there is none."""
         if not self._whole:
             return None
-        records = pa.concat_tables(self._whole)
-        self._whole, self.num_ready_windows = [], 0
-        return make_rows(records, self._settings)
+        self.num_ready_windows = 0
+        return make_rows(unpacked(self._whole.take()), self._settings)
 
-    def _hold(self, record: pa.Table) -> None:
-        file_id = record["file_id"][0].as_py()
-        segments = self._held.setdefault(file_id, {})
-        segments.setdefault(record["segment_index"][0].as_py(), record)
-        last = max(segments)
-        if segments[last]["is_last"][0].as_py() and len(segments) == last + 1:
-            self._accept(pa.concat_tables([segments[index] for index in range(last + 1)]))
+    def _hold(self, file_id: int, records: pa.Table) -> None:
+        held = self._held[file_id]
+        held.add(records)
+        if held.is_whole:
+            self._accept(held.take())
 
     def _accept(self, records: pa.Table) -> None:
+        """Take the records of whole files, a file's in order of `segment_index`."""
         if not records.num_rows:
             return
-        channels_GX = np.stack([records["file_id"].to_numpy(), records["channel"].to_numpy()], axis=1)
-        channels_GX, group_R = np.unique(channels_GX, axis=0, return_inverse=True)
-        file_ids_F = np.unique(channels_GX[:, 0])
+        self._whole.add(records)
+        num_windows_R = pc.list_value_length(records["window_index"])
+        windows = pa.table([records["file_id"], records["channel"], num_windows_R], ["file_id", "channel", "num"])
+        windows = windows.group_by(["file_id", "channel"], use_threads=False).aggregate([("num", "sum")])
+        file_id_G, num_windows_G = windows["file_id"].to_numpy(), windows["num_sum"].to_numpy()
+        file_ids_F = np.unique(file_id_G)
         self._done[file_ids_F] = True
-        self._whole.append(records)
-        num_windows_G = np.bincount(group_R, weights=pc.list_value_length(records["window_index"]).to_numpy())
+        for file_id in self._held.keys() & {*file_ids_F.tolist()}:
+            del self._held[file_id]
         self.num_ready_windows += int(num_windows_G.sum())
         self._totals.num_files += len(file_ids_F)
         # A file counts by its worst channel.
-        self._totals.num_failed += len(np.unique(channels_GX[num_windows_G == 0, 0]))
+        self._totals.num_failed += len(np.unique(file_id_G[num_windows_G == 0]))
         self._totals.num_windows += int(num_windows_G.sum())
         self._totals.num_no_speech += pc.sum(pc.invert(pc.list_flatten(records["is_judged"]))).as_py() or 0
         self._totals.audio_seconds += pc.sum(records["audio_seconds"]).as_py()
