@@ -76,6 +76,14 @@ def test_a_signal_while_the_command_loads_ends_it_in_a_line(
     assert not (tmp_path / "out").exists()
 
 
+def test_nothing_is_loaded_before_signals_are_handled() -> None:
+    """What Python has not loaded by itself (as it has os) takes time, in which Ctrl-C would be a traceback."""
+    program = "import os, sys; before = {*sys.modules}; import jobs.start; print(*sorted({*sys.modules} - before))"
+    command = [sys.executable, "-S", "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60, cwd=ROOT)
+    assert done.stdout.split() == ["jobs", "jobs.signals", "jobs.start"]
+
+
 def test_while_calm_the_first_signal_sets_the_event_and_the_second_raises() -> None:
     stop = threading.Event()
     with Interrupts() as interrupts, interrupts.calm(stop):
