@@ -1,4 +1,4 @@
-"""What containers promise and hold beside what decoders tell: lengths, and MP3 tags."""
+"""What containers promise and hold beside what decoders tell: lengths, and tags in front."""
 
 import os
 import struct
@@ -20,9 +20,7 @@ _CHUNKED = {
 _SAMPLE_CHUNKS = {b"SSND": 8, b"BODY": 0, b"data": 4, _W64_DATA_ID: 0}
 _AU_UNKNOWN = 2**32 - 1
 _AVR_HEAD_BYTES = 128
-_MAX_MP3_FRAME_BYTES = 2881
-#: The side information, in front of the tag, and the checksum.
-_MAX_MP3_SIDE_BYTES = 40
+_ID3_HEAD_BYTES, _APE_HEAD_BYTES = 10, 32
 #: Of the headers of matrices, samplers, trackers and pocket computers.
 _MAX_HEAD_BYTES = 512
 _SDS_HEAD_BYTES, _SDS_BLOCK_BYTES, _SDS_BLOCK_DATA_BYTES = 21, 127, 120
@@ -115,38 +113,24 @@ def caf_seconds(file: BinaryIO, start: int, num_bytes: int, *, held_seconds: flo
     return held_seconds * promised / held if promised > 0 and held > 0 else held_seconds
 
 
-def mp3_tag_seconds(file: BinaryIO) -> float | None:
-    """Length of an MP3 by the tag in its first frame (Xing's, LAME's or Fraunhofer's); None where there is none.
+def end_of_tags(file: BinaryIO, start: int) -> int:
+    """Where the ID3v2 and APE tags at `start` end; `start` if there are none.
 
-    Source: the LAME tag's specification (G. Nurbo), and ISO/IEC 11172-3 for the frame's header.
+    An ID3v2's size is four bytes of seven bits, and an APE tag's counts all but its header.
     """
-    file.seek(end_of_id3(file, 0))
-    frame = file.read(_MAX_MP3_FRAME_BYTES)
-    for tag, flags_bytes, offset in ((b"Xing", 4, 8), (b"Info", 4, 8), (b"VBRI", 0, 14)):
-        at = frame.find(tag, 4, 4 + _MAX_MP3_SIDE_BYTES)
-        if at < 0:
-            continue
-        has_frames = not flags_bytes or (frame[at + 7 : at + 8] and frame[at + 7] & 1)
-        num_frames = int.from_bytes(frame[at + offset : at + offset + 4], "big")
-        version, rate_index = frame[1] >> 3 & 3, frame[2] >> 2 & 3
-        if not has_frames or rate_index == 3 or version == 1:
-            return None
-        # Layer III of MPEG 1 has 1,152 samples a frame; MPEG 2 and 2.5 half of it, at half and a quarter of the rates.
-        rate_hz = (44_100, 48_000, 32_000)[rate_index] >> (3 - version if version else 2)
-        return num_frames * (1_152 if version == 3 else 576) / rate_hz
-    return None
-
-
-def end_of_id3(file: BinaryIO, start: int) -> int:
-    """Where the ID3v2 tags at `start` end; `start` if there is none. A tag's size is four bytes of seven bits."""
     for _ in range(MAX_CHUNKS):
         file.seek(start)
-        tag = file.read(10)
-        if len(tag) < 10 or tag[:3] != b"ID3":
+        tag = file.read(_APE_HEAD_BYTES)
+        if len(tag) >= _ID3_HEAD_BYTES and tag.startswith(b"ID3"):
+            has_footer = tag[5] & 0x10
+            start += _ID3_HEAD_BYTES * (2 if has_footer else 1)
+            start += sum((byte & 0x7F) << shift for byte, shift in zip(tag[6:10], (21, 14, 7, 0), strict=True))
+        elif len(tag) == _APE_HEAD_BYTES and tag.startswith(b"APETAGEX"):
+            size, flags = struct.unpack("<I4xI", tag[12:24])
+            is_header = flags & 1 << 29
+            start += _APE_HEAD_BYTES + (size if is_header else 0)
+        else:
             break
-        has_footer = tag[5] & 0x10
-        start += 20 if has_footer else 10
-        start += sum((byte & 0x7F) << shift for byte, shift in zip(tag[6:], (21, 14, 7, 0), strict=True))
     return start
 
 

@@ -16,7 +16,8 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from ser_core.audio.recording import Mixer, Recording, open_recording
+from ser_core.audio.mixing import Mixer
+from ser_core.audio.recording import Recording, open_recording
 from ser_core.audio.segments import Cutter, Segment, WindowSettings, closing_segment
 from ser_core.errors import SerError
 from ser_core.faults import Fault, open_file

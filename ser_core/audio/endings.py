@@ -30,8 +30,11 @@ _HEAD = re.compile(
 )
 #: Collections of files, whose first member is not all that they hold: ZIP, RAR, 7z, gzip, a PDF, SQLite.
 _COLLECTION_STARTS = (b"PK", b"Rar!", b"7z\xbc\xaf", b"\x1f\x8b", b"%PDF", b"SQLite", b"PAR1")
-_TAR_MARK = slice(257, 262), b"ustar"
+_TAR_HEAD_BYTES, _TAR_MARK_PLACE, _TAR_MARK = 512, slice(257, 262), b"ustar"
 _MAX_ZEROS = 2**26
+#: What is passed over of other bytes in front of a recording.
+MAX_JUNK_BYTES = 2**22
+_MAX_HEAD_BYTES = 32
 #: A page may end in some.
 _KEPT_ZEROS = 256
 _BOX_HEAD_BYTES = 8
@@ -56,19 +59,33 @@ def find_head(file: BinaryIO, start: int) -> int | None:
     """
     file.seek(start)
     look = file.read(_LOOK_BYTES)
-    place, mark = _TAR_MARK
-    if look.startswith(_COLLECTION_STARTS) or look[place] == mark:
-        return None
-    if found := _HEAD.search(look):
-        return start + found.start()
+    if (found := _search_head(file, start)) is not None:
+        return found
     end = min(file.seek(0, os.SEEK_END), start + _MAX_ZEROS)
     begin = end if any(look) else _end_of_run(file, start, end)
     if begin >= end:
         return None
     # The first bytes of a box's size may be zeros too.
-    file.seek(begin - 4)
-    found = _HEAD.search(file.read(_LOOK_BYTES))
-    return begin - 4 + found.start() if found else begin
+    found = _search_head(file, begin - 4)
+    return begin if found is None else found
+
+
+def is_collection(file: BinaryIO, start: int) -> bool:
+    """Whether an archive or the like begins there, whose first recording is not all of it."""
+    file.seek(start)
+    look = file.read(_TAR_HEAD_BYTES)
+    return look.startswith(_COLLECTION_STARTS) or look[_TAR_MARK_PLACE] == _TAR_MARK
+
+
+def _search_head(file: BinaryIO, start: int) -> int | None:
+    for begin in range(start, start + MAX_JUNK_BYTES, _LOOK_BYTES):
+        file.seek(begin)
+        look = file.read(_LOOK_BYTES + _MAX_HEAD_BYTES)
+        if found := _HEAD.search(look):
+            return begin + found.start()
+        if len(look) <= _LOOK_BYTES:
+            break
+    return None
 
 
 def another_follows(file: BinaryIO, position: int) -> bool:

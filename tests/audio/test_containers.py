@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from ser_core.audio.containers import data_bytes, mp3_tag_seconds
+from ser_core.audio.containers import data_bytes
 from ser_core.audio.ffmpeg.formats import ogg_breaks_off
 from ser_core.audio.recording import Recording, open_recording
+from ser_core.audio.sync_frames import tag_seconds
 from tests.support.audio_factory import RATE_HZ, encode, noise
 
 
@@ -89,5 +90,5 @@ def test_an_mp3_without_a_length_is_read_to_its_end() -> None:
 def test_length_tags_are_found_behind_id3(id3_bytes: int | None, rate_hz: int) -> None:
     contents = encode(noise(2, rate_hz=rate_hz), rate_hz=rate_hz, format="MP3")
     id3 = b"" if id3_bytes is None else b"ID3\4\0\0" + bytes([0, 0, id3_bytes >> 7, id3_bytes & 127]) + bytes(id3_bytes)
-    assert mp3_tag_seconds(io.BytesIO(id3 + id3 + contents)) == pytest.approx(2, abs=0.2)
-    assert mp3_tag_seconds(io.BytesIO(id3 + without_length_tag(contents))) is None
+    assert tag_seconds(io.BytesIO(id3 + id3 + contents)) == pytest.approx(2, abs=0.2)
+    assert tag_seconds(io.BytesIO(id3 + without_length_tag(contents))) is None

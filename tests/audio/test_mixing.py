@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ser_core.audio.decode import iter_segments
-from ser_core.audio.recording import Mixer
+from ser_core.audio.mixing import Mixer
 from ser_core.audio.segments import WindowSettings
 from tests.support.audio_factory import RATE_HZ, encode, noise, speech
 from tests.support.cli import files, predictions, ser_here

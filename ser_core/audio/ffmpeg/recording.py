@@ -16,7 +16,7 @@ from av.audio.stream import AudioStream
 from av.stream import Discard
 from numpy.typing import NDArray
 
-from ser_core.audio import containers, endings
+from ser_core.audio import containers, endings, sync_frames
 from ser_core.audio.byte_view import ByteView
 from ser_core.audio.ffmpeg.ending import LENGTH_TOLERANCE_SECONDS, Ending
 from ser_core.audio.ffmpeg.formats import (
@@ -224,7 +224,7 @@ class FfmpegRecording:
         if name in GUESSED_LENGTH:
             return sox_seconds(self._file, self._start) if name == "sox" else None
         if self._is_unframed:
-            tagged = containers.mp3_tag_seconds(self._file) if name == "mp3" else None
+            tagged = sync_frames.tag_seconds(self._file) if name == "mp3" else None
             # FFmpeg knows what the encoder added, and takes a guess where MP3s are joined.
             return tagged and total and min(total, tagged)
         if self._has_joint_length:
