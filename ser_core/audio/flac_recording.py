@@ -33,6 +33,8 @@ _BLOCK_SAMPLES = {
 _COUNTED_CODES = (6, 7)
 #: Bytes of a rate behind them, by four other bits.
 _RATE_BYTES = {12: 1, 13: 2, 14: 2}
+#: Bytes of a frame's number behind its first one.
+_MAX_MORE_BYTES = 6
 #: Left, right or middle, and the side.
 _STEREO, _STEREO_CODES = 2, (8, 9, 10)
 _LEAST_LOST_SECONDS = 0.05
@@ -128,6 +130,8 @@ def _end_of_frame(head: bytes, fixed_samples: int, num_channels: int) -> int:
         return 0
     # As UTF-8 codes a letter, in up to seven bytes.
     num_more = max(0, 7 - (head[4] ^ 0xFF).bit_length())
+    if num_more > _MAX_MORE_BYTES:
+        return 0
     number = head[4] & (0x3F >> num_more if num_more else 0x7F)
     end = 5 + num_more
     for byte in head[5:end]:

@@ -25,13 +25,17 @@ def heard_TC(contents: bytes) -> np.ndarray:
         return np.concatenate(list(recording.blocks()))
 
 
-@pytest.mark.parametrize("tail", [b"", ID3V1, bytes(5_000)], ids=["", "ID3v1", "zeros"])
+#: As a frame's header begins, with a number that none has.
+NO_FRAME = b"\xff\xf8\x7d\x08" + b"\xff" * 20
+
+
+@pytest.mark.parametrize("tail", [b"", ID3V1, bytes(5_000), NO_FRAME], ids=["", "ID3v1", "zeros", "no frame"])
 @pytest.mark.parametrize(("num_channels", "rate_hz", "seconds"), KINDS)
 def test_more_than_the_header_promises_is_heard(num_channels: int, rate_hz: int, seconds: int, tail: bytes) -> None:
     contents = made(num_channels, rate_hz, seconds)
     num_frames = seconds * rate_hz
-    # The last: in the middle of the last frame.
-    for promised in (1, num_frames // 2, num_frames - 2 * FRAME, num_frames - 100):
+    # The last but one: in the middle of the last frame.
+    for promised in (1, num_frames // 2, num_frames - 2 * FRAME, num_frames - 100, num_frames):
         short = with_flac_frames(contents, promised) + tail
         assert judged(short) == (pytest.approx(seconds), None)
     np.testing.assert_array_equal(heard_TC(with_flac_frames(contents, num_frames // 2)), heard_TC(contents))
