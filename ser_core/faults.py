@@ -7,9 +7,10 @@ from typing import BinaryIO
 from ser_core.regular_file import open_regular
 from ser_core.vocabulary import RETRYABLE_REASONS, Reason
 
-#: Errors that may go away by themselves; a disk that fails is like a network that does.
-_REASONS_OF_ERRNO: dict[int, Reason] = dict.fromkeys((errno.EIO, errno.ETIMEDOUT, errno.ESTALE), "network")
-_REASONS_OF_ERRNO[errno.ENOMEM] = "memory"
+#: Errors that may go away by themselves; a disk or a machine that fails is like a network that does.
+_REASONS_OF_ERRNO: dict[int, Reason] = dict.fromkeys(
+    (errno.EIO, errno.ETIMEDOUT, errno.ESTALE, errno.ENOMEM), "network"
+)
 
 
 class Fault(Exception):  # noqa: N818

@@ -37,8 +37,8 @@ MIXED_CHANNEL = -1
 #: Stands in the place of an emotion where there is no speech; no model may have such a label.
 NO_SPEECH = "no_speech"
 
-#: What may go away by itself, so that the next run tries the file again.
-RETRYABLE_REASONS = frozenset({"changed", "timeout", "crashed", "memory", "network", "permission"})
+#: What may go away by itself, so that the next run tries the file again. How much memory a file takes does not.
+RETRYABLE_REASONS = frozenset({"changed", "timeout", "crashed", "network", "permission"})
 
 
 #: The labels that every corpus is mapped to, in the order of the models' logits (RAVDESS's own order).

@@ -111,7 +111,7 @@ class Child:
             limit_mib = self._setup.memory_limit_bytes // 2**20
             return Fault("memory", f"decoding took more than {limit_mib} MiB of memory")
         if exit_code == -signal.SIGKILL:
-            return Fault("memory", "decoding was killed, most likely because the machine ran out of memory")
+            return Fault("crashed", "decoding was killed, most likely because the machine ran out of memory")
         if exit_code is not None and exit_code < 0:
             return Fault("crashed", f"decoding crashed ({signal.Signals(-exit_code).name})")
         return Fault("crashed", f"decoding ended its process (exit code {exit_code})")

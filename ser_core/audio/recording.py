@@ -23,6 +23,8 @@ from ser_core.faults import Fault
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
 #: What libsndfile reads exactly, and faster than FFmpeg: WAV, W64, FLAC, AIFF, AU, CAF and AVR.
 _EXACT_STARTS = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff", b"fLaC", b"FORM", b".snd", b"dns.", b"caff", b"2BIT")
+#: By how much the count of a WAV's frames may differ from what its bytes last at their mean rate.
+_MAX_COUNT_ERROR = 4.0
 #: Kinds of recordings that no free decoder reads, that are encrypted, or that do not say what they are.
 _UNREAD_SUFFIXES = frozenset({"aax", "ds2", "vox"})
 
@@ -155,4 +157,10 @@ def _promised_by(wav: WavHeader, seconds: float | None) -> float | None:
     if seconds is None or wav.promised_bytes is None:
         return None
     is_counted = abs(seconds - wav.num_frames / max(1, wav.sample_rate_hz)) < 0.1
-    return seconds if is_counted else seconds * wav.promised_bytes / max(1, wav.data_bytes)
+    if not is_counted:
+        return seconds * wav.promised_bytes / max(1, wav.data_bytes)
+    by_bytes = wav.promised_bytes / max(1, wav.bytes_per_second)
+    if by_bytes / _MAX_COUNT_ERROR <= seconds <= by_bytes * _MAX_COUNT_ERROR:
+        return seconds
+    # The count is that of a stream, or was never written.
+    return by_bytes if wav.promised_bytes > wav.data_bytes else None

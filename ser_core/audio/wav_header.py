@@ -63,6 +63,11 @@ class WavHeader:
         return self.promised_bytes // self.block_align * self.frames_per_block / self.sample_rate_hz
 
     @property
+    def bytes_per_second(self) -> int:
+        """The mean rate of the samples' bytes; 0 where the header does not say."""
+        return int.from_bytes(self.fmt_body[8:12], "little" if self.byte_order == "<" else "big")
+
+    @property
     def is_honest(self) -> bool:
         """Whether libsndfile can read the file as it is."""
         return self.promised_bytes == self.data_bytes and not self.is_bw64 and self.is_padded_right

@@ -97,6 +97,16 @@ def test_compressed_audio_that_breaks_off_is_said_to(
     assert_is_cut(contents[: len(contents) * 6 // 10], 0.6 * SECONDS, promised=promised)
 
 
+@pytest.mark.parametrize("num_frames", [0xFFFFFFFF, 0x7FFFFFFF, 0xFFFFF000, 0, 1_000, 1_000_000])
+@pytest.mark.parametrize("codec", ["libmp3lame", "mp2", "g726", "adpcm_yamaha", "wmav2"])
+def test_a_count_of_frames_that_is_none_promises_nothing(codec: str, num_frames: int) -> None:
+    contents = coded("wav", codec, rate_hz=8_000 if codec == "g726" else 16_000)
+    place = contents.index(b"fact") + 8
+    counted = contents[:place] + struct.pack("<I", num_frames) + contents[place + 4 :]
+    assert_is_whole(counted)
+    assert_is_cut(counted[: len(counted) * 6 // 10], 0.6 * SECONDS)
+
+
 @pytest.mark.parametrize(("format", "tail"), [("CAF", 100_000), ("VOC", 100_000), ("AU", 100_000)])
 def test_zeros_behind_samples_are_no_audio(format: str, tail: int) -> None:
     assert_is_whole(sampled(format, "PCM_16") + bytes(tail))

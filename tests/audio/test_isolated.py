@@ -122,7 +122,7 @@ def test_a_fault_of_the_storage_is_raised_here_and_the_child_lives_on() -> None:
         ("stop", "timeout", "more than 0.3 s"),
         ("stammer", "timeout", "more than 0.3 s"),
         ("eat", "memory", "more than 256 MiB"),
-        ("kill", "memory", "ran out of memory"),
+        ("kill", "crashed", "ran out of memory"),
     ],
 )
 def test_a_deadly_file_fails_alone(verb: str, reason: str, words: str) -> None:
@@ -143,6 +143,8 @@ def test_a_deadly_file_fails_alone(verb: str, reason: str, words: str) -> None:
     assert after.fault is None
     assert (failed.fault.reason, len(failed.pcm_NS), failed.is_last) == (reason, 0, True)
     assert words in failed.fault.detail
+    # What takes too much memory takes it each time.
+    assert failed.fault.retryable == (reason != "memory")
     assert "each of 2 attempts" in failed.fault.detail
     assert not children()
 

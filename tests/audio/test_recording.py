@@ -47,7 +47,7 @@ def test_a_file_without_permission_says_so(tmp_path: Path) -> None:
         (OSError(errno.EIO, "Input/output error"), "network", "Input/output error"),
         (OSError(errno.ETIMEDOUT, "Connection timed out"), "network", "Connection timed out"),
         (OSError(errno.ESTALE, "Stale file handle"), "network", "Stale file handle"),
-        (OSError(errno.ENOMEM, "Cannot allocate memory"), "memory", "Cannot allocate memory"),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "network", "Cannot allocate memory"),
         (OSError(errno.EINVAL, "Invalid argument"), "unreadable", "Invalid argument"),
         (ValueError("odd"), "unreadable", "ValueError: odd"),
         (Fault("changed", "it changed"), "changed", "it changed"),

@@ -176,7 +176,7 @@ def test_files_that_kill_hang_or_bloat_their_decoder_cost_only_themselves(
     assert len(rows) == len(paths)
     for what, reason in reasons.items():
         [row] = [row for path, row in rows.items() if what in path]
-        assert (row["status"], row["reason"], row["retryable"]) == ("failed", reason, True), row
+        assert (row["status"], row["reason"], row["retryable"]) == ("failed", reason, reason != "memory"), row
     assert sum(row["status"] == "scored" for row in rows.values()) == len(paths) - len(reasons)
 
 
