@@ -1,13 +1,12 @@
 """What a scoring run says of itself: the end lines, the JSON object, run.json, the exit code."""
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from cluster.driver import check_failure_rate
 from ser_core.errors import SerError, without_password
 from ser_core.score_config import ResolvedEngine, ScoreConfig
-from ser_core.source import PlanSummary, suffix_counts
+from ser_core.source import PlanSummary, left_out_words, suffix_counts
 from ser_core.tables import Comparison, Fingerprint, Tally, Totals
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ class Result:
             + (f"; {self.skipped} unchanged, not scored again" if self.skipped else "")
             + (f"; {self.gone} gone from the source" if self.gone else ""),
             f"{self.windows} windows, {self._audio()} in {self.seconds:.1f} s",
-            *_left_out(plan.other_suffixes, plan.num_hidden),
+            *left_out_words(plan.left_out, plan.num_hidden),
             f"predictions: {output.join('predictions')}",
             f"files:       {output.join('files')}",
         ]
@@ -114,6 +113,8 @@ class Preview:
     bytes: int
     suffixes: dict[str, int]
     left_out: dict[str, int]
+    #: The same by why, and then by suffix.
+    left_out_because: dict[str, dict[str, int]]
     hidden: int
     new: int
     changed: int
@@ -139,6 +140,7 @@ class Preview:
             bytes=plan.num_bytes,
             suffixes=dict(plan.suffixes),
             left_out=dict(plan.other_suffixes),
+            left_out_because={why: dict(counts) for why, counts in plan.left_out.items()},
             hidden=plan.num_hidden,
             new=comparison.num_new,
             changed=comparison.num_changed,
@@ -156,7 +158,7 @@ class Preview:
             f"{self.files} files, {self.bytes / 1e6:.1f} MB: {self.new} new, {self.changed} changed, "
             f"{self.retried} to try again, {self.unchanged} unchanged, {self.gone} gone",
             f"by suffix: {', '.join(suffix_counts(self.suffixes))}",
-            *_left_out(self.left_out, self.hidden),
+            *left_out_words(self.left_out_because, self.hidden),
             *(f"{name}: {value}" for name, value in self.settings.items() if value is not None),
             *([_TO_BE_ADAPTED] if self.is_to_be_adapted else []),
             f"resources: {self.resources}",
@@ -226,10 +228,3 @@ def _rates(totals: Totals, seconds: float) -> tuple[float, float]:
     """Windows, and hours of audio, in a second."""
     seconds = max(seconds, 1e-9)
     return totals.num_windows / seconds, totals.audio_seconds / 3600 / seconds
-
-
-def _left_out(suffixes: Mapping[str, int], num_hidden: int) -> list[str]:
-    kinds = suffix_counts(suffixes)
-    if num_hidden:
-        kinds.append(f"{num_hidden} hidden")
-    return ["left out: " + ", ".join(kinds)] if kinds else []

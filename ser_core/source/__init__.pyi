@@ -12,6 +12,7 @@ from .names import suffix_of as suffix_of
 from .opening import FileOpener as FileOpener
 from .path_list import is_collection as is_collection
 from .plan import PlanSummary as PlanSummary
+from .plan import left_out_words as left_out_words
 from .plan import suffix_counts as suffix_counts
 from .plan import write_plan as write_plan
 from .source import Source as Source
@@ -36,6 +37,7 @@ __all__ = [
     "is_collection",
     "is_member",
     "largest_folders",
+    "left_out_words",
     "open_table",
     "position_of",
     "split_plan",

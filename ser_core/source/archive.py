@@ -11,13 +11,15 @@ import pyarrow.compute as pc
 
 from ser_core.faults import Fault
 from ser_core.records import PLAN_SCHEMA
-from ser_core.source.listing import SLICE_ROWS, PlannedFile, Skipped, count_suffix
+from ser_core.source.listing import NO_FILE, NO_SUFFIX, SLICE_ROWS, PlannedFile, Skipped
 from ser_core.source.members import Member
 from ser_core.source.names import escape_path, is_hidden
 
 _PIECE_BYTES = 2**20
 #: Headers with names and notes are shorter.
 _MAX_HEADER_BYTES = 2**20
+#: Why a member is left out.
+_REPLACED = "an archive holds a later one of the same name"
 
 
 class _BreaksOffError(Exception):
@@ -91,8 +93,10 @@ def _rows(
                 continue
             if is_hidden(name):
                 skipped.num_hidden += 1
-            elif not wants(name) or not (is_file or member.issym() or member.islnk() or member.issparse()):
-                count_suffix(skipped.other_suffixes, name)
+            elif not wants(name):
+                skipped.count(name, NO_SUFFIX)
+            elif not (is_file or member.issym() or member.islnk() or member.issparse()):
+                skipped.count(name, NO_FILE)
             elif is_file:
                 yield PlannedFile(path, member.size, place(member.offset_data, member.size).version_text(), modified)
             else:
@@ -145,5 +149,5 @@ def _last_of_each_name(table: pa.Table, skipped: Skipped) -> pa.Table:
     kept = numbered.group_by("path").aggregate([("number", "max")])["number_max"].combine_chunks()
     if len(kept) < len(table):
         for path in table["path"].filter(pc.invert(pc.is_in(numbered["number"], kept))).to_pylist():
-            count_suffix(skipped.other_suffixes, path)
+            skipped.count(path, _REPLACED)
     return table.take(kept)

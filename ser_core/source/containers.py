@@ -76,8 +76,7 @@ def expand(
         for table, own in in_order(
             containers, lambda file: threads.submit(members_of, file), max_in_flight=2 * _AT_ONCE
         ):
-            skipped.num_hidden += own.num_hidden
-            skipped.other_suffixes.update(own.other_suffixes)
+            skipped.add(own)
             yield table
 
 

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,6 +21,8 @@ SLICE_ROWS = 50_000
 _MAX_SUFFIX_LENGTH = 16
 _MAX_SUFFIXES = 1000
 _OTHER = "(other)"
+#: Why a file is left out.
+NO_SUFFIX, NO_FILE = "not the suffix of a recording", "no regular file"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_MICROSECOND, _LAST_MICROSECOND = (
     (time.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1) for time in (datetime.min, datetime.max)
@@ -58,8 +60,19 @@ def _in_calendar(microseconds: int) -> int | None:
 class Skipped:
     """Counts of the files that a listing left out."""
 
-    other_suffixes: Counter[str] = field(default_factory=Counter)
+    #: By why, and then by suffix (see `count_suffix`).
+    suffixes: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     num_hidden: int = 0
+
+    def count(self, path: str, why: str) -> None:
+        """Count a file that is left out."""
+        count_suffix(self.suffixes[why], path)
+
+    def add(self, other: "Skipped") -> None:
+        """Count what another listing left out."""
+        self.num_hidden += other.num_hidden
+        for why, counts in other.suffixes.items():
+            self.suffixes[why].update(counts)
 
 
 @dataclass(frozen=True)
@@ -68,6 +81,8 @@ class Choice:
 
     #: Whether a path, relative to the listed folder, is wanted.
     wants: Callable[[str], bool]
+    #: Why the others are left out.
+    why: str = NO_SUFFIX
     #: Folders so deep below the listed one hold nothing that could be wanted; None: no limit.
     max_depth: int | None = None
     #: A folder that is left out with all that is below it.
@@ -114,7 +129,7 @@ def list_objects(location: Location, choice: Choice, skipped: Skipped) -> Iterat
             elif choice.wants(path):
                 yield PlannedFile(path, item["Size"], item["ETag"].strip('"'), microseconds_of(item["LastModified"]))
             else:
-                count_suffix(skipped.other_suffixes, path)
+                skipped.count(path, choice.why)
 
 
 @dataclass
@@ -166,11 +181,12 @@ def _judge(path: str, raw: bytes, choice: Choice, skipped: Skipped) -> Iterator[
     if is_hidden(path):
         skipped.num_hidden += 1
         return
-    row = look_at(path, raw) if choice.wants(path) else None
-    if row is None:
-        count_suffix(skipped.other_suffixes, path)
-    else:
+    if not choice.wants(path):
+        skipped.count(path, choice.why)
+    elif row := look_at(path, raw):
         yield row
+    else:
+        skipped.count(path, NO_FILE)
 
 
 def _identity(raw: bytes) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from ser_core.source.source import Source
 from ser_core.storage import Location, faults_of
 
 _MAX_SUFFIXES_SHOWN = 5
+_HIDDEN = "names with a dot in front, or left by file servers and systems"
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,16 @@ class PlanSummary:
 
     num_files: int
     num_bytes: int
-    #: Number of planned files, and of others, by lower-case suffix without the dot; "" for none.
+    #: Number of planned files by lower-case suffix without the dot; "" for none.
     suffixes: Mapping[str, int]
-    other_suffixes: Mapping[str, int]
+    #: Number of the others, by why they are left out, and then by suffix.
+    left_out: Mapping[str, Mapping[str, int]]
     num_hidden: int
+
+    @property
+    def other_suffixes(self) -> Counter[str]:
+        """Number of the others by suffix."""
+        return _in_all(self.left_out)
 
 
 def write_plan(source: Source, to: Path, *, exclude: Location | None) -> PlanSummary:
@@ -48,7 +55,8 @@ def write_plan(source: Source, to: Path, *, exclude: Location | None) -> PlanSum
             num_bytes += pc.sum(pc.max_element_wise(table["size"], 0)).as_py()
     if num_files == 0:
         raise SourceError(_nothing_found(source, skipped))
-    return PlanSummary(num_files, num_bytes, dict(suffixes), dict(skipped.other_suffixes), skipped.num_hidden)
+    left_out = {why: dict(counts) for why, counts in skipped.suffixes.items()}
+    return PlanSummary(num_files, num_bytes, dict(suffixes), left_out, skipped.num_hidden)
 
 
 def suffix_counts(counts: Mapping[str, int]) -> list[str]:
@@ -57,11 +65,27 @@ def suffix_counts(counts: Mapping[str, int]) -> list[str]:
     return [f"{count} {'.' + suffix if suffix else 'without suffix'}" for suffix, count in most_first]
 
 
+def _in_all(left_out: Mapping[str, Mapping[str, int]]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for suffixes in left_out.values():
+        counts.update(suffixes)
+    return counts
+
+
+def left_out_words(left_out: Mapping[str, Mapping[str, int]], num_hidden: int) -> list[str]:
+    """How many files are left out of a plan, by suffix and why, as its only line; none where there are none."""
+    kinds = [f"{', '.join(suffix_counts(counts))} ({why})" for why, counts in left_out.items()]
+    if num_hidden:
+        kinds.append(f"{num_hidden} hidden ({_HIDDEN})")
+    return ["left out: " + ", ".join(kinds)] if kinds else []
+
+
 def _nothing_found(source: Source, skipped: Skipped) -> str:
-    if source.kind == "list" and not skipped.other_suffixes and not skipped.num_hidden:
+    other_suffixes = _in_all(skipped.suffixes)
+    if source.kind == "list" and not other_suffixes and not skipped.num_hidden:
         return f"the list {source.describe()} holds no path"
     wanted = f"that matches '{source.pattern}'" if source.pattern else "with the suffix of audio or video"
-    others = suffix_counts(skipped.other_suffixes)
+    others = suffix_counts(other_suffixes)
     if len(others) > _MAX_SUFFIXES_SHOWN:
         others[_MAX_SUFFIXES_SHOWN:] = ["more"]
     if skipped.num_hidden:

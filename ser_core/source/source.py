@@ -18,6 +18,7 @@ from ser_core.records import PLAN_SCHEMA
 from ser_core.source.containers import chosen_members, expand, is_container, merged, named_containers, without
 from ser_core.source.kinds import kind_of
 from ser_core.source.listing import (
+    NO_SUFFIX,
     SLICE_ROWS,
     Choice,
     PlannedFile,
@@ -114,7 +115,7 @@ class Source:
         with faults_of(self.root):
             if self.kind == "folder":
                 depth = None if self.pattern is None or "**" in self.pattern else self.pattern.count("/")
-                choice = Choice(_chooser(self.pattern), depth, exclude)
+                choice = Choice(_chooser(self.pattern), _why_not(self.pattern), depth, exclude)
                 files = (list_objects if self.root.is_s3 else walk_files)(self.root, choice, skipped)
                 is_of_containers = self.pattern is not None and suffix_of(self.pattern) in CONTAINER_SUFFIXES
                 yield from self._expanded(files, skipped) if is_of_containers else files
@@ -221,6 +222,10 @@ def _checked_pattern(pattern: str | None) -> str | None:
     except (ValueError, re.error) as error:
         raise UsageError(f"--glob '{pattern}' cannot be used: {error}") from error
     return pattern
+
+
+def _why_not(pattern: str | None) -> str:
+    return NO_SUFFIX if pattern is None else f"not matched by '{pattern}'"
 
 
 def _chooser(pattern: str | None) -> Callable[[str], bool]:

@@ -14,8 +14,13 @@ from ser_core.tables.comparison import Comparison, Tally
 from ser_core.tables.schema import Fingerprint
 
 OUTPUT = Location("s3://bucket/emotions")
+LEFT_OUT = {"no recording": {"txt": 3, "": 1}}
 PLAN = PlanSummary(
-    num_files=10, num_bytes=2_500_000, suffixes={"wav": 8, "m4a": 2}, other_suffixes={"txt": 3, "": 1}, num_hidden=2
+    num_files=10,
+    num_bytes=2_500_000,
+    suffixes={"wav": 8, "m4a": 2},
+    left_out=LEFT_OUT,
+    num_hidden=2,
 )
 COMPARISON = Comparison(num_new=3, num_changed=2, num_retried=1, num_unchanged=4, num_gone=5)
 FINGERPRINT = Fingerprint(
@@ -100,7 +105,8 @@ def test_the_end_lines_tell_a_person_the_same() -> None:
     assert Result.of(ended(), OUTPUT).lines(PLAN, OUTPUT) == [
         "10 files: 7 scored, 2 partial, 1 failed; 4 unchanged, not scored again; 5 gone from the source",
         "1200 windows, 200 of them without speech, 1.00 hours of audio, 0.50 of speech, in 12.0 s",
-        "left out: 3 .txt, 1 without suffix, 2 hidden",
+        "left out: 3 .txt, 1 without suffix (no recording), "
+        "2 hidden (names with a dot in front, or left by file servers and systems)",
         "predictions: s3://bucket/emotions/predictions",
         "files:       s3://bucket/emotions/files",
     ]
@@ -109,7 +115,7 @@ def test_the_end_lines_tell_a_person_the_same() -> None:
 def test_the_end_lines_of_a_first_run_leave_out_what_is_nought() -> None:
     outcome = ended(10, 0, 0)
     outcome.comparison = Comparison(num_new=10)
-    plan = replace(PLAN, other_suffixes={}, num_hidden=0)
+    plan = replace(PLAN, left_out={}, num_hidden=0)
     lines = Result.of(outcome, OUTPUT).lines(plan, OUTPUT)
     assert lines[0] == "10 files: 10 scored, 0 partial, 0 failed"
     assert not any("left out" in line for line in lines)
@@ -121,7 +127,7 @@ def test_the_record_of_a_run_counts_and_names_the_licence_and_the_versions() -> 
     assert record["config"] == ScoreConfig(max_failure_rate=0.1).to_dict()
     assert record["model"] == {"identity": artifact.identity, "licence": artifact.config.licence}
     assert record["plan"] == {
-        "num_files": 10, "num_bytes": 2_500_000, "suffixes": {"wav": 8, "m4a": 2}, "other_suffixes": {"txt": 3, "": 1},
+        "num_files": 10, "num_bytes": 2_500_000, "suffixes": {"wav": 8, "m4a": 2}, "left_out": LEFT_OUT,
         "num_hidden": 2,
     }  # fmt: skip
     assert record["comparison"]["num_gone"] == 5
@@ -147,6 +153,7 @@ def test_a_dry_run_tells_files_bytes_settings_and_resources() -> None:
         "bytes": 2_500_000,
         "suffixes": {"wav": 8, "m4a": 2},
         "left_out": {"txt": 3, "": 1},
+        "left_out_because": LEFT_OUT,
         "hidden": 2,
         "new": 3,
         "changed": 2,
@@ -160,7 +167,8 @@ def test_a_dry_run_tells_files_bytes_settings_and_resources() -> None:
     assert preview.lines() == [
         "10 files, 2.5 MB: 3 new, 2 changed, 1 to try again, 4 unchanged, 5 gone",
         "by suffix: 8 .wav, 2 .m4a",
-        "left out: 3 .txt, 1 without suffix, 2 hidden",
+        "left out: 3 .txt, 1 without suffix (no recording), "
+        "2 hidden (names with a dot in front, or left by file servers and systems)",
         "source: /archive",
         "model: compact@0123",
         "channels: mix",

@@ -13,7 +13,7 @@ from ser_core import storage
 from ser_core.errors import SourceError
 from ser_core.faults import Fault
 from ser_core.source.fetch import fetch_all
-from ser_core.source.listing import Skipped, microseconds_of
+from ser_core.source.listing import NO_SUFFIX, Skipped, microseconds_of
 from ser_core.source.opening import FileOpener
 from ser_core.source.plan import write_plan
 from ser_core.source.source import Source
@@ -63,7 +63,7 @@ def test_members_of_an_archive_are_rows(root: Location, form: int) -> None:
     assert [(path, size) for path, size, _ in plan_of(source, skipped)] == [
         (f"x.tar/{name}", len(data)) for name, data in CONTENTS.items()
     ]
-    assert (skipped.num_hidden, skipped.other_suffixes) == (1, {"json": 1, "": 1})
+    assert (skipped.num_hidden, skipped.suffixes) == (1, {NO_SUFFIX: {"json": 1, "": 1}})
     assert contents(source) == {f"x.tar/{name}": data for name, data in CONTENTS.items()}
     assert source.describe() == f"{root}/x.tar"
 
@@ -152,7 +152,7 @@ def test_of_two_members_of_one_name_the_last_counts_and_links_are_rows(tmp_path:
     (tmp_path / "x.tar").write_bytes(tar_of(members, links=[("c.wav", "b.wav")]))
     source, skipped = Source.parse(str(tmp_path / "x.tar")), Skipped()
     plan_of(source, skipped)
-    assert skipped.other_suffixes == {"wav": 1}
+    assert skipped.suffixes == {"an archive holds a later one of the same name": {"wav": 1}}
     assert contents(source) == {"x.tar/a.wav": b"new", "x.tar/b.wav": A, "x.tar/c.wav": "unsupported"}
 
 

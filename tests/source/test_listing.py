@@ -15,6 +15,8 @@ from ser_core import storage
 from ser_core.errors import ServiceError, SourceError
 from ser_core.source import listing
 from ser_core.source.listing import (
+    NO_FILE,
+    NO_SUFFIX,
     Choice,
     PlannedFile,
     Skipped,
@@ -98,7 +100,7 @@ def test_others_and_hidden_files_are_counted(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.wav")
     paths, skipped = _walk(root)
     assert paths == ["a.WAV", "x.wav/in.wav"]
-    assert skipped.other_suffixes == {"txt": 2, "": 1, "gz": 1, "(other)": 1, "wav": 1}
+    assert skipped.suffixes == {NO_SUFFIX: {"txt": 2, "": 1, "gz": 1, "(other)": 1}, NO_FILE: {"wav": 1}}
     assert skipped.num_hidden == 6
 
 
@@ -112,15 +114,15 @@ def test_what_file_servers_and_systems_leave_about_is_hidden(tmp_path: Path) -> 
     root = _make(tmp_path, *litter, *kept)
     paths, skipped = _walk(root)
     assert paths == kept
-    assert (skipped.num_hidden, skipped.other_suffixes) == (len(litter), {})
+    assert (skipped.num_hidden, skipped.suffixes) == (len(litter), {})
 
 
 def test_many_suffixes_are_not_all_kept() -> None:
-    skipped = Skipped()
+    counts: Counter[str] = Counter()
     for number in range(3000):
-        count_suffix(skipped.other_suffixes, f"file.{number}")
-    assert len(skipped.other_suffixes) == 1001
-    assert skipped.other_suffixes["(other)"] == 2000
+        count_suffix(counts, f"file.{number}")
+    assert len(counts) == 1001
+    assert counts["(other)"] == 2000
 
 
 def test_links_are_followed_and_loops_are_not(tmp_path: Path) -> None:
@@ -178,7 +180,7 @@ def test_odd_keys_of_a_bucket(request: pytest.FixtureRequest, server: str) -> No
     assert [row.path for row in rows] == ["%41+ é'\".wav", "/a.wav", "b//c.wav", "back\\\\slash.wav", "empty.wav"]
     assert rows[-1].size == 0
     assert all(row.version and '"' not in row.version for row in rows)
-    assert skipped == Skipped(Counter({"txt": 1}), 2)
+    assert (skipped.suffixes, skipped.num_hidden) == ({NO_SUFFIX: {"txt": 1}}, 2)
     assert [row.path for row in list_objects(found.location, WAVS, Skipped())][-1] == "inside.wav"
 
 

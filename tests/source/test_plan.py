@@ -9,6 +9,7 @@ import pytest
 
 from ser_core.errors import ServiceError, SourceError
 from ser_core.records import PLAN_SCHEMA
+from ser_core.source.listing import NO_SUFFIX
 from ser_core.source.plan import PlanSummary, write_plan
 from ser_core.source.source import Source
 from ser_core.storage.location import Location
@@ -23,7 +24,7 @@ def test_the_plan_and_its_summary(tmp_path: Path) -> None:
     plan = tmp_path / "plan.parquet"
     summary = write_plan(found, plan, exclude=Location(str(tmp_path / "in" / "out")))
     assert summary == PlanSummary(
-        num_files=4, num_bytes=15, suffixes={"wav": 3, "flac": 1}, other_suffixes={"txt": 1}, num_hidden=1
+        num_files=4, num_bytes=15, suffixes={"wav": 3, "flac": 1}, left_out={NO_SUFFIX: {"txt": 1}}, num_hidden=1
     )
     table = pq.read_table(plan)
     assert table.schema == PLAN_SCHEMA
@@ -62,6 +63,7 @@ import resource, sys
 from pathlib import Path
 from ser_core.source import source
 from ser_core.source.listing import PlannedFile
+from ser_core.source.listing import NO_SUFFIX
 from ser_core.source.plan import write_plan
 from ser_core.source.source import Source
 from ser_core.storage.location import Location
