@@ -4,7 +4,7 @@ import os
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
-from itertools import accumulate, count
+from itertools import accumulate, count, islice
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pyarrow as pa
@@ -13,14 +13,21 @@ from ser_core.faults import Fault
 from ser_core.records import PLAN_SCHEMA
 from ser_core.source.listing import PlannedFile
 from ser_core.source.members import Member
-from ser_core.source.names import escape_path
+from ser_core.source.names import AUDIO_SUFFIXES, VIDEO_SUFFIXES, escape_path, suffix_of
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
-#: Names of columns that are audio where they hold bytes; any column may be that has bytes in it under this name.
 _BYTES, _PATH = "bytes", "path"
-_AUDIO_NAMES = ("audio", "wav", _BYTES, "audio_bytes")
+#: Words in the names of columns that hold recordings.
+_AUDIO_WORDS = frozenset({"audio", "wav", "wave", "flac", "mp3", "speech", "sound", "voice", "recording", "utterance"})
+#: The first bytes of recordings, by which a column of another name is known.
+_AUDIO_START = re.compile(
+    rb"(?:RIFF|RIFX|RF64|BW64).{4}WAVE|riff\x2e\x91\xcf\x11|fLaC|OggS|ID3|\xff[\xe2-\xff]|FORM.{4}AIF|\.snd|caff"
+    rb"|.{4}ftyp(?:M4A|mp4|iso|3gp|qt|dash)|\x1a\x45\xdf\xa3|\x30\x26\xb2\x75|#!AMR|wvpk|\x0b\x77",
+    re.DOTALL,
+)
+_LOOK_ROWS = 100
 _BINARY_TYPES = frozenset({pa.binary(), pa.large_binary()})
 _BUFFER_BYTES = 2**20
 _NAMES_AT_ONCE = 10_000
@@ -35,23 +42,48 @@ def open_parquet(file: BinaryIO) -> "pq.ParquetFile":
     return pq.ParquetFile(file, buffer_size=_BUFFER_BYTES, pre_buffer=False)
 
 
-def bytes_column(schema: pa.Schema) -> str | None:
-    """The column that holds recordings, as Parquet names it ("audio.bytes"); None if there is none."""
-    structs = [
-        field.name
+def bytes_column(opened: "pq.ParquetFile") -> str | None:
+    """The column that holds recordings, as Parquet names it ("audio.bytes"); None if there is none.
+
+    Its name says so, or its first value: pictures lie in such columns too.
+    """
+    schema = opened.schema_arrow
+    structs: list[str] = [
+        f"{field.name}.{_BYTES}"
         for field in schema
         if pa.types.is_struct(field.type)
         and field.type.get_field_index(_BYTES) >= 0
         and field.type.field(_BYTES).type in _BINARY_TYPES
     ]
-    structs.sort(key=lambda name: name.lower() not in _AUDIO_NAMES)
-    plain = [field.name for field in schema if field.type in _BINARY_TYPES and field.name.lower() in _AUDIO_NAMES]
-    return f"{structs[0]}.{_BYTES}" if structs else next(iter(plain), None)
+    plain: list[str] = [field.name for field in schema if field.type in _BINARY_TYPES]
+    named = [column for column in (*structs, *plain) if _is_named_audio(column)]
+    if named:
+        return named[0]
+    others = [*structs, *(name for name in plain if name.lower() == _BYTES)]
+    return next((column for column in others if _begins_with_audio(opened, column)), None)
+
+
+def _is_named_audio(column: str) -> bool:
+    name = column.removesuffix(f".{_BYTES}")
+    return not _AUDIO_WORDS.isdisjoint(re.split(r"[^a-z0-9]+", name.lower()))
+
+
+def _begins_with_audio(opened: "pq.ParquetFile", column: str) -> bool:
+    """Whether the first value of a column is a recording, by its path or by its bytes."""
+    path = _path_column(opened.schema_arrow, column)
+    batches = opened.iter_batches(1, columns=[column, path] if path else [column], use_threads=False)
+    for batch in islice(batches, _LOOK_ROWS):
+        value = batch.column(0).to_pylist()[0]
+        row = value if isinstance(value, dict) else {_BYTES: value}
+        if row.get(_BYTES):
+            is_named = suffix_of(str(row.get(_PATH) or "")) in (*AUDIO_SUFFIXES, *VIDEO_SUFFIXES)
+            return is_named or _AUDIO_START.match(row[_BYTES]) is not None
+    return False
 
 
 def holds_audio(opened: "pq.ParquetFile") -> bool:
     """Whether there is a column of recordings that is not empty in all rows."""
-    column = bytes_column(opened.schema_arrow)
+    column = bytes_column(opened)
     if column is None:
         return False
     for chunk in _chunks(opened, column):
@@ -76,7 +108,7 @@ def list_rows(file: BinaryIO, container: PlannedFile) -> pa.Table:
         Fault: it holds no audio.
     """
     opened = open_parquet(file)
-    column = bytes_column(opened.schema_arrow)
+    column = bytes_column(opened)
     if column is None or not holds_audio(opened):
         raise Fault("unreadable", "it has no column of audio")
     num_rows = max(1, opened.metadata.num_rows)
@@ -122,7 +154,7 @@ class RowReader:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._opened = open_parquet(file)
-        column = bytes_column(self._opened.schema_arrow) or ""
+        column = bytes_column(self._opened) or ""
         self._columns = [column, path] if (path := _path_column(self._opened.schema_arrow, column)) else [column]
         counts = [self._opened.metadata.row_group(index).num_rows for index in range(self._opened.num_row_groups)]
         self._starts = list(accumulate(counts, initial=0))

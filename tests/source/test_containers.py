@@ -245,6 +245,45 @@ def test_tables_of_other_kinds(tmp_path: Path) -> None:
     assert contents(Source.parse(str(tmp_path / "list.txt"))) == {"t.parquet": "unreadable"}
 
 
+@pytest.mark.parametrize(
+    ("data", "path", "column", "is_audio"),
+    [
+        (A, "a.jpg", "image", False),
+        (b"\xff\xd8\xff\xe0", None, "image", False),
+        (b"RIFF\4\0\0\0WEBPVP8 ", None, "image", False),
+        (b"\0\0\0\x1cftypheic", None, "photo", False),
+        (A, None, "video_frames", False),
+        (A, "a.jpg", "audio_16k", True),
+        (A, "a.OPUS", "file", True),
+        (b"fLaC" + A, None, "file", True),
+        (b"RIFF\4\0\0\0WAVEfmt ", None, "file", True),
+    ],
+)
+def test_only_what_is_audio_is_taken_for_recordings(
+    data: bytes, path: str | None, column: str, is_audio: bool, tmp_path: Path
+) -> None:
+    """Data sets of pictures have columns of the same shape."""
+    file = tmp_path / "t.parquet"
+    file.write_bytes(audio_table([(None, None), (data, path)], column=column))
+    if is_audio:
+        assert list(contents(Source.parse(str(file))).values()) == ["empty", data]
+        return
+    with pytest.raises(SourceError, match=rf"list .*t\.parquet: it has no column 'path', only 'text', '{column}'"):
+        plan_of(Source.parse(str(file)))
+    (tmp_path / "list.txt").write_text("t.parquet")
+    assert contents(Source.parse(str(tmp_path / "list.txt"))) == {"t.parquet": "unreadable"}
+
+
+def test_of_pictures_and_recordings_the_recordings_are_taken(tmp_path: Path) -> None:
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    values = {
+        "image": [{"bytes": B, "path": "b.png"}], "file": [{"bytes": A, "path": "a.wav"}], "bytes": [b"\x89PNG"],
+    }  # fmt: skip
+    columns = {name: pa.array(value, pa.binary() if name == "bytes" else kind) for name, value in values.items()}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    assert contents(Source.parse(str(tmp_path / "t.parquet"))) == {"t.parquet/00000000/a.wav": A}
+
+
 def test_a_table_whose_description_is_damaged_is_one_line(tmp_path: Path) -> None:
     whole = audio_table(ROWS)
     lines = []
