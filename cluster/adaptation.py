@@ -199,5 +199,6 @@ class OutputAdaptation:
             by_folder=self.mode == "folder",
         )
         report(found)
-        kept = self._file.keep(fingerprint, found.adaptation, restart=restart)
+        adapted = self._artifact.adapted(found.adaptation)
+        kept = self._file.keep(fingerprint, found.adaptation, adapted.identity, restart=restart)
         return self._artifact.adapted(kept.adaptation)

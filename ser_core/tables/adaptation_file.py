@@ -4,8 +4,12 @@ They are written once, before there is a row, and every later run takes them: wh
 they are among what the rows were made with (the model's identity in the fingerprint is that of the adapted one).
 """
 
+import hashlib
+import json
+from typing import Any
+
 from ser_core import storage
-from ser_core.encoding import json_bytes, read_json
+from ser_core.encoding import json_bytes
 from ser_core.errors import DamagedOutputError, OutputError, UsageError
 from ser_core.models import Adaptation
 from ser_core.settings import Settings
@@ -23,6 +27,10 @@ class KeptAdaptation(Settings):
     #: What it was estimated with; its model is the one that is adapted.
     settings: Fingerprint
     adaptation: Adaptation
+    #: Identity of the adapted model, which rows have; None: written before it was kept.
+    adapted_model: str | None = None
+    #: Over all else in the file; None: written before there was one.
+    checksum: str | None = None
 
 
 class AdaptationFile:
@@ -62,13 +70,20 @@ class AdaptationFile:
             )
         return kept
 
-    def keep(self, settings: Fingerprint, adaptation: Adaptation, *, restart: bool) -> KeptAdaptation:
+    def keep(self, settings: Fingerprint, adaptation: Adaptation, model: str, *, restart: bool) -> KeptAdaptation:
         """Write constants, unless a run that began at the same moment has; those that are there then.
+
+        Args:
+            settings: those of this run, of the model before it is adapted.
+            adaptation: the constants.
+            model: the identity of the model that they make.
+            restart: whether what is there is written over.
 
         Raises:
             OutputError: they cannot be written.
         """
-        ours = KeptAdaptation(settings=settings, adaptation=adaptation)
+        ours = KeptAdaptation(settings=settings, adaptation=adaptation, adapted_model=model)
+        ours = ours.replace(checksum=_checksum(ours.to_dict()))
         data = json_bytes(ours.to_dict())
         with output_faults(self.location):
             if not restart:
@@ -79,12 +94,20 @@ class AdaptationFile:
             storage.put(self.location, data)
         return ours
 
-    def is_whole(self) -> bool:
-        """Whether there are constants that can be read."""
+    def is_of(self, made_with: Fingerprint, recorded: object) -> bool:
+        """Whether there are constants that can be read, and they are those that the rows were made with.
+
+        Args:
+            made_with: the settings of the rows.
+            recorded: the constants as run.json has them; None: it does not say.
+        """
         try:
-            return self._read() is not None
+            kept = self._read()
         except DamagedOutputError:
             return False
+        if kept is None or kept.adapted_model not in {None, made_with.model}:
+            return False
+        return recorded is None or kept.adaptation.to_dict() == recorded
 
     def _read(self) -> KeptAdaptation | None:
         with output_faults(self.location):
@@ -92,14 +115,23 @@ class AdaptationFile:
                 data = storage.read(self.location)
             except FileNotFoundError:
                 return None
-        read_format(data, self.location)
+        said = read_format(data, self.location)
         try:
-            return KeptAdaptation.from_dict(read_json(data), "settings")
+            kept = KeptAdaptation.from_dict(said, "settings")
         except UsageError as error:
             raise DamagedOutputError(f"{self.location} is damaged ({error}); {_WAY_OUT}") from error
+        if kept.checksum not in {None, _checksum(said)}:
+            raise DamagedOutputError(f"{self.location} is damaged: it was changed after it was written; {_WAY_OUT}")
+        return kept
 
     def refuse(self) -> DamagedOutputError:
         """The error where a model adapted with the constants is not the one that the rows are of."""
         return DamagedOutputError(
             f"{self.location} holds other constants than those that the rows were made with; {_WAY_OUT}"
         )
+
+
+def _checksum(said: dict[str, Any]) -> str:
+    """Over what the file says, but for its checksum: not over its layout, nor what later versions have beside it."""
+    rest = {name: value for name, value in said.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()

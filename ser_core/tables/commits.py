@@ -1,6 +1,7 @@
 """What one commit to one table is: whose it is, what it changes, and how deltalake is told."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -34,6 +35,15 @@ class Change:
     adds: tuple[Part, ...] = ()
     removes: tuple[Part, ...] = ()
     moves_rows: bool = False
+
+    @classmethod
+    def between(cls, now: Sequence[Part], then: Sequence[Part]) -> Self:
+        """What turns the parts of now into other ones."""
+        paths_now, paths_then = ({part.path for part in parts} for parts in (now, then))
+        return cls(
+            adds=tuple(part for part in then if part.path not in paths_now),
+            removes=tuple(part for part in now if part.path not in paths_then),
+        )
 
     def to_actions(self, partition_column: str) -> list[AddAction | RemoveAction]:
         """What deltalake commits it by, as of now."""

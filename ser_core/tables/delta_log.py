@@ -21,7 +21,7 @@ from ser_core.errors import DamagedOutputError, InterruptedRunError
 from ser_core.storage import Location
 from ser_core.tables.commits import Change, OutrunError, Stamp, commit_properties
 from ser_core.tables.log_files import LogFiles
-from ser_core.tables.parts import Part, PartStore, live_parts, output_faults
+from ser_core.tables.parts import Part, PartStore, changed_columns, live_parts, output_faults
 
 #: By itself Delta keeps 30 days of log; recovery looks back to the last commit, however old.
 CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
@@ -61,7 +61,8 @@ class DeltaLog:
         return True
 
     def _load(self, options: dict[str, str]) -> None:
-        if self._handle is None or options != self._options or not self._is_same_log():
+        is_same_log = self._handle is not None and self._files.digest(self._newest[0]) == self._newest[1]
+        if self._handle is None or options != self._options or not is_same_log:
             self._handle, self._newest = DeltaTable(self.location.url, storage_options=options), (-1, "")
             self._options = options
         else:
@@ -70,10 +71,22 @@ class DeltaLog:
     def mend(self) -> bool:
         """Delete what a power cut left torn in a log that does not load for it; whether there was any."""
         try:
-            self.look()
+            if self.look():
+                self.require_readable()
         except DamagedOutputError:
             return self._files.mend()
         return False
+
+    def require_readable(self) -> None:
+        """Read all that the log says: deltalake takes a field of an old entry in when it is asked for it.
+
+        Raises:
+            OutputError: the log is damaged.
+        """
+        with output_faults(self.location), self._files.naming_what_is_damaged():
+            self.parts()
+            self.dropped()
+            self._loaded.transaction_version(_COLUMNS)
 
     def drop(self) -> None:
         """Delete the log, as damaged as it may be: there is no table then, and its parts are nobody's."""
@@ -151,8 +164,7 @@ class DeltaLog:
         Raises:
             OutrunError: someone else committed in between.
         """
-        actions = change.to_actions(self.partition_column)
-        self._write(actions, "append", self._loaded.schema(), stamp)
+        self._write(change.to_actions(self.partition_column), "append", self._loaded.schema(), stamp)
 
     def replace(self, schema: pa.Schema, description: str, stamp: Stamp) -> None:
         """Drop all rows and take other columns, then another description, on top of the state last looked at.
@@ -164,11 +176,7 @@ class DeltaLog:
         self.describe(description, stamp)
 
     def describe(self, description: str, stamp: Stamp) -> None:
-        """Change the description, on top of the state last looked at.
-
-        Raises:
-            OutrunError: someone else committed in between.
-        """
+        """Change the description, on top of the state last looked at; raises as `transact` does."""
         self._commit(
             lambda table, properties: table.alter.set_table_description(description, commit_properties=properties),
             stamp,
@@ -209,10 +217,15 @@ class DeltaLog:
         Raises:
             OutrunError: someone else committed in between.
         """
-        version = self._loaded.version()
-        if version > 0 and self._files.is_stray(version):
-            past = self._at(version - 1)
+        if self.is_stray:
+            past = self._at(self._loaded.version() - 1)
             self.transact(self._change_to(past), Stamp.of(past))
+
+    @property
+    def is_stray(self) -> bool:
+        """Whether the newest commit was made on top of another log, or of an entry that has changed since."""
+        version = self._loaded.version()
+        return version > 0 and self._files.is_stray(version)
 
     @property
     def is_ours(self) -> bool:
@@ -225,13 +238,7 @@ class DeltaLog:
         Raises:
             DamagedOutputError: one is of another type.
         """
-        types = {field.name: field.type for field in self._loaded.schema().fields}
-        changed = [
-            field.name
-            for field in Schema.from_arrow(pa.schema(columns)).fields
-            if types.get(field.name, field.type) != field.type
-        ]
-        if changed:
+        if changed := changed_columns(self._loaded, columns):
             raise DamagedOutputError(
                 f"{self.location}: another program changed the column {changed[0]}; restore it or use --restart"
             )
@@ -243,12 +250,7 @@ class DeltaLog:
         )
 
     def _change_to(self, past: DeltaTable) -> Change:
-        then = {part.path: part for part in live_parts(past, self.location, self.partition_column)}
-        now = {part.path: part for part in self.parts()}
-        return Change(
-            adds=tuple(part for path, part in then.items() if path not in now),
-            removes=tuple(part for path, part in now.items() if path not in then),
-        )
+        return Change.between(self.parts(), live_parts(past, self.location, self.partition_column))
 
     @property
     def _loaded(self) -> DeltaTable:
@@ -293,7 +295,3 @@ class DeltaLog:
         if entry and token.encode() not in entry:
             raise OutrunError
         return bool(entry)
-
-    def _is_same_log(self) -> bool:
-        version, digest = self._newest
-        return self._files.digest(version) == digest

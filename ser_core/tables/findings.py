@@ -29,6 +29,10 @@ FORBIDDEN = Problem("parts that this user may not read", "change their permissio
 MISDESCRIBED = Problem("parts with other rows or paths than the log says", _RESTART)
 NO_KEY = Problem("parts that have rows without a key", _RESTART)
 APART = Problem("commits that the other table does not have", _RESTART)
+STRAY = Problem(
+    "commits that follow another entry of the log than the one that is there",
+    "run the same command again, which takes them back",
+)
 BAD_PROBABILITIES = Problem(
     "files with probabilities or a share of speech that cannot be, or are not of the emotion", _DELETE
 )
@@ -45,7 +49,9 @@ NO_FILE = Problem(
 WRONG_NUMBER = Problem("files with another number of predictions than their row says", _DELETE)
 WRONG_WINDOWS = Problem("files with a window twice, or windows that are not 0, 1, 2 ...", _DELETE)
 FEWER_FILES = Problem("files missing that the last run had", "run the same command again, which scores them")
-NO_CONSTANTS = Problem("constants of an adaptation that are gone or damaged, so that no run goes on", _RESTORE)
+BAD_CONSTANTS = Problem(
+    "constants of an adaptation that are gone, damaged or not those of the rows, so that no run goes on", _RESTORE
+)
 BAD_RECORD = Problem("records that are damaged", "run the same command again, which writes it anew")
 ORPHANS = Problem(
     "Parquet files that the table does not name, but readers of plain Parquet see",

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from deltalake.exceptions import DeltaError
 
@@ -23,6 +24,25 @@ _CHECKPOINT = re.compile(r"\d{20}\.checkpoint\..+|_last_checkpoint")
 OF_A_LOG = re.compile(r"\d{20}\..+|_last_checkpoint")
 #: What an entry of this program says beside the actions: its own token, and the digest of the entry before.
 TOKEN, PREDECESSOR = "ser", "ser/after"
+
+_TEXT, _NUMBER, _TEXT_OR_NONE, _NUMBER_OR_NONE = (str,), (int,), (str, type(None)), (int, type(None))
+#: The types of what an action must say, and of what it may.
+_TYPES: dict[str, dict[str, tuple[type, ...]]] = {
+    "protocol": {"minReaderVersion": _NUMBER, "minWriterVersion": _NUMBER},
+    "metaData": {
+        "id": _TEXT, "schemaString": _TEXT, "partitionColumns": (list,), "configuration": (dict,),
+        "description": _TEXT_OR_NONE,
+    },
+    "txn": {"appId": _TEXT, "version": _NUMBER},
+    "add": {
+        "path": _TEXT, "size": _NUMBER, "partitionValues": (dict,), "modificationTime": _NUMBER, "dataChange": (bool,),
+        "stats": _TEXT_OR_NONE,
+    },
+    "remove": {
+        "path": _TEXT, "size": _NUMBER_OR_NONE, "partitionValues": (dict, type(None)), "dataChange": (bool,),
+        "deletionTimestamp": _NUMBER_OR_NONE,
+    },
+}  # fmt: skip
 
 
 class LogFiles:
@@ -45,8 +65,8 @@ class LogFiles:
     def is_stray(self, version: int) -> bool:
         """Whether an entry was made on top of another log than it lies in."""
         lines = self.read(version).splitlines()
-        infos = (action["commitInfo"] for action in map(read_json, lines) if action.get("commitInfo"))
-        info: dict[str, str] = next(infos, {})
+        infos = (info for action in map(read_json, lines) if isinstance(info := action.get("commitInfo"), dict))
+        info = next(infos, {})
         before = self.read(version - 1)
         return bool(before) and PREDECESSOR in info and info[PREDECESSOR] != _digest(before)
 
@@ -102,9 +122,7 @@ class LogFiles:
             place = self._folder.join(_entry(number))
             if number not in versions:
                 return f"{place} is gone"
-            if not _is_whole(entry := self.read(number)) or any(
-                not isinstance(action, dict) for line in entry.splitlines() for action in read_json(line).values()
-            ):
+            if not _is_whole(self.read(number)):
                 return f"{place} is damaged"
         return None
 
@@ -129,6 +147,20 @@ def _digest(entry: bytes) -> str:
 
 def _is_whole(entry: bytes) -> bool:
     try:
-        return bool(entry) and all(isinstance(read_json(line), dict) for line in entry.splitlines())
+        actions = [read_json(line) for line in entry.splitlines()]
     except ValueError:
         return False
+    return bool(actions) and all(isinstance(action, dict) and _is_typed(action) for action in actions)
+
+
+def _is_typed(action: dict[str, Any]) -> bool:
+    """Whether all that an action says, as far as this program goes by it, is of the type that Delta gives it."""
+    for name, said in action.items():
+        types = _TYPES.get(name, {})
+        if said is None or not types:
+            continue
+        if type(said) is not dict or any(type(said.get(field)) not in kinds for field, kinds in types.items()):
+            return False
+        if any(type(value) not in _TEXT_OR_NONE for value in (said.get("partitionValues") or {}).values()):
+            return False
+    return True

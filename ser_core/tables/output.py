@@ -130,6 +130,7 @@ class OpenOutput:
         try:
             self.is_made = self._pair.exists()
             if self.is_made:
+                self._pair.require_readable()
                 self._pair.require_types()
                 self.fingerprint = self._read_fingerprint()
         except DamagedOutputError:
@@ -168,6 +169,7 @@ class OpenOutput:
             return
         try:
             self._pair.fence()
+            self._pair.require_readable()
             self._pair.describe(describe(None))
         except DamagedOutputError:
             self._pair.drop()

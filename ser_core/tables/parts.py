@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from deltalake import DeltaTable
+from deltalake import DeltaTable, Schema
 from deltalake.exceptions import DeltaError
 
 from ser_core import storage
@@ -170,7 +170,8 @@ def live_parts(table: DeltaTable, location: Location, partition_column: str) -> 
     """The parts that a loaded table names.
 
     Raises:
-        DamagedOutputError: another program added one without the statistics that this one goes by.
+        DamagedOutputError: one lies in the folder of another value, or another program added it without the statistics
+            that this one goes by.
     """
     actions = pa.table(table.get_add_actions(flatten=True))
     names = ["path", "size_bytes", "num_records", f"partition.{partition_column}", "min.path", "max.path"]
@@ -180,7 +181,21 @@ def live_parts(table: DeltaTable, location: Location, partition_column: str) -> 
         raise DamagedOutputError(
             f"{location}: another program added a part without statistics; restore it or use --restart"
         )
-    return [Part(*values) for values in zip(*(actions[name].to_pylist() for name in names), strict=True)]
+    parts = [Part(*values) for values in zip(*(actions[name].to_pylist() for name in names), strict=True)]
+    for part in parts:
+        if PART_PATTERN.fullmatch(part.path) and not part.path.startswith(f"{partition_column}={part.partition}/"):
+            raise DamagedOutputError(
+                f"{location}: its log has {part.path} as of {partition_column} {part.partition}; restore it or use "
+                "--restart"
+            )
+    return parts
+
+
+def changed_columns(table: DeltaTable, columns: list[pa.Field]) -> list[str]:
+    """The names of those of these columns that a loaded table has with another type."""
+    types = {field.name: field.type for field in table.schema().fields}
+    ours = Schema.from_arrow(pa.schema(columns)).fields
+    return [field.name for field in ours if types.get(field.name, field.type) != field.type]
 
 
 def is_intact(part: Part, data: bytes) -> bool:

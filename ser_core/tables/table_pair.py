@@ -51,6 +51,15 @@ class TablePair:
                     raise DamagedOutputError(f"{log.location} is another program's; restore it or use --restart")
             return is_begun
 
+    def require_readable(self) -> None:
+        """Read all that both logs say, before anything is done that rests on a part of it.
+
+        Raises:
+            DamagedOutputError: a table is damaged.
+        """
+        for log in self.logs:
+            log.require_readable()
+
     def require_types(self) -> None:
         """Hold the columns of both tables against those of this program, as far as they have them.
 

@@ -98,7 +98,7 @@ class _Verification:
         owner = self._pair.predictions.stamp.owner
         record = record if record.get("run") == owner else {}
         self._look_at(parts)
-        self._look_at_constants()
+        self._look_at_constants(record.get("adaptation"))
         num_files = self._compare()
         orphans = self._orphans(parts)
         if record.get("state") == "complete" and self._pair.predictions.stamp.owner == owner:
@@ -127,7 +127,8 @@ class _Verification:
             num_planned = record.get("plan", {}).get("num_files", 0)
             if not isinstance(record["state"], str):
                 raise TypeError
-            return {"state": record["state"], "run": record["run"], "num_planned": int(num_planned)}
+            said = {"state": record["state"], "run": record["run"], "num_planned": int(num_planned)}
+            return said | {"adaptation": record.get("adaptation")}
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError):
             self._found.add("", findings.BAD_RECORD, ["run.json"])
             return {}
@@ -146,6 +147,9 @@ class _Verification:
                 "--restart let go of all rows, and no run has begun anew since; run the same command again"
             )
             return {log: [] for log in self._pair.logs}
+        for table in self._pair.logs:
+            if table.is_stray:
+                self._found.add(table.location.name, findings.STRAY, ["the newest"])
         if predictions.commit > files.commit + 1 or predictions.commit < num_before - 1:
             self._found.add("", findings.APART, [f"{predictions.commit} of predictions, {files.commit} of files"])
         elif predictions.commit > files.commit or predictions.commit < num_before:
@@ -188,11 +192,13 @@ class _Verification:
         problem = next((kinds[kind] for kind in kinds if isinstance(error, kind)), findings.DAMAGED)
         self._found.add(log.location.name, problem, [part.path])
 
-    def _look_at_constants(self) -> None:
+    def _look_at_constants(self, recorded: object) -> None:
         predictions = self._pair.predictions
-        fingerprint = read_description(predictions.description, predictions.location)
-        if fingerprint is not None and fingerprint.adapt != "none" and not AdaptationFile(self._location).is_whole():
-            self._found.add("", findings.NO_CONSTANTS, ["_ser/adaptation.json"])
+        made_with = read_description(predictions.description, predictions.location)
+        if made_with is None or made_with.adapt == "none":
+            return
+        if not AdaptationFile(self._location).is_of(made_with, recorded):
+            self._found.add("", findings.BAD_CONSTANTS, ["_ser/adaptation.json"])
 
     def _compare(self) -> int:
         """The two tables against each other; the number of files."""

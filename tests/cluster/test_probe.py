@@ -1,5 +1,6 @@
 import dataclasses
 import os
+import re
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -11,12 +12,14 @@ from safetensors.torch import load, save
 from cluster import probe
 from cluster.probe import nodes_lacking, try_device
 from cluster.resources import Hardware, Resources, plan_resources
+from cluster.train import TrainResources, what_is_open
 from ser_core.audio.segments import WindowSettings
 from ser_core.errors import ArtifactError, SerError, UsageError
 from ser_core.models.artifact import Artifact
 from ser_core.models.precision import has_bf16, resolve_device
 from ser_core.score_config import ScoreConfig
 from ser_core.settings import Precision, ResolvedPrecision
+from tests.support.cli import ROOT
 from tests.support.models import tiny_artifact
 
 WINDOWS = WindowSettings(window_seconds=1.0, hop_seconds=1.0)
@@ -176,3 +179,17 @@ def test_a_gpu_answers_and_says_when_its_memory_is_too_small(ray_with_a_gpu: Non
     with pytest.raises(SerError) as error:
         try_device(tiny_artifact(), with_batch_size(GPU, 2**40), "fp32", WINDOWS, ask_nodes=nodes_lacking)
     assert_one_line(error, "--device cuda", "batches of 1099511627776", "use a smaller --batch-size, or --device cpu")
+
+
+@pytest.mark.parametrize(("num_workers", "num_nodes", "is_open"), [(2, 2, True), (1, 2, False), (2, 1, False)])
+def test_what_workers_on_several_nodes_open_is_a_line(
+    ray_with_a_gpu: None, monkeypatch: pytest.MonkeyPatch, num_workers: int, num_nodes: int, is_open: bool
+) -> None:
+    """That `ser train` says it: test_what_workers_open_is_said_before_they_begin."""
+    nodes = ray.nodes()
+    monkeypatch.setattr(ray, "nodes", lambda: [node | {"Alive": index < num_nodes} for index, node in enumerate(nodes)])
+    line = what_is_open(TrainResources(device="cpu", num_workers=num_workers, cpus_per_worker=0.5))
+    assert (line is not None) == is_open
+    if line is not None:
+        assert "without a password, on ports of all interfaces; let no other machine reach these" in line
+        assert (ROOT / re.findall(r"docs/\w+\.md", line)[0]).is_file()

@@ -131,8 +131,7 @@ def test_constants_of_folders_belong_to_the_output(
     del without["adaptation"]["folders"]
     shorter = json.loads(text)
     del shorter["adaptation"]["folders"]["calls"]["shift"][0]
-    others = "holds other constants than those that the rows were made with"
-    for content, words in ((changed, others), (without, others), (shorter, "is damaged")):
+    for content, words in ((changed, "it was changed"), (without, "it was changed"), (shorter, "is damaged")):
         file.write_text(json.dumps(content))
         refused = ser_here("score", source, output, "--model", model, *BY_FOLDER)
         assert_one_line(refused, 1, words, "--restart")

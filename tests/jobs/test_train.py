@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from cluster.ray_process import RayProcess
 from cluster.resources import Hardware
 from ser_core.corpora.manifest import MANIFEST_SCHEMA, read_manifests, rows_to_table, write_manifest
-from ser_core.errors import InterruptedRunError
+from ser_core.errors import InterruptedRunError, SerError
 from ser_core.models.registry import build
 from tests.support.cli import Answer, assert_one_line, ser_here
 from tests.support.models import tiny_artifact
@@ -52,8 +52,18 @@ class Joined(nullcontext[Any]):
         self.hardware = Hardware(cpus=cpus, gpus=gpus)
         self._ends = ends or KilledError()
 
-    def what_is_open(self, _: object) -> None:
+    def what_is_open(self, _: object) -> str | None:
         raise self._ends
+
+
+class Opening(Joined):
+    """One whose workers open something to others."""
+
+    def what_is_open(self, _: object) -> str | None:
+        return "workers take what they execute from anybody"
+
+    def train(self, *_: object) -> Any:
+        raise SerError("it ends as it begins")
 
 
 def begin(data: Path, tmp_path: Path, *more: str | Path, **changes: Any) -> None:
@@ -283,3 +293,12 @@ def test_messages_name_the_setting_wherever_it_was_given(data: Path, tmp_path: P
     assert_one_line(answer, 2, "ser: weights ", "none.safetensors: no such file")
     answer = train(data, tmp_path, address="127.0.0.1:1", ray=RayProcess)
     assert_one_line(answer, 2, "ser: address 127.0.0.1:1: no Ray cluster answers there")
+
+
+def test_what_workers_open_is_said_before_they_begin(data: Path, tmp_path: Path) -> None:
+    """What they open: test_what_workers_on_several_nodes_open_is_a_line."""
+    answer = train(data, tmp_path, "--quiet", ray=lambda **_: Opening())
+    assert answer.code == 1
+    assert answer.err.splitlines() == ["ser: it ends as it begins"]
+    lines = train(data, tmp_path, ray=lambda **_: Opening()).err.splitlines()
+    assert [lines.index(line) for line in lines if line.endswith(" from anybody")] == [len(lines) - 2]

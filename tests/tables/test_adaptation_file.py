@@ -44,18 +44,18 @@ def place(tmp_path: Path) -> Location:
 def test_what_is_kept_is_found_by_the_same_settings_alone_as_long_as_there_are_no_rows(place: Location) -> None:
     file = AdaptationFile(place)
     assert file.find(OURS, None) is None
-    kept = file.keep(OURS, constants(), restart=False)
+    kept = file.keep(OURS, constants(), "compact@4567", restart=False)
     assert AdaptationFile(place).find(OURS, None) == kept
     assert kept.adaptation == constants()
     assert file.find(with_other(OURS, channels="each"), None) is None
 
 
 def test_of_two_runs_that_begin_together_both_take_what_the_first_has_kept(place: Location) -> None:
-    first = AdaptationFile(place).keep(OURS, constants(0.5), restart=False)
-    assert AdaptationFile(place).keep(OURS, constants(0.25), restart=False) == first
-    other = AdaptationFile(place).keep(with_other(OURS, glob="*.wav"), constants(0.25), restart=False)
+    first = AdaptationFile(place).keep(OURS, constants(0.5), "compact@4567", restart=False)
+    assert AdaptationFile(place).keep(OURS, constants(0.25), "compact@4567", restart=False) == first
+    other = AdaptationFile(place).keep(with_other(OURS, glob="*.wav"), constants(0.25), "compact@4567", restart=False)
     assert other.adaptation.strength == 0.25
-    assert AdaptationFile(place).keep(OURS, constants(0.75), restart=True).adaptation.strength == 0.75
+    assert AdaptationFile(place).keep(OURS, constants(0.75), "compact@4567", restart=True).adaptation.strength == 0.75
     found = AdaptationFile(place).find(OURS, None)
     assert found is not None
     assert found.adaptation.strength == 0.75
@@ -65,7 +65,7 @@ def test_rows_hold_on_to_their_constants(place: Location) -> None:
     file = AdaptationFile(place)
     with pytest.raises(DamagedOutputError, match=r"adaptation\.json is gone, .* use --restart, or another output"):
         file.find(OURS, OF_ROWS)
-    file.keep(OURS, constants(), restart=False)
+    file.keep(OURS, constants(), "compact@4567", restart=False)
     found = file.find(with_other(OURS, hop_seconds=1.0), OF_ROWS)
     assert found is not None
     with pytest.raises(OutputError, match='model was "compact@0123", now "other@0123"; use --restart or another'):
@@ -101,7 +101,7 @@ def test_a_damaged_file_is_told_where_there_are_rows_and_made_anew_where_there_a
     with pytest.raises(DamagedOutputError, match=r"adaptation\.json is damaged"):
         file.find(OURS, OF_ROWS)
     assert file.find(OURS, None) is None
-    assert file.keep(OURS, constants(), restart=False).adaptation == constants()
+    assert file.keep(OURS, constants(), "compact@4567", restart=False).adaptation == constants()
     assert file.find(OURS, OF_ROWS) is not None
 
 
@@ -110,3 +110,46 @@ def test_a_newer_one_is_not_read(place: Location, tmp_path: Path) -> None:
     (tmp_path / "out" / "_ser" / "adaptation.json").write_text('{"format": 99}')
     with pytest.raises(OutputError, match="made by a newer ser"):
         AdaptationFile(place).find(OURS, OF_ROWS)
+
+
+@pytest.mark.parametrize(
+    ("place_of", "value"),
+    [
+        (("adaptation", "strength"), 0.25), (("adaptation", "unseen_distance"), 1.5),
+        (("adaptation", "num_windows"), 4), (("adaptation", "mix_after", "sad"), 0.5),
+        (("adaptation", "folders", "calls", "num_files"), 3), (("settings", "hop_seconds"), 1.0),
+        (("adapted_model",), "compact@89ab"),
+    ],
+)  # fmt: skip
+def test_what_was_changed_is_damage(place: Location, place_of: tuple[str, ...], value: object) -> None:
+    file = AdaptationFile(place)
+    adaptation = Adaptation.from_dict(constants().to_dict() | {"folders": folder(0.0, 0.5, 0.0)}, "adaptation")
+    file.keep(OURS, adaptation, OF_ROWS.model, restart=False)
+    said = json.loads(Path(file.location.path).read_text())
+    # As it is, however it is laid out.
+    Path(file.location.path).write_text(json.dumps(said))
+    assert file.is_of(OF_ROWS, adaptation.to_dict())
+    holder = said
+    for name in place_of[:-1]:
+        holder = holder[name]
+    holder[place_of[-1]] = value
+    Path(file.location.path).write_text(json.dumps(said))
+    assert not file.is_of(OF_ROWS, None)
+    with pytest.raises(DamagedOutputError, match=r"adaptation\.json is damaged: it was changed"):
+        file.find(OURS, OF_ROWS)
+    assert file.find(OURS, None) is None
+    assert file.keep(OURS, constants(), OF_ROWS.model, restart=False).adaptation == constants()
+
+
+def test_constants_of_other_rows_are_told_from_those_of_these(place: Location) -> None:
+    file = AdaptationFile(place)
+    assert not file.is_of(OF_ROWS, None)
+    file.keep(OURS, constants(), OF_ROWS.model, restart=False)
+    assert file.is_of(OF_ROWS, None)
+    assert not file.is_of(with_other(OF_ROWS, model="compact@89ab"), None)
+    assert not file.is_of(OF_ROWS, constants(0.25).to_dict())
+    assert not file.is_of(OF_ROWS, [7])
+    of_before = json.loads(Path(file.location.path).read_text()) | {"adapted_model": None, "checksum": None}
+    Path(file.location.path).write_text(json.dumps(of_before))
+    assert file.is_of(OF_ROWS, constants().to_dict())
+    assert not file.is_of(OF_ROWS, constants(0.25).to_dict())
