@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from ser_core.audio.containers import data_bytes
-from ser_core.audio.ffmpeg.formats import ogg_breaks_off
+from ser_core.audio.ffmpeg.ogg import ogg_breaks_off
 from ser_core.audio.recording import Recording, open_recording
 from ser_core.audio.sync_frames import tag_seconds
 from tests.support.audio_factory import RATE_HZ, encode, noise

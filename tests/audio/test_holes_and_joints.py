@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from ser_core.audio.decode import iter_segments
-from ser_core.audio.ffmpeg.formats import ogg_breaks_off
+from ser_core.audio.ffmpeg.ogg import ogg_breaks_off
 from ser_core.audio.recording import open_recording
 from ser_core.audio.segments import WindowSettings
 from ser_core.faults import Fault

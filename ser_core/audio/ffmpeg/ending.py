@@ -8,8 +8,9 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from ser_core.audio import endings
-from ser_core.audio.ffmpeg.formats import BREAKS_OFF, COUNTED, JOINT_LENGTH, PAUSED, UNFRAMED, ogg_has_holes
+from ser_core.audio.ffmpeg.formats import BREAKS_OFF, COUNTED, JOINT_LENGTH, PAUSED, UNFRAMED
 from ser_core.audio.ffmpeg.frames import Progress
+from ser_core.audio.ffmpeg.ogg import ogg_has_holes
 from ser_core.faults import Fault
 
 #: Encoders count what they added at the ends in different ways.

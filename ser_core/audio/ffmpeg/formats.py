@@ -1,12 +1,12 @@
 """What is known of FFmpeg's formats: which are opened, which say how long they are, which do not say what they are."""
 
 import struct
-import zlib
 from collections.abc import Callable
 from typing import BinaryIO
 
 from ser_core.audio.containers import iter_chunks
 from ser_core.audio.endings import LEAST_AUDIO_BYTES, MAX_CHUNKS, end_of_content
+from ser_core.audio.ffmpeg.ogg import ogg_breaks_off
 from ser_core.audio.wav_header import STREAMED_64, is_streamed_size
 
 #: Formats without a length (an MP3 may have a tag that tells it), whose frames are found by their sync words: what
@@ -48,10 +48,6 @@ _ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 _ASF_DATA = bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")
 _ASF_DATA_HEAD_BYTES = 50
 _MAX_VOC_BLOCK_TYPE = 9
-#: An Ogg page is at most this long: 27 bytes of header, 255 segments of up to 255 bytes and their lengths.
-_OGG_HEAD_BYTES = 27
-_MAX_OGG_PAGE_BYTES = _OGG_HEAD_BYTES + 255 + 255 * 255
-_REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _LOOK_BYTES = 2**17
 _ID3V1_BYTES = 128
 _SOX_HEAD_BYTES = 28
@@ -91,56 +87,6 @@ def words_of_opening(file: BinaryIO, start: int) -> str:
     return "the header is broken or cut off"
 
 
-def is_ogg(file: BinaryIO, start: int) -> bool:
-    """Whether an Ogg page begins there."""
-    file.seek(start)
-    return file.read(4) == b"OggS"
-
-
-def ogg_breaks_off(file: BinaryIO, _start: int, num_bytes: int) -> bool:
-    """Whether an Ogg file ends within a page, or the last one is damaged."""
-    file.seek(max(0, num_bytes - 2 * _MAX_OGG_PAGE_BYTES))
-    tail = file.read()
-    page = tail[max(0, tail.rfind(b"OggS")) :]
-    segment_bytes = page[_OGG_HEAD_BYTES : _OGG_HEAD_BYTES + page[26]] if len(page) >= _OGG_HEAD_BYTES else b""
-    end = _OGG_HEAD_BYTES + len(segment_bytes) + sum(segment_bytes)
-    return not segment_bytes or len(page) < end or not _is_sound(page[:end])
-
-
-def ogg_has_holes(file: BinaryIO, start: int, num_bytes: int) -> bool:
-    """Whether a page of an Ogg file is damaged, or missing; other bytes between pages are none."""
-    next_numbers: dict[bytes, int] = {}
-    has_ended, is_behind_junk = False, False
-    while start < num_bytes:
-        file.seek(start)
-        page = file.read(_MAX_OGG_PAGE_BYTES)
-        if not page.startswith(b"OggS"):
-            start, is_behind_junk = _next_page(file, start, num_bytes), True
-            continue
-        segment_bytes = page[_OGG_HEAD_BYTES : _OGG_HEAD_BYTES + page[26]]
-        page = page[: _OGG_HEAD_BYTES + len(segment_bytes) + sum(segment_bytes)]
-        serial, number, is_first = page[14:18], int.from_bytes(page[18:22], "little"), page[5] & 2
-        # What is recorded from a running stream begins in its middle.
-        expected = next_numbers.get(serial, -1 if is_behind_junk else number)
-        is_next = has_ended or not is_behind_junk if is_first else number == expected
-        if not is_next or not _is_sound(page):
-            return True
-        next_numbers[serial] = number + 1
-        has_ended, is_behind_junk = bool(page[5] & 4), False
-        start += len(page)
-    return False
-
-
-def _next_page(file: BinaryIO, start: int, num_bytes: int) -> int:
-    """Where the next Ogg page begins; `num_bytes` where there is none."""
-    while start < num_bytes:
-        file.seek(start)
-        if (found := file.read(_LOOK_BYTES).find(b"OggS")) >= 0:
-            return start + found
-        start += _LOOK_BYTES - len(b"OggS") + 1
-    return num_bytes
-
-
 def sox_seconds(file: BinaryIO, start: int) -> float | None:
     """Length by the header of a file of SoX's own format; None where that does not say."""
     file.seek(start)
@@ -171,13 +117,6 @@ def end_of_frames(file: BinaryIO, start: int, num_bytes: int, headless: str | No
             return min(num_bytes, start + (first + kept) * _GSM_FRAME_BYTES)
         num_frames = first
     return num_bytes
-
-
-def _is_sound(page: bytes) -> bool:
-    """Whether an Ogg page's checksum (RFC 3533, section 6) is right: zlib's, of all bits the other way round."""
-    without = page[:22] + bytes(4) + page[26:]
-    checksum = zlib.crc32(without.translate(_REVERSED_BITS), 0xFFFFFFFF) ^ 0xFFFFFFFF
-    return int(f"{checksum:032b}"[::-1], 2) == int.from_bytes(page[22:26], "little")
 
 
 def _form_breaks_off(file: BinaryIO, start: int, num_bytes: int) -> bool:

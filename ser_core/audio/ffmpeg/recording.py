@@ -28,11 +28,11 @@ from ser_core.audio.ffmpeg.formats import (
     UNFRAMED,
     end_of_frames,
     is_familiar,
-    is_ogg,
     sox_seconds,
     words_of_opening,
 )
 from ser_core.audio.ffmpeg.frames import Converter, Progress, decoder_of, joined
+from ser_core.audio.ffmpeg.ogg import is_ogg, undo_false_trim
 from ser_core.audio.wav_header import WavHeader
 from ser_core.faults import Fault
 
@@ -174,6 +174,8 @@ class FfmpegRecording:
                 is_heard = packet.stream_index == self._stream.index
                 self.progress.note_packet(packet, is_heard=is_heard)
                 if is_heard:
+                    if self._container.format.name == "ogg" and packet.pos is not None:
+                        undo_false_trim(packet, self._file, self._start + packet.pos, self._start)
                     yield from self._decoded(packet)
         except av.FFmpegError as error:
             if isinstance(error, MemoryError):
