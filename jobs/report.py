@@ -1,6 +1,6 @@
 """What a scoring run says of itself: the end lines, the JSON object, run.json, the exit code."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from cluster.driver import check_failure_rate
@@ -33,6 +33,8 @@ class Outcome:
     comparison: Comparison | None = None
     totals: Totals = field(default_factory=Totals)
     tally: Tally | None = None
+    #: What all rows of OUTPUT come to, those of runs before among them.
+    all_rows: Totals | None = None
     #: Where the stages ran, and why; None: nothing was to be scored.
     engine: tuple[ResolvedEngine, str] | None = None
     seconds: float = 0.0
@@ -46,7 +48,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """A finished run, as its JSON object and its end lines tell it."""
+    """A finished run, as its JSON object and its end lines tell it: windows and seconds are those of this run."""
 
     files: int
     scored: int
@@ -60,23 +62,27 @@ class Result:
     #: None where nobody listened.
     speech_seconds: float | None
     seconds: float
+    #: What all rows of OUTPUT come to, by the names of run.json.
+    all_rows: Totals
     output: str
 
     @classmethod
     def of(cls, outcome: Outcome, output: "Location") -> "Result":
         assert outcome.comparison is not None
         assert outcome.tally is not None
-        speech_seconds = outcome.totals.speech_seconds
+        assert outcome.all_rows is not None
+        totals = _rounded(outcome.totals)
         return cls(
             files=outcome.plan.num_files,
             **asdict(outcome.tally),
             skipped=outcome.comparison.num_unchanged,
             gone=outcome.comparison.num_gone,
-            windows=outcome.totals.num_windows,
-            no_speech=outcome.totals.num_no_speech,
-            audio_seconds=round(outcome.totals.audio_seconds, 3),
-            speech_seconds=None if speech_seconds is None else round(speech_seconds, 3),
+            windows=totals.num_windows,
+            no_speech=totals.num_no_speech,
+            audio_seconds=totals.audio_seconds,
+            speech_seconds=totals.speech_seconds,
             seconds=round(outcome.seconds, 3),
+            all_rows=_rounded(outcome.all_rows),
             output=str(output),
         )
 
@@ -85,21 +91,17 @@ class Result:
         """0: every file of the plan is scored; 3: some are partial or failed."""
         return 3 if self.partial or self.failed else 0
 
-    def _audio(self) -> str:
-        unit, unit_seconds = ("hours", 3600) if self.audio_seconds >= 3600 else ("minutes", 60)
-        audio = f"{self.audio_seconds / unit_seconds:.2f} {unit} of audio"
-        if self.speech_seconds is None:
-            return audio
-        return f"{self.no_speech} of them without speech, {audio}, {self.speech_seconds / unit_seconds:.2f} of speech,"
-
-    def lines(self, plan: PlanSummary, output: "Location") -> list[str]:
+    def lines(self, outcome: Outcome, output: "Location") -> list[str]:
         """The end lines."""
+        has_more = self.all_rows.num_windows != self.windows
+        comma = "" if self.speech_seconds is None else ","
         return [
             f"{self.files} files: {self.scored} scored, {self.partial} partial, {self.failed} failed"
             + (f"; {self.skipped} unchanged, not scored again" if self.skipped else "")
             + (f"; {self.gone} gone from the source" if self.gone else ""),
-            f"{self.windows} windows, {self._audio()} in {self.seconds:.1f} s",
-            *left_out_words(plan.left_out, plan.num_hidden),
+            f"{'this run: ' if has_more else ''}{_audio(outcome.totals)}{comma} in {self.seconds:.1f} s",
+            *([f"all rows: {_audio(self.all_rows)}"] if has_more else []),
+            *left_out_words(outcome.plan.left_out, outcome.plan.num_hidden),
             f"predictions: {output.join('predictions')}",
             f"files:       {output.join('files')}",
         ]
@@ -205,7 +207,8 @@ def run_record(outcome: Outcome, artifact: "Artifact") -> dict[str, Any]:
         "adaptation": adaptation and adaptation.to_dict(),
         "plan": asdict(outcome.plan),
         "comparison": outcome.comparison and asdict(outcome.comparison),
-        "this_run": asdict(outcome.totals),
+        "this_run": _with_hours(outcome.totals),
+        "all_rows": outcome.all_rows and _with_hours(outcome.all_rows),
         "files": outcome.tally and asdict(outcome.tally),
         "engine": {"name": outcome.engine[0], "because": without_password(outcome.engine[1])}
         if outcome.engine
@@ -213,10 +216,29 @@ def run_record(outcome: Outcome, artifact: "Artifact") -> dict[str, Any]:
         "seconds": outcome.seconds,
         "windows_per_second": windows_per_second,
         "audio_hours_per_second": hours_per_second,
-        "audio_hours": outcome.totals.audio_seconds / 3600,
-        "speech_hours": None if outcome.totals.speech_seconds is None else outcome.totals.speech_seconds / 3600,
         "versions": package_versions(),
     }
+
+
+def _with_hours(totals: Totals) -> dict[str, Any]:
+    speech_hours = None if totals.speech_seconds is None else totals.speech_seconds / 3600
+    return asdict(totals) | {"audio_hours": totals.audio_seconds / 3600, "speech_hours": speech_hours}
+
+
+def _rounded(totals: Totals) -> Totals:
+    """With seconds to the thousandth."""
+    speech_seconds = None if totals.speech_seconds is None else round(totals.speech_seconds, 3)
+    return replace(totals, audio_seconds=round(totals.audio_seconds, 3), speech_seconds=speech_seconds)
+
+
+def _audio(totals: Totals) -> str:
+    """How many windows there are, how much audio, and how much of it is speech."""
+    unit, unit_seconds = ("hours", 3600) if totals.audio_seconds >= 3600 else ("minutes", 60)
+    audio = f"{totals.audio_seconds / unit_seconds:.2f} {unit} of audio"
+    if totals.speech_seconds is None:
+        return f"{totals.num_windows} windows, {audio}"
+    silent = f"{totals.num_no_speech} of them without speech"
+    return f"{totals.num_windows} windows, {silent}, {audio}, {totals.speech_seconds / unit_seconds:.2f} of speech"
 
 
 def _without_password(config: dict[str, Any]) -> dict[str, Any]:

@@ -118,7 +118,7 @@ class _Job:
                 raise ServiceError(f"{error}; the same command goes on from here") from error
             raise
         result = Result.of(outcome, self._location)
-        self._console.result(result.lines(plan, self._location), asdict(result))
+        self._console.result(result.lines(outcome, self._location), asdict(result))
         return result.exit_code
 
     def _score(self, run: Run, outcome: Outcome, resources: "Resources", plan_file: Path) -> None:
@@ -131,7 +131,7 @@ class _Job:
                 driver.on_progress = partial(show_progress, progress, num_pending)
                 driver.score(plan_file, num_pending)
         self._console.step("finishing")
-        outcome.tally = run.tally(plan_file)
+        outcome.tally, outcome.all_rows = run.tally(plan_file)
         check_tally(outcome)
         outcome.seconds = time.monotonic() - self._began
         run.finish(run_record(outcome, self._artifact))

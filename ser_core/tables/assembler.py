@@ -5,6 +5,7 @@ Shape letters: R records, S segments of a file, G groups (one channel of one fil
 
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(kw_only=True)
 class Totals:
-    """What has been scored so far."""
+    """What has been scored so far, or what all rows of an output come to."""
 
     num_files: int = 0
     num_failed: int = 0
@@ -30,6 +31,18 @@ class Totals:
     audio_seconds: float = 0.0
     #: None where nobody listened.
     speech_seconds: float | None = None
+
+    def plus(self, other: Self) -> Self:
+        """Both together."""
+        heard = [totals.speech_seconds for totals in (self, other) if totals.speech_seconds is not None]
+        return type(self)(
+            num_files=self.num_files + other.num_files,
+            num_failed=self.num_failed + other.num_failed,
+            num_windows=self.num_windows + other.num_windows,
+            num_no_speech=self.num_no_speech + other.num_no_speech,
+            audio_seconds=self.audio_seconds + other.audio_seconds,
+            speech_seconds=sum(heard) if heard else None,
+        )
 
 
 class _HeldFile:

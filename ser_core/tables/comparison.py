@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ser_core.records import PLAN_SCHEMA
+from ser_core.tables.assembler import Totals
 from ser_core.tables.parts import Part, PartStore
 from ser_core.vocabulary import STATUSES
 
@@ -27,6 +28,8 @@ _READ_SCHEMA = pa.schema(
         pa.field("file_version", pa.string()),
         pa.field("retryable", pa.bool_()),
         pa.field("num_windows", pa.int64()),
+        pa.field("audio_seconds", pa.float64()),
+        pa.field("speech_seconds", pa.float64()),
     ]
 )
 _KNOWN_SCHEMA = _READ_SCHEMA.append(pa.field("status", pa.int8()))
@@ -44,8 +47,8 @@ class Slice:
     gone: pa.Array
     #: Paths of the plan with more than one row of the same channel.
     doubled: pa.Array
-    #: Predictions of all these files, gone ones among them, as far as files tells.
-    num_windows: int
+    #: What the rows of all these files, gone ones among them, come to. Which windows have speech, files does not tell.
+    totals: Totals
 
     def planned(self, *states: int) -> pa.Table:
         """The rows of the plan in one of these states."""
@@ -172,10 +175,21 @@ def _outside(paths: pa.Array, folders: list[str]) -> pa.Array:
     return paths.filter(pa.array(map(is_outside, paths.to_pylist()), pa.bool_()))
 
 
+def _totals(known: pa.Table) -> Totals:
+    is_failed = pc.equal(known["status"], STATUSES.index("failed"))
+    return Totals(
+        num_files=pc.count_distinct(known["path"]).as_py(),
+        num_failed=pc.count_distinct(known["path"].filter(is_failed)).as_py(),
+        num_windows=pc.sum(known["num_windows"]).as_py() or 0,
+        audio_seconds=pc.sum(known["audio_seconds"]).as_py() or 0.0,
+        speech_seconds=pc.sum(known["speech_seconds"]).as_py(),
+    )
+
+
 def _compare(plan: pa.Table, known: pa.Table, unread: list[str]) -> Slice:
     row_of_plan = pc.index_in(known["path"], plan["path"].combine_chunks()).combine_chunks()
     is_planned = row_of_plan.is_valid()
-    num_windows = pc.sum(known["num_windows"]).as_py() or 0
+    totals = _totals(known)
     # What is below a folder that could not be listed may still be there.
     gone = _outside(pc.unique(known["path"].filter(pc.invert(is_planned))), unread)
     known = known.filter(is_planned)
@@ -195,4 +209,4 @@ def _compare(plan: pa.Table, known: pa.Table, unread: list[str]) -> Slice:
     state[index[differs]] = CHANGED
     status = np.full(plan.num_rows, -1, np.int8)
     np.maximum.at(status, index, status_of_row)
-    return Slice(plan, state, status, gone, plan["path"].take(pa.array(doubled)), num_windows)
+    return Slice(plan, state, status, gone, plan["path"].take(pa.array(doubled)), totals)

@@ -11,12 +11,14 @@ from ser_core import storage
 from ser_core.encoding import json_bytes
 from ser_core.errors import DamagedOutputError, OutputError, printable
 from ser_core.storage import Location
+from ser_core.tables.assembler import Totals
 from ser_core.tables.commits import Change
 from ser_core.tables.comparison import CHANGED, NEW, RETRIED, Comparison, Slice, Tally, sweep
 from ser_core.tables.delta_log import DeltaLog
 from ser_core.tables.parts import Part, output_faults
 from ser_core.tables.schema import Fingerprint, file_schema, filled, prediction_schema
 from ser_core.tables.table_pair import TablePair
+from ser_core.vocabulary import NO_SPEECH
 
 #: Stale paths are held until there are this many: each removal rewrites the parts that hold them.
 STALE_PER_COMMIT = 1_000_000
@@ -83,21 +85,24 @@ class Run:
         with self._pair.staging():
             self._pair.commit(self._added(self._pair.predictions, predictions), self._added(self._pair.files, files))
 
-    def tally(self, plan_file: Path) -> Tally:
-        """Count the plan's files that have rows, by their worst channel.
+    def tally(self, plan_file: Path) -> tuple[Tally, Totals]:
+        """Count the plan's files that have rows, by their worst channel, and what all rows of the output come to.
 
         Raises:
             OutputError: a file has more than one row of the same channel.
         """
         counts = Tally()
+        silent = (part.num_rows for part in self._pair.predictions.parts() if part.partition == NO_SPEECH)
+        speech_seconds = None if self._fingerprint.min_speech_seconds is None else 0.0
+        totals = Totals(num_no_speech=sum(silent), speech_seconds=speech_seconds)
         for part in self._sweep(plan_file):
             if len(part.doubled):
                 raise OutputError(
                     f"{self._pair.files.location}: {printable(part.doubled[0].as_py())} has two rows of one channel; "
                     "run the same command again, which scores such files anew"
                 )
-            counts = counts.plus(part)
-        return counts
+            counts, totals = counts.plus(part), totals.plus(part.totals)
+        return counts, totals
 
     def start(self) -> None:
         """Write run.json as running."""
@@ -134,7 +139,7 @@ class Run:
         num_predictions = sum(part.num_rows for part in self._pair.predictions.parts())
         for part in slices:
             counts = counts.plus(part)
-            num_windows += part.num_windows
+            num_windows += part.totals.num_windows
             stale.append(choose(part))
             if sum(map(len, stale)) >= STALE_PER_COMMIT:
                 self._remove(pa.concat_arrays(stale))

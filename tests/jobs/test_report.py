@@ -32,6 +32,10 @@ FINGERPRINT = Fingerprint(
     hop_seconds=1.5,
     precision="fp32",
 )
+#: What runs before have left too.
+ALL_ROWS = Totals(
+    num_files=15, num_failed=1, num_windows=3000, num_no_speech=500, audio_seconds=9000.0, speech_seconds=4500.0
+)
 
 
 def ended(scored: int = 7, partial: int = 2, failed: int = 1) -> Outcome:
@@ -49,6 +53,7 @@ def ended(scored: int = 7, partial: int = 2, failed: int = 1) -> Outcome:
             speech_seconds=1800.0,
         ),
         tally=Tally(scored=scored, partial=partial, failed=failed),
+        all_rows=ALL_ROWS,
         seconds=12.00049,
     )
 
@@ -91,6 +96,7 @@ def test_the_json_object_has_these_fields_and_no_others() -> None:
         "audio_seconds": 3600.0,
         "speech_seconds": 1800.0,
         "seconds": 12.0,
+        "all_rows": asdict(ALL_ROWS),
         "output": "s3://bucket/emotions",
     }
     assert data["files"] == data["scored"] + data["partial"] + data["failed"]
@@ -102,9 +108,10 @@ def test_what_is_pending_is_new_changed_or_tried_again() -> None:
 
 
 def test_the_end_lines_tell_a_person_the_same() -> None:
-    assert Result.of(ended(), OUTPUT).lines(PLAN, OUTPUT) == [
+    assert Result.of(ended(), OUTPUT).lines(ended(), OUTPUT) == [
         "10 files: 7 scored, 2 partial, 1 failed; 4 unchanged, not scored again; 5 gone from the source",
-        "1200 windows, 200 of them without speech, 1.00 hours of audio, 0.50 of speech, in 12.0 s",
+        "this run: 1200 windows, 200 of them without speech, 1.00 hours of audio, 0.50 of speech, in 12.0 s",
+        "all rows: 3000 windows, 500 of them without speech, 2.50 hours of audio, 1.25 of speech",
         "left out: 3 .txt, 1 without suffix (no recording), "
         "2 hidden (names with a dot in front, or left by file servers and systems)",
         "predictions: s3://bucket/emotions/predictions",
@@ -114,11 +121,12 @@ def test_the_end_lines_tell_a_person_the_same() -> None:
 
 def test_the_end_lines_of_a_first_run_leave_out_what_is_nought() -> None:
     outcome = ended(10, 0, 0)
-    outcome.comparison = Comparison(num_new=10)
-    plan = replace(PLAN, left_out={}, num_hidden=0)
-    lines = Result.of(outcome, OUTPUT).lines(plan, OUTPUT)
+    outcome.comparison, outcome.all_rows = Comparison(num_new=10), outcome.totals
+    outcome.plan = replace(PLAN, left_out={}, num_hidden=0)
+    lines = Result.of(outcome, OUTPUT).lines(outcome, OUTPUT)
     assert lines[0] == "10 files: 10 scored, 0 partial, 0 failed"
-    assert not any("left out" in line for line in lines)
+    assert lines[1] == "1200 windows, 200 of them without speech, 1.00 hours of audio, 0.50 of speech, in 12.0 s"
+    assert not any("left out" in line or "all rows" in line for line in lines)
 
 
 def test_the_record_of_a_run_counts_and_names_the_licence_and_the_versions() -> None:
@@ -131,7 +139,9 @@ def test_the_record_of_a_run_counts_and_names_the_licence_and_the_versions() -> 
         "num_hidden": 2,
     }  # fmt: skip
     assert record["comparison"]["num_gone"] == 5
-    assert record["this_run"]["num_windows"] == 1200
+    assert record["this_run"] == asdict(ended().totals) | {"audio_hours": 3600.0004 / 3600, "speech_hours": 0.5}
+    assert record["all_rows"] == asdict(ALL_ROWS) | {"audio_hours": 2.5, "speech_hours": 1.25}
+    assert not {"audio_hours", "speech_hours"} & record.keys()
     assert record["files"] == {"scored": 7, "partial": 2, "failed": 1}
     assert record["windows_per_second"] == pytest.approx(100, rel=1e-3)
     assert record["audio_hours_per_second"] == pytest.approx(1 / 12, rel=1e-3)
@@ -141,7 +151,7 @@ def test_the_record_of_a_run_counts_and_names_the_licence_and_the_versions() -> 
 def test_a_run_that_stopped_before_it_scored_anything_has_a_record_too() -> None:
     outcome = Outcome(fingerprint=FINGERPRINT, config=ScoreConfig(), plan=PLAN)
     record = run_record(outcome, Artifact.load("compact"))
-    assert (record["comparison"], record["files"]) == (None, None)
+    assert (record["comparison"], record["files"], record["all_rows"]) == (None, None, None)
     assert record["windows_per_second"] == 0
     json.dumps(record)
 

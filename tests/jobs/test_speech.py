@@ -82,8 +82,10 @@ def test_hours_of_audio_and_of_speech_are_told(scored: tuple[Path, Answer], sour
     assert (answer.data["windows"], answer.data["no_speech"], answer.data["audio_seconds"]) == (7, 5, 32.0)
     assert 9 < answer.data["speech_seconds"] <= 10
     record = json.loads((output / "run.json").read_text())
-    assert record["audio_hours"] == pytest.approx(32 / 3600)
-    assert record["speech_hours"] == pytest.approx(answer.data["speech_seconds"] / 3600, abs=1e-6)
+    for told in (record["this_run"], record["all_rows"]):
+        assert (told["num_files"], told["num_failed"], told["num_windows"], told["num_no_speech"]) == (3, 1, 7, 5)
+        assert told["audio_hours"] == pytest.approx(32 / 3600)
+        assert told["speech_hours"] == pytest.approx(answer.data["speech_seconds"] / 3600, abs=1e-6)
     assert (record["settings"]["speech"], record["settings"]["min_speech_seconds"]) == ("on", 0.3)
     again = ser_here("score", source, output.with_name("again"), "--speech", "on")
     speech = f"{answer.data['speech_seconds'] / 60:.2f} of speech"
@@ -122,7 +124,33 @@ def test_a_run_that_has_nothing_to_do_hears_no_speech(source: Path, scored: tupl
     answer = ser_here("score", source, scored[0], "--speech", "on", "--output-mode", "json")
     assert (answer.data["windows"], answer.data["audio_seconds"], answer.data["speech_seconds"]) == (0, 0.0, 0.0)
     record = json.loads((scored[0] / "run.json").read_text())
-    assert (record["audio_hours"], record["speech_hours"], record["this_run"]["speech_seconds"]) == (0.0, 0.0, 0.0)
+    told = record["this_run"]
+    assert (told["num_windows"], told["audio_hours"], told["speech_hours"]) == (0, 0.0, 0.0)
+    told = record["all_rows"]
+    assert (told["num_windows"], told["num_no_speech"], told["audio_seconds"]) == (7, 5, 32.0)
+    assert 9 < told["speech_seconds"] <= 10
+
+
+def test_a_run_that_goes_on_tells_what_it_added_and_what_there_is(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name, seconds in (("first.wav", 10), ("gone.wav", 5)):
+        (tmp_path / "in" / name).write_bytes(encode(np.zeros(seconds * RATE_HZ, np.float32)))
+    asked = ["score", tmp_path / "in", tmp_path / "out", "--speech", "on", "--channels", "each"]
+    assert "all rows" not in ser_here(*asked).out
+    (tmp_path / "in" / "gone.wav").unlink()
+    (tmp_path / "in" / "new.wav").write_bytes(encode(np.stack([speech(5.0, "angry"), np.zeros(5 * RATE_HZ)], axis=1)))
+    answer = ser_here(*asked)
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    counts = [
+        [record[told][name] for name in ("num_files", "num_windows", "num_no_speech", "audio_seconds")]
+        for told in ("this_run", "all_rows")
+    ]
+    # Both channels have five seconds.
+    assert counts == [[1, 2, 1, 10.0], [3, 5, 4, 25.0]]
+    assert 4 < record["this_run"]["speech_seconds"] == record["all_rows"]["speech_seconds"] <= 5
+    spoken = f"{record['all_rows']['speech_seconds'] / 60:.2f} of speech"
+    assert f"this run: 2 windows, 1 of them without speech, 0.17 minutes of audio, {spoken}, in" in answer.out
+    assert f"all rows: 5 windows, 4 of them without speech, 0.42 minutes of audio, {spoken}\n" in answer.out
 
 
 def test_predict_names_what_has_no_speech(source: Path) -> None:

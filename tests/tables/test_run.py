@@ -38,7 +38,7 @@ def test_a_file_counts_once_by_its_worst_channel(output: Output, plan: Callable[
     predictions, files = rows_of(world, 1)
     status = pa.array(["scored", "partial", "scored", "partial", "scored"])
     begun.commit(predictions, files.set_column(files.column_names.index("status"), "status", status))
-    assert begun.tally(plan(world)) == Tally(partial=2)
+    assert begun.tally(plan(world))[0] == Tally(partial=2)
 
 
 def test_doubled_rows_are_noticed_and_scored_anew(output: Output, plan: Callable[[World], Path]) -> None:
