@@ -26,7 +26,7 @@ _ANSWER = ("path", "status", "emotion", "confidence", "audio_seconds", "speech_s
 
 
 def run_predict(files: list[str], options: dict[str, Any], console: Console) -> int:
-    """Print path, emotion and confidence of each file; 3 if one of them could not be scored whole.
+    """Print path, emotion and confidence of each file, and what is noted of it; 3 if one was not scored whole.
 
     Args:
         files: local, or on S3.
@@ -107,4 +107,7 @@ def _line(answer: dict[str, Any]) -> str:
         fields.append(f"{answer['confidence']:.2f}")
     if answer["status"] != "scored":
         fields.append(f"{answer['reason']}: {answer['detail']}")
+    elif answer["detail"]:
+        # A note, as of channels that cancel out.
+        fields.append(answer["detail"])
     return "\t".join(map(printable, fields))

@@ -6,11 +6,12 @@ import shutil
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ser_core import storage
 from tests.conftest import S3Server
-from tests.support.audio_factory import write_sparse_rf64
+from tests.support.audio_factory import encode, speech, write_sparse_rf64
 from tests.support.cli import ROOT, assert_one_line, finish, ser_here, start
 from tests.support.misbehaving_worker import poisoned, use_in_runs
 from tests.support.processes import first_line
@@ -19,6 +20,18 @@ from tests.support.processes import first_line
 def copies(folder: Path, *names: str) -> list[Path]:
     """The same clip under these names."""
     return [Path(shutil.copy(ROOT / "examples" / "calm-woman.flac", folder / name)) for name in names]
+
+
+def test_what_is_noted_of_a_file_follows_its_answer(tmp_path: Path) -> None:
+    """Two channels that cancel out: one of them is heard, and a person should know."""
+    spoken = speech(4.0, "angry")
+    (tmp_path / "swapped.wav").write_bytes(encode(np.stack([spoken, -spoken], axis=1)))
+    (tmp_path / "alike.wav").write_bytes(encode(np.stack([spoken, spoken], axis=1)))
+    answer = ser_here("predict", tmp_path / "swapped.wav", tmp_path / "alike.wav")
+    swapped, alike = (line.split("\t")[1:] for line in answer.out.splitlines())
+    note = "the channels cancel out for 4.0 s, where one of them is taken instead of the mix"
+    assert swapped == [*alike, note]
+    assert len(alike) == 2
 
 
 @pytest.fixture

@@ -84,17 +84,30 @@ def write_sparse_rf64(
     path: Path, seconds: float, *, rate_hz: int = 48_000, num_channels: int = 2, spoken_seconds: float = 1.0
 ) -> None:
     """A 16-bit recording of any length that takes no room on the disk: a moment of noise, then zeros."""
-    block_align = 2 * num_channels
-    data_bytes = round(seconds * rate_hz) * block_align
-    fmt = struct.pack("<HHIIHH", 1, num_channels, rate_hz, rate_hz * block_align, block_align, 16)
-    ds64 = struct.pack("<QQQI", 72 + data_bytes, data_bytes, data_bytes // block_align, 0)
-    unknown = b"\xff" * 4
-    head = b"RF64" + unknown + b"WAVEds64" + struct.pack("<I", len(ds64)) + ds64
-    head += b"fmt " + struct.pack("<I", len(fmt)) + fmt + b"data" + unknown
+    data_bytes = round(seconds * rate_hz) * 2 * num_channels
+    head = _rf64_head(data_bytes, rate_hz, num_channels)
     spoken = noise(spoken_seconds, rate_hz=rate_hz, num_channels=num_channels)
     with path.open("wb") as file:
         file.write(head + (spoken * 32767).astype("<i2").tobytes())
         file.truncate(len(head) + data_bytes)
+
+
+def write_spoken_rf64(path: Path, minutes: int, voice: str, *, rate_hz: int = 24_000) -> None:
+    """A 16-bit recording with one channel in which somebody speaks all the time: a minute, again and again."""
+    minute = (speech(60.0, voice, rate_hz=rate_hz) * 32767).astype("<i2").tobytes()
+    with path.open("wb") as file:
+        file.write(_rf64_head(minutes * len(minute), rate_hz, num_channels=1))
+        for _ in range(minutes):
+            file.write(minute)
+
+
+def _rf64_head(data_bytes: int, rate_hz: int, num_channels: int) -> bytes:
+    block_align = 2 * num_channels
+    fmt = struct.pack("<HHIIHH", 1, num_channels, rate_hz, rate_hz * block_align, block_align, 16)
+    ds64 = struct.pack("<QQQI", 72 + data_bytes, data_bytes, data_bytes // block_align, 0)
+    unknown = b"\xff" * 4
+    head = b"RF64" + unknown + b"WAVEds64" + struct.pack("<I", len(ds64)) + ds64
+    return head + b"fmt " + struct.pack("<I", len(fmt)) + fmt + b"data" + unknown
 
 
 def _with_samples(*values: float, at_seconds: float = 4.0, seconds: float = 9.0) -> bytes:
