@@ -67,7 +67,6 @@ def _clear_if_killed(folder: Path) -> None:
         folder,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        cwd="/",
         # What ends this process's group is not for it.
         start_new_session=True,
     )

@@ -3,6 +3,7 @@
 import os
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -225,11 +226,23 @@ def _work(settings: dict[str, Any]) -> None:
     try:
         group.broadcast(lambda: _check_seen(job))
         worker = Worker(group=group, device=device, num_threads=num_loaders, check_owner=lambda: _check_owner(job))
-        run_job(job, worker, messages.put)
+        with private_cache():
+            run_job(job, worker, messages.put)
     except SerError as error:
         messages.put(error)
     except torch.OutOfMemoryError:
         messages.put(SerError(f"the GPU has too little memory for steps of {job.config.batch_size}; use a smaller one"))
+
+
+@contextmanager
+def private_cache() -> Iterator[None]:
+    """Within it torch's caches are a folder of this process's own.
+
+    By itself torch makes one in the folder that all users share, where another may have taken its name.
+    """
+    with temporary_folder() as folder:
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
+        yield
 
 
 def _check_seen(job: "Job") -> None:

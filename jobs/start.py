@@ -6,6 +6,9 @@ from jobs.signals import end_on_signals
 def main() -> None:
     """Run the command that was typed."""
     end_on_signals()
+    from ser_core.working_folder import keep_out
+
+    keep_out()
     from jobs.cli import main as run
 
     run()

@@ -15,7 +15,8 @@ IMPORT_ROOT = Path(__file__).resolve().parent.parent
 def start_python(module: str, argument: socket.socket | Path, **options: object) -> "subprocess.Popen[bytes]":
     """Run `main` of a module in a process of its own.
 
-    Its standard input is a pipe that is open as long as this process lives; `die_with_parent` there needs it.
+    Its standard input is a pipe that is open as long as this process lives; `die_with_parent` there needs it. Its
+    working folder is not this one's, where libraries, and Ray's own processes, would find what others have put there.
 
     Args:
         module: what is imported there, from where this process imports.
@@ -43,6 +44,7 @@ def start_python(module: str, argument: socket.socket | Path, **options: object)
         pass_fds=inherited,
         stdin=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": _import_path()} | added,
+        cwd="/",
         **options,
     )
 

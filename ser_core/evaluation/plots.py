@@ -19,7 +19,7 @@ from ser_core.evaluation.metrics import CoveragePoint, Reliability
 
 #: matplotlib draws with these colours; in the SVG each becomes the CSS variable of its name, so that the page decides.
 _COLOURS = {"ink": "#010101", "soft": "#020202", "line": "#030303", "accent": "#040404", "warm": "#050505"}
-#: On top of what matplotlib has by itself: a matplotlibrc of the working folder may ask for LaTeX.
+#: On top of what matplotlib has by itself: a matplotlibrc may ask for LaTeX.
 _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "ser",

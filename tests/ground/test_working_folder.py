@@ -1,0 +1,77 @@
+"""What lies in the working folder, or in the folder of temporary files that all users share, is not read."""
+
+import getpass
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.cli import ROOT
+from tests.support.models import tiny_artifact
+from tests.support.training import write_corpus
+
+#: Who opens one of these waits for ever: what another user could plant runs as the user's own, or hangs.
+READ_THERE = ("libcuda.so.1", "matplotlibrc", ".numba_config.yaml")
+
+
+def run(folder: Path, program: str, *words: str | Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-P", "-c", program, *map(str, words)]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=240, cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+    )  # fmt: skip
+
+
+def test_libraries_do_not_read_the_working_folder(tmp_path: Path) -> None:
+    write_corpus(tmp_path)
+    tiny_artifact().save(str(tmp_path / "model"))
+    (tmp_path / "open to others").mkdir()
+    for name in READ_THERE:
+        os.mkfifo(tmp_path / "open to others" / name)
+    words = ("evaluate", "../model", "../tone.parquet", "../report", "--speech", "all", "--device", "cpu")
+    done = run(tmp_path / "open to others", "from jobs.start import main; main()", *words)
+    assert done.returncode == 0, done.stderr
+    assert list((tmp_path / "report").glob("*.html"))
+
+
+def test_a_library_is_loaded_once_and_what_is_not_there_is_missing(tmp_path: Path) -> None:
+    program = """
+import os
+from ser_core.working_folder import keep_out
+keep_out()
+import matplotlib
+assert os.getcwd() == {here!r}
+import matplotlib as again
+assert again is matplotlib and matplotlib.__spec__.loader.get_source("matplotlib")
+import sys
+sys.path[:] = []
+try:
+    import torch
+except ModuleNotFoundError as error:
+    print(error)
+"""
+    done = run(tmp_path, program.format(here=str(tmp_path)))
+    assert (done.returncode, done.stdout) == (0, "No module named 'torch'\n"), done.stderr
+
+
+def test_a_working_folder_that_is_gone_is_no_hindrance(tmp_path: Path) -> None:
+    program = (
+        "import os; os.rmdir(os.getcwd())\nfrom ser_core.working_folder import keep_out; keep_out()\nimport matplotlib"
+    )
+    (tmp_path / "gone").mkdir()
+    done = run(tmp_path / "gone", program)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_another_user_has_in_the_place_of_torchs_folder_is_no_hindrance(tmp_path: Path) -> None:
+    theirs = tmp_path / f"torchinductor_{getpass.getuser()}"
+    theirs.write_text("theirs")
+    program = """
+from cluster.train import private_cache
+with private_cache():
+    import torch
+    torch.optim.SGD(torch.nn.Linear(1, 1).parameters())
+"""
+    done = run(tmp_path, program, TMPDIR=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert [file.name for file in tmp_path.iterdir()] == [theirs.name]
