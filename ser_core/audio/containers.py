@@ -78,6 +78,17 @@ def honest_head(file: BinaryIO, start: int, num_bytes: int) -> bytes:
     return b""
 
 
+def end_of_svx(file: BinaryIO, start: int, num_bytes: int) -> int:
+    """Where the samples of an 8SVX end, which libsndfile reads to the end of the file; `num_bytes` of other files."""
+    file.seek(start)
+    magic = file.read(12)
+    if magic[:4] == b"FORM" and magic[8:] in (b"8SVX", b"16SV"):
+        for chunk_id, size, offset in iter_chunks(file, start + 12, ">4sI", align=2):
+            if chunk_id == b"BODY" and size and not _is_short(file, offset + size, num_bytes, ">"):
+                return min(offset + size, num_bytes)
+    return num_bytes
+
+
 def _is_short(file: BinaryIO, end: int, num_bytes: int, byte_order: str) -> bool:
     return end < num_bytes and goes_on(file, end, num_bytes, byte_order)
 

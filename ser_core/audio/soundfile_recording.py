@@ -52,7 +52,8 @@ class SoundfileRecording:
         self._wav = wav
         if wav is None or wav.is_honest:
             head = containers.honest_head(file, start, num_bytes)
-            self._view = ByteView(file, num_bytes, head=head, offset=start + len(head))
+            end = containers.end_of_svx(file, start, num_bytes)
+            self._view = ByteView(file, end, head=head, offset=start + len(head))
         else:
             self._view = wav.honest_view(file)
         try:

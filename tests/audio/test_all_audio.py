@@ -107,7 +107,7 @@ def test_a_count_of_frames_that_is_none_promises_nothing(codec: str, num_frames:
     assert_is_cut(counted[: len(counted) * 6 // 10], 0.6 * SECONDS)
 
 
-@pytest.mark.parametrize(("format", "tail"), [("CAF", 100_000), ("VOC", 100_000), ("AU", 100_000)])
+@pytest.mark.parametrize(("format", "tail"), [("CAF", 100_000), ("VOC", 100_000), ("AU", 100_000), ("SVX", 100_000)])
 def test_zeros_behind_samples_are_no_audio(format: str, tail: int) -> None:
     assert_is_whole(sampled(format, "PCM_16") + bytes(tail))
 

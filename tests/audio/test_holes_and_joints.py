@@ -112,8 +112,8 @@ def test_an_ogg_page_that_is_damaged_is_found_by_its_checksum() -> None:
 
 @pytest.mark.parametrize(
     "kind",
-    ["WAV", "AIFF", "AU PCM_16", "CAF PCM_16", "FLAC", "VOC PCM_16", "WAV MS_ADPCM", "wv wavpack", "tta tta",
-     "asf wmav2", "mp4 aac", "flv aac", "wav libmp3lame", "caf alac"],
+    ["WAV", "AIFF", "AU PCM_16", "CAF PCM_16", "FLAC", "VOC PCM_16", "SVX PCM_16", "WAV MS_ADPCM", "wv wavpack",
+     "tta tta", "asf wmav2", "mp4 aac", "flv aac", "wav libmp3lame", "caf alac"],
 )  # fmt: skip
 def test_what_is_joined_to_another_is_read_or_said(kind: str) -> None:
     heard, fault = judged(made(kind) + made(kind))
