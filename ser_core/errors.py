@@ -48,17 +48,34 @@ def without_password(text: str) -> str:
 def one_line(error: BaseException) -> str:
     """What went wrong: the operating system's reason, or the first line of what the error says.
 
-    For an error of Ray that a task caused, it is what the task raised.
+    For an error of Ray that a task caused, it is what the task raised; for an answer of an S3 service, its `refusal`.
     """
     cause = getattr(error, "cause", None)
     if isinstance(cause, BaseException):
         return f"{type(cause).__name__}: {one_line(cause)}"
+    if said := refusal(error):
+        return said
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     lines = [line.strip() for line in TERMINAL_COLOUR.sub("", str(error)).splitlines() if line.strip()]
     if lines:
         return lines[0]
     return "access is denied" if isinstance(error, PermissionError) else type(error).__name__
+
+
+def refusal(error: BaseException) -> str | None:
+    """What an S3 service's answer comes to that nobody expects; None: it is none.
+
+    It is known by what botocore's errors have, since local work imports no botocore. Its own words are for programmers.
+    """
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(error, PermissionError | FileNotFoundError):
+        response = getattr(cause, "response", None)
+        if type(cause).__module__.startswith("botocore.") and isinstance(response, dict):
+            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+            return f"the service refuses what this program asks of it, with status {status}"
+        cause = cause.__cause__
+    return None
 
 
 class SerError(Exception):

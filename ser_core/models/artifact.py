@@ -295,4 +295,5 @@ def _read(folder: "Location", file_name: str) -> bytes:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise FileNotFoundError(file_name) from error
     except OSError as error:
-        raise UsageError(f"{file_name} cannot be read ({one_line(error)})") from error
+        advice = "; check AWS_ENDPOINT_URL and the bucket, or give another model" if folder.is_s3 else ""
+        raise UsageError(f"{file_name} cannot be read ({one_line(error)}){advice}") from error

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Protocol, Self, TypeVar
 from urllib.parse import urlsplit
 
-from ser_core.errors import OutputError, SerError, ServiceError, UsageError, printable
+from ser_core.errors import OutputError, SerError, ServiceError, UsageError, printable, refusal
 from ser_core.storage import local
 from ser_core.storage.faults import is_cut_off, service_fault
 
@@ -242,7 +242,8 @@ def one_line_faults(
         raise
     except OSError as error:
         # An error of S3 has no strerror, and its own text may hold a signed URL.
-        line = f"{what} {where}: {problem} ({error.strerror or 'access is denied'})".lstrip()
+        reason = refusal(error) or error.strerror or "access is denied"
+        line = f"{what} {where}: {problem} ({reason})".lstrip()
         raise raises(f"{line}; {advice}" if advice else line) from error
 
 

@@ -16,6 +16,8 @@ COMMANDS = {
     "score a list there": ["score", "{bucket}/list.txt", "{tmp}/out"],
     "score to a bucket": ["score", "examples", "{bucket}/out"],
     "model": ["models", "{bucket}/model"],
+    "model of a run": ["score", "examples", "{tmp}/of-a-run", "--model", "{bucket}/model"],
+    "model of a few": ["predict", "{tmp}/a.wav", "--model", "{bucket}/model"],
     "corpus": ["corpus", "ravdess", "{bucket}", "{tmp}/a.parquet"],
     "corpus csv": ["corpus", "csv", "{bucket}/a.csv", "{tmp}/a.parquet"],
     "manifest": ["evaluate", "compact", "{bucket}/a.parquet", "{tmp}/report"],
@@ -32,6 +34,9 @@ def test_a_status_that_nobody_expects_is_one_line(
             answer = ser_here(*[word.format(bucket=moto_s3.location, tmp=tmp_path) for word in arguments])
             assert_one_line(answer, 1, str(moto_s3.location))
             assert "traceback" not in answer.err
+            # The service's own words, and botocore's, say nothing to a person.
+            assert not [words for words in ("An error occurred", "NeverHeardOf", "GetObject") if words in answer.err]
+            assert str(status) in answer.err or "set AWS_DEFAULT_REGION" in answer.err
 
 
 @pytest.mark.parametrize("name", ["SER_S3_RETRY_SECONDS", "SER_LOCK_BEAT_SECONDS", "SER_ZENODO_URL"])
