@@ -39,7 +39,8 @@ def data_bytes(file: BinaryIO, start: int, num_bytes: int, format: str) -> tuple
     head = file.read(_AVR_HEAD_BYTES).ljust(_AVR_HEAD_BYTES, b"\0")
     if format == "AU":
         offset, size = struct.unpack(_au_byte_order(head) + "II", head[4:12])
-        return None if size == _AU_UNKNOWN else (size, num_bytes - start - offset)
+        held = num_bytes - start - offset
+        return None if size > held and is_streamed_size(size) else (size, held)
     if format == "AVR":
         is_stereo, num_bits, num_frames = struct.unpack(">HH10xI", head[12:30])
         return num_frames * (1 + (is_stereo != 0)) * num_bits // 8, num_bytes - start - _AVR_HEAD_BYTES
@@ -64,7 +65,8 @@ def honest_head(file: BinaryIO, start: int, num_bytes: int) -> bytes:
     if len(magic) == 12 and magic[:4] in (b".snd", b"dns."):
         byte_order = _au_byte_order(magic)
         offset, size = struct.unpack(byte_order + "II", magic[4:])
-        if _is_short(file, start + offset + size, num_bytes, byte_order):
+        end = start + offset + size
+        if _is_short(file, end, num_bytes, byte_order) or (end > num_bytes and is_streamed_size(size)):
             return magic[:8] + struct.pack("<I", _AU_UNKNOWN)
     elif magic[:4] == b"FORM" and magic[8:] in (b"AIFF", b"AIFC"):
         for chunk_id, size, offset in iter_chunks(file, start + 12, ">4sI", align=2):
@@ -73,7 +75,7 @@ def honest_head(file: BinaryIO, start: int, num_bytes: int) -> bytes:
                 return _read(file, start, offset - 4) + struct.pack(">I", held)
     elif magic[:4] == b"caff":
         for chunk_id, size, offset in iter_chunks(file, start + 8, ">4sq"):
-            if chunk_id == b"data" and not 0 <= size < STREAMED_64:
+            if chunk_id == b"data" and (not 0 <= size < STREAMED_64 or _is_short(file, offset + size, num_bytes, ">")):
                 return _read(file, start, offset - 8) + struct.pack(">q", num_bytes - offset)
     return b""
 

@@ -47,6 +47,36 @@ def test_samples_of_rare_formats_that_break_off_are_said_to(format: str) -> None
     assert_is_cut(contents[: len(contents) * 6 // 10], 0.6 * SECONDS, promised="3.0")
 
 
+@pytest.mark.parametrize("num_bytes", [0, 4, 30_000, 48_000])
+def test_a_caf_that_counts_less_than_it_holds_is_read_to_its_end(num_bytes: int) -> None:
+    contents = made("CAF PCM_16")
+    at = contents.index(b"data") + 4
+    short = contents[:at] + struct.pack(">q", num_bytes) + contents[at + 8 :]
+    assert_is_whole(short)
+    assert_is_whole(short + b"info" + struct.pack(">qI", 4, 0))
+    # Of chunks behind the samples, none is audio.
+    assert_is_whole(contents + b"info" + struct.pack(">qI", 400, 0) + bytes(range(255, 0, -1)) + bytes(141))
+
+
+def test_an_au_of_a_stream_is_read_to_its_end() -> None:
+    contents = made("AU PCM_16")
+    for size in (2**31 - 1, 2**32 - 1, 0x7FFFF000):
+        assert_is_whole(contents[:8] + struct.pack(">I", size) + contents[12:])
+
+
+def test_what_a_header_does_not_count_is_said_where_it_is_not_read() -> None:
+    words = "more follows than the header counts, and is not read"
+    voc, asf = made("VOC PCM_16"), made("asf wmav2")
+    at = asf.index(bytes.fromhex("3626b2758e66cf11a6d900aa0062ce6c")) + 16
+    for short in (
+        voc[:27] + (48_006).to_bytes(3, "little") + voc[30:],
+        asf[:at] + struct.pack("<Q", len(asf) // 2) + asf[at + 8 :],
+    ):
+        heard, fault = judged(short)
+        assert heard < 0.7 * SECONDS
+        assert fault == Fault("truncated", f"{words}, at {heard:.1f} s")
+
+
 @pytest.mark.parametrize("byte_order", ["LITTLE", "BIG"])
 @pytest.mark.parametrize("format", ["MAT4", "MAT5"])
 def test_matrices_of_either_byte_order(format: str, byte_order: str) -> None:

@@ -8,7 +8,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from ser_core.audio import endings
-from ser_core.audio.ffmpeg.formats import BREAKS_OFF, COUNTED, JOINT_LENGTH, PAUSED, UNFRAMED
+from ser_core.audio.ffmpeg.formats import BREAKS_OFF, COUNTED, GOES_ON, JOINT_LENGTH, PAUSED, UNFRAMED
 from ser_core.audio.ffmpeg.frames import Progress
 from ser_core.audio.ffmpeg.ogg import ogg_has_holes
 from ser_core.faults import Fault
@@ -79,6 +79,9 @@ class Ending:
         breaks_off = BREAKS_OFF.get(self._name)
         if breaks_off and breaks_off(self.file, self.start, self.num_bytes):
             return Fault("truncated", "the file breaks off")
+        goes_on = GOES_ON.get(self._name)
+        if goes_on and goes_on(self.file, self.start, self.num_bytes):
+            return Fault("truncated", "more follows than the header counts, and is not read")
         if self._name in JOINT_LENGTH and self.container.duration is not None:
             total = self.container.duration / av.time_base
             if total - self.progress.end_seconds > _JOINT_TOLERANCE_SECONDS:

@@ -1,11 +1,12 @@
 """What is known of FFmpeg's formats: which are opened, which say how long they are, which do not say what they are."""
 
+import os
 import struct
 from collections.abc import Callable
 from typing import BinaryIO
 
 from ser_core.audio.containers import iter_chunks
-from ser_core.audio.endings import LEAST_AUDIO_BYTES, MAX_CHUNKS, end_of_content
+from ser_core.audio.endings import LEAST_AUDIO_BYTES, MAX_CHUNKS, end_of_content, goes_on
 from ser_core.audio.ffmpeg.ogg import ogg_breaks_off
 from ser_core.audio.wav_header import STREAMED_64, is_streamed_size
 
@@ -157,19 +158,52 @@ def _asf_breaks_off(file: BinaryIO, start: int, num_bytes: int) -> bool:
     return False
 
 
+def _asf_goes_on(file: BinaryIO, start: int, num_bytes: int) -> bool:
+    """Whether another packet follows the data of an ASF, as they count them: it begins as the first one does."""
+    packet_bytes = 0
+    for object_id, _size, offset in iter_chunks(file, start + 30, "<16sQ", counts_itself=True):
+        if object_id == _ASF_PROPERTIES:
+            file.seek(offset + 68)
+            (packet_bytes,) = struct.unpack("<I", file.read(4).ljust(4, b"\0"))
+    for object_id, size, offset in iter_chunks(file, start, "<16sQ", counts_itself=True):
+        if object_id == _ASF_DATA and packet_bytes and 0 < size < STREAMED_64:
+            first = offset - 24 + _ASF_DATA_HEAD_BYTES
+            num_packets = -(-(offset + size - first) // packet_bytes)
+            heads = []
+            for number in (0, num_packets):
+                file.seek(first + number * packet_bytes)
+                heads.append(file.read(3))
+            return heads[0] == heads[1] and first + (num_packets + 1) * packet_bytes <= num_bytes
+    return False
+
+
+def _voc_goes_on(file: BinaryIO, start: int, num_bytes: int) -> bool:
+    """Whether more follows the blocks of a VOC."""
+    end = _end_of_voc(file, start)
+    return end < num_bytes and goes_on(file, end, num_bytes, "<")
+
+
 def _voc_breaks_off(file: BinaryIO, start: int, num_bytes: int) -> bool:
     """Whether the last block of a VOC is longer than the file."""
+    return _end_of_voc(file, start) >= num_bytes + LEAST_AUDIO_BYTES
+
+
+def _end_of_voc(file: BinaryIO, start: int) -> int:
+    """Where the blocks of a VOC end, according to their heads."""
+    num_bytes = file.seek(0, os.SEEK_END)
     file.seek(start + 20)
     start += int.from_bytes(file.read(2), "little")
     for _ in range(MAX_CHUNKS):
         file.seek(start)
         head = file.read(4)
-        if len(head) < 4 or not 0 < head[0] <= _MAX_VOC_BLOCK_TYPE:
-            return False
-        start += 4 + int.from_bytes(head[1:], "little")
-        if start >= num_bytes + LEAST_AUDIO_BYTES:
-            return True
-    return False
+        if len(head) < 4 or not 0 < head[0] <= _MAX_VOC_BLOCK_TYPE or start >= num_bytes:
+            break
+        size = int.from_bytes(head[1:], "little")
+        if size == 0:
+            # FFmpeg reads samples without a count to the end.
+            return num_bytes
+        start += 4 + size
+    return start
 
 
 #: What shows of these alone that they are cut off.
@@ -180,3 +214,5 @@ BREAKS_OFF: dict[str, Callable[[BinaryIO, int, int], bool]] = {
     "voc": _voc_breaks_off,
     "iff": _form_breaks_off,
 }
+#: What shows of these that their headers count less than there is.
+GOES_ON: dict[str, Callable[[BinaryIO, int, int], bool]] = {"asf": _asf_goes_on, "voc": _voc_goes_on}
