@@ -1,11 +1,12 @@
-"""Windows without what recorders add below and beside speech: a constant offset, and the hum of the mains.
+"""Windows without what recorders add below and beside speech: offset, drift, rumble, and the hum of the mains.
 
 Shape letters: B windows (or blocks of them), N samples, P pieces, S samples of a piece at the low rate, W waves,
 C coefficients of all waves.
 
 Hum is fitted by weighted least squares and taken away. What weighs is what is quiet: where somebody speaks, hum can
 hardly be told from the voice, and in pauses there is nothing else. So no frequency is cut out, as a filter would do it,
-of a voice whose pitch lies there. Each window is taken by itself, and all is smooth: rounding turns no decision.
+of a voice whose pitch lies there; `high_pass` does where no pitch lies. Each window is taken by itself, and all is
+smooth: rounding turns no decision.
 """
 
 import functools
@@ -15,6 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool1d, conv1d, pad
+
+from ser_core.audio.high_pass import high_pass
 
 #: The mains of the world, with two harmonics.
 _HUM_HZ = (50.0, 60.0, 100.0, 120.0, 150.0, 180.0)
@@ -34,28 +37,36 @@ _NUM_FITS = 3
 _SIGNIFICANCE = 30.0
 
 
-def clean(pcm_BN: Tensor, rate_hz: int) -> Tensor:
+def clean(pcm_BN: Tensor, rate_hz: int, high_pass_hz: float = 0.0) -> Tensor:
     """Windows (B, N) without offset and hum, scaled so that the loudest sample was 1; padding stays zero.
 
     Args:
         pcm_BN: float32 samples, finite; zeros at a window's end are its padding.
         rate_hz: of the samples.
+        high_pass_hz: what lies below it is taken away too; 0 for nothing.
     """
-    pcm_BN = pcm_BN / pcm_BN.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+    pcm_BN = _scaled(pcm_BN)
     num_samples = pcm_BN.shape[1]
     position_N = torch.arange(1, num_samples + 1, device=pcm_BN.device, dtype=torch.float32)
     num_real_B1 = torch.where(pcm_BN == 0, 0.0, position_N).amax(dim=1, keepdim=True)
     is_real_BN = (position_N <= num_real_B1).to(pcm_BN.dtype)
     mean_B1 = pcm_BN.sum(dim=1, keepdim=True, dtype=torch.float64) / num_real_B1.clamp(min=1)
     pcm_BN = (pcm_BN - mean_B1.float()) * is_real_BN
+    if high_pass_hz:
+        pcm_BN = _scaled(high_pass(pcm_BN, num_real_B1, rate_hz, high_pass_hz))
     num_blocks = math.ceil(num_samples / (_MAX_BLOCK_SECONDS * rate_hz))
     block = math.ceil(num_samples / num_blocks)
     if block < _SECONDS_PER_POLYNOMIAL * rate_hz or rate_hz < _LOW_RATE_HZ:
         return pcm_BN
     blocks_BN = pad(pcm_BN, (0, num_blocks * block - num_samples)).reshape(-1, block)
     first_1B = torch.arange(num_blocks, device=pcm_BN.device) * block
-    hum_BN = _hum(blocks_BN, (num_real_B1 - first_1B).clamp(0, block).reshape(-1, 1), rate_hz)
+    waves = _waves(block, rate_hz, tuple(hz for hz in _HUM_HZ if hz > high_pass_hz), pcm_BN.device)
+    hum_BN = _hum(blocks_BN, (num_real_B1 - first_1B).clamp(0, block).reshape(-1, 1), rate_hz, waves)
     return pcm_BN - hum_BN.reshape(len(pcm_BN), -1)[:, :num_samples] * is_real_BN
+
+
+def _scaled(pcm_BN: Tensor) -> Tensor:
+    return pcm_BN / pcm_BN.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
 
 
 class _Waves(NamedTuple):
@@ -74,8 +85,7 @@ class _Waves(NamedTuple):
     number_C: Tensor
 
 
-def _hum(pcm_BN: Tensor, num_real_B1: Tensor, rate_hz: int) -> Tensor:
-    waves = _waves(pcm_BN.shape[1], rate_hz, pcm_BN.device)
+def _hum(pcm_BN: Tensor, num_real_B1: Tensor, rate_hz: int, waves: _Waves) -> Tensor:
     num_low, num_coefficients = waves.low_CN.shape[1], len(waves.low_CN)
     # In double precision, so that it does not matter what a window is computed with.
     low_BN = conv1d(pcm_BN[:, None], waves.low_pass_11N, stride=waves.step)[:, 0, :num_low].double()
@@ -120,7 +130,7 @@ def _shrinkage(fit_BC: Tensor, gram_BCC: Tensor, is_allowed_BC: Tensor) -> Tenso
         ],
         dim=1,
     )
-    chance_B1 = _SIGNIFICANCE / len(_HUM_HZ) * is_allowed_BC.sum(dim=1, keepdim=True)
+    chance_B1 = _SIGNIFICANCE / power_BW.shape[1] * is_allowed_BC.sum(dim=1, keepdim=True)
     shrunk_BW = (1 - chance_B1 / power_BW.clamp(min=1e-30)).clamp(min=0)
     return shrunk_BW.repeat_interleave(2 * _NUM_POLYNOMIALS, dim=1)
 
@@ -131,7 +141,7 @@ def _slices(num_coefficients: int) -> list[slice]:
 
 
 @functools.lru_cache(maxsize=2)
-def _waves(num_samples: int, rate_hz: int, device: torch.device) -> _Waves:
+def _waves(num_samples: int, rate_hz: int, waves_hz: tuple[float, ...], device: torch.device) -> _Waves:
     step = round(rate_hz / _LOW_RATE_HZ)
     half = _LOW_PASS_SAMPLES * step
     time_N = torch.arange(-half, half + 1, dtype=torch.float64) / rate_hz
@@ -140,15 +150,15 @@ def _waves(num_samples: int, rate_hz: int, device: torch.device) -> _Waves:
     low_pass_N = low_pass_N / low_pass_N.sum()
     num_pieces = ((num_samples - 2 * half - 1) // step + 1) // _PIECE_SAMPLES
     sample_N = torch.arange(num_samples, dtype=torch.float64)
-    full_WCN = _slow_waves(sample_N / rate_hz, num_samples / rate_hz)
+    full_WCN = _slow_waves(sample_N / rate_hz, num_samples / rate_hz, waves_hz)
     low_WCN = full_WCN[:, :, half::step][:, :, : num_pieces * _PIECE_SAMPLES].clone()
-    for wave, hz in enumerate(_HUM_HZ):
+    for wave, hz in enumerate(waves_hz):
         low_WCN[wave] *= (low_pass_N * torch.cos(2 * math.pi * hz * time_N)).sum()
     low_CN = low_WCN.flatten(0, 1)
     pieces_PCS = low_CN.view(len(low_CN), num_pieces, _PIECE_SAMPLES).transpose(0, 1)
     products_PX = (pieces_PCS @ pieces_PCS.transpose(1, 2)).flatten(1)
     last_P = 2 * half + step * (_PIECE_SAMPLES * torch.arange(1, num_pieces + 1) - 1)
-    number_C = (torch.arange(2 * _NUM_POLYNOMIALS) // 2).repeat(len(_HUM_HZ))
+    number_C = (torch.arange(2 * _NUM_POLYNOMIALS) // 2).repeat(len(waves_hz))
     return _Waves(
         step=step,
         low_pass_11N=low_pass_N[None, None].float().to(device),
@@ -160,10 +170,10 @@ def _waves(num_samples: int, rate_hz: int, device: torch.device) -> _Waves:
     )
 
 
-def _slow_waves(time_N: Tensor, seconds: float) -> Tensor:
+def _slow_waves(time_N: Tensor, seconds: float, waves_hz: tuple[float, ...]) -> Tensor:
     """Cosines and sines (W, C, N), each times a Legendre polynomial of time."""
     share_N = 2 * time_N / seconds - 1
     slow_PN = torch.stack([torch.special.legendre_polynomial_p(share_N, n) for n in range(_NUM_POLYNOMIALS)])
-    angle_WN = 2 * math.pi * torch.tensor(_HUM_HZ, dtype=torch.float64)[:, None] * time_N
+    angle_WN = 2 * math.pi * torch.tensor(waves_hz, dtype=torch.float64)[:, None] * time_N
     waves_W2N = torch.stack([angle_WN.cos(), angle_WN.sin()], dim=1)
     return (slow_PN[None, :, None] * waves_W2N[:, None]).flatten(1, 2)

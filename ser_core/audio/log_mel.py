@@ -68,7 +68,7 @@ def mel_whisper(pcm_BN: Tensor, settings: MelSettings, filterbank_FK: Tensor) ->
 
 def _log10_mel(pcm_BN: Tensor, settings: MelSettings, filterbank_FK: Tensor, pad_mode: str) -> Tensor:
     if settings.cleaned:
-        pcm_BN = clean(pcm_BN, settings.sample_rate_hz)
+        pcm_BN = clean(pcm_BN, settings.sample_rate_hz, settings.high_pass_hz)
     peak_B1 = pcm_BN.abs().amax(dim=1, keepdim=True)
     spectrum_BKT = torch.stft(
         pcm_BN * (_MAX_PEAK / peak_B1).clamp(max=1.0),

@@ -32,6 +32,12 @@ class MelSettings(Settings):
         description="Whether a window's constant offset and mains hum are taken out of it first, and with scale "
         "whisper its level, which scale db never tells.",
     )
+    high_pass_hz: float = Field(
+        default=0.0,
+        ge=0,
+        le=120,
+        description="What lies below it (drift, rumble) is taken out of a cleaned window too; 0 for nothing.",
+    )
     scale: MelScale = Field(default="db", description="db, or as Whisper was trained.")
     top_db: float = Field(default=80.0, gt=0, description="Depth of the floor below the window's own maximum, in dB.")
     mean_db: float = Field(
@@ -43,6 +49,10 @@ class MelSettings(Settings):
     def _check(self) -> Self:
         if not self.f_min_hz < self.f_max_hz <= self.sample_rate_hz / 2:
             raise ValueError("f_min_hz must be below f_max_hz, and f_max_hz at most half of sample_rate_hz")
+        if self.high_pass_hz and (not self.cleaned or self.high_pass_hz > self.sample_rate_hz / 4):
+            raise ValueError(
+                "high_pass_hz needs cleaned: true (else set it to 0), and is at most a quarter of sample_rate_hz"
+            )
         # A window is mirrored at its ends, so the shortest one must hold half a frame.
         if self.scale == "whisper" and self.n_fft >= 2 * MIN_WINDOW_SECONDS * self.sample_rate_hz:
             raise ValueError(f"scale whisper needs an n_fft shorter than {2 * MIN_WINDOW_SECONDS:g} s")

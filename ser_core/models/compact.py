@@ -75,4 +75,4 @@ def _conv(channels_in: int, channels_out: int, stride: tuple[int, int]) -> nn.Mo
     )
 
 
-ARCHITECTURE = Architecture(CompactSettings, Compact, MelSettings(cleaned=True))
+ARCHITECTURE = Architecture(CompactSettings, Compact, MelSettings(cleaned=True, high_pass_hz=70.0))

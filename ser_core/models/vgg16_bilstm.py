@@ -94,4 +94,4 @@ def _imagenet_state() -> dict[str, Tensor]:
     return state
 
 
-ARCHITECTURE = Architecture(Vgg16BilstmSettings, Vgg16Bilstm, MelSettings(cleaned=True))
+ARCHITECTURE = Architecture(Vgg16BilstmSettings, Vgg16Bilstm, MelSettings(cleaned=True, high_pass_hz=70.0))

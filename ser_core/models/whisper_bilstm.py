@@ -293,5 +293,5 @@ def _loudness(mel_BFT: Tensor) -> Tensor:
 ARCHITECTURE = Architecture(
     WhisperBilstmSettings,
     WhisperBilstm,
-    MelSettings(n_fft=400, hop_length=160, num_mels=80, scale="whisper", cleaned=True),
+    MelSettings(n_fft=400, hop_length=160, num_mels=80, scale="whisper", cleaned=True, high_pass_hz=70.0),
 )

@@ -22,7 +22,7 @@ from ser_core import storage
 from ser_core.audio import LogMel, MelSettings, fit_log_mel
 from ser_core.distributed import ProcessGroup
 from ser_core.errors import UsageError
-from ser_core.models import has_bf16
+from ser_core.models import Artifact, has_bf16
 from ser_core.storage import write
 from ser_core.temporary import private_folder
 from ser_core.training.data import (
@@ -136,8 +136,7 @@ class _FoldRun:
         state = group.broadcast(self._read_state)
         group.together(self._load)
         start, model = self._job.start.artifact, self._model
-        # A model to start from keeps the constants that its weights were trained with.
-        log_mel = LogMel(group.broadcast(lambda: self._mel(state))) if start is None else start.log_mel()
+        log_mel = LogMel(group.broadcast(lambda: self._mel(state))) if start is None else self._started(start)
         data = self._data(FrontEnd(
             model, log_mel, self._worker.device, caches_encoded=config.cache_frozen, precision=config.precision
         ))  # fmt: skip
@@ -191,6 +190,12 @@ class _FoldRun:
         scored = np.concatenate([self._windows.scored[clip] for clip in self._fold.sets.training_N])
         chosen = scored[np.unique(np.linspace(0, len(scored) - 1, _MAX_FITTED_WINDOWS).astype(np.int64))]
         return fit_log_mel(self._batches(chosen), self._job.mel).settings
+
+    def _started(self, start: Artifact) -> LogMel:
+        """With the constants that the weights of the model to start from were trained with."""
+        theirs = start.config.mel
+        mel = self._job.mel.replace(mean_db=theirs.mean_db, std_db=theirs.std_db)
+        return LogMel(mel, start.log_mel().filterbank_FK)
 
     def _batches(self, window_N: Numbers) -> Any:
         for start in range(0, len(window_N), _FIT_BATCH):

@@ -70,7 +70,9 @@ class Start:
                 raise UsageError(
                     f"{self.name}: this model's {what}: {found}; this training's: {wanted}; give another model"
                 )
-        expected = theirs.mel.replace(mean_db=mel.mean_db, std_db=mel.std_db)
+        # Weights may learn to hear cleaner windows than they were trained on.
+        free = {name: getattr(mel, name) for name in ("mean_db", "std_db", "cleaned", "high_pass_hz")}
+        expected = theirs.mel.replace(**free)
         if expected != mel:
             given = expected.to_dict()
             raise UsageError(

@@ -35,7 +35,7 @@ def our_db(pcm: np.ndarray, settings: MelSettings = SETTINGS) -> np.ndarray:
     return mel_db(torch.from_numpy(pcm)[None], settings, librosa_filterbank(settings))[0].numpy()
 
 
-WHISPER = architecture("whisper-bilstm").mel.replace(cleaned=False)
+WHISPER = architecture("whisper-bilstm").mel.replace(cleaned=False, high_pass_hz=0.0)
 
 
 def librosa_whisper(pcm: np.ndarray) -> np.ndarray:

@@ -26,6 +26,19 @@ def gain(gain_db: float) -> Callable[[np.ndarray], np.ndarray]:
     return lambda pcm_T: pcm_T * 10 ** (gain_db / 20)
 
 
+def below_speech(first_hz: float, last_hz: float) -> Callable[[np.ndarray], np.ndarray]:
+    """Noise of this band at -40 dBFS."""
+
+    def change(pcm_T: np.ndarray) -> np.ndarray:
+        spectrum = np.fft.rfft(np.random.default_rng(len(pcm_T)).standard_normal(5 * RATE_HZ))
+        hz = np.fft.rfftfreq(5 * RATE_HZ, 1 / RATE_HZ)
+        noise_T = np.fft.irfft(spectrum * ((hz >= first_hz) & (hz <= last_hz)), 5 * RATE_HZ)
+        changed_T: np.ndarray = pcm_T + 0.01 * noise_T[: len(pcm_T)] / np.sqrt(np.square(noise_T).mean())
+        return changed_T
+
+    return change
+
+
 def hum(mains_hz: float) -> Callable[[np.ndarray], np.ndarray]:
     """The mains and two harmonics, at -40 dBFS in all."""
 
@@ -42,6 +55,15 @@ def hum(mains_hz: float) -> Callable[[np.ndarray], np.ndarray]:
 CHANGES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float]] = {
     **{f"offset {constant}": (offset(constant), 0.98) for constant in (0.002, 0.01)},
     **{f"gain {gain_db:+} dB": (gain(gain_db), 0.98) for gain_db in (-30, -20, 12)},
+    **{
+        f"{name} Hz, -40 dBFS": (below_speech(first_hz, last_hz), 0.95)
+        for name, first_hz, last_hz in (
+            ("0.4 to 2", 0.4, 2.0),
+            ("16.7", 16.6, 16.8),
+            ("30", 29.9, 30.1),
+            ("5 to 60", 5.0, 60.0),
+        )
+    },
     **{f"hum of {mains_hz} Hz": (hum(mains_hz), 0.95) for mains_hz in (50, 60)},
 }
 

@@ -62,11 +62,16 @@ def test_a_model_keeps_the_constants_of_the_one_it_starts_from(
     run(make_job(job_values(manifests, tmp_path / "start", cache, epochs=1, split=split)))
     config = tmp_path / "start/config.json"
     values = json.loads(config.read_text())
-    values["mel"] |= {"mean_db": -12.5, "std_db": 7.5}
+    values["mel"] |= {"mean_db": -12.5, "std_db": 7.5, "high_pass_hz": 0.0}
     config.write_text(json.dumps(values))
-    run(make_job(job_values(manifests, tmp_path / "m", cache, epochs=1, split=split, weights=str(tmp_path / "start"))))
+    changes = {"epochs": 1, "split": split, "weights": str(tmp_path / "start")}
+    run(make_job(job_values(manifests, tmp_path / "m", cache, **changes)))
     mel = Artifact.load(str(tmp_path / "m")).config.mel
     assert (mel.mean_db, mel.std_db) == (-12.5, 7.5)
+    # It may hear cleaner windows than the one it starts from, and nothing else of another kind.
+    assert mel.high_pass_hz == 70
+    with pytest.raises(UsageError, match=r"this model was trained on another log-mel; give its settings as mel"):
+        make_job(job_values(manifests, tmp_path / "n", cache, mel={"hop_length": 256}, **changes)).check(1)
 
 
 def test_what_a_model_knows_through_its_teacher_is_kept_with_it(
