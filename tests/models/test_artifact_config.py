@@ -1,10 +1,8 @@
-import io
 import json
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import soundfile
 import torch
 
 from ser_core.audio.log_mel import LogMel
@@ -13,7 +11,7 @@ from ser_core.evaluation.result import ModelSpeakers
 from ser_core.models.artifact import Artifact
 from ser_core.models.artifact_config import FORMAT_NUMBER, ArtifactConfig
 from ser_core.training.data_config import SplitSettings
-from tests.support.audio_factory import encode, speech
+from tests.support.audio_factory import speech
 from tests.support.models import tiny_artifact
 
 
@@ -41,23 +39,22 @@ def test_what_stands_for_no_speech_is_no_label() -> None:
         tiny_artifact().config.replace(labels=("sad", "no_speech"))
 
 
-#: What the program before format 3 answered to one of the computed voices, in float32.
-BEFORE = (0.016902, 0.002349, 0.73743, 0.011054, 0.060181, 0.034351, 0.002057, 0.135675)
-
-
-def test_a_bundled_model_of_an_older_format_answers_as_it_did() -> None:
-    artifact = Artifact.load("compact")
-    assert json.loads(artifact.config_json)["format_number"] < FORMAT_NUMBER == artifact.config.format_number
-    wav = encode(speech(3.5, "angry", seed=3))
-    pcm, rate_hz = soundfile.read(io.BytesIO(wav), dtype="float32")
-    assert rate_hz == artifact.config.mel.sample_rate_hz
-    window_BN = torch.zeros(1, round(artifact.config.window_seconds * rate_hz))
-    window_BN[0, : len(pcm)] = torch.from_numpy(pcm)[: window_BN.shape[1]]
-    # No window was cleaned then.
-    log_mel = LogMel(artifact.config.mel.replace(cleaned=False), artifact.log_mel().filterbank_FK)
+def test_a_model_of_an_older_format_hears_windows_as_they_are(tmp_path: Path) -> None:
+    artifact = tiny_artifact()
+    artifact.save(str(tmp_path))
+    config = tmp_path / "config.json"
+    values = json.loads(config.read_text())
+    values["format_number"] = 2
+    for name in ("cleaned", "high_pass_hz"):
+        values["mel"].pop(name)
+    config.write_text(json.dumps(values))
+    found = Artifact.load(str(tmp_path))
+    assert json.loads(found.config_json)["format_number"] < FORMAT_NUMBER == found.config.format_number
+    window_BN = torch.from_numpy(0.01 + 0.3 * speech(1.0))[None]
+    raw = LogMel(artifact.config.mel.replace(cleaned=False, high_pass_hz=0.0), artifact.log_mel().filterbank_FK)
+    torch.testing.assert_close(found.log_mel()(window_BN), raw(window_BN), rtol=0, atol=0)
     with torch.inference_mode():
-        logits_BC = artifact.model()(log_mel(window_BN))
-    np.testing.assert_allclose((logits_BC / artifact.config.temperature).softmax(dim=1)[0], BEFORE, atol=2e-6)
+        torch.testing.assert_close(found.model()(raw(window_BN)), artifact.model()(raw(window_BN)), rtol=0, atol=0)
 
 
 def old(**changes: Any) -> ArtifactConfig:
