@@ -1,5 +1,6 @@
 """What tests share: S3 servers (moto's, Ceph's gateway for the heavy ones), a Ray cluster, the order of files."""
 
+import gc
 import os
 import shutil
 import signal
@@ -50,6 +51,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         item.add_marker(pytest.mark.xdist_group("ray" if needs_ray(item) else item.nodeid.partition("::")[0]))
     items.sort(key=lambda item: (not needs_ray(item), item.path.parent.name not in {"runs", "training"}))
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: looking through it for garbage, again and again, takes a third of some tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -121,6 +121,7 @@ def test_another_user_gets_nothing_of_its_own_ray(tmp_path: Path) -> None:
         (address,) = set(re.findall(r"--gcs-address=([\d.:]+)", " ".join(raylet.cmdline())))
         token = gcs.environ()["RAY_AUTH_TOKEN"]
         lines = [" ".join(psutil.Process(pid).cmdline()) for pid in session_of(process)]
+        listening = listeners([psutil.Process(pid) for pid in session_of(process)])
         sessions = list(folder.glob("ser-*/ray/session_2*"))
         found = as_other_user("find", str(folder), "-mindepth", "1")
         environment = as_other_user("cat", f"/proc/{gcs.pid}/environ")
@@ -130,6 +131,7 @@ def test_another_user_gets_nothing_of_its_own_ray(tmp_path: Path) -> None:
         answer = finish(process, timeout=60)
         assert_one_line(answer, 130, "run the same command to go on")
         assert_none_left(process)
+        assert listening == {"127.0.0.1"}
         assert len(sessions) == 1
         assert [line for line in lines if token in line] == []
         assert holds_token.stdout == ""
@@ -144,6 +146,7 @@ def test_another_user_gets_nothing_of_its_own_ray(tmp_path: Path) -> None:
         shutil.rmtree(folder)
 
 
+@pytest.mark.heavy
 @pytest.mark.ray
 def test_its_own_ray_is_on_loopback_alone_and_goes_with_the_run_also_by_ctrl_c_in_a_script(tmp_path: Path) -> None:
     write_archive(tmp_path / "in", 60)

@@ -21,7 +21,7 @@ BUNDLED = Path(ser_core.__file__).parent / "bundled" / "compact"
 def test_a_job_is_followed_over_dropped_connections_to_its_exit_code(cluster: RayCluster, tmp_path: Path) -> None:
     seconds_of = write_archive(tmp_path / "in", 6)
     with DroppingProxy(int(cluster.dashboard.rpartition(":")[2])) as proxy:
-        arguments = ["score", tmp_path / "in", tmp_path / "out", "--cpus", "1"]
+        arguments = ["score", tmp_path / "in", tmp_path / "out", "--engine", "local"]
         process = start("submit", "--address", f"http://127.0.0.1:{proxy.port}", *arguments, **cluster.token)
         first = first_line(process)
         proxy.drop_all(after_log_of="weights under")
@@ -97,12 +97,13 @@ def test_an_address_that_is_no_dashboards_is_one_line(address: str) -> None:
 
 
 def test_without_the_token_one_line_says_what_to_set(cluster: RayCluster, tmp_path: Path) -> None:
-    for token in ({}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "f" * 32}):
-        answer = ser("submit", "--address", cluster.dashboard, "score", "/a", "/b", HOME=str(tmp_path), **token)
-        assert_one_line(answer, 1, cluster.dashboard, "RAY_AUTH_TOKEN")
+    submit = ("submit", "--address", cluster.dashboard, "score", "/a", "/b")
+    tokens = ({}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "f" * 32})
+    for process in [start(*submit, HOME=str(tmp_path), **token) for token in tokens]:
+        assert_one_line(finish(process), 1, cluster.dashboard, "RAY_AUTH_TOKEN")
 
 
 def test_where_no_dashboard_answers_one_line_says_so() -> None:
     for scheme in ("http://", ""):
-        answer = ser("submit", "--address", f"{scheme}127.0.0.1:{free_port()}", "score", "/a", "/b")
+        answer = ser_here("submit", "--address", f"{scheme}127.0.0.1:{free_port()}", "score", "/a", "/b")
         assert_one_line(answer, 1, "no Ray dashboard answers")

@@ -270,7 +270,7 @@ def test_channels_each_answers_for_each_and_the_hop_may_differ(tmp_path: Path) -
 
 @pytest.mark.parametrize(
     "options",
-    [["--batch-size", "1", "--cpus", "1"], ["--batch-size", "64", "--cpus", "2"]],
+    [["--batch-size", "1", "--cpus", "1"], ["--batch-size", "24", "--cpus", "2"]],
 )
 def test_batch_size_and_workers_do_not_change_the_predictions(
     scored: Scored, tmp_path: Path, options: list[str]

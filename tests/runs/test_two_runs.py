@@ -55,7 +55,7 @@ def assert_taken_over(source: Path, output: Location, expected: dict[str, float]
 
 
 def test_a_second_run_is_turned_away_and_a_killed_ones_lock_taken_over(
-    archive: tuple[Path, dict[str, float]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    archive: tuple[Path, dict[str, float]], tmp_path: Path
 ) -> None:
     source, seconds_of = archive
     output = Location(str(tmp_path / "out"))
@@ -64,11 +64,12 @@ def test_a_second_run_is_turned_away_and_a_killed_ones_lock_taken_over(
     wait_for(lambda: exists(lock), process)
     same_host = ser_here("score", source, output.url, **QUICK)
     assert_one_line(same_host, 1, str(process.pid), json.loads(read(lock))["host"])
-    lock_as("elsewhere", monkeypatch)
-    other_host = ser_here("score", source, output.url, **QUICK)
+    with pytest.MonkeyPatch.context() as patch:
+        lock_as("elsewhere", patch)
+        other_host = ser_here("score", source, output.url, **QUICK)
     assert_one_line(other_host, 1, str(process.pid))
     kill_all(process)
-    answer = ser("score", source, output.url, *SMALL, **QUICK)
+    answer = ser_here("score", source, output.url, *SMALL, **QUICK)
     assert answer.code == 0, answer.err
     assert str(process.pid) in answer.err
     assert keys(rows(output)) == expected_keys(seconds_of)

@@ -10,7 +10,7 @@ from torch import distributed
 
 from ser_core.audio import log_mel as features
 from ser_core.corpora.manifest import read_manifests
-from ser_core.distributed import ProcessGroup
+from ser_core.distributed import ALONE, ProcessGroup
 from ser_core.errors import SerError, SupersededError
 from ser_core.storage.location import Location
 from ser_core.training.config import TrainConfig
@@ -40,22 +40,29 @@ def compute_in_float64() -> None:
 
 
 def main(jobs_file: str, rank: int, size: int, meeting_file: str, dtype: str = "float32") -> None:
-    """Run the jobs, one after the other, to their end."""
+    """Run the jobs, one after the other, to their end; then, in the first worker, those that are to be run `alone`."""
     torch.set_num_threads(1)
     if dtype == "float64":
         compute_in_float64()
     distributed.init_process_group("gloo", init_method=f"file://{meeting_file}", rank=rank, world_size=size)
     group = ProcessGroup(rank=rank, size=size, local_rank=rank, local_size=size)
-    for values in json.loads(Path(jobs_file).read_text()):
-        worker = Worker(
-            group=group, device=torch.device("cpu"), check_owner=_superseded if values.get("superseded") else _nothing
-        )
-        values["config"]["cache_dir"] = values["config"]["cache_dir"].replace("{rank}", str(rank))
-        try:
-            run_job(make_job(values), worker, _nothing)
-        except SerError as error:
-            error_file(Path(values["folder"]), rank).write_text(f"{type(error).__name__}: {error}")
+    jobs = json.loads(Path(jobs_file).read_text())
+    for values in (values for values in jobs if not values.get("alone")):
+        _run(values, group)
     distributed.destroy_process_group()
+    for values in (values for values in jobs if values.get("alone") and rank == 0):
+        _run(values, ALONE)
+
+
+def _run(values: dict[str, Any], group: ProcessGroup) -> None:
+    worker = Worker(
+        group=group, device=torch.device("cpu"), check_owner=_superseded if values.get("superseded") else _nothing
+    )
+    values["config"]["cache_dir"] = values["config"]["cache_dir"].replace("{rank}", str(group.rank))
+    try:
+        run_job(make_job(values), worker, _nothing)
+    except SerError as error:
+        error_file(Path(values["folder"]), group.rank).write_text(f"{type(error).__name__}: {error}")
 
 
 def error_file(folder: Path, rank: int) -> Path:

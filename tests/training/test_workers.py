@@ -43,7 +43,7 @@ def ended(manifests: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pat
     # Features are cached in float32, but were computed in float64: other trainings must not find them.
     cache = folder / "cache"
     trainings = {
-        size: [job_values(manifests, folder / f"{size}-{index}", cache, **changes)
+        size: [job_values(manifests, folder / f"{size}-{index}", cache, **changes, epochs=2)
                for index, changes in enumerate(TRAININGS)]
         for size in (1, 2)
     }  # fmt: skip
@@ -54,10 +54,8 @@ def ended(manifests: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pat
     # Of the second worker's machine the cache cannot be written.
     faulty["no-cache"]["config"] |= {"cache_dir": str(folder / "cache-{rank}")}
     (folder / "cache-1").write_text("")
-    started = [
-        *start_workers(trainings[1], folder / "of-1", "float64", size=1),
-        *start_workers([*faulty.values(), *trainings[2]], folder / "of-2", "float64", size=2),
-    ]
+    alone = [values | {"alone": True} for values in trainings[1]]
+    started = start_workers([*faulty.values(), *trainings[2], *alone], folder / "jobs", "float64", size=2)
     for worker in started:
         _, error = worker.communicate(timeout=240)
         assert worker.returncode == 0, error
