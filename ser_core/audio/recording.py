@@ -92,8 +92,10 @@ def _open_behind(file: BinaryIO, num_bytes: int, start: int, audio_stream: int, 
     """The first recording behind other bytes at `start`, and a note of how many they are; None if there is none."""
     if is_collection(file, start):
         return None
-    end = min(num_bytes, start + MAX_JUNK_BYTES)
-    places = {find_head(file, start), find_frames(file, start, end)} - {None, start}
+    head = find_head(file, start)
+    # Frames behind a recording's head are those of a container that is broken: how many are missing, nobody knows.
+    end = min(num_bytes, start + MAX_JUNK_BYTES) if head is None else head
+    places = {head, find_frames(file, start, end)} - {None, start}
     for place in sorted(filter(None, places)):
         try:
             recording = _open(file, num_bytes, place, audio_stream, suffix)

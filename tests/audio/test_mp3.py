@@ -99,6 +99,15 @@ def test_a_start_in_mid_frame_costs_that_frame(codec: str, num_bytes: int, head:
     assert heard == pytest.approx(SECONDS * (1 - (2_000 + num_bytes) / len(contents)), abs=0.15)
 
 
+@pytest.mark.parametrize(("container", "codec"), [("mp4", "libmp3lame"), ("mov", "mp2"), ("mp4", "ac3")])
+def test_frames_of_a_container_without_its_index_are_no_recording(container: str, codec: str) -> None:
+    contents = coded(container, codec)
+    heard, fault = judged(contents[: len(contents) * 6 // 10])
+    assert heard == 0
+    assert fault is not None
+    assert fault.reason == "unreadable"
+
+
 @pytest.mark.parametrize("name", ["._", "._x.mp3", ".AppleDouble"])
 def test_what_lies_in_the_working_folder_is_not_looked_at(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
