@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+import yaml
+
 from tests.support.cli import ROOT
 from tests.support.models import tiny_artifact
-from tests.support.training import write_corpus
+from tests.support.training import settings, write_corpus
 
 #: Who opens one of these waits for ever: what another user could plant runs as the user's own, or hangs.
 READ_THERE = ("libcuda.so.1", "matplotlibrc", ".numba_config.yaml")
@@ -22,16 +25,21 @@ def run(folder: Path, program: str, *words: str | Path, **environment: str) -> "
     )  # fmt: skip
 
 
-def test_libraries_do_not_read_the_working_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("verb", ["evaluate", pytest.param("train", marks=[pytest.mark.heavy, pytest.mark.ray])])
+def test_libraries_do_not_read_the_working_folder(tmp_path: Path, verb: str) -> None:
     write_corpus(tmp_path)
     tiny_artifact().save(str(tmp_path / "model"))
+    (tmp_path / "train.yaml").write_text(yaml.safe_dump(settings(tmp_path / "cache")))
     (tmp_path / "open to others").mkdir()
     for name in READ_THERE:
         os.mkfifo(tmp_path / "open to others" / name)
-    words = ("evaluate", "../model", "../tone.parquet", "../report", "--speech", "all", "--device", "cpu")
-    done = run(tmp_path / "open to others", "from jobs.start import main; main()", *words)
+    words = {
+        "evaluate": ("evaluate", "../model", "../tone.parquet", "../made", "--speech", "all", "--device", "cpu"),
+        "train": ("train", "../tone.parquet", "../made", "--config", "../train.yaml"),
+    }
+    done = run(tmp_path / "open to others", "from jobs.start import main; main()", *words[verb])
     assert done.returncode == 0, done.stderr
-    assert list((tmp_path / "report").glob("*.html"))
+    assert list((tmp_path / "made").glob("report.json" if verb == "train" else "*.html"))
 
 
 def test_a_library_is_loaded_once_and_what_is_not_there_is_missing(tmp_path: Path) -> None:
