@@ -67,8 +67,8 @@ def show_call(windows: list[dict[str, Any]], files: list[dict[str, Any]]) -> Non
     turns = table_of("call.csv")
     print("\nA call (call.flac) with a speaker on each channel, in windows of 5 seconds: what was heard, in how many")
     print("seconds of speech, and in brackets what was meant. A side is silent while the other speaks; a ringing")
-    print("tone comes first, and noise in the middle. Little speech says little: `speech_share > 0.2` in a query")
-    print("leaves such windows out.\n")
+    print("tone comes first, and noise in the middle. Less than a second of speech says little, however sure it")
+    print("sounds: the query in README.md leaves such windows out.\n")
     print(f"  {'seconds':<11}{'the woman, channel 0':<47}the man, channel 1")
     for start_seconds in sorted({row["start_seconds"] for row in windows}):
         sides = [row for row in windows if row["start_seconds"] == start_seconds]
