@@ -22,7 +22,7 @@ _IS_LAST_BLOCK = 0x80
 _AHEAD_BYTES, _BEHIND_BYTES = 2**16, 2**17
 #: FFmpeg needs the frames before a place to find its way.
 _RUN_UP_BYTES = 2**20
-_SYNC = re.compile(rb"(?=\xff[\xf8\xf9][^\x00-\x0f])")
+_SYNC = re.compile(rb"\xff[\xf8\xf9](?=[^\x00-\x0f])")
 _MAX_FRAME_HEAD_BYTES = 16
 #: A frame's samples, by four bits of its header; the codes 6 and 7: counted in one and two bytes behind the number.
 _BLOCK_SAMPLES = {
