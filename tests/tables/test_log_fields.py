@@ -20,15 +20,9 @@ from ser_core.storage.location import Location
 from ser_core.storage.lock import Lock
 from ser_core.tables.output import Output
 from ser_core.tables.verification import verify
-from tests.support.tables import Audio, World, check_complete, say_nothing, score, score_all, write_plan
+from tests.support.tables import check_complete, say_nothing, score, score_all, write_plan
+from tests.tables.test_damage_matrix import WORLD
 
-WORLD: World = {
-    "a.wav": Audio("1"),
-    "b.wav": Audio("1", channels=(0, 1)),
-    "c.wav": Audio("1", windows=0, status="failed"),
-    "d.wav": Audio("1"),
-    "e.wav": Audio("1", windows=3),
-}
 #: Versions of a log: the table, the run that owns it, two commits, of which one is the newest.
 OWNER, MIDDLE, NEWEST = 1, 2, 3
 GONE = object()
