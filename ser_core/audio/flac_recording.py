@@ -56,17 +56,22 @@ class FlacRecording(SoundfileRecording):
         """Whether the header promises no more than was read, and a frame near the end of it ends behind it."""
         if self.promised_seconds is None or num_read < round(self.promised_seconds * self.sample_rate_hz):
             return False
-        return any(end > num_read for _, end in self._frames(self._view.file_position - _AHEAD_BYTES))
+        return any(self._frames(self._view.file_position - _AHEAD_BYTES, beyond=num_read))
 
-    def _frames(self, begin: int) -> Iterator[tuple[int, int]]:
-        """Where frames begin in the file, from a place in it on, and where they end, in samples from the first one."""
+    def _frames(self, begin: int, *, beyond: int = 0) -> Iterator[tuple[int, int]]:
+        """Where frames begin in the file, from a place in it on, and where they end, in samples from the first one.
+
+        Those that end beyond so many samples alone: most files have none behind what was read.
+        """
         fixed_samples = int.from_bytes(self._head()[10:12], "big")
         begin = max(self._start + _HEAD_BYTES, begin)
         self._file.seek(begin)
         look = self._file.read(_AHEAD_BYTES + _BEHIND_BYTES)
         for found in _SYNC.finditer(look):
-            head = look[found.start() : found.start() + _MAX_FRAME_HEAD_BYTES]
-            if end := _end_of_frame(head, fixed_samples, self.num_channels):
+            head = look[found.start() : found.start() + _MAX_FRAME_HEAD_BYTES].ljust(_MAX_FRAME_HEAD_BYTES, b"\0")
+            end, head_bytes = _end_of_frame(head, fixed_samples, self.num_channels)
+            # The checksum takes longer than all else that is looked at.
+            if end > beyond and _crc8(head[:head_bytes]) == head[head_bytes]:
                 yield begin + found.start(), end
 
     def _head(self) -> bytes:
@@ -115,23 +120,24 @@ class FlacRecording(SoundfileRecording):
         return Fault("unreadable", "the audio is damaged in places") if self.is_damaged else fault
 
 
-def _end_of_frame(head: bytes, fixed_samples: int, num_channels: int) -> int:
-    """Where a frame ends, in samples from the beginning of the stream; 0 where this is no frame's header.
+def _end_of_frame(head: bytes, fixed_samples: int, num_channels: int) -> tuple[int, int]:
+    """Where a frame ends, in samples from the beginning of the stream, and how long its header is without its checksum.
+
+    Both are 0 where this cannot be a frame's header.
 
     Args:
-        head: its first bytes, from its mark on.
+        head: `_MAX_FRAME_HEAD_BYTES`, from its mark on.
         fixed_samples: samples of each frame but the last, where frames are numbered.
         num_channels: channels that it must have.
     """
-    head = head.ljust(_MAX_FRAME_HEAD_BYTES, b"\0")
     block_code, rate_code, channel_code = head[2] >> 4, head[2] & 15, head[3] >> 4
     is_stereo = num_channels == _STEREO and channel_code in _STEREO_CODES
     if channel_code + 1 != num_channels and not is_stereo:
-        return 0
+        return 0, 0
     # As UTF-8 codes a letter, in up to seven bytes.
     num_more = max(0, 7 - (head[4] ^ 0xFF).bit_length())
     if num_more > _MAX_MORE_BYTES:
-        return 0
+        return 0, 0
     number = head[4] & (0x3F >> num_more if num_more else 0x7F)
     end = 5 + num_more
     for byte in head[5:end]:
@@ -142,10 +148,10 @@ def _end_of_frame(head: bytes, fixed_samples: int, num_channels: int) -> int:
         samples = int.from_bytes(head[end : end + num_count_bytes], "big") + 1
         end += num_count_bytes
     end += _RATE_BYTES.get(rate_code, 0)
-    if not samples or _crc8(head[:end]) != head[end]:
-        return 0
+    if not samples:
+        return 0, 0
     begins_at_sample = head[1] & 1
-    return (number if begins_at_sample else number * fixed_samples) + samples
+    return (number if begins_at_sample else number * fixed_samples) + samples, end
 
 
 def _crc8(data: bytes) -> int:
