@@ -16,8 +16,8 @@ import psutil
 
 #: What a process that was killed, or told to abort, may take to be gone.
 _END_SECONDS = 30.0
-#: What a killed process may take while the machine is busy.
-_LAST_BREATH_SECONDS = 5.0
+#: What a killed process may take while the machine is busy: it gives a gigabyte back, when it gets a processor.
+_LAST_BREATH_SECONDS = 20.0
 #: In front of a command; becomes the command itself.
 _DYING_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
 _of_this_test: "list[subprocess.Popen[Any]]" = []
@@ -111,8 +111,16 @@ def assert_none_left(process: "subprocess.Popen[Any]") -> None:
     """All that an ended process started is gone, or is so in a moment: what was killed takes some time to end."""
     until = time.monotonic() + _LAST_BREATH_SECONDS
     while left := session_of(process):
-        assert time.monotonic() < until, f"still there: {[psutil.Process(pid).cmdline() for pid in left]}"
+        assert time.monotonic() < until, f"still there: {[_words_of(pid) for pid in left]}"
         time.sleep(0.05)
+
+
+def _words_of(pid: int) -> str:
+    try:
+        process = psutil.Process(pid)
+        return f"{pid} ({process.name()}, {process.status()}): {' '.join(process.cmdline())}"
+    except psutil.Error:
+        return f"{pid}, which has ended"
 
 
 def abort(process: "subprocess.Popen[str]") -> str:
