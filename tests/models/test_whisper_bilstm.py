@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from ser_core.errors import UsageError
 from ser_core.models.registry import build
@@ -274,6 +274,28 @@ def test_a_new_model_with_a_regression_says_what_the_regression_says() -> None:
         for classify in model.classifiers:
             nn.init.ones_(classify[-1].bias)
         torch.testing.assert_close(model.forward_encoded(encoded), expected_BC + 1)
+
+
+def test_classifiers_that_learn_all_know_nothing_of_the_regression_and_are_added_to_it() -> None:
+    model = tiny(frozen_layers=3, regression=True, classifiers_learn="all", num_classifiers=2, statistics_noise=0)
+    assert model.regression is not None
+    encoded = model.encode_frozen(torch.randn(4, NUM_MELS, 40))
+
+    def learned(weight_CP: Tensor) -> Tensor:
+        model.regression.set(weight_CP, torch.arange(5.0))
+        torch.manual_seed(0)
+        logits_BKC: Tensor = model.train().forward_encoded(encoded)
+        return logits_BKC
+
+    weight_CP = torch.randn(NUM_LABELS, 3 * 2 * 128)
+    torch.testing.assert_close(learned(torch.zeros_like(weight_CP)), learned(weight_CP))
+    alone = tiny(frozen_layers=3, num_classifiers=2, statistics_noise=0)
+    alone.load_state_dict(model.state_dict(), strict=False)
+    with torch.no_grad():
+        expected_BC = model.regression_features(encoded) @ weight_CP.T + torch.arange(5.0)
+        torch.testing.assert_close(
+            model.eval().forward_encoded(encoded), expected_BC + alone.forward_encoded(encoded), rtol=1e-4, atol=1e-4
+        )
 
 
 def test_a_regression_is_computed_in_full_precision_whatever_the_rest_is() -> None:
