@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from ser_core.errors import UsageError
 from ser_core.models.registry import build
-from ser_core.models.whisper_bilstm import WhisperBilstm, WhisperBilstmSettings
+from ser_core.models.whisper_bilstm import WhisperBilstm
 from ser_core.models.whisper_encoder import WhisperEncoder, positions
+from ser_core.models.whisper_settings import WhisperBilstmSettings
 
 NUM_MELS, NUM_LABELS = 20, 5
 TINY: dict[str, Any] = {
