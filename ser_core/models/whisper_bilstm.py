@@ -48,7 +48,7 @@ class WhisperBilstm(SpeechModel):
         num_statistics = 2 * settings.width * {"none": 0, "mix": 1, "layers": len(self.mix_L)}[settings.statistics]
         if settings.regression:
             self.regression = Regression(num_statistics, num_labels)
-        if not self._classifiers_read_statistics:
+        if settings.classifiers_learn_rest:
             num_statistics = 0
         self.standardise = Standardise(num_statistics)
         self.classifiers = nn.ModuleList(
@@ -59,10 +59,6 @@ class WhisperBilstm(SpeechModel):
         if not self.has_frozen_layers:
             return []
         return [self.encoder.conv1, self.encoder.conv2, *self.encoder.layers[: self._settings.frozen_layers]]
-
-    @property
-    def _classifiers_read_statistics(self) -> bool:
-        return not self._settings.regression or self._settings.classifiers_learn == "all"
 
     @property
     def has_frozen_layers(self) -> bool:
@@ -138,10 +134,10 @@ class WhisperBilstm(SpeechModel):
             pooled_BH = pooled_BH * dropout(pooled_BH.new_ones(len(pooled_BH), 1), self._settings.lstm_drop_path)
         speech_BS = audio_BS * self._speech(loudness_BS)
         plain_BP = self._statistics(mix_BSH[:, None] if self._settings.statistics == "mix" else layers_BLSH, speech_BS)
-        if self._classifiers_read_statistics:
+        if not self._settings.classifiers_learn_rest:
             pooled_BH = torch.cat([pooled_BH, self._standardised(plain_BP)], dim=1)
         logits_BKC = torch.stack([classify(pooled_BH) for classify in self.classifiers], dim=1)
-        if self.regression is not None and (self._settings.classifiers_learn == "rest" or not self.training):
+        if self.regression is not None and (self._settings.classifiers_learn_rest or not self.training):
             logits_BKC = logits_BKC + self.regression(plain_BP)[:, None]
         # The mean of logits is that of log-probabilities, but for what cancels out.
         return logits_BKC if self.training else logits_BKC.mean(dim=1)
@@ -194,7 +190,7 @@ def _classifier(num_features: int, num_labels: int, settings: WhisperBilstmSetti
     if settings.hidden_units:
         layers += [nn.Linear(num_features, settings.hidden_units), nn.ReLU(), nn.Dropout(_HIDDEN_DROPOUT)]
     last = nn.Linear(settings.hidden_units or num_features, num_labels)
-    if settings.regression and settings.classifiers_learn == "rest":
+    if settings.classifiers_learn_rest:
         # It begins with what the regression says, and adds to it.
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)

@@ -78,6 +78,11 @@ class WhisperBilstmSettings(Settings):
         description="Share of training windows that are predicted without the BiLSTM, so that it learns to add.",
     )
 
+    @property
+    def classifiers_learn_rest(self) -> bool:
+        """Whether the classifiers learn what a regression leaves, and so read no statistics."""
+        return self.regression and self.classifiers_learn == "rest"
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         for name in ("frozen_layers", "first_mixed_layer"):
