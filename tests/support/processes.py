@@ -16,8 +16,8 @@ import psutil
 
 #: What a process that was killed, or told to abort, may take to be gone.
 _END_SECONDS = 30.0
-#: What a killed process may take while the machine is busy: it gives a gigabyte back, when it gets a processor.
-_LAST_BREATH_SECONDS = 20.0
+#: What a killed process may take while the machine is busy.
+_LAST_BREATH_SECONDS = 5.0
 #: In front of a command; becomes the command itself.
 _DYING_WITH_PARENT = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
 _of_this_test: "list[subprocess.Popen[Any]]" = []
