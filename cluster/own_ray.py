@@ -65,6 +65,7 @@ def _clear_if_killed(folder: Path) -> None:
     start_python(
         "ser_core.temporary",
         folder,
+        outlives_this=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         # What ends this process's group is not for it.

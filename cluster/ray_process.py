@@ -20,7 +20,7 @@ import pyarrow as pa
 from cluster.resources import Hardware, Resources
 from cluster.session import adopt_orphans, connect, leave
 from cluster.vital import is_stopped, vital_processes
-from ser_core.child_process import die_with_parent, start_python
+from ser_core.child_process import start_python
 from ser_core.errors import SerError, one_line
 
 if TYPE_CHECKING:
@@ -195,7 +195,6 @@ class RayProcess:
 
 def main() -> None:
     """What the process runs: answer until the other end is closed."""
-    die_with_parent()
     connection = Connection(int(sys.argv[1]))
 
     def send(message: object) -> None:

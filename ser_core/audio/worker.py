@@ -21,7 +21,6 @@ import numpy as np
 
 from ser_core.audio.decode import Source, iter_segments
 from ser_core.audio.segments import Segment, WindowSettings
-from ser_core.child_process import die_with_parent
 from ser_core.errors import SerError, ServiceError
 from ser_core.faults import Fault
 from ser_core.vocabulary import Channels
@@ -122,7 +121,6 @@ class Wire:
 
 def main() -> None:
     """Answer requests until the parent is gone."""
-    die_with_parent()
     wire = Wire(socket.socket(fileno=int(sys.argv[1])))
     try:
         setup: Setup = wire.receive()
