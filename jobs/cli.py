@@ -10,10 +10,11 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from jobs import command as common
 from jobs.command import Mode, Quiet, UnforeseenError, Verbose, Verbs, show_version
 from jobs.console import Console
 from jobs.corpus import Name as CorpusName
-from jobs.options import MODEL, ConfigFile, Mixes, at_home, option, settings_options, wrong_line
+from jobs.options import MODEL, option, settings_options, wrong_line
 from jobs.streams import open_streams, plain_streams
 from ser_core.errors import SerError, UsageError
 from ser_core.evaluation import BootstrapSettings, ClipSettings
@@ -62,7 +63,7 @@ def score(  # noqa: PLR0913 - one parameter an option
     overrides: dict[str, Any],
     restart: Annotated[bool, typer.Option("--restart", help="Delete this program's results and begin anew.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; say what would be done.")] = False,
-    config: ConfigFile = None,
+    config: common.ConfigFile = None,
     output_mode: Mode = "human",
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -122,13 +123,10 @@ def corpus(  # noqa: PLR0913, PLR0917 - one parameter an option
         str | None, typer.Argument(metavar="SOURCE", help="Its folder or s3://bucket/prefix; of csv the list.")
     ] = None,
     manifest: Annotated[str | None, typer.Argument(metavar="MANIFEST", help="Parquet file to write.")] = None,
-    download: Annotated[
-        str | None,
-        typer.Option(metavar="DIR", callback=at_home, help="Fetch RAVDESS into DIR first; DIR is SOURCE then."),
-    ] = None,
-    csv_name: Annotated[str | None, typer.Option("--name", help="Of csv: the corpus's name.")] = None,
-    language: Annotated[str | None, typer.Option(help="Of csv: where the list tells none, e.g. en.")] = None,
-    words: Annotated[str | None, typer.Option("--map", help="Of csv: as frustrated=angry,exc=happy.")] = None,
+    download: common.Download = None,
+    csv_name: common.CsvName = None,
+    language: common.Language = None,
+    words: common.LabelMap = None,
     output_mode: Mode = "human",
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -144,7 +142,7 @@ def corpus(  # noqa: PLR0913, PLR0917 - one parameter an option
 
 @app.command()
 @settings_options(TrainConfig, TRAIN_OPTIONS)
-def train(
+def train(  # noqa: PLR0913 - one parameter an option
     manifests: Annotated[list[str], typer.Argument(metavar="MANIFEST...", help="From 'ser corpus'; local or s3://.")],
     folder: Annotated[str, typer.Argument(metavar="MODEL_DIR", help="Folder or s3://bucket/prefix for the model.")],
     *,
@@ -152,7 +150,8 @@ def train(
     restart: Annotated[
         bool, typer.Option("--restart", help="Delete what an earlier training left and begin anew.")
     ] = False,
-    config: ConfigFile = None,
+    from_model: common.FromModel = None,
+    config: common.ConfigFile = None,
     output_mode: Mode = "human",
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -160,7 +159,9 @@ def train(
     """Train a model on manifests, and test it on other speakers. Run again, it goes on where it ended."""
     from jobs.train import Request, run_train
 
-    request = Request(manifests=manifests, folder=folder, config=config, overrides=overrides, restart=restart)
+    request = Request(
+        manifests=manifests, folder=folder, start=from_model, config=config, overrides=overrides, restart=restart
+    )
     return run_train(request, Console(output_mode, quiet, verbose))
 
 
@@ -198,7 +199,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     *,
     overrides: dict[str, Any],
     adapt: Annotated[AskedAdaptTo, option(ClipSettings, "adapt")] = CLIPS.adapt,
-    mix: Mixes = None,
+    mix: common.Mixes = None,
     clips_per_speaker: Annotated[int | None, option(ClipSettings, "clips_per_speaker")] = CLIPS.clips_per_speaker,
     resamples: Annotated[int, option(BootstrapSettings, "resamples")] = BOOTSTRAP.resamples,
     seed: Annotated[int, option(BootstrapSettings, "seed")] = BOOTSTRAP.seed,

@@ -5,7 +5,6 @@ import inspect
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, get_args, get_origin
 
@@ -31,20 +30,6 @@ def _bundled_models(incomplete: str) -> list[str]:
 
 #: What the option of a model is told, and the argument.
 MODEL = {"callback": at_home, "autocompletion": _bundled_models}
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option(
-        help="YAML file of settings; options override it.", callback=lambda value: value and value.expanduser()
-    ),
-]
-Mixes = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="EMOTION=SHARE",
-        help="With --adapt: as neutral=0.8, what the answers are worth when the model is adapted to as many clips as "
-        "give an emotion this share, and the others even ones. It may be given several times.",
-    ),
-]
 
 
 def option(settings: type[Settings], name: str, **more: Any) -> Any:

@@ -25,6 +25,8 @@ class Request:
 
     manifests: Sequence[str]
     folder: str
+    #: The model to start from, with its settings; None: the settings alone say.
+    start: str | None
     config: Path | None
     #: Settings by name that override the file's; None: not given.
     overrides: dict[str, Any]
@@ -55,7 +57,7 @@ class _Command:
         self._began = time.monotonic()
         self._request, self._console, self._stack = request, console, stack
         self.interrupts = Interrupts()
-        self._config = load_train_config(request.config, request.overrides)
+        self._config = load_train_config(request.config, request.overrides, request.start)
         self._folder = TrainingFolder(Location.parse(request.folder))
         self._address = self._config.address or os.environ.get("RAY_ADDRESS")
 

@@ -1,5 +1,4 @@
 from .config import TrainConfig as TrainConfig
-from .config import load_train_config as load_train_config
 from .data_config import Split as Split
 from .events import EpochDone as EpochDone
 from .events import EpochRecord as EpochRecord
@@ -12,6 +11,7 @@ from .events import TrainingLog as TrainingLog
 from .folder import TrainingFolder as TrainingFolder
 from .job import Job as Job
 from .pooled import write_pooled as write_pooled
+from .recipe import load_train_config as load_train_config
 from .report import PREDICTIONS_FILE as PREDICTIONS_FILE
 from .report import REPORT_FILE as REPORT_FILE
 from .report import is_complete as is_complete

@@ -1,6 +1,6 @@
 """Everything a training can be told; configs/train.yaml shows every field with its default."""
 
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -206,22 +206,3 @@ class TrainConfig(Settings):
 def _last_part(place: str) -> str:
     path = urlsplit(place).path if "://" in place else place
     return PurePath(path).name or "model"
-
-
-def load_train_config(file: Path | None, overrides: dict[str, Any]) -> TrainConfig:
-    """The settings of a YAML file, with the given ones (not None) in their place; `split.folds` means that of `split`.
-
-    Raises:
-        UsageError: the file is missing or not YAML, or a setting is unknown or out of range.
-    """
-    from ser_core.yaml_file import read_yaml
-
-    values = {} if file is None else read_yaml(file)
-    for name, value in overrides.items():
-        group, _, field = name.rpartition(".")
-        if value is not None and not group:
-            values[field] = value
-        elif value is not None:
-            inner = values.get(group)
-            values[group] = (inner if isinstance(inner, dict) else {}) | {field: value}
-    return TrainConfig.from_dict(values, "options" if file is None else str(file))

@@ -107,18 +107,27 @@ class Job:
             return Path(self.base, self.config.cache_dir)
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ser"
 
+    @property
+    def licence_file(self) -> str | None:
+        """The name of the file beside the weights that says more of their licence; None: there is none."""
+        if self.config.licence_file is not None:
+            return Path(self.config.licence_file).name
+        return None if self.start.artifact is None else self.start.artifact.config.licence_file
+
     @cached_property
     def licence_text(self) -> str:
-        """The text of `licence_file`, empty where there is none.
+        """What it says: the text of the setting `licence_file`, or else that of the model to start from.
 
         Raises:
             UsageError: the file cannot be read.
         """
         file = self.config.licence_file
         try:
-            return "" if file is None else read(Location(str(Path(self.base, file)))).decode("utf-8")
+            if file is not None:
+                return read(Location(str(Path(self.base, file)))).decode("utf-8")
         except (OSError, ValueError) as error:
             raise UsageError(f"licence_file {file}: cannot be read; name a text file, or leave it out") from error
+        return "" if self.start.artifact is None else self.start.artifact.licence_text
 
     @cached_property
     def start(self) -> Start:
@@ -159,7 +168,7 @@ class Job:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             model = models.build(config.architecture, config.architecture_settings, self.mel.num_mels, len(self.labels))
-        self.start.load_into(model)
+        self.start.load_into(model, self.labels)
         if config.weights_dtype == "fp16":
             _round_frozen(model)
         return model
@@ -178,7 +187,7 @@ class Job:
         """
         check_emotions(self.manifest)
         self.check_workers(num_workers)
-        self.start.check(self.config.architecture, self.labels, self.mel)
+        self.start.check(self.config.architecture, self.mel)
         model = self.new_model()
         teachers = [teacher.content_hash for number in range(self.num_folds) for teacher in self.fold(number).teachers]
         _ = self.licence_text

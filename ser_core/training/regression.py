@@ -1,13 +1,20 @@
 """A model's regression, fitted to its minimum before the first epoch: multinomial logistic, by scikit-learn's Newton.
 
-Shape letters: G clips, N clips in training, W windows, P features, C labels.
+Where a model is started from, the penalty is on how far its weights are left behind, not on their size: a few clips
+move them a little, many move them as far as they must.
+
+Shape letters: G clips, N clips in training, W windows, P features, C labels, F labels that have windows, X = P + 1:
+features, then the bias.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.optimize import minimize
+from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
@@ -26,8 +33,8 @@ Floats = npt.NDArray[np.floating]
 def fit_regression(regression: Regression, data: TrainingData, training_N: Numbers) -> None:
     """Fit a model's regression to the windows that are learned from; all workers must call it, and get the same.
 
-    Every clip counts as often as an epoch uses it. Labels are as they are, neither smoothed nor mixed, and teachers
-    have no part.
+    It is drawn to the weights that it has: none, or those of the model that the training starts from. Every clip counts
+    as often as an epoch uses it. Labels are as they are, neither smoothed nor mixed, and teachers have no part.
 
     Args:
         regression: is fitted.
@@ -44,7 +51,8 @@ def fit_regression(regression: Regression, data: TrainingData, training_N: Numbe
         label_N = clips.label_G[training_N]
         weight_N = sampling_weights(clips.stratum_G[training_N], config.sampling)
         weight_W = (weight_N / np.bincount(owner_W))[owner_W]
-        fitted_CX = fit(features_WP, label_N[owner_W], weight_W, len(clips.labels), config.regression_c)
+        started_CX = torch.cat([regression.weight_CP, regression.bias_C[:, None]], dim=1).double().cpu().numpy()
+        fitted_CX = fit(features_WP, label_N[owner_W], weight_W, started_CX, config.regression_c)
         return torch.from_numpy(fitted_CX.astype(np.float32))
 
     fitted_CX = data.group.broadcast(fit_on_rank_0)
@@ -97,29 +105,63 @@ def speaker_centred(features_WP: Floats, label_W: Numbers, speaker_W: Numbers, c
 
 
 def fit(
-    features_WP: Floats, label_W: npt.NDArray[np.int64], weight_W: Floats, num_labels: int, c: float
+    features_WP: Floats, label_W: npt.NDArray[np.int64], weight_W: Floats, started_CX: Floats, c: float
 ) -> npt.NDArray[np.float64]:
-    """Fit weights of the logits (C, P) and, as the last column, biases, (C, P + 1), for features as they come.
+    """Fit weights of the logits (C, P) and, as the last column, biases, (C, X), for features as they come.
 
     Args:
         features_WP: features of each window; they are standardised on the way.
         label_W: label of each window; at least two of the labels occur.
         weight_W: weight of each window.
-        num_labels: C.
+        started_CX: the weights and biases that are left where they cost too much; 0: there are none.
         c: scikit-learn's C: weight of the loss against that of the L2 penalty.
     """
     scaler = StandardScaler()
     standard_WP = scaler.fit_transform(features_WP.astype(np.float64), sample_weight=weight_W)
+    labels, target_W = np.unique(label_W, return_inverse=True)
+    if started_CX.any():
+        started_FX = started_CX[labels]
+        bias_F = started_FX[:, -1] + started_FX[:, :-1] @ scaler.mean_
+        standard_FX = np.column_stack([started_FX[:, :-1] * scaler.scale_, bias_F])
+        fitted_FX = _drawn_to(standard_FX, standard_WP, target_W, weight_W, c)
+    else:
+        fitted_FX = _from_nothing(standard_WP, target_W, weight_W, c)
+    fitted_FX[:, :-1] /= scaler.scale_
+    fitted_FX[:, -1] -= fitted_FX[:, :-1] @ scaler.mean_
+    fitted_CX = np.zeros(started_CX.shape)
+    fitted_CX[:, -1] = fitted_FX[:, -1].min() - _NO_WINDOW
+    fitted_CX[labels] = fitted_FX
+    return fitted_CX
+
+
+def _from_nothing(standard_WP: Floats, target_W: Numbers, weight_W: Floats, c: float) -> npt.NDArray[np.float64]:
+    """scikit-learn's fit (F, X)."""
     # To the same minimum L-BFGS takes four times as long, and stopped early it is another model.
     fitted = LogisticRegression(C=c, solver="newton-cg", max_iter=_MAX_ITERATIONS, tol=_TOLERANCE)
-    fitted.fit(standard_WP, label_W, sample_weight=weight_W)
-    weight_FP = fitted.coef_ / scaler.scale_
-    bias_F1 = fitted.intercept_[:, np.newaxis] - weight_FP @ scaler.mean_[:, np.newaxis]
-    fitted_FX = np.concatenate([weight_FP, bias_F1], axis=1)
-    if len(fitted.classes_) == 2:
-        # scikit-learn has the odds of the second label alone.
-        fitted_FX = np.concatenate([np.zeros_like(fitted_FX), fitted_FX])
-    fitted_CX = np.zeros((num_labels, features_WP.shape[1] + 1))
-    fitted_CX[:, -1] = fitted_FX[:, -1].min() - _NO_WINDOW
-    fitted_CX[fitted.classes_] = fitted_FX
-    return fitted_CX
+    fitted.fit(standard_WP, target_W, sample_weight=weight_W)
+    fitted_FX = np.column_stack([fitted.coef_, fitted.intercept_])
+    # Of two labels scikit-learn has the odds of the second alone.
+    return np.concatenate([np.zeros_like(fitted_FX), fitted_FX]) if len(fitted_FX) == 1 else fitted_FX
+
+
+def _drawn_to(
+    started_FX: npt.NDArray[np.float64], standard_WP: Floats, target_W: Numbers, weight_W: Floats, c: float
+) -> npt.NDArray[np.float64]:
+    """The same (F, X), with the penalty on the distance from other weights; scikit-learn has none of this kind."""
+    is_target_WF = np.arange(len(started_FX)) == target_W[:, np.newaxis]
+
+    def loss_and_gradient(flat: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        fitted_FX = flat.reshape(started_FX.shape)
+        log_WF = log_softmax(standard_WP @ fitted_FX[:, :-1].T + fitted_FX[:, -1], axis=1)
+        moved_FX = fitted_FX - started_FX
+        # No penalty is on biases.
+        moved_FX[:, -1] = 0.0
+        error_WF = c * weight_W[:, np.newaxis] * (np.exp(log_WF) - is_target_WF)
+        gradient_FX = moved_FX + np.column_stack([error_WF.T @ standard_WP, error_WF.sum(axis=0)])
+        loss = 0.5 * np.square(moved_FX).sum() - c * (weight_W * log_WF[is_target_WF]).sum()
+        return float(loss), gradient_FX.ravel()
+
+    limits: Any = {"maxiter": _MAX_ITERATIONS, "gtol": _TOLERANCE, "ftol": 0.0}
+    found = minimize(loss_and_gradient, started_FX.ravel(), jac=True, method="L-BFGS-B", options=limits)
+    fitted_FX: npt.NDArray[np.float64] = found.x.reshape(started_FX.shape)
+    return fitted_FX

@@ -5,7 +5,6 @@ Shape letters: N clips of a set, C labels.
 
 import dataclasses
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -150,7 +149,7 @@ def _artifact_config(result: FoldResult, log_mel: LogMel, trained: Trained) -> A
         temperature=result.temperature,
         weights_dtype=config.weights_dtype,
         licence=config.licence or _licence(fold),
-        licence_file=Path(config.licence_file).name if config.licence_file else None,
+        licence_file=job.licence_file,
         training={
             "settings": config.recipe(),
             "weights_sha256": job.start.sha256,
@@ -189,12 +188,14 @@ def manifest_facts(job: Job) -> dict[str, Any]:
 
 
 def _licence(fold: Fold) -> str | None:
-    """The licences of the corpora that the model is made of, where all are known."""
-    names = fold.corpora
-    if not all(name in CORPORA for name in names):
-        return None
-    licences = [f"{CORPORA[name].licence} ({name})" for name in names]
-    return licences[0].rpartition(" (")[0] if len(licences) == 1 else ", ".join(licences)
+    """The licences of the model that it starts from, and of the corpora that it is made of, where all are known."""
+    start = fold.job.start.artifact
+    of_start = [(start.config.licence, start.config.name)] if start is not None and start.config.licence else []
+    of_corpora = [(CORPORA[name].licence, name) for name in fold.corpora if name in CORPORA]
+    found = of_start + (of_corpora if len(of_corpora) == len(fold.corpora) else [])
+    if len(found) < 2:
+        return found[0][0] if found else None
+    return ", ".join(f"{licence} ({name})" for licence, name in found)
 
 
 def label_sets(job: Job, clips: Manifest, among: Collection[str] = LABELS) -> LabelSets:

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from ser_core.audio import MelSettings
 from ser_core.corpora import Manifest
 from ser_core.errors import UsageError
 from ser_core.evaluation import ModelSpeakers
-from ser_core.models import CONFIG_FILE, Artifact, SpeechModel, bundled_names, fetch_weights
+from ser_core.models import CONFIG_FILE, Artifact, ArtifactConfig, SpeechModel, build, bundled_names, fetch_weights
 from ser_core.training.config import FOLD, TrainConfig
 from ser_core.training.data import ClipSets
 
@@ -52,52 +55,73 @@ class Start:
         with fetch_weights(self.weights, self.cache_folder).open("rb") as content:
             return hashlib.file_digest(content, "sha256").hexdigest()
 
-    def check(self, architecture: str, labels: Sequence[str], mel: MelSettings) -> None:
+    def check(self, architecture: str, mel: MelSettings) -> None:
         """Whether a model can start from this; the constants of its `mel` are taken over.
 
         Raises:
             ArtifactError: the model to start from is broken.
-            UsageError: it has another architecture, other labels or other features.
+            UsageError: it has another architecture or other features.
         """
         if self.artifact is None:
             return
         theirs = self.artifact.config
-        for what, found, wanted in (
-            ("architecture", theirs.architecture, architecture),
-            ("labels", ", ".join(theirs.labels), ", ".join(labels)),
-        ):
-            if found != wanted:
-                raise UsageError(
-                    f"{self.name}: this model's {what}: {found}; this training's: {wanted}; give another model"
-                )
+        if theirs.architecture != architecture:
+            raise UsageError(
+                f"{self.name}: this model's architecture: {theirs.architecture}; this training's: {architecture}; "
+                "give another model, or --from, which takes its settings over"
+            )
         # Weights may learn to hear cleaner windows than they were trained on.
         free = {name: getattr(mel, name) for name in ("mean_db", "std_db", "cleaned", "high_pass_hz")}
         expected = theirs.mel.replace(**free)
         if expected != mel:
             given = expected.to_dict()
             raise UsageError(
-                f"{self.name}: this model was trained on another log-mel; give its settings as mel: {given}"
+                f"{self.name}: this model was trained on another log-mel; give its settings as mel: {given}, or --from"
             )
 
-    def load_into(self, model: SpeechModel) -> None:
-        """Give a model these weights.
+    def load_into(self, model: SpeechModel, labels: Sequence[str]) -> None:
+        """Give a model of these labels these weights.
+
+        Where it has other labels than the model that it starts from, its last layer begins with that one's rows of the
+        labels that both have, and with the mean of all its rows for the others.
 
         Raises:
-            UsageError: they are missing, of another architecture or of another shape.
+            UsageError: the weights are missing, of another architecture or of another shape.
         """
         if self.artifact is None:
             if self.weights is not None:
                 is_published = self.weights == PUBLISHED
                 model.load_weights(None if is_published else fetch_weights(self.weights, self.cache_folder))
             return
-        tensors = self.artifact.model().state_dict()
+        config, tensors = self.artifact.config, self.artifact.model().state_dict()
+        of_labels = _of_labels(config)
         for name, value in model.state_dict().items():
-            if name not in tensors or tensors[name].shape != value.shape:
-                shape, wanted = tuple(tensors[name].shape) if name in tensors else "missing", tuple(value.shape)
+            theirs = tensors.get(name)
+            if theirs is not None and name in of_labels:
+                theirs = tensors[name] = _rows_of(labels, theirs, config.labels)
+            if theirs is None or theirs.shape != value.shape:
+                shape, wanted = "missing" if theirs is None else tuple(theirs.shape), tuple(value.shape)
                 raise UsageError(
-                    f"{self.name}: '{name}' is {shape} instead of {wanted}; give the same architecture_settings"
+                    f"{self.name}: '{name}' is {shape} instead of {wanted}; give the same architecture_settings, or "
+                    "--from, which takes them over"
                 )
         model.load_state_dict(tensors)
+
+
+def _of_labels(config: ArtifactConfig) -> frozenset[str]:
+    """Names of the tensors of a model's last layer: those that have a row for each label."""
+    with torch.device("meta"):
+        two, three = (
+            build(config.architecture, config.architecture_settings, config.mel.num_mels, num_labels).state_dict()
+            for num_labels in (2, 3)
+        )
+    return frozenset(name for name, value in two.items() if value.shape != three[name].shape)
+
+
+def _rows_of(labels: Sequence[str], theirs: Tensor, their_labels: Sequence[str]) -> Tensor:
+    """A row for each label: the one that a model of other labels has for it, or the mean of all that it has."""
+    rows = dict(zip(their_labels, theirs, strict=True))
+    return torch.stack([rows.get(label, theirs.mean(dim=0)) for label in labels])
 
 
 def check_teacher(artifact: Artifact, labels: Sequence[str], mel: MelSettings) -> None:
@@ -127,10 +151,12 @@ def check_leakage(name: str, artifact: Artifact, sets: ClipSets, manifest: Manif
     seen = ModelSpeakers.of_training(artifact.config.training)
     if seen is None:
         raise UsageError(f"{name} does not say whom it was trained on, so nothing true could be said of the new model")
+    of = manifest.speakers
+    if not {*seen.training, *seen.validation, *seen.calibration} & {*of}:
+        return
     if sets.speakers_overlap:
         _check_same_split(name, artifact, manifest, config)
         return
-    of = manifest.speakers
     test = set(of[sets.test_N])
     held_out = {*of[sets.validation_N], *of[sets.calibration_N]}
     if both := sorted({*seen.training} & (test | held_out)) or sorted({*seen.validation, *seen.calibration} & test):

@@ -15,7 +15,8 @@ import yaml
 from ser_core.models.registry import resolved_settings
 from ser_core.score_config import ScoreConfig, load_score_config
 from ser_core.settings import Settings
-from ser_core.training.config import TrainConfig, load_train_config
+from ser_core.training.config import TrainConfig
+from ser_core.training.recipe import load_train_config
 from tests.support.cli import ROOT
 
 CONFIGS = ROOT / "configs"

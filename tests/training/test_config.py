@@ -5,8 +5,9 @@ import pytest
 
 from ser_core.errors import UsageError
 from ser_core.settings import RENAMED
-from ser_core.training.config import TrainConfig, load_train_config
+from ser_core.training.config import TrainConfig
 from ser_core.training.data_config import SplitSettings
+from ser_core.training.recipe import load_train_config
 
 
 def test_options_override_the_file_and_none_does_not(tmp_path: Path) -> None:

@@ -7,9 +7,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ser_core.training.regression import fit
+from ser_core.training.regression import fit as fit_from
 
 C = 0.05
+
+
+def fit(features_WP: np.ndarray, label_W: np.ndarray, weight_W: np.ndarray, num_labels: int, c: float) -> np.ndarray:
+    """From nothing."""
+    return fit_from(features_WP, label_W, weight_W, np.zeros((num_labels, features_WP.shape[1] + 1)), c)
 
 
 def clips(num: int = 90, num_labels: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -62,3 +67,37 @@ def test_a_label_without_clips_is_hardly_ever_the_answer() -> None:
     log_WC = log_probabilities(fit(features_WP, label_W * 3, np.ones(len(label_W)), 4, C), features_WP)
     assert (log_WC[:, [1, 2]] < np.log(1e-3)).all()
     assert (log_WC[:, [0, 3]].argmax(axis=1) * 3 == label_W * 3).mean() > 0.6
+
+
+def test_what_it_starts_from_is_left_as_far_as_the_clips_ask_for_it() -> None:
+    features_WP, label_W = clips()
+    ones_W, moved_W = np.ones(len(label_W)), (label_W + 1) % 3
+    started_CX = fit(features_WP, moved_W, ones_W, 3, C)
+    distances = []
+    for c in (1e-9, C, 1e3):
+        fitted_CX = fit_from(features_WP, label_W, ones_W, started_CX, c)
+        distances.append(np.abs((fitted_CX - started_CX)[:, :-1] * features_WP.std(axis=0)).max())
+    assert distances[0] < 1e-6
+    assert 0.1 < distances[1] < distances[2]
+    far_CX = fit_from(features_WP, label_W, ones_W, started_CX, 1.0)
+    accuracies = [
+        (log_probabilities(one, features_WP).argmax(axis=1) == label_W).mean() for one in (started_CX, far_CX)
+    ]
+    assert accuracies[0] < 0.3
+    assert accuracies[1] > 0.5
+
+
+def test_drawn_to_next_to_nothing_it_is_scikit_learns() -> None:
+    features_WP, label_W = clips()
+    ones_W, nearly_CX = np.ones(len(label_W)), np.full((3, 13), 1e-12)
+    drawn, plain = fit_from(features_WP, label_W, ones_W, nearly_CX, C), fit(features_WP, label_W, ones_W, 3, C)
+    np.testing.assert_allclose(log_probabilities(drawn, features_WP), log_probabilities(plain, features_WP), atol=1e-4)
+
+
+def test_only_labels_that_have_clips_are_moved_from_where_they_were() -> None:
+    features_WP, label_W = clips(num_labels=2)
+    started_CX = np.random.default_rng(1).normal(size=(4, 13)) / features_WP.std()
+    fitted_CX = fit_from(features_WP, label_W * 3, np.ones(len(label_W)), started_CX, C)
+    log_WC = log_probabilities(fitted_CX, features_WP)
+    assert (log_WC.argmax(axis=1) == label_W * 3).mean() > 0.6
+    assert not fitted_CX[[1, 2], :-1].any()
