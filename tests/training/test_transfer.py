@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 from ser_core.errors import UsageError
 from ser_core.models.artifact import Artifact
-from ser_core.training.transfer import check_leakage
+from ser_core.models.registry import build
+from ser_core.training.transfer import Start, check_leakage
 from tests.support.models import tiny_artifact
 from tests.support.training_runs import job_values, run
 from tests.support.training_worker import make_job
@@ -110,3 +112,31 @@ def test_where_speakers_overlap_a_teacher_is_of_the_same_split(
         make_job(
             job_values(manifests[:1], tmp_path / "b", cache, split=split | {"seed": 1}, distillation=taught)
         ).check(1)
+
+
+@pytest.mark.parametrize("architecture", ["compact", "whisper-bilstm"])
+def test_rows_of_labels_that_both_have_are_kept_and_others_begin_as_the_mean_of_all(
+    architecture: str, tmp_path: Path
+) -> None:
+    start = tiny_artifact(architecture=architecture)
+    start.save(str(tmp_path / "start"))
+    theirs = start.model().state_dict()
+    # As many labels, of which one is in another place and one is new.
+    model = build(architecture, start.config.architecture_settings, start.config.mel.num_mels, 3)
+    Start("start", str(tmp_path / "start"), tmp_path).load_into(model, ("sad", "angry", "calm"))
+    mine = model.state_dict()
+    of_labels = [name for name, value in theirs.items() if value.shape[:1] == (3,) and name != "mix_L"]
+    assert len(of_labels) >= 2
+    for name in of_labels:
+        mean = theirs[name].mean(dim=0)
+        torch.testing.assert_close(mine[name], torch.stack([theirs[name][2], mean, theirs[name][0]]))
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs.keys() - {*of_labels})
+
+
+def test_a_model_that_heard_nobody_of_these_may_be_started_from_whatever_the_split(
+    manifests: list[str], tmp_path: Path, cache: Path
+) -> None:
+    run(make_job(job_values(manifests[:1], tmp_path / "start", cache, epochs=1, split={"test_share": 0})))
+    for split in ({"split": "random"}, {"split": "random", "folds": 2}, {"split": "statement"}):
+        own = job_values(manifests[1:], tmp_path / "model", cache, weights=str(tmp_path / "start"), split=split)
+        make_job(own).check(1)
