@@ -1,97 +1,191 @@
-"""`vgg16-bilstm`: the convolutions of VGG16, read along time by a BiLSTM; 15 to 20 M parameters, made for GPUs.
+"""`vgg16-bilstm`: the convolutions of VGG16 over a log-mel as a picture, read along time by an LSTM.
 
-Shape letters: B windows, F mel bands, T mel frames, S steps (T / 32), H features, D channels, C labels.
+Shape letters: B windows, F mel bands, T mel frames, D channels, S steps and R rows of a block's maps, N features of a
+window, P statistics, C labels.
 """
 
 from pathlib import Path
+from typing import Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from ser_core.audio import MelSettings
 from ser_core.errors import UsageError
-from ser_core.models.base import Architecture, SpeechModel
-from ser_core.models.pretrained import read_checkpoint
+from ser_core.models.base import Architecture, Regression, SpeechModel
+from ser_core.models.layers import BatchNorm, weighted_statistics
+from ser_core.models.vgg16_weights import BLOCK_ENDS, WeightsInput, read_features
 from ser_core.settings import Settings
 
-_CHANNELS = 512
-#: VGG16 halves both sides five times.
-_REDUCTION = 32
+_CHANNELS = (64, 128, 256, 512, 512)
+_NUM_BLOCKS = len(_CHANNELS)
 
 
 class Vgg16BilstmSettings(Settings):
-    """Sizes of the head; the convolutions are VGG16's (Simonyan & Zisserman 2014, arXiv 1409.1556)."""
+    """How much of VGG16 there is (Simonyan & Zisserman 2014, arXiv 1409.1556), how much of it learns, and the head."""
 
-    lstm_units: int = Field(default=128, ge=1, le=8192, description="Units of the BiLSTM in each direction.")
+    num_blocks: int = Field(
+        default=_NUM_BLOCKS, ge=1, le=_NUM_BLOCKS, description="Blocks of convolutions; the LSTM reads the last one."
+    )
+    frozen_blocks: int = Field(
+        default=0, ge=0, le=_NUM_BLOCKS, description="Blocks that keep their weights; 0: all learns."
+    )
+    regression_from: int = Field(
+        default=0,
+        ge=0,
+        le=_NUM_BLOCKS,
+        description="First of the frozen blocks that a logistic regression reads: the mean and deviation over time of "
+        "each channel in each band. It is fitted to its minimum before the first epoch; its logits and the LSTM's are "
+        "added. 0: there is none.",
+    )
+    batch_norm: bool = Field(default=False, description="Whether the last block is normalised over the batch.")
+    bidirectional: bool = Field(default=True, description="Whether a second LSTM reads from the end.")
+    lstm_units: int = Field(default=128, ge=1, le=8192, description="Units of the LSTM in each direction.")
     dropout: float = Field(default=0.4, ge=0, le=1, description="Dropout before the classifier.")
+    weights_input: WeightsInput = Field(
+        default="auto",
+        description="Which pictures the file of weights wants. standardised: RGB from 0 to 1 less the mean, over the "
+        "deviation; caffe: from 0 to 255 less the mean; auto: known for ImageNet's published weights.",
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.frozen_blocks > self.num_blocks:
+            raise ValueError(f"frozen_blocks must be at most num_blocks ({self.num_blocks})")
+        if self.regression_from > self.frozen_blocks:
+            raise ValueError(f"a regression reads frozen blocks: regression_from must be at most {self.frozen_blocks}")
+        return self
 
 
 class Vgg16Bilstm(SpeechModel):
-    """VGG16 features -> BiLSTM over time -> mean over time -> one logit a label. At least 32 mel bands."""
+    """VGG16's blocks -> LSTM over time -> mean over time -> one logit a label; beside it a regression, if there is one.
+
+    Of a picture of N x M each block makes maps of half its height and width, rounded down.
+    """
 
     def __init__(self, settings: Vgg16BilstmSettings, num_mels: int, num_labels: int) -> None:
         super().__init__()
-        self.features = _vgg16_features()
+        self._settings, self._num_mels = settings, num_mels
+        num_rows = num_mels >> settings.num_blocks
+        if num_rows < 1:
+            raise UsageError(
+                f"num_blocks: {settings.num_blocks} blocks of VGG16 need {2**settings.num_blocks} mel bands or more, "
+                f"not {num_mels}"
+            )
+        self.features = _vgg16_features(settings.num_blocks)
+        self._frozen_end = BLOCK_ENDS[settings.frozen_blocks - 1] if settings.frozen_blocks else 0
+        self.features[: self._frozen_end].requires_grad_(False)
+        channels = _CHANNELS[settings.num_blocks - 1]
+        if settings.batch_norm:
+            self.norm = BatchNorm(channels)
         self.lstm = nn.LSTM(
-            _CHANNELS * (num_mels // _REDUCTION), settings.lstm_units, batch_first=True, bidirectional=True
+            channels * num_rows, settings.lstm_units, batch_first=True, bidirectional=settings.bidirectional
         )
         self.dropout = nn.Dropout(settings.dropout)
-        self.classify = nn.Linear(2 * settings.lstm_units, num_labels)
+        self.classify = nn.Linear((1 + settings.bidirectional) * settings.lstm_units, num_labels)
+        self._num_statistics = 0
+        if settings.regression_from:
+            blocks = range(settings.regression_from, settings.frozen_blocks + 1)
+            self._num_statistics = sum(2 * _CHANNELS[block - 1] * (num_mels >> block) for block in blocks)
+            self.regression = Regression(self._num_statistics, num_labels)
+            # The classifier begins with what the regression says, and learns what is left.
+            nn.init.zeros_(self.classify.weight)
+            nn.init.zeros_(self.classify.bias)
         self.features.to(memory_format=torch.channels_last)
 
+    @property
+    def has_frozen_layers(self) -> bool:
+        """Whether at least one block is frozen."""
+        return self._settings.frozen_blocks > 0
+
+    @property
+    def encoding_key(self) -> str:
+        return f"regression from {self._settings.regression_from}"
+
+    def encode_frozen(self, mel_BFT: Tensor) -> Tensor:
+        """Statistics of the frozen blocks, and the last one's maps (B, N); the log-mel where nothing is frozen."""
+        if not self.has_frozen_layers:
+            return mel_BFT
+        with torch.no_grad():
+            maps_BDRS, statistics = self._picture(mel_BFT), []
+            for block in range(1, self._settings.frozen_blocks + 1):
+                maps_BDRS = self.features[_start(block) : BLOCK_ENDS[block - 1]](maps_BDRS)
+                if 0 < self._settings.regression_from <= block:
+                    statistics.append(_statistics(maps_BDRS))
+            return torch.cat([*statistics, maps_BDRS.flatten(1)], dim=1)
+
     def forward_encoded(self, encoded: Tensor) -> Tensor:
-        """Logits (B, C) of normalised log-mel windows (B, F, T); under 32 frames the last one is repeated."""
-        missing = max(0, _REDUCTION - encoded.shape[2])
-        image_B3FT = pad(encoded, (0, missing), mode="replicate").unsqueeze(1).expand(-1, 3, -1, -1)
-        maps_BDFS = self.features(image_B3FT.contiguous(memory_format=torch.channels_last))
-        steps_BSH, _ = self.lstm(maps_BDFS.flatten(1, 2).transpose(1, 2))
+        """Logits (B, C) from the output of `encode_frozen`, as it was or in float16."""
+        maps_BDRS = self.features[self._frozen_end :](self._maps(encoded))
+        if self._settings.batch_norm:
+            maps_BDRS = self.norm(maps_BDRS)
+        steps_BSH, _ = self.lstm(maps_BDRS.flatten(1, 2).transpose(1, 2))
         logits_BC: Tensor = self.classify(self.dropout(steps_BSH.mean(dim=1)))
+        if self.regression is not None:
+            logits_BC = logits_BC + self.regression(self.regression_features(encoded))
         return logits_BC
 
+    def regression_features(self, encoded: Tensor) -> Tensor:
+        return encoded[:, : self._num_statistics].float()
+
+    def _maps(self, encoded: Tensor) -> Tensor:
+        """What the learning blocks read: the frozen ones' maps (B, D, R, S), or the picture."""
+        if not self.has_frozen_layers:
+            return self._picture(encoded)
+        block = self._settings.frozen_blocks
+        maps_BN = encoded[:, self._num_statistics :]
+        maps_BDRS = maps_BN.reshape(len(maps_BN), _CHANNELS[block - 1], self._num_mels >> block, -1)
+        maps_BDRS = maps_BDRS.float() if maps_BDRS.dtype == torch.float16 else maps_BDRS
+        return maps_BDRS.contiguous(memory_format=torch.channels_last)
+
+    def _picture(self, mel_BFT: Tensor) -> Tensor:
+        """The log-mel as the three colours (B, 3, F, T); the last frame is repeated where there are too few to halve.
+
+        What ImageNet's colours are is in the weights (vgg16_weights.py).
+        """
+        missing = max(0, 2**self._settings.num_blocks - mel_BFT.shape[2])
+        image_B3FT = pad(mel_BFT, (0, missing), mode="replicate").unsqueeze(1).expand(-1, 3, -1, -1)
+        return image_B3FT.contiguous(memory_format=torch.channels_last)
+
     def encoder_layers(self) -> list[list[nn.Parameter]]:
-        """Each convolution's."""
-        return [list(layer.parameters()) for layer in self.features.children()]
+        """Each learning convolution's."""
+        learning = self.features[self._frozen_end :]
+        return [list(layer.parameters()) for layer in learning if isinstance(layer, nn.Conv2d)]
 
     def load_weights(self, file: Path | None) -> None:
-        """Start the convolutions from trained ones: a checkpoint of VGG16, or torchvision's ImageNet weights for None.
+        """Start the convolutions from trained ones: a file, or torchvision's ImageNet weights for None.
 
         Raises:
-            UsageError: the file is no VGG16 checkpoint, or the ImageNet weights cannot be downloaded.
+            UsageError: the file holds no VGG16, or the ImageNet weights cannot be downloaded.
         """
-        state = _imagenet_state() if file is None else read_checkpoint(file)
-        features = {name.removeprefix("features."): value for name, value in state.items() if "classifier" not in name}
-        try:
-            self.features.load_state_dict(features)
-        except RuntimeError as error:
-            raise UsageError(f"weights {file}: these are not VGG16's weights; give a torchvision vgg16 file") from error
+        settings = self._settings
+        self.features.load_state_dict(read_features(file, settings.num_blocks, settings.weights_input))
 
 
-def _vgg16_features() -> nn.Sequential:
-    """VGG16's convolutions, new; torchvision's `vgg16` would make its 120 M parameters of classifier, too."""
+def _start(block: int) -> int:
+    return BLOCK_ENDS[block - 2] if block > 1 else 0
+
+
+def _statistics(maps_BDRS: Tensor) -> Tensor:
+    """The mean and deviation over time of each channel in each row, (B, P)."""
+    weights_11S1 = maps_BDRS.new_ones(1, 1, maps_BDRS.shape[3], 1)
+    return weighted_statistics(maps_BDRS.transpose(2, 3), weights_11S1).flatten(1)
+
+
+def _vgg16_features(num_blocks: int) -> nn.Sequential:
+    """VGG16's first blocks, new; torchvision's `vgg16` would make its 120 M parameters of classifier, too."""
     # torchvision takes a second to import: only models of this architecture pay for it.
     from torchvision.models.vgg import cfgs, make_layers
 
-    features: nn.Sequential = make_layers(cfgs["D"])
+    features: nn.Sequential = make_layers(cfgs["D"])[: BLOCK_ENDS[num_blocks - 1]]
     for parameter in features.parameters():
         if parameter.ndim > 1:
             nn.init.kaiming_normal_(parameter, mode="fan_out", nonlinearity="relu")
         else:
             nn.init.zeros_(parameter)
     return features
-
-
-def _imagenet_state() -> dict[str, Tensor]:
-    from torchvision.models import VGG16_Weights
-
-    try:
-        state: dict[str, Tensor] = VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
-    except OSError as error:
-        raise UsageError(
-            f"weights imagenet: cannot be downloaded ({error}); give a file, or none to start from scratch"
-        ) from error
-    return state
 
 
 ARCHITECTURE = Architecture(Vgg16BilstmSettings, Vgg16Bilstm, MelSettings(cleaned=True, high_pass_hz=70.0))

@@ -114,3 +114,13 @@ REGRESSION = WHISPER | {
     "sampling": "square_root",
     "windows_per_clip": 3,
 }
+#: A block of VGG16 that is frozen, read by a regression, and one that learns, read by an LSTM.
+VGG: dict[str, Any] = {
+    "architecture": "vgg16-bilstm",
+    "architecture_settings": {
+        "num_blocks": 2, "frozen_blocks": 1, "regression_from": 1, "batch_norm": True, "lstm_units": 4,
+    },
+    "cache_frozen": True,
+    "weights_dtype": "fp16",
+    "augmentation": {"mixup_probability": 0.5},
+}  # fmt: skip

@@ -16,7 +16,7 @@ from ser_core.training.events import EpochDone, FoldBegan
 from ser_core.training.job import Job
 from ser_core.training.regression import fit
 from ser_core.training.run import open_waveforms
-from tests.support.training import EVERYTHING, REGRESSION, WHISPER
+from tests.support.training import EVERYTHING, REGRESSION, VGG, WHISPER
 from tests.support.training_runs import StoppedError, equal, job_values, run, weights
 from tests.support.training_worker import make_job
 
@@ -37,7 +37,7 @@ def test_learnable_emotions_are_learned_for_unseen_speakers(manifests: list[str]
     assert sum(map(len, speakers.values())) == len(set().union(*speakers.values())) == 9
 
 
-@pytest.mark.parametrize("changes", [EVERYTHING, WHISPER, REGRESSION, {"schedule": "none", "ema_decay": 0.0}])
+@pytest.mark.parametrize("changes", [EVERYTHING, WHISPER, REGRESSION, VGG, {"schedule": "none", "ema_decay": 0.0}])
 def test_a_broken_off_training_goes_on_to_the_same_bits(
     manifests: list[str], tmp_path: Path, cache: Path, changes: dict[str, Any]
 ) -> None:
@@ -69,8 +69,11 @@ def test_a_precision_that_would_be_emulated_is_refused(
         run(make_job(job_values(manifests, tmp_path / "model", cache, precision="bf16")))
 
 
-def test_a_regression_is_fitted_to_what_is_learned_from(manifests: list[str], tmp_path: Path, cache: Path) -> None:
-    job = make_job(job_values(manifests, tmp_path / "model", cache, **REGRESSION, regression_c=0.1))
+@pytest.mark.parametrize("changes", [REGRESSION, VGG | {"sampling": "square_root", "windows_per_clip": 3}])
+def test_a_regression_is_fitted_to_what_is_learned_from(
+    manifests: list[str], tmp_path: Path, cache: Path, changes: dict[str, Any]
+) -> None:
+    job = make_job(job_values(manifests, tmp_path / "model", cache, **changes, regression_c=0.1))
     run(job)
     artifact = Artifact.load(str(tmp_path / "model"))
     model, waveforms = artifact.model(), open_waveforms(job)
@@ -83,7 +86,7 @@ def test_a_regression_is_fitted_to_what_is_learned_from(manifests: list[str], tm
         features_WP = model.regression_features(model.encode_frozen(mel_BFT)).numpy()
     weight_N = sampling_weights(clips.stratum_G[training_N], "square_root") / [len(part) for part in numbers]
     weight_W = np.repeat(weight_N, [len(part) for part in numbers])
-    fitted_CX = fit(features_WP, clips.label_G[clip_W], weight_W, 3, 0.1)
+    fitted_CX = fit(features_WP, clips.label_G[clip_W], weight_W, np.zeros((3, features_WP.shape[1] + 1)), 0.1)
     assert model.regression is not None
     assert artifact.reference is not None
     assert artifact.reference.components_PR.shape[0] == features_WP.shape[1]
