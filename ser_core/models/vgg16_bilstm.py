@@ -32,13 +32,14 @@ class Vgg16BilstmSettings(Settings):
     frozen_blocks: int = Field(
         default=0, ge=0, le=_NUM_BLOCKS, description="Blocks that keep their weights; 0: all learns."
     )
-    regression_from: int = Field(
-        default=0,
-        ge=0,
-        le=_NUM_BLOCKS,
-        description="First of the frozen blocks that a logistic regression reads: the mean and deviation over time of "
-        "each channel in each band. It is fitted to its minimum before the first epoch; its logits and the LSTM's are "
-        "added. 0: there is none.",
+    regression: bool = Field(
+        default=False,
+        description="Whether a logistic regression reads the frozen blocks: the mean and deviation over time of each "
+        "channel in each band. It is fitted to its minimum before the first epoch; its logits and the LSTM's are "
+        "added.",
+    )
+    first_read_block: int = Field(
+        default=2, ge=1, le=_NUM_BLOCKS, description="First of the frozen blocks that a regression reads."
     )
     batch_norm: bool = Field(default=False, description="Whether the last block is normalised over the batch.")
     bidirectional: bool = Field(default=True, description="Whether a second LSTM reads from the end.")
@@ -54,8 +55,9 @@ class Vgg16BilstmSettings(Settings):
     def _check(self) -> Self:
         if self.frozen_blocks > self.num_blocks:
             raise ValueError(f"frozen_blocks must be at most num_blocks ({self.num_blocks})")
-        if self.regression_from > self.frozen_blocks:
-            raise ValueError(f"a regression reads frozen blocks: regression_from must be at most {self.frozen_blocks}")
+        if self.regression and self.first_read_block > self.frozen_blocks:
+            most = f"first_read_block must be at most frozen_blocks ({self.frozen_blocks})"
+            raise ValueError(f"a regression reads frozen blocks: {most}")
         return self
 
 
@@ -86,8 +88,8 @@ class Vgg16Bilstm(SpeechModel):
         self.dropout = nn.Dropout(settings.dropout)
         self.classify = nn.Linear((1 + settings.bidirectional) * settings.lstm_units, num_labels)
         self._num_statistics = 0
-        if settings.regression_from:
-            blocks = range(settings.regression_from, settings.frozen_blocks + 1)
+        if settings.regression:
+            blocks = range(settings.first_read_block, settings.frozen_blocks + 1)
             self._num_statistics = sum(2 * _CHANNELS[block - 1] * (num_mels >> block) for block in blocks)
             self.regression = Regression(self._num_statistics, num_labels)
             # The classifier begins with what the regression says, and learns what is left.
@@ -102,7 +104,7 @@ class Vgg16Bilstm(SpeechModel):
 
     @property
     def encoding_key(self) -> str:
-        return f"regression from {self._settings.regression_from}"
+        return f"read from block {self._settings.first_read_block}" if self._settings.regression else ""
 
     def encode_frozen(self, mel_BFT: Tensor) -> Tensor:
         """Statistics of the frozen blocks, and the last one's maps (B, N); the log-mel where nothing is frozen."""
@@ -112,7 +114,7 @@ class Vgg16Bilstm(SpeechModel):
             maps_BDRS, statistics = self._picture(mel_BFT), []
             for block in range(1, self._settings.frozen_blocks + 1):
                 maps_BDRS = self.features[_start(block) : BLOCK_ENDS[block - 1]](maps_BDRS)
-                if 0 < self._settings.regression_from <= block:
+                if self._settings.regression and block >= self._settings.first_read_block:
                     statistics.append(_statistics(maps_BDRS))
             return torch.cat([*statistics, maps_BDRS.flatten(1)], dim=1)
 

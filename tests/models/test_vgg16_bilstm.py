@@ -14,7 +14,7 @@ from tests.models.test_vgg16_weights import published, written
 
 NUM_MELS, NUM_LABELS = 16, 5
 TINY: dict[str, Any] = {"num_blocks": 3, "lstm_units": 6}
-FROZEN = {"frozen_blocks": 2, "regression_from": 1, "batch_norm": True}
+FROZEN = {"frozen_blocks": 2, "regression": True, "first_read_block": 1, "batch_norm": True}
 
 
 def tiny(**changes: Any) -> Vgg16Bilstm:
@@ -112,7 +112,7 @@ def test_an_artifact_does_not_know_where_its_weights_came_from(tmp_path: Path) -
     ("changes", "num_mels", "words"),
     [
         ({"frozen_blocks": 4}, 16, r"frozen_blocks must be at most num_blocks \(3\)"),
-        ({"frozen_blocks": 1, "regression_from": 2}, 16, "reads frozen blocks: regression_from must be at most 1"),
+        ({"frozen_blocks": 1, "regression": True}, 16, r"first_read_block must be at most frozen_blocks \(1\)"),
         ({"num_blocks": 6}, 16, "'num_blocks' cannot be 6; it takes a whole number from 1 to 5"),
         ({"num_blocks": 5}, 31, "5 blocks of VGG16 need 32 mel bands or more, not 31"),
         ({"weights_input": "rgb"}, 16, "'weights_input' cannot be"),

@@ -118,7 +118,8 @@ REGRESSION = WHISPER | {
 VGG: dict[str, Any] = {
     "architecture": "vgg16-bilstm",
     "architecture_settings": {
-        "num_blocks": 2, "frozen_blocks": 1, "regression_from": 1, "batch_norm": True, "lstm_units": 4,
+        "num_blocks": 2, "frozen_blocks": 1, "regression": True, "first_read_block": 1,
+        "batch_norm": True, "lstm_units": 4,
     },
     "cache_frozen": True,
     "weights_dtype": "fp16",
