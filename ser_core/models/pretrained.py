@@ -61,7 +61,11 @@ def read_checkpoint(file: Path) -> dict[str, Tensor]:
         if file.suffix == ".safetensors":
             return load_file(file)
         state = torch.load(file, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, UnpicklingError, RuntimeError, EOFError) as error:
+    except (
+        OSError, SafetensorError, UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError,
+        AttributeError, AssertionError, MemoryError,
+    ) as error:  # fmt: skip
+        # What torch makes of a damaged file may be any of these.
         raise UsageError(f"weights {file}: cannot be read as weights ({type(error).__name__})") from error
     tensors = state if isinstance(state, dict) else {}
     return {name: value for name, value in tensors.items() if isinstance(name, str) and isinstance(value, Tensor)}

@@ -1,5 +1,6 @@
 """Which files of VGG16's weights are taken, for which pictures, and what is said of the others."""
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,21 @@ def test_other_files_are_refused(tmp_path: Path, content: bytes, suffix: str) ->
     file.write_bytes(content)
     with pytest.raises(UsageError, match=rf"weights .*other\.{suffix}: cannot be read as weights"):
         read_features(file, 1, "auto")
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_a_damaged_file_is_one_clear_line_or_what_it_was(tmp_path: Path, suffix: str) -> None:
+    data = written({"features.0.bias": torch.zeros(4)}, tmp_path, suffix).read_bytes()
+    rng = random.Random(5)
+    for _ in range(60):
+        damaged = bytearray(data)
+        for _ in range(3):
+            damaged[rng.randrange(len(damaged) // 3)] = rng.randrange(256)
+        file = tmp_path / f"damaged.{suffix}"
+        file.write_bytes(damaged)
+        with pytest.raises(UsageError, match=rf"weights .*damaged\.{suffix}: (cannot be read as|has)") as caught:
+            read_features(file, 1, "auto")
+        assert len(str(caught.value).splitlines()) == 1
 
 
 def test_imagenet_are_torchvisions_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
