@@ -1,6 +1,7 @@
 """The `ser` command: registers the verbs and maps errors to one line and an exit code.
 
-Exit codes: 0 all scored, 1 error, 2 usage, 3 some files failed or are partial, 130 interrupted, 141 reader gone.
+Exit codes: 0 all scored, 1 error, 2 usage, 3 some files failed or are partial, or a trained model gives one answer to
+everything, 130 interrupted, 141 reader gone.
 """
 
 import sys
@@ -29,8 +30,8 @@ SAMPLE, BOOTSTRAP, CLIPS = SampleSettings(), BootstrapSettings(), ClipSettings()
 EVALUATE_OPTIONS = ("device", "precision", "speech", "min_speech_seconds", "batch_size")
 PREDICT_OPTIONS = ("model", "speech", "min_speech_seconds")
 TRAIN_OPTIONS = (
-    "split.split", "split.folds", "split.test_share", "speech", "temperature", "workers", "epochs", "seed", "weights",
-    "device", "address",
+    "split.split", "split.folds", "split.test_share", "split.validation_speakers", "split.calibration_speakers",
+    "speech", "temperature", "workers", "epochs", "seed", "weights", "device", "address",
 )  # fmt: skip
 
 
@@ -127,6 +128,7 @@ def corpus(  # noqa: PLR0913, PLR0917 - one parameter an option
     csv_name: common.CsvName = None,
     language: common.Language = None,
     words: common.LabelMap = None,
+    columns: common.Columns = None,
     output_mode: Mode = "human",
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -134,9 +136,8 @@ def corpus(  # noqa: PLR0913, PLR0917 - one parameter an option
     """Write the manifest of a corpus, for training and evaluation. It names each clip, its emotion and who speaks."""
     from jobs.corpus import Request, run_corpus
 
-    request = Request(
-        corpus=name, source=source, manifest=manifest, download=download, name=csv_name, language=language, words=words
-    )
+    options = {"name": csv_name, "language": language, "words": words, "columns": columns}
+    request = Request(corpus=name, source=source, manifest=manifest, download=download, **options)
     return run_corpus(request, Console(output_mode, quiet, verbose))
 
 

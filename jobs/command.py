@@ -25,7 +25,15 @@ Download = Annotated[
 ]
 CsvName = Annotated[str | None, typer.Option("--name", help="Of csv: the corpus's name.")]
 Language = Annotated[str | None, typer.Option(help="Of csv: where the list tells none, e.g. en.")]
-LabelMap = Annotated[str | None, typer.Option("--map", help="Of csv: as frustrated=angry,exc=happy.")]
+LabelMap = Annotated[
+    str | None,
+    typer.Option(
+        "--map", help="Of csv: what its words mean, as frustrated=angry,exc=excited; xxx= leaves the clips of xxx out."
+    ),
+]
+Columns = Annotated[
+    str | None, typer.Option(help="Of csv: what its columns are, as file=path,label=emotion,who=speaker.")
+]
 FromModel = Annotated[
     str | None,
     typer.Option(

@@ -32,10 +32,11 @@ class Request:
     source: str | None
     manifest: str | None
     download: str | None
-    #: The corpus's name and language, and what its words mean, which `csv` alone takes.
+    #: The corpus's name and language, and what its words and columns mean, which `csv` alone takes.
     name: str | None
     language: str | None
     words: str | None
+    columns: str | None
 
     def checked(self) -> "Request":
         """The same request with `source` and `manifest` set right where --download is given.
@@ -52,8 +53,8 @@ class Request:
             raise UsageError(f"ser corpus {self.corpus} needs SOURCE and MANIFEST")
         if manifest is not None and not manifest.endswith(".parquet"):
             raise UsageError(f"MANIFEST {manifest}: its name must end in .parquet")
-        if self.corpus != _CSV and (self.name or self.language or self.words):
-            raise UsageError("--name, --language and --map go with csv; the other corpora have theirs")
+        if self.corpus != _CSV and (self.name or self.language or self.words or self.columns):
+            raise UsageError("--name, --language, --map and --columns go with csv; the other corpora have theirs")
         return replace(self, source=source, manifest=manifest)
 
 
@@ -72,35 +73,41 @@ def run_corpus(request: Request, console: Console) -> int:
 
 
 def _write(request: Request, corpus: "Corpus | None", console: Console) -> int:
-    from ser_core.corpora import parse_label_map, read_corpus, read_csv, write_manifest
+    from ser_core.corpora import parse_columns, parse_label_map, read_corpus, read_csv, write_manifest
+    from ser_core.vocabulary import LABELS
 
     source, manifest = request.source or "", request.manifest or ""
     if corpus is None:
         label_map = parse_label_map(request.words) if request.words is not None else {}
-        found = read_csv(source, request.name, request.language, frozenset(CORPORA), label_map)
+        columns = parse_columns(request.columns) if request.columns is not None else {}
+        found = read_csv(source, request.name, request.language, frozenset(CORPORA), label_map, columns)
     else:
         found = read_corpus(corpus, source)
     write_manifest(found.table, manifest)
     _report_left_out(found, console)
     if corpus is not None and request.download is None:
         console.say(f"licence of {corpus.name}: {corpus.licence}")
+    if own := set(found.table["emotion"].to_pylist()) - {*LABELS}:
+        console.say(f"labels of your own: {', '.join(sorted(own))}")
     data = _summary(found) | {"manifest": printable(manifest), "licence": corpus.licence if corpus else None}
     emotions = ", ".join(f"{count} {emotion}" for emotion, count in data["emotions"].items())
     left_out = f"; {len(found.left_out)} files left out" if found.left_out else ""
-    counts = f"{data['clips']} clips of {data['corpus']}, {data['speakers']} speakers"
+    speakers = f"{data['speakers']} speakers" if data["speakers"] else "speakers unknown"
+    counts = f"{data['clips']} clips of {data['corpus']}, {speakers}"
     console.result(f"{data['manifest']}: {counts} ({emotions}){left_out}", data)
     return 3 if any(file.is_unread for file in found.left_out) else 0
 
 
 def _summary(found: "FoundClips") -> dict[str, Any]:
-    from ser_core.vocabulary import LABELS
+    from ser_core.corpora import is_known_speaker
+    from ser_core.labels import in_order
 
     emotions = Counter(found.table["emotion"].to_pylist())
     return {
         "corpus": found.table["corpus"][0].as_py(),
         "clips": found.table.num_rows,
-        "speakers": len(set(found.table["speaker"].to_pylist())),
-        "emotions": {label: emotions[label] for label in LABELS if label in emotions},
+        "speakers": sum(is_known_speaker(name) for name in set(found.table["speaker"].to_pylist())),
+        "emotions": {label: emotions[label] for label in in_order(emotions)},
         "left_out": [
             {"path": printable(file.path), "reason": printable(file.reason)}
             | ({} if file.row is None else {"row": file.row})

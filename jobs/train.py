@@ -34,7 +34,7 @@ class Request:
 
 
 def run_train(request: Request, console: Console) -> int:
-    """Train; 0 when the model is there."""
+    """Train; 0 when the model is there, 3 when it is and gives one answer to everything."""
     with ExitStack() as stack:
         # Nothing is open while it loads: until then a signal ends the process at once.
         command = _Command(request, console, stack)
@@ -71,8 +71,7 @@ class _Command:
         run = None if self._request.restart else self._folder.run()
         if run is not None and is_complete(_named(job, run)):
             self._console.say("already trained, with these settings and clips; --restart trains anew")
-            self._report(_named(job, run))
-            return 0
+            return self._report(_named(job, run))
         self._decode(job)
         self._folder.check_writable()
         self._stack.enter_context(self._folder.lock().held(self._console.say))
@@ -85,8 +84,7 @@ class _Command:
         if job.config.split.has_folds:
             write_pooled(job)
         self._folder.remove_checkpoints()
-        self._report(job)
-        return 0
+        return self._report(job)
 
     def _checked_job(self) -> "tuple[Job, dict[str, Any]]":
         """The job, and what must stay the same for it to go on."""
@@ -105,6 +103,8 @@ class _Command:
             f"{len(manifest)} clips, {len(set(manifest.speakers))} speakers, {len(job.labels)} emotions; "
             f"{checked.num_parameters:,} parameters, {checked.num_learning:,} of which learn"
         )
+        if checked.caution is not None:
+            self._console.say(checked.caution)
         return job, checked.identity
 
     def _decode(self, job: "Job") -> None:
@@ -148,8 +148,8 @@ class _Command:
             )
         )
 
-    def _report(self, job: "Job") -> None:
-        """The end lines, or the JSON object."""
+    def _report(self, job: "Job") -> int:
+        """The end lines, or the JSON object; returns 3 where a model says one thing of every clip."""
         from ser_core.training import REPORT_FILE, ReportSummary
 
         where = job.folder.join(REPORT_FILE)
@@ -163,9 +163,11 @@ class _Command:
             "test": dumped["test"] and dumped["test"]["overall"],
             "over_folds": dumped["over_folds"],
             "matrix": dumped["matrix"],
+            "one_answers": report.one_answers,
             "seconds": round(time.monotonic() - self._began, 3),
         }
         self._console.result(list(_end_lines(report, job, str(where))), data)
+        return 3 if report.one_answers else 0
 
 
 class TrainProgress:
@@ -254,6 +256,12 @@ def _end_lines(report: "ReportSummary", job: "Job", where: str) -> Iterator[str]
         accuracy, uar, macro_f1 = (report.over_folds[name] for name in ("accuracy", "uar", "macro_f1"))
         spread = f"accuracy {accuracy}, UAR {uar}, macro F1 {macro_f1}"
         yield f"over {job.num_folds} folds: {spread} (mean and standard deviation)"
+    for number, label in report.one_answers.items():
+        of_fold = f" of fold {number}" if job.num_folds > 1 else ""
+        yield (
+            f"the model{of_fold} says '{label}' of every clip that it was asked about, so it has learned nothing; more "
+            "epochs, another learning_rate, clips of more speakers, or --from MODEL may help"
+        )
     yield f"report: {where}"
     if report.model is not None:
         yield f"model:  {job.folder} ({report.model})"

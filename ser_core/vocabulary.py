@@ -37,9 +37,13 @@ MIXED_CHANNEL = -1
 #: Stands in the place of an emotion where there is no speech; no model may have such a label.
 NO_SPEECH = "no_speech"
 
+#: Stands in the place of a speaker's name where nobody knows who speaks.
+UNKNOWN_SPEAKER = "unknown"
+
 #: What may go away by itself, so that the next run tries the file again. How much memory a file takes does not.
 RETRYABLE_REASONS = frozenset({"changed", "timeout", "crashed", "network", "permission"})
 
 
-#: The labels that every corpus is mapped to, in the order of the models' logits (RAVDESS's own order).
+#: The labels that known corpora are mapped to, in the order of the models' logits (RAVDESS's own order). Others may be
+#: beside them or in their place: `ser_core/labels.py`.
 LABELS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")

@@ -2,21 +2,22 @@
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ser_core.corpora.manifest import rows_to_table
 from ser_core.corpora.reading import BROKEN_ROW, NO_TEXT, UNREADABLE, FoundClips, LeftOutFile, is_text
-from ser_core.corpora.words import fact, label_of, speaker_id
+from ser_core.corpora.words import COLUMNS, fact, label_of, no_label, speaker_id
 from ser_core.errors import SourceError, UsageError, printable
+from ser_core.settings import short
 from ser_core.source import PATH_NAMES, NoListError, PlannedFile, Source, escape_path, open_table, suffix_of
 from ser_core.storage import Location, one_line_faults, read
-from ser_core.vocabulary import LABELS
+from ser_core.vocabulary import UNKNOWN_SPEAKER
 
-REQUIRED = ("path", "emotion", "speaker")
-OPTIONAL = ("gender", "language", "statement")
+REQUIRED = COLUMNS[:2]
 _SUFFIXES = frozenset({"csv", "tsv", "psv", "txt"})
+_MAX_NAMED = 8
 _GENDERS = {"m": "male", "f": "female"}
 _NAME_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_.-")
 
@@ -38,10 +39,11 @@ def read_csv(
     language: str | None,
     taken: frozenset[str],
     label_map: Mapping[str, str] | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> FoundClips:
-    """Read a table, local or s3://, with the columns path, emotion, speaker and any of OPTIONAL.
+    """Read a table, local or s3://, with the columns path and emotion, and any other of COLUMNS.
 
-    A row that cannot be used is left out.
+    A row that cannot be used is left out. Where there is no column of speakers, all clips are of UNKNOWN_SPEAKER.
 
     Args:
         text: the file; relative paths in it are relative to its folder.
@@ -49,6 +51,7 @@ def read_csv(
         language: the language of rows that name none.
         taken: names that other corpora have.
         label_map: words in lower case that the list has, and the labels that they mean.
+        columns: names of COLUMNS, and those of the columns of the list, in lower case, that are meant.
 
     Raises:
         UsageError: it is no such file, or the name cannot be used.
@@ -61,10 +64,11 @@ def read_csv(
     corpus = _checked_name(name or source.name.rpartition(".")[0].lower(), taken)
     clips: dict[str, dict[str, Any]] = {}
     left_out: list[LeftOutFile] = []
-    for row in _look_at_all(source, _read_rows(source.root.join(source.name), left_out)):
+    words = label_map or {}
+    rows = _read_rows(source.root.join(source.name), left_out, columns or {})
+    for row in _look_at_all(source, rows):
         facts = {column: fact(value) for column, value in row.values.items()}
-        label = label_of(facts["emotion"] or "", label_map or {})
-        reason = "the clip is in an earlier row too" if row.path in clips else _reason(row, facts, label)
+        reason = "the clip is in an earlier row too" if row.path in clips else _reason(row, facts, words)
         if reason is not None:
             left_out.append(LeftOutFile(row.path, reason, False, row.number))
             continue
@@ -72,7 +76,7 @@ def read_csv(
         clips[row.path] = facts | {
             "path": row.path,
             "corpus": corpus,
-            "emotion": label,
+            "emotion": label_of(facts["emotion"] or "", words),
             "speaker": f"{corpus}-{speaker_id(facts['speaker'] or '')}",
             "gender": gender and _GENDERS.get(gender, gender),
             "language": facts["language"] or language,
@@ -95,18 +99,15 @@ def _checked_name(name: str, taken: frozenset[str]) -> str:
     return name
 
 
-def _read_rows(location: Location, left_out: list[LeftOutFile]) -> list[tuple[int, dict[str, str]]]:
+def _read_rows(
+    location: Location, left_out: list[LeftOutFile], columns: Mapping[str, str]
+) -> list[tuple[int, dict[str, str]]]:
     """The number and the values of each row that is whole; what the file lacks is empty."""
     try:
         with one_line_faults(location, "cannot be read", what="SOURCE", raises=SourceError):
             data = read(location)
-        table = open_table(io.BytesIO(data), (*PATH_NAMES, *REQUIRED, *OPTIONAL))
-        index_of = {column: table.index_of(column) for column in (*REQUIRED, *OPTIONAL)}
-        if index_of["path"] is None:
-            index_of["path"] = next((index for one in PATH_NAMES if (index := table.index_of(one)) is not None), None)
-        for column in REQUIRED:
-            if index_of[column] is None:
-                raise NoListError(f"has no column '{column}'; it needs {', '.join(REQUIRED)}")
+        table = open_table(io.BytesIO(data), (*PATH_NAMES, *COLUMNS, *columns.values()))
+        index_of = _positions(table.names, table.index_of, columns)
     except NoListError as error:
         raise SourceError(f"SOURCE {location}: {error}") from error
     rows: list[tuple[int, dict[str, str]]] = []
@@ -117,6 +118,8 @@ def _read_rows(location: Location, left_out: list[LeftOutFile]) -> list[tuple[in
             left_out.append(LeftOutFile(f"row {row.number}", BROKEN_ROW, False, row.number))
             continue
         values = {column: "" if index is None else row.fields[index] for column, index in index_of.items()}
+        if index_of["speaker"] is None:
+            values["speaker"] = UNKNOWN_SPEAKER
         if table.is_padded:
             values["path"] = values["path"].strip()
         if not values["path"].strip():
@@ -124,6 +127,27 @@ def _read_rows(location: Location, left_out: list[LeftOutFile]) -> list[tuple[in
         else:
             rows.append((row.number, values))
     return rows
+
+
+def _positions(
+    names: Sequence[str], find: Callable[[str], int | None], columns: Mapping[str, str]
+) -> dict[str, int | None]:
+    """Where each of our columns is; None: nowhere.
+
+    Raises:
+        NoListError: one that is needed, or was said to be there, is not, or is there twice.
+    """
+    index_of: dict[str, int | None] = {}
+    for column in COLUMNS:
+        own = [column, *(PATH_NAMES if column == "path" else ())]
+        wanted = [columns[column]] if column in columns else [name for name in own if name not in columns.values()]
+        index_of[column] = next((index for name in wanted if (index := find(name)) is not None), None)
+        if index_of[column] is None and (column in columns or column in REQUIRED):
+            there = ", ".join(short(name) for name in names[:_MAX_NAMED])
+            more = ", ..." if len(names) > _MAX_NAMED else ""
+            which = "give one that is there" if column in columns else f"--columns 'NAME={column}' says which it is"
+            raise NoListError(f"has no column '{columns.get(column, column)}', only {there}{more}; {which}")
+    return index_of
 
 
 def _look_at_all(source: Source, rows: list[tuple[int, dict[str, str]]]) -> list[_Row]:
@@ -137,7 +161,7 @@ def _look_at_all(source: Source, rows: list[tuple[int, dict[str, str]]]) -> list
     return looked_at
 
 
-def _reason(row: _Row, facts: dict[str, str | None], label: str | None) -> str | None:
+def _reason(row: _Row, facts: dict[str, str | None], words: Mapping[str, str]) -> str | None:
     """Why a row cannot be used, None if it can."""
     if not is_text(row.path):
         return NO_TEXT
@@ -145,9 +169,6 @@ def _reason(row: _Row, facts: dict[str, str | None], label: str | None) -> str |
         return f"{BROKEN_ROW}: it holds a NUL character, or is no UTF-8"
     if row.file.size < 0:
         return UNREADABLE
-    emotion, speaker = facts["emotion"], facts["speaker"]
-    if emotion is None or speaker is None:
-        return f"no {'speaker' if emotion else 'emotion'}"
-    if label is None:
-        return f"emotion '{emotion}' is none of {', '.join(LABELS)}; --map '{emotion}=LABEL' says which it is"
-    return None
+    if facts["emotion"] is None or facts["speaker"] is None:
+        return f"no {'speaker' if facts['emotion'] else 'emotion'}"
+    return no_label(facts["emotion"], words)

@@ -19,9 +19,11 @@ import pyarrow.parquet as pq
 
 from ser_core.encoding import parquet_bytes
 from ser_core.errors import SourceError
+from ser_core.labels import MAX_LABELS, in_order, label_fault
+from ser_core.settings import short
 from ser_core.source import NoListError, position_of
 from ser_core.storage import Location, one_line_faults, put, read
-from ser_core.vocabulary import LABELS
+from ser_core.vocabulary import LABELS, UNKNOWN_SPEAKER
 
 #: One row per clip, sorted by corpus and path. A file may lack the columns that can be null.
 MANIFEST_SCHEMA = pa.schema(
@@ -29,7 +31,7 @@ MANIFEST_SCHEMA = pa.schema(
         #: An absolute local path, or s3://bucket/key.
         pa.field("path", pa.string(), nullable=False),
         pa.field("corpus", pa.string(), nullable=False),
-        #: One of LABELS.
+        #: A label, of the common ones (LABELS) or one's own.
         pa.field("emotion", pa.string(), nullable=False),
         #: "<corpus>-<id>": no two corpora share one.
         pa.field("speaker", pa.string(), nullable=False),
@@ -72,9 +74,15 @@ class Manifest:
         return list(self.table["path"].to_pylist())
 
     @cached_property
+    def known_labels(self) -> tuple[str, ...]:
+        """The common labels, whether they occur or not, and after them those of one's own that occur."""
+        return in_order([*LABELS, *pc.unique(self.table["emotion"]).to_pylist()])
+
+    @cached_property
     def label_N(self) -> npt.NDArray[np.int64]:
-        """(N,) Each clip's emotion as an index into LABELS."""
-        return np.array([LABELS.index(emotion) for emotion in self.table["emotion"].to_pylist()], dtype=np.int64)
+        """(N,) Each clip's emotion as an index into `known_labels`."""
+        index_of = {label: index for index, label in enumerate(self.known_labels)}
+        return np.array([index_of[emotion] for emotion in self.table["emotion"].to_pylist()], dtype=np.int64)
 
     @property
     def corpora(self) -> npt.NDArray[np.object_]:
@@ -105,9 +113,8 @@ class Manifest:
         return np.array(self.table[column].to_pylist(), dtype=object)
 
     def labels(self) -> tuple[str, ...]:
-        """The labels that occur, in the order of LABELS."""
-        found = set(self.table["emotion"].to_pylist())
-        return tuple(label for label in LABELS if label in found)
+        """The labels that occur: the common ones in their order, then those of one's own by name."""
+        return in_order(pc.unique(self.table["emotion"]).to_pylist())
 
     def labels_by_corpus(self) -> dict[str, tuple[str, ...]]:
         """The labels that occur in each corpus."""
@@ -127,6 +134,11 @@ class Manifest:
         return digest.hexdigest()
 
 
+def is_known_speaker(name: str) -> bool:
+    """Whether a speaker of a manifest is somebody, and not all of whom nobody knows who they are."""
+    return not name.endswith(f"-{UNKNOWN_SPEAKER}")
+
+
 def rows_to_table(rows: Sequence[dict[str, Any]]) -> pa.Table:
     """Rows as plain values, in MANIFEST_SCHEMA; what a row lacks is null."""
     return pa.Table.from_pylist(list(rows), schema=MANIFEST_SCHEMA)
@@ -136,8 +148,8 @@ def read_manifests(files: Sequence[str]) -> Manifest:
     """The rows of manifest files, local or s3://, sorted by corpus and path.
 
     Raises:
-        SourceError: a file is missing, no manifest, or empty; an emotion is none of LABELS; a path comes twice; a path
-            is relative; two corpora share a speaker.
+        SourceError: a file is missing, no manifest, or empty; an emotion can be no label; there are more than
+            MAX_LABELS; a path comes twice; a path is relative; two corpora share a speaker.
         UsageError: a name that can be none of a file.
         ServiceError: the bucket failed as a whole.
     """
@@ -232,9 +244,9 @@ def _checked(table: pa.Table, location: Location) -> pa.Table:
     if not len(table):
         raise SourceError(f"{where}: holds no clip; write it anew")
     checked = pa.Table.from_arrays(columns, schema=pa.schema(fields))
-    unknown = pc.invert(pc.is_in(checked["emotion"], pa.array(LABELS)))
-    emotions = pc.unique(checked["emotion"].filter(unknown)).to_pylist()
-    _refuse("the emotion", emotions, where, "is unknown", f"known: {', '.join(LABELS)}")
+    for emotion in sorted(pc.unique(checked["emotion"]).to_pylist()):
+        if fault := label_fault(emotion):
+            raise SourceError(f"{where}: the emotion {short(emotion)} {fault}; {_WHAT_TO_DO}")
     relative = pc.invert(pc.match_substring_regex(checked["path"], "^(/|s3://.)"))
     paths = checked["path"].filter(relative).to_pylist()
     _refuse("the path", paths, where, "is relative", "give absolute paths or s3:// URLs")
@@ -243,6 +255,8 @@ def _checked(table: pa.Table, location: Location) -> pa.Table:
 
 def _check_together(table: pa.Table, where: str) -> None:
     _refuse("the path", _twice(table["path"]), f"manifest {where}", "comes twice", "give each clip once")
+    if (num_labels := len(pc.unique(table["emotion"]))) > MAX_LABELS:
+        raise SourceError(f"manifest {where}: has {num_labels} emotions; a model can have {MAX_LABELS} at most")
     pairs = table.group_by(["corpus", "speaker"]).aggregate([])
     shared = _twice(pairs["speaker"])
     _refuse("the speaker", shared, f"manifest {where}", "is in two corpora", "call speakers <corpus>-<id>")

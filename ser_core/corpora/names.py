@@ -10,7 +10,7 @@ class ClipName:
 
     #: The corpus's own name of the clip, the same for every copy of it.
     clip: str
-    #: One of `LABELS`.
+    #: One of the common labels, `LABELS`.
     emotion: str
     #: Unique over all corpora: `<corpus>-<speaker>`.
     speaker: str

@@ -118,8 +118,8 @@ class _Comparison:
         statistics = self._clips.statistics
         spoken_N = rows_N[np.isin(rows_N, statistics.clip_N)]
         if mix is not None:
-            label_N = self._clips.manifest.label_N[spoken_N]
-            spoken_N = spoken_N[draw_mix(mix, label_N, generator(self._settings.seed, name))]
+            clips, rng = self._clips.manifest, generator(self._settings.seed, name)
+            spoken_N = spoken_N[draw_mix(mix, clips.label_N[spoken_N], rng, clips.known_labels)]
         is_theirs_N = np.isin(statistics.clip_N, spoken_N)
         return statistics.logits_NC[is_theirs_N], statistics.components_NR[is_theirs_N], len(spoken_N)
 

@@ -19,6 +19,7 @@ from ser_core.evaluation.predictions import at_temperature, is_silent
 from ser_core.evaluation.result import About, Evaluation, ModelSpeakers
 from ser_core.evaluation.sampling import rows_by
 from ser_core.evaluation.settings import BootstrapSettings
+from ser_core.labels import in_order
 from ser_core.vocabulary import LABELS, NO_SPEECH
 
 _SEEN, _NEW = "in the training", "new"
@@ -38,14 +39,14 @@ class LabelSets:
         manifest: Manifest,
         labels: Sequence[str],
         corpus_labels: Mapping[str, Collection[str]] | None = None,
-        among: Collection[str] = LABELS,
+        among: Collection[str] | None = None,
     ) -> None:
         """
         Args:
             manifest: the clips.
             labels: the model's.
             corpus_labels: labels of corpora of which the manifest is a part only; those of bundled corpora are known.
-            among: no other labels are compared, such as ones that the model has and was not trained on.
+            among: no other labels are compared, such as ones that the model has and was not trained on; None: all are.
 
         Raises:
             SourceError: the manifest holds no clip.
@@ -62,7 +63,7 @@ class LabelSets:
             corpus: tuple(
                 label
                 for label in _possible(corpus, manifest.take(rows_G), corpus_labels or {})
-                if label in self.labels and label in among
+                if label in self.labels and (among is None or label in among)
             )
             for corpus, rows_G in self._rows.items()
         }
@@ -72,7 +73,9 @@ class LabelSets:
                     f"corpus {corpus}: the model has none of its labels ({', '.join(possible)}), only "
                     f"{', '.join(labels)}; leave it out"
                 )
-        indices = np.array([self.labels.index(label) if label in self.labels else -1 for label in LABELS])
+        indices = np.array(
+            [self.labels.index(label) if label in self.labels else -1 for label in manifest.known_labels]
+        )
         #: The right label of each clip, as its index in `labels`.
         self.label_G: Labels = indices[manifest.label_N]
 
@@ -101,8 +104,7 @@ class LabelSets:
 def _possible(corpus: str, clips: Manifest, corpus_labels: Mapping[str, Collection[str]]) -> tuple[str, ...]:
     """The labels that a corpus's clips can have: those of these clips, its other clips, and those it is known for."""
     known = CORPORA[corpus].emotions if corpus in CORPORA else frozenset[str]()
-    possible = {*clips.labels(), *corpus_labels.get(corpus, ()), *known}
-    return tuple(label for label in LABELS if label in possible)
+    return in_order({*clips.labels(), *corpus_labels.get(corpus, ()), *known})
 
 
 def evaluate_predictions(

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Collection, Iterator
 from typing import Any, Self
 
+from ser_core.corpora import is_known_speaker
 from ser_core.evaluation.adapted_result import AdaptedResult
 from ser_core.evaluation.groups import GroupMetrics, Groups
 from ser_core.evaluation.metrics import ClassMetrics, CoveragePoint, Labels, Reliability
@@ -136,12 +137,16 @@ class Evaluation:
     def _notes_on_speakers(self) -> Iterator[str]:
         overlap, total = self.overlap, self.overall.num_speakers
         flatter = "metrics of speakers that a model knows flatter it"
+        unknown = [speaker for speaker in self.by.speaker if not is_known_speaker(speaker)]
+        if unknown:
+            named = _named(unknown)
+            yield f"Who speaks is not known of some clips ({named}), nor whether the training had them; {flatter}."
         if overlap is None:
             yield f"The model does not say which speakers it was trained on; {flatter}."
             return
-        if found := overlap.training:
+        if found := tuple(speaker for speaker in overlap.training if speaker not in unknown):
             yield f"{len(found)} of the {total} speakers were in the model's training ({_named(found)}); {flatter}."
-        else:
+        elif not unknown:
             yield "None of the speakers was in the model's training."
         for found, words in (
             (overlap.validation, "chose the epoch that was kept"),

@@ -4,6 +4,7 @@ Shape letters: G clips of a manifest, N clips to draw from, D clips that are dra
 """
 
 import zlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -18,15 +19,16 @@ from ser_core.vocabulary import LABELS
 _MAX_MIX_CLIPS = 256
 
 
-def draw_mix(mix: Mix, label_N: Labels, rng: np.random.Generator) -> Labels:
+def draw_mix(mix: Mix, label_N: Labels, rng: np.random.Generator, labels: Sequence[str] = LABELS) -> Labels:
     """The indices (D,) of as many clips as a mix can be made of, at most 256.
 
     Args:
         mix: what is wanted.
-        label_N: emotions of the clips, as indices into LABELS.
+        label_N: emotions of the clips, as indices into `labels`.
         rng: what draws.
+        labels: those that there are, that of the mix among them where it has one.
     """
-    is_one_N = np.zeros(len(label_N), bool) if mix.emotion is None else label_N == LABELS.index(mix.emotion)
+    is_one_N = np.zeros(len(label_N), bool) if mix.emotion is None else label_N == labels.index(mix.emotion)
     one_N, other_N = np.flatnonzero(is_one_N), np.flatnonzero(~is_one_N)
     num_one, num_other = next(
         (num_one, total - num_one)
@@ -40,7 +42,8 @@ def draw_mix(mix: Mix, label_N: Labels, rng: np.random.Generator) -> Labels:
 def check_mix(mix: Mix, manifest: Manifest) -> None:
     """Raises UsageError where a corpus has no clip of the emotion that a mix has a share of."""
     for corpus, labels in manifest.labels_by_corpus().items():
-        if mix.share and mix.emotion not in labels:
+        is_unknown = mix.emotion is not None and mix.emotion not in manifest.known_labels
+        if is_unknown or (mix.share and mix.emotion not in labels):
             raise UsageError(f"--mix {mix}: corpus {corpus} has no {mix.emotion} clip; leave one of the two out")
 
 

@@ -5,8 +5,9 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from ser_core.labels import label_fault
 from ser_core.settings import Names, Probability, Settings
-from ser_core.vocabulary import LABELS, AskedAdaptTo
+from ser_core.vocabulary import AskedAdaptTo
 
 _MIX = re.compile(r"(\w+)=(\d*\.?\d+)")
 
@@ -33,10 +34,8 @@ class Mix(Settings):
             ValueError: it is none.
         """
         found = _MIX.fullmatch(text)
-        if found is None or found[1] not in LABELS or float(found[2]) > 1:
-            raise ValueError(
-                f"--mix {text}: give an emotion and its share from 0 to 1, as neutral=0.8; known: {', '.join(LABELS)}"
-            )
+        if found is None or label_fault(found[1]) is not None or float(found[2]) > 1:
+            raise ValueError(f"--mix {text}: give an emotion and its share from 0 to 1, as neutral=0.8")
         return cls(emotion=found[1], share=float(found[2]))
 
     def __str__(self) -> str:

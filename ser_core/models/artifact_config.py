@@ -1,15 +1,14 @@
 """What a model's config.json holds, and how one that an older program wrote is read."""
 
 import json
-import re
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from ser_core.audio import MelSettings
 from ser_core.errors import UsageError, one_line, printable
+from ser_core.labels import MAX_LABELS, label_fault
 from ser_core.settings import RENAMED, Names, Numbers, Settings, WindowSeconds
-from ser_core.vocabulary import NO_SPEECH
 
 #: Raised when an older program could not read what this one writes. 2: mel scale, precision of the weights; 3: the
 #: architectures' settings and what `training` says have other names, and some settings are gone; 4: reference
@@ -18,8 +17,6 @@ FORMAT_NUMBER = 4
 #: From here on settings have the names of today.
 _RENAMED_SINCE = 3
 CONFIG_FILE = "config.json"
-#: A label becomes a column's name, and a folder's that every Hive reader must take for a text, as it stands.
-_LABEL = re.compile(r"[a-z][a-z0-9_]{0,63}")
 #: How deep lists and groups of config.json may lie in one another.
 _MAX_DEPTH = 32
 
@@ -74,7 +71,7 @@ class ArtifactConfig(Settings):
     architecture_settings: dict[str, Any]
     mel: MelSettings
     window_seconds: WindowSeconds = Field(description="Length of its training windows: the default of scoring.")
-    labels: Names = Field(min_length=2, max_length=256, description="In the order of the logits.")
+    labels: Names = Field(min_length=2, max_length=MAX_LABELS, description="In the order of the logits.")
     temperature: float = Field(
         default=1.0, ge=1e-3, le=1e3, description="Divides the logits, so that confidences mean what they say."
     )
@@ -93,12 +90,10 @@ class ArtifactConfig(Settings):
         if len(set(self.labels)) < len(self.labels):
             raise ValueError("labels must be two or more, each once")
         for label in self.labels:
-            if not _LABEL.fullmatch(label):
-                raise ValueError(f"label {label[:100]!r} must be a lower-case word (a-z, 0-9, _) of 64 letters at most")
+            if fault := label_fault(label):
+                raise ValueError(f"label {label[:100]!r} {fault}")
         if self.adaptation is not None and len(self.adaptation.shift) != len(self.labels):
             raise ValueError("adaptation must have one number a label as each shift")
-        if NO_SPEECH in self.labels:
-            raise ValueError(f"label {NO_SPEECH} says that there is no emotion to judge; no model may have it")
         if printable(self.name) != self.name:
             raise ValueError(f"name {self.name!r} must be text without control characters")
         return self

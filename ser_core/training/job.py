@@ -16,6 +16,7 @@ from ser_core.corpora import Manifest
 from ser_core.errors import UsageError
 from ser_core.models import Artifact, SpeechModel, bundled_names
 from ser_core.storage import Location, read
+from ser_core.training.cautions import few_speakers
 from ser_core.training.config import FOLD, TrainConfig
 from ser_core.training.data import ClipSets, check_emotions, check_sets, make_folds
 from ser_core.training.transfer import PUBLISHED, Start, check_leakage, check_teacher, speakers_known_from
@@ -29,11 +30,13 @@ class Checked:
         num_parameters: of the model.
         num_learning: of them, those that learn.
         identity: what must stay the same for the training to go on, as plain values.
+        caution: what a person should know before it begins; None: nothing.
     """
 
     num_parameters: int
     num_learning: int
     identity: dict[str, Any]
+    caution: str | None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -193,7 +196,9 @@ class Job:
         _ = self.licence_text
         if self.config.cache_frozen and not model.has_frozen_layers:
             raise UsageError(f"cache_frozen: no layer of {self.config.architecture} is frozen by its settings")
+        smallest = min(self.sets, key=lambda sets: len(sets.training_N))
         return Checked(
+            caution=few_speakers(smallest, self.manifest, self.config.split),
             num_parameters=sum(value.numel() for value in model.parameters()),
             num_learning=sum(value.numel() for value in model.parameters() if value.requires_grad),
             identity={

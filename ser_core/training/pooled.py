@@ -50,7 +50,8 @@ def write_pooled(job: Job) -> None:
     overall = [result.evaluation.overall for result in results if result.evaluation is not None]
     report = {
         "run": job.run,
-        "folds": [{"split": one.fold.sets.to_dict(job.manifest), "temperature": one.temperature, **metrics.to_dict()}
+        "folds": [{"split": one.fold.sets.to_dict(job.manifest), "temperature": one.temperature,
+                   "one_answer": _one_answer(one.fold), **metrics.to_dict()}
                   for one, metrics in zip(results, overall, strict=True)],
         # Nothing is better known about a model that is trained on everybody.
         "temperature": fitted_temperature(job, tested, probabilities_GC),
@@ -106,6 +107,11 @@ def _calibrated(fold: Fold, predictions: list[Floats]) -> FoldResult:
     config = artifact.config.replace(temperature=temperature, training=training | facts_of_test(result))
     save_fold(result, dataclasses.replace(artifact, config_json=config.to_json()), training["best_epoch"])
     return result
+
+
+def _one_answer(fold: Fold) -> Any:
+    """What a fold's model says of every clip; None: it says several things."""
+    return models.read_config(fold.folder.url).training.get("one_answer")
 
 
 def _spread(values: list[float]) -> dict[str, float]:

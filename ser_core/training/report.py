@@ -25,10 +25,10 @@ from ser_core.evaluation import (
 )
 from ser_core.models import Artifact, ArtifactConfig, Reference, SpeechModel, package_versions
 from ser_core.storage import Location, one_line_faults, write
+from ser_core.training.cautions import one_answer
 from ser_core.training.job import Fold, Job
 from ser_core.training.loop import Trained
 from ser_core.training.model_card import card_of
-from ser_core.vocabulary import LABELS
 
 REPORT_FILE, PREDICTIONS_FILE = "report.json", "predictions.parquet"
 Floats = npt.NDArray[np.float64]
@@ -40,6 +40,8 @@ class FoldPredictions:
 
     calibration_NC: Floats
     test_NC: Floats
+    #: For some of the training set, where the other two are few.
+    sample_NC: Floats
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,7 +92,7 @@ def write_fold(
         calibration = job.manifest.take(fold.sets.calibration_N)
         temperature = fitted_temperature(job, calibration, predictions.calibration_NC)
     result = evaluate_fold(fold, predictions.test_NC, temperature, ModelSpeakers.of_training(dict(fold.speakers)))
-    config = _artifact_config(result, log_mel, trained)
+    config = _artifact_config(result, log_mel, trained, _one_answer(fold, predictions))
     artifact = Artifact.of_model(config, model, log_mel, licence_text=job.licence_text, reference=reference)
     save_fold(result, artifact, trained.best.number)
 
@@ -109,7 +111,7 @@ def evaluate_fold(fold: Fold, probabilities_NC: Floats, temperature: float, seen
         title = f"{fold.job.name}: unseen clips, split by {fold.sets.split}"
         # Of another corpus only what both have is compared; else a training that lacks an emotion is at fault.
         is_cross = fold.sets.split == "cross-corpus"
-        among = fold.job.manifest.take(fold.sets.training_N).labels() if is_cross else LABELS
+        among = fold.job.manifest.take(fold.sets.training_N).labels() if is_cross else None
         labels = label_sets(fold.job, test, among)
         evaluation = evaluate_predictions(
             test, probabilities_NC, temperature, labels=labels, model_speakers=seen, title=title
@@ -137,7 +139,15 @@ def save_fold(result: FoldResult, artifact: Artifact, best_epoch: int) -> None:
     write(folder.join(REPORT_FILE), json_bytes(report))
 
 
-def _artifact_config(result: FoldResult, log_mel: LogMel, trained: Trained) -> ArtifactConfig:
+def _one_answer(fold: Fold, predictions: FoldPredictions) -> str | None:
+    """What a model says of every clip that it was asked about."""
+    sets = fold.sets
+    clips = fold.job.manifest.take(np.concatenate([sets.calibration_N, sets.test_N, sets.sample_N]))
+    all_NC = np.concatenate([predictions.calibration_NC, predictions.test_NC, predictions.sample_NC])
+    return one_answer(all_NC, clips, fold.job.labels)
+
+
+def _artifact_config(result: FoldResult, log_mel: LogMel, trained: Trained, says_only: str | None) -> ArtifactConfig:
     fold, job, config = result.fold, result.fold.job, result.fold.job.config
     return ArtifactConfig(
         name=job.name,
@@ -162,6 +172,7 @@ def _artifact_config(result: FoldResult, log_mel: LogMel, trained: Trained) -> A
             "seed": config.seed,
             "history": [dataclasses.asdict(record) for record in trained.history],
             "best_epoch": trained.best.number,
+            "one_answer": says_only,
             **facts_of_test(result),
             "versions": package_versions(),
         },
@@ -198,8 +209,8 @@ def _licence(fold: Fold) -> str | None:
     return ", ".join(f"{licence} ({name})" for licence, name in found)
 
 
-def label_sets(job: Job, clips: Manifest, among: Collection[str] = LABELS) -> LabelSets:
-    """Which labels, among some, each of some clips of the job can have."""
+def label_sets(job: Job, clips: Manifest, among: Collection[str] | None = None) -> LabelSets:
+    """Which labels, among some or all, each of some clips of the job can have."""
     return LabelSets(clips, job.labels, job.manifest.labels_by_corpus(), among)
 
 

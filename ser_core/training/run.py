@@ -140,7 +140,7 @@ class _FoldRun:
         data = self._data(FrontEnd(
             model, log_mel, self._worker.device, caches_encoded=config.cache_frozen, precision=config.precision
         ))  # fmt: skip
-        evaluated_N = np.sort(np.concatenate([sets.validation_N, sets.calibration_N, sets.test_N]))
+        evaluated_N = np.sort(np.concatenate([sets.validation_N, sets.calibration_N, sets.test_N, sets.sample_N]))
         data.prepare(sets.training_N, evaluated_N, self._callback if group.is_rank_0 else _nobody)
         if model.regression is not None and state is None:
             fit_regression(model.regression, data, sets.training_N)
@@ -210,6 +210,7 @@ class _FoldRun:
         predictions = FoldPredictions(
             calibration_NC=training.predict_clips(weights, self._fold.sets.calibration_N),
             test_NC=training.predict_clips(weights, self._fold.sets.test_N),
+            sample_NC=training.predict_clips(weights, self._fold.sets.sample_N),
         )
 
         with learner.with_weights(weights) as model:

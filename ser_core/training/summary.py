@@ -58,6 +58,14 @@ class FoldPart(BaseModel):
     """A fold's part of the report of all folds; they are split alike."""
 
     split: Split
+    one_answer: str | None = None
+
+
+class TrainingPart(BaseModel):
+    """What a model says of its training."""
+
+    #: What it says of every clip; None: it says several things.
+    one_answer: str | None = None
 
 
 class ReportSummary(BaseModel):
@@ -66,6 +74,7 @@ class ReportSummary(BaseModel):
     model: str | None = None
     split: Split | None = None
     folds: list[FoldPart] = []
+    training: TrainingPart = TrainingPart()
     test: TestPart | None
     over_folds: dict[str, Spread] | None = None
     #: By the corpus that a model was trained on, then by the one that it is tested on.
@@ -79,6 +88,12 @@ class ReportSummary(BaseModel):
             FileNotFoundError: there is no report.
         """
         return cls.model_validate_json(read(report))
+
+    @property
+    def one_answers(self) -> dict[int, str]:
+        """Of models that say one thing of every clip: what it is, by the fold's number from 1 on."""
+        answers = [fold.one_answer for fold in self.folds] or [self.training.one_answer]
+        return {number: answer for number, answer in enumerate(answers, start=1) if answer is not None}
 
     @property
     def test_split(self) -> Split:

@@ -231,7 +231,7 @@ def test_a_list_of_ones_own(tmp_path: Path) -> None:
         "speaker,path,emotion,gender,language,statement,notes",
         "1,../a.wav,Happiness,F,,Hello,x",
         f"01,{tmp_path}/sub/b.wav,sad,male,fr,,",
-        "2,../c.wav,boredom,,,,",
+        "2,../c.wav,Überdruss,,,,",
         "2,../gone.wav,sad,,,,",
         ",../elsewhere/d.wav,sad,,,,",
         "2,,sad,,,,",
@@ -252,8 +252,8 @@ def test_a_list_of_ones_own(tmp_path: Path) -> None:
     assert [(Path(left.path).name, left.reason) for left in found.left_out] == [
         (
             "c.wav",
-            "emotion 'boredom' is none of neutral, calm, happy, sad, angry, fearful, disgust, surprised; "
-            "--map 'boredom=LABEL' says which it is",
+            "emotion 'Überdruss' can be no label (it must be a lower-case word (a-z, 0-9, _) of 64 letters at most); "
+            "--map 'WORD=LABEL' says which it is",
         ),
         ("gone.wav", "cannot be read, or is not there"),
         ("d.wav", "no speaker"),
@@ -264,8 +264,8 @@ def test_a_list_of_ones_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "name", "words"),
     [
-        ("path,emotion\na.wav,sad\n", None, "no column 'speaker'; it needs path, emotion, speaker"),
-        ("path,emotion,speaker\na.wav,bored,1\n", None, "holds no clip; .*a.wav: emotion 'bored'"),
+        ("path,label\na.wav,sad\n", None, "no column 'emotion', only 'path', 'label'; --columns 'NAME=emotion' says"),
+        ("path,emotion,speaker\na.wav,no_speech,1\n", None, "holds no clip; .*a.wav: emotion 'no_speech'"),
         ("path,emotion,speaker\n", None, "holds no clip"),
         ("", None, "it is empty"),
     ],
@@ -332,5 +332,5 @@ def test_names_of_other_corpora_are_taken(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=words):
             read_csv(str(tmp_path / "ravdess.csv"), name, None, TAKEN)
     for path in (tmp_path, tmp_path / "a.wav"):
-        with pytest.raises(UsageError, match=r"give a \.csv file with the columns path, emotion, speaker"):
+        with pytest.raises(UsageError, match=r"give a \.csv file with the columns path, emotion"):
             read_csv(str(path), None, None, TAKEN)

@@ -7,20 +7,27 @@ import pytest
 
 from jobs.cli import run
 from ser_core.corpora.csv_list import read_csv
+from ser_core.corpora.manifest import is_known_speaker
 from ser_core.corpora.reading import FoundClips
-from ser_core.corpora.words import parse_label_map, speaker_id
+from ser_core.corpora.words import parse_columns, parse_label_map, speaker_id
 from ser_core.errors import SourceError, UsageError
-from ser_core.vocabulary import LABELS
 
 HEADER = "path,emotion,speaker"
 
 
-def read(folder: Path, content: str | bytes, label_map: str = "", name: str = "mine.csv") -> FoundClips:
+def read(
+    folder: Path,
+    content: str | bytes,
+    label_map: str = "",
+    name: str = "mine.csv",
+    columns: dict[str, str] | None = None,
+) -> FoundClips:
     """A list of the clips 0.wav to 9.wav."""
     for number in range(10):
         (folder / f"{number}.wav").touch()
     (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    return read_csv(str(folder / name), None, None, frozenset(), parse_label_map(label_map) if label_map else None)
+    words = parse_label_map(label_map) if label_map else None
+    return read_csv(str(folder / name), None, None, frozenset(), words, columns)
 
 
 def column(found: FoundClips, name: str) -> list[str]:
@@ -63,16 +70,90 @@ def test_codes_that_corpora_share_have_their_labels(tmp_path: Path) -> None:
 
 
 def test_a_map_says_what_words_mean(tmp_path: Path) -> None:
-    content = f"{HEADER}\n0.wav,Frustrated,1\n1.wav,exc,1\n2.wav,bored,1\n3.wav,angry,1\n"
-    found = read(tmp_path, content, "frustrated=angry, EXC = Surprise")
-    assert column(found, "emotion") == ["angry", "surprised", "angry"]
-    [(row, name, reason)] = left_out(found)
+    content = f"{HEADER}\n0.wav,Frustrated,1\n1.wav,exc,1\n2.wav,zły,1\n3.wav,angry,1\n4.wav,XXX,1\n5.wav,fru,1\n"
+    found = read(tmp_path, content, "frustrated=angry, EXC = Surprise, xxx=,fru=Fed up")
+    assert column(found, "emotion") == ["angry", "surprised", "angry", "fed_up"]
+    (row, name, reason), left = left_out(found)
     assert (row, name) == (3, "2.wav")
-    assert all(label in reason for label in LABELS)
-    assert "--map 'bored=LABEL'" in reason
-    for wrong in ("", "a", "a=", "=sad", "a=sad,", "a=b"):
-        with pytest.raises(UsageError, match=f"--map .*{', '.join(LABELS)}"):
+    assert reason.startswith("emotion 'zły' can be no label (it must be a lower-case word (a-z, 0-9, _)")
+    assert left == (5, "4.wav", "--map leaves emotion 'XXX' out")
+    for wrong in ("", "a", "=sad", "a=sad,"):
+        with pytest.raises(UsageError, match=r"^--map '.*': write WORD=LABEL, with commas between$"):
             parse_label_map(wrong)
+
+
+def test_words_of_ones_own_are_labels(tmp_path: Path) -> None:
+    words = ["frustrated", "Excited", " very  bored", "half-asleep", "a" * 64]
+    found = read(tmp_path, "\n".join([HEADER, *(f"{number}.wav,{word},1" for number, word in enumerate(words))]))
+    assert column(found, "emotion") == ["frustrated", "excited", "very_bored", "half_asleep", "a" * 64]
+    bad = ["a" * 300, "2nd", "no speech", "true", "\x1b[31m", "zły"]
+    rows = [f"{number}.wav,{word},1" for number, word in enumerate(bad)]
+    found = read(tmp_path, "\n".join([HEADER, "9.wav,sad,1", *rows]))
+    assert [row for row, _, _ in left_out(found)] == [2, 3, 4, 5, 6, 7]
+    assert all(len(reason) < 220 and " can be no label " in reason for _, _, reason in left_out(found))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("bored=zły", "--map 'bored': the label 'zły' must be a lower-case word (a-z, 0-9, _) of 64 letters at most"),
+        ("bored=" + "a" * 300, "of 64 letters at most"),
+        ("bored=no_speech", "says that there is no emotion"),
+        ("a=sad,b=calm,A=angry", "--map: the word 'a' is there twice; leave one"),
+        ("a=sad,a=", "--map: the word 'a' is there twice; leave one"),
+    ],
+)
+def test_a_map_to_what_can_be_no_label_is_a_line(text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=r"^[^\n]{1,220}$") as error:
+        parse_label_map(text)
+    assert words in str(error.value)
+
+
+def test_columns_are_what_they_are_said_to_be(tmp_path: Path) -> None:
+    content = "File;Label;path;speaker;said\n0.wav;sad;x;me;hello\n1.wav;calm;y;you;hi\n"
+    columns = parse_columns("FILE=path, label = emotion,said=statement")
+    found = read(tmp_path, content, columns=columns)
+    assert column(found, "path") == [f"{tmp_path}/0.wav", f"{tmp_path}/1.wav"]
+    assert column(found, "emotion") == ["sad", "calm"]
+    assert column(found, "speaker") == ["mine-me", "mine-you"]
+    assert column(found, "statement") == ["hello", "hi"]
+    # What is another column by now is not also what it is called.
+    columns = parse_columns("speaker=statement,mood=emotion")
+    found = read(tmp_path, "path,speaker,mood\n0.wav,Hello,sad\n", columns=columns)
+    assert (column(found, "statement"), column(found, "speaker")) == (["Hello"], ["mine-unknown"])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "--columns '': write COLUMN=NAME, with commas between; NAME is one of path, emotion, speaker, gender"),
+        ("file", "--columns 'file': write COLUMN=NAME"),
+        ("file=where", "--columns 'file=where': write COLUMN=NAME"),
+        ("=path", "--columns '=path': write COLUMN=NAME"),
+        ("a=path,b=path", "--columns 'b=path': 'path' is there twice"),
+        ("a=path,A=emotion", "--columns 'A=emotion': 'a' is there twice"),
+    ],
+)
+def test_columns_that_cannot_be_are_a_line(text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=r"^[^\n]+$") as error:
+        parse_columns(text)
+    assert str(error.value).startswith(words)
+
+
+def test_a_column_that_is_not_there_is_a_line_with_those_that_are(tmp_path: Path) -> None:
+    names = "path,emotion," + ",".join(f"c{number}" for number in range(20))
+    with pytest.raises(
+        SourceError, match=r"has no column 'who', only 'path', 'emotion', 'c0', .*, \.\.\.; give"
+    ) as error:
+        read(tmp_path, f"{names}\n", columns=parse_columns("who=speaker"))
+    assert "c7" not in str(error.value)
+
+
+def test_no_speakers_are_one_that_nobody_knows(tmp_path: Path) -> None:
+    found = read(tmp_path, "path,emotion\n0.wav,sad\n1.wav,calm\n")
+    assert column(found, "speaker") == ["mine-unknown"] * 2
+    assert not is_known_speaker("mine-unknown")
+    assert is_known_speaker("mine-1")
 
 
 def test_one_speaker_in_many_spellings_is_one(tmp_path: Path) -> None:
@@ -109,13 +190,13 @@ def test_a_broken_row_costs_itself_alone(tmp_path: Path) -> None:
 
 
 def test_a_person_and_a_program_get_the_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    read(tmp_path, f"{HEADER}\n0.wav,ang,1\n1.wav\n2.wav,bored,1\n")
+    read(tmp_path, f"{HEADER}\n0.wav,ang,1\n1.wav\n2.wav,zły,1\n")
     arguments = ["corpus", "csv", str(tmp_path / "mine.csv"), str(tmp_path / "m.parquet")]
     assert run(arguments) == 3
     lines = capsys.readouterr().err.splitlines()
     assert lines[:2] == ["left out 1: the row is broken", "  row 2"]
     assert lines[3] == f"  row 3: {tmp_path}/2.wav"
-    assert run([*arguments, "--map", "bored=calm", "--output-mode", "json"]) == 3
+    assert run([*arguments, "--map", "zły=calm", "--output-mode", "json"]) == 3
     data = json.loads(capsys.readouterr().out)
     assert data["emotions"] == {"calm": 1, "angry": 1}
     assert data["left_out"] == [{"path": "row 2", "reason": "the row is broken", "row": 2}]

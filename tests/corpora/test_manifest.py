@@ -122,7 +122,12 @@ def _without(column: str, file: Path) -> str:
     ("rows", "words"),
     [
         ([], "holds no clip"),
-        ([row("/a", "bored"), row("/b", "elated")], "the emotion 'bored', 'elated' is unknown; known: neutral, calm"),
+        ([row("/a", "bored"), row("/b", "Bored")], "the emotion 'Bored' must be a lower-case word"),
+        ([row("/a", "a" * 300)], r"the emotion 'a{20,60}\.\.\. must be a lower-case word .* of 64 letters at most"),
+        ([row("/a", "b\x1bad")], r"the emotion 'b\\x1bad' must be a lower-case word"),
+        ([row("/a", "no_speech")], "the emotion 'no_speech' says that there is no emotion to judge"),
+        ([row("/a", "true")], "the emotion 'true' is taken for another kind of value"),
+        ([row(f"/{i}", f"label{i}") for i in range(257)], "has 257 emotions; a model can have 256 at most"),
         ([row("/a"), row("/a", "happy")], "the path '/a' comes twice"),
         ([row("a.wav")], "the path 'a.wav' is relative"),
         ([row("/a"), row("/b", corpus="y")], "the speaker 'x-1' is in two corpora"),

@@ -66,7 +66,7 @@ def test_a_mix_is_the_same_for_the_same_seed() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["neutral", "neutral=80%", "neutral=1.5", "bored=0.5", "neutral=-1", "=0.5", "neutral="]
+    "text", ["neutral", "neutral=80%", "neutral=1.5", "no_speech=0.5", "Bored=0.5", "neutral=-1", "=0.5", "neutral="]
 )
 def test_what_is_no_mix_is_refused_in_a_line(text: str) -> None:
     with pytest.raises(UsageError, match=r"--mix .*: give an emotion and its share from 0 to 1, as neutral=0\.8"):

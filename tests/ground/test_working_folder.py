@@ -38,7 +38,8 @@ def test_libraries_do_not_read_the_working_folder(tmp_path: Path, verb: str) -> 
         "train": ("train", "../tone.parquet", "../made", "--config", "../train.yaml"),
     }
     done = run(tmp_path / "open to others", "from jobs.start import main; main()", *words[verb])
-    assert done.returncode == 0, done.stderr
+    # In three epochs a training may learn nothing, which it says.
+    assert done.returncode in {0, 3}, done.stderr
     assert list((tmp_path / "made").glob("report.json" if verb == "train" else "*.html"))
 
 

@@ -89,7 +89,7 @@ def test_what_cannot_be_read_is_no_success(tmp_path: Path, capsys: pytest.Captur
 
 def test_a_list_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     touch(tmp_path, "a.wav", "b.wav")
-    (tmp_path / "list.csv").write_text("path,emotion,speaker\na.wav,joy,1\nb.wav,envy,1\n")
+    (tmp_path / "list.csv").write_text("path,emotion,speaker\na.wav,joy,1\nb.wav,no_speech,1\n")
     manifest = str(tmp_path / "m.parquet")
     arguments = ["corpus", "csv", str(tmp_path / "list.csv"), manifest, "--name", "mine", "--language", "fr"]
     assert run(arguments) == 0
@@ -123,10 +123,10 @@ def test_a_list_and_a_manifest_in_a_folder_that_is_no_utf_8(tmp_path: Path, caps
         (["ravdess", "a"], 2, "needs SOURCE and MANIFEST"),
         (["ravdess", "a", "b.csv"], 2, "MANIFEST b.csv: its name must end in .parquet"),
         (["ravdess", "gone", "b.parquet"], 1, "gone does not exist"),
-        (["ravdess", "a", "b.parquet", "--name", "x"], 2, "--name, --language and --map go with csv"),
-        (["ravdess", "a", "b.parquet", "--map", "x=sad"], 2, "--name, --language and --map go with csv"),
+        (["ravdess", "a", "b.parquet", "--name", "x"], 2, "--name, --language, --map and --columns go with csv"),
+        (["ravdess", "a", "b.parquet", "--map", "x=sad"], 2, "--name, --language, --map and --columns go with csv"),
         (["csv", "a.csv", "b.parquet", "--map", "frustrated"], 2, "--map 'frustrated': write WORD=LABEL"),
-        (["csv", "a.csv", "b.parquet", "--map", "exc=glad"], 2, "neutral, calm, happy, sad, angry, fearful, disgust"),
+        (["csv", "a.csv", "b.parquet", "--map", "exc=zły"], 2, "--map 'exc': the label 'zły' must be a lower-case"),
         (["ravdess", "a", "b.parquet", "--download", "c"], 2, "--download DIR takes the place of SOURCE"),
         (["tess", "--download", "c"], 2, "--download knows ravdess alone"),
         (["csv", "--download", "c"], 2, "--download knows ravdess alone"),

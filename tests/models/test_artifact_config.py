@@ -35,7 +35,7 @@ def test_label_that_is_no_plain_word_is_refused(label: str) -> None:
 
 
 def test_what_stands_for_no_speech_is_no_label() -> None:
-    with pytest.raises(UsageError, match="label no_speech says that there is no emotion to judge"):
+    with pytest.raises(UsageError, match="label 'no_speech' says that there is no emotion to judge"):
         tiny_artifact().config.replace(labels=("sad", "no_speech"))
 
 

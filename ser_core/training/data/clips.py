@@ -20,7 +20,6 @@ from ser_core.training.data import augment
 from ser_core.training.data.splits import ClipSets
 from ser_core.training.data.waveform_cache import WaveformCache
 from ser_core.training.data_config import AugmentSettings, Sampling
-from ser_core.vocabulary import LABELS
 
 Numbers = npt.NDArray[np.int64]
 #: Number of a stratum's examples in an epoch: proportional to this power of the number of its clips.
@@ -58,7 +57,9 @@ def check_sets(sets: ClipSets, manifest: Manifest, config: TrainConfig, num_work
         raise UsageError(f"steps of {smallest} clips are too few for {num_workers} workers; use a larger batch_size")
     labels = np.unique(manifest.label_N[sets.training_N])
     if len(labels) < 2:
-        raise UsageError(f"all clips to learn from are '{LABELS[labels[0]]}'; a model needs two emotions")
+        raise UsageError(
+            f"all clips to learn from are '{manifest.known_labels[labels[0]]}'; a model needs two emotions"
+        )
 
 
 class ClipLabels:
@@ -66,10 +67,9 @@ class ClipLabels:
 
     def __init__(self, manifest: Manifest, labels: Sequence[str]) -> None:
         self.labels = tuple(labels)
-        index_of = np.full(len(LABELS), -1)
-        for index, label in enumerate(labels):
-            index_of[LABELS.index(label)] = index
-        self.label_G: Numbers = index_of[manifest.label_N]
+        index_of = {label: index for index, label in enumerate(labels)}
+        indices = np.array([index_of.get(label, -1) for label in manifest.known_labels])
+        self.label_G: Numbers = indices[manifest.label_N]
         corpora, speakers = manifest.corpora.astype(str), manifest.speakers.astype(str)
         corpus_G: Numbers = np.unique(corpora, return_inverse=True)[1]
         names = [f"{corpus}/{speaker}" for corpus, speaker in zip(corpora, speakers, strict=True)]

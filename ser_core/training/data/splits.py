@@ -27,12 +27,13 @@ from ser_core.corpora import Manifest
 from ser_core.errors import UsageError
 from ser_core.settings import require
 from ser_core.training.data_config import Split, SplitSettings
-from ser_core.vocabulary import LABELS
 
 __all__ = ["ClipSets", "Split", "SplitSettings", "make_folds"]
 
 Rows = npt.NDArray[np.int64]
 _MAX_NAMED = 3
+#: Clips that tell whether a model says more than one thing.
+_NUM_ASKED = 32
 _PLURALS = {"speaker": "speakers", "statement": "statements", "corpus": "corpora"}
 
 
@@ -47,6 +48,13 @@ class ClipSets:
     test_N: Rows
     #: Whether a speaker is in training and in test.
     speakers_overlap: bool
+
+    @property
+    def sample_N(self) -> Rows:
+        """Clips of the training set, where hardly any are tested or calibrate: what the model says of them is asked."""
+        num_held = len(self.test_N) + len(self.calibration_N)
+        chosen = np.linspace(0, len(self.training_N) - 1, _NUM_ASKED if num_held < _NUM_ASKED else 0)
+        return self.training_N[np.unique(chosen.astype(np.int64))]
 
     def to_dict(self, manifest: Manifest) -> dict[str, Any]:
         """What a report says of it: the split, whether speakers overlap, and what is in each set."""
@@ -85,6 +93,7 @@ class _Clips:
         self._settings = settings
         self._corpora, self._speakers = manifest.corpora, manifest.speakers
         self._statements, self._label_N = manifest.statements, manifest.label_N
+        self._labels = manifest.known_labels
         self._genders = dict(zip(self._speakers, (gender or "" for gender in manifest.genders), strict=True))
         excluded = settings.exclude_speakers or ()
         _check_names("exclude_speakers", excluded, self._speakers)
@@ -235,7 +244,7 @@ class _Clips:
 
     def _strata(self, rows_N: Rows) -> list[str]:
         pairs = zip(self._label_N[rows_N], self._corpora[rows_N], strict=True)
-        return [f"'{LABELS[label]}' of corpus {corpus}" for label, corpus in pairs]
+        return [f"'{self._labels[label]}' of corpus {corpus}" for label, corpus in pairs]
 
 
 def _generator(seed: int, corpus: str, number: int = 0) -> np.random.Generator:
