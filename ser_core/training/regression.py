@@ -4,7 +4,7 @@ Where a model is started from, the penalty is on how far its weights are left be
 move them a little, many move them as far as they must.
 
 Shape letters: G clips, N clips in training, W windows, P features, C labels, F labels that have windows, X = P + 1:
-features, then the bias.
+features, then the bias; R directions that the windows span.
 """
 
 from collections.abc import Callable
@@ -25,6 +25,8 @@ _BATCH = 64
 _MAX_ITERATIONS = 1_000
 #: Largest gradient at the minimum: features that differ by rounding then give weights that do so too.
 _TOLERANCE = 1e-5
+#: Share of the largest square below which a direction is rounding.
+_NEGLIGIBLE = 1e-12
 #: Distance from the lowest bias to that of a label without windows.
 _NO_WINDOW = 10.0
 Floats = npt.NDArray[np.floating]
@@ -136,12 +138,25 @@ def fit(
 
 def _from_nothing(standard_WP: Floats, target_W: Numbers, weight_W: Floats, c: float) -> npt.NDArray[np.float64]:
     """scikit-learn's fit (F, X)."""
+    if standard_WP.shape[1] > len(standard_WP):
+        # The penalty keeps the weights to what the windows span: as many numbers as there are windows say them all.
+        spanned_WR, basis_PR = _in_span(standard_WP)
+        fitted_FR1 = _from_nothing(spanned_WR, target_W, weight_W, c)
+        return np.column_stack([fitted_FR1[:, :-1] @ basis_PR.T, fitted_FR1[:, -1]])
     # To the same minimum L-BFGS takes four times as long, and stopped early it is another model.
     fitted = LogisticRegression(C=c, solver="newton-cg", max_iter=_MAX_ITERATIONS, tol=_TOLERANCE)
     fitted.fit(standard_WP, target_W, sample_weight=weight_W)
     fitted_FX = np.column_stack([fitted.coef_, fitted.intercept_])
     # Of two labels scikit-learn has the odds of the second alone.
     return np.concatenate([np.zeros_like(fitted_FX), fitted_FX]) if len(fitted_FX) == 1 else fitted_FX
+
+
+def _in_span(values_WP: Floats) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Rows as coordinates (W, R) in an orthonormal basis (P, R) of what they span."""
+    squares_W, vectors_WW = np.linalg.eigh(values_WP @ values_WP.T)
+    is_spanned_W = squares_W > _NEGLIGIBLE * squares_W[-1]
+    vectors_WR, length_R = vectors_WW[:, is_spanned_W], np.sqrt(squares_W[is_spanned_W])
+    return vectors_WR * length_R, values_WP.T @ (vectors_WR / length_R)
 
 
 def _drawn_to(

@@ -38,6 +38,19 @@ def test_it_is_scikit_learns_on_standardised_features(num_labels: int) -> None:
     np.testing.assert_allclose(log_probabilities(fitted_CX, features_WP), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("num_labels", [2, 3])
+def test_more_features_than_clips_are_read_as_scikit_learn_does(num_labels: int) -> None:
+    features_WP, label_W = clips(num=30, num_labels=num_labels)
+    wide_WP = np.hstack([features_WP, features_WP**2, np.random.default_rng(1).normal(size=(30, 40)), 0 * features_WP])
+    weight_W = 1.0 + (np.arange(30) % 2)
+    fitted_CX = fit(wide_WP, label_W, weight_W, num_labels, C)
+    scaler = StandardScaler().fit(wide_WP, sample_weight=weight_W)
+    theirs = LogisticRegression(C=C, tol=1e-10, max_iter=10_000)
+    theirs.fit(scaler.transform(wide_WP), label_W, sample_weight=weight_W)
+    expected = theirs.predict_log_proba(scaler.transform(wide_WP))
+    np.testing.assert_allclose(log_probabilities(fitted_CX, wide_WP), expected, atol=1e-4)
+
+
 def test_nothing_near_it_is_better() -> None:
     features_WP, label_W = clips()
     scale_P, mean_P = features_WP.std(axis=0), features_WP.mean(axis=0)
