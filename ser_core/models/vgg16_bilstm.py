@@ -5,7 +5,7 @@ window, P statistics, C labels.
 """
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -40,6 +40,11 @@ class Vgg16BilstmSettings(Settings):
     )
     first_read_block: int = Field(
         default=2, ge=1, le=_NUM_BLOCKS, description="First of the frozen blocks that a regression reads."
+    )
+    classifiers_learn: Literal["rest", "all"] = Field(
+        default="rest",
+        description="What is learned beside a regression. rest: what it has not learned; all: the labels, as if there "
+        "were none.",
     )
     batch_norm: bool = Field(default=False, description="Whether the last block is normalised over the batch.")
     bidirectional: bool = Field(default=True, description="Whether a second LSTM reads from the end.")
@@ -92,9 +97,10 @@ class Vgg16Bilstm(SpeechModel):
             blocks = range(settings.first_read_block, settings.frozen_blocks + 1)
             self._num_statistics = sum(2 * _CHANNELS[block - 1] * (num_mels >> block) for block in blocks)
             self.regression = Regression(self._num_statistics, num_labels)
-            # The classifier begins with what the regression says, and learns what is left.
-            nn.init.zeros_(self.classify.weight)
-            nn.init.zeros_(self.classify.bias)
+            if settings.classifiers_learn == "rest":
+                # The classifier begins with what the regression says, and learns what is left.
+                nn.init.zeros_(self.classify.weight)
+                nn.init.zeros_(self.classify.bias)
         self.features.to(memory_format=torch.channels_last)
 
     @property
@@ -125,7 +131,7 @@ class Vgg16Bilstm(SpeechModel):
             maps_BDRS = self.norm(maps_BDRS)
         steps_BSH, _ = self.lstm(maps_BDRS.flatten(1, 2).transpose(1, 2))
         logits_BC: Tensor = self.classify(self.dropout(steps_BSH.mean(dim=1)))
-        if self.regression is not None:
+        if self.regression is not None and (self._settings.classifiers_learn == "rest" or not self.training):
             logits_BC = logits_BC + self.regression(self.regression_features(encoded))
         return logits_BC
 

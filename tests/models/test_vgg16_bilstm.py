@@ -77,6 +77,19 @@ def test_a_new_model_with_a_regression_says_what_the_regression_says() -> None:
     assert not model(torch.randn(2, NUM_MELS, 20)).any()
 
 
+def test_what_learns_all_learns_as_if_there_were_no_regression() -> None:
+    model = tiny(**FROZEN | {"classifiers_learn": "all", "dropout": 0.0, "batch_norm": False})
+    mel_BFT = torch.randn(3, NUM_MELS, 20)
+    with torch.no_grad():
+        assert model.regression is not None
+        of_regression_BC = model.regression(model.regression_features(model.encode_frozen(mel_BFT)))
+        alone_BC = model.train()(mel_BFT)
+        assert (of_regression_BC.abs().mean() > 0.1).item()
+        torch.testing.assert_close(model.eval()(mel_BFT), alone_BC + of_regression_BC, rtol=1e-4, atol=1e-4)
+        new = build("vgg16-bilstm", TINY | FROZEN | {"classifiers_learn": "all"}, NUM_MELS, NUM_LABELS).eval()
+        assert new(mel_BFT).any()
+
+
 def test_models_of_before_there_were_these_settings_load() -> None:
     with torch.device("meta"):
         state = build("vgg16-bilstm", {}, 128, 8).state_dict()
