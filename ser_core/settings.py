@@ -61,6 +61,7 @@ _GONE = {
     "hears_padding": "mask_padding takes its place, and means the opposite",
     "pooling": "steps are pooled by attentive statistics",
     "hidden_dropout": "it is 0.5",
+    "speech_range_db": "speech_ranges_db takes its place, a list of ranges",
     "num_heads": "heads have 64 features each",
     "mlp_width": "it is four times width",
 }

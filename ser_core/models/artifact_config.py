@@ -12,10 +12,11 @@ from ser_core.settings import RENAMED, Names, Numbers, Settings, WindowSeconds
 
 #: Raised when an older program could not read what this one writes. 2: mel scale, precision of the weights; 3: the
 #: architectures' settings and what `training` says have other names, and some settings are gone; 4: reference
-#: statistics beside the network, and an adaptation.
-FORMAT_NUMBER = 4
+#: statistics beside the network, and an adaptation; 5: several ranges of speech.
+FORMAT_NUMBER = 5
 #: From here on settings have the names of today.
 _RENAMED_SINCE = 3
+_VIEWS_SINCE, _ONE_RANGE = 5, "speech_range_db"
 CONFIG_FILE = "config.json"
 #: How deep lists and groups of config.json may lie in one another.
 _MAX_DEPTH = 32
@@ -137,16 +138,23 @@ def upgrade(values: dict[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: a setting of the architecture has a value that is no longer supported.
     """
-    is_named = values["format_number"] >= _RENAMED_SINCE
+    written = values["format_number"]
     values = values | {"format_number": FORMAT_NUMBER}
-    if is_named:
+    if written < _RENAMED_SINCE:
+        settings, training = values.get("architecture_settings"), values.get("training")
+        if values.get("architecture") == "whisper-bilstm" and isinstance(settings, dict):
+            values["architecture_settings"] = _upgraded_whisper(settings)
+        if isinstance(training, dict):
+            values["training"] = _upgraded_training(training)
+    return values if written >= _VIEWS_SINCE else _with_views(values)
+
+
+def _with_views(values: Any) -> Any:
+    """A copy in which the one range of speech is a list, also in the settings that it was trained with."""
+    if not isinstance(values, dict):
         return values
-    settings, training = values.get("architecture_settings"), values.get("training")
-    if values.get("architecture") == "whisper-bilstm" and isinstance(settings, dict):
-        values["architecture_settings"] = _upgraded_whisper(settings)
-    if isinstance(training, dict):
-        values["training"] = _upgraded_training(training)
-    return values
+    copy = {name: _with_views(inner) for name, inner in values.items() if name != _ONE_RANGE}
+    return copy | ({"speech_ranges_db": [values[_ONE_RANGE]]} if _ONE_RANGE in values else {})
 
 
 def _upgraded_whisper(settings: dict[str, Any]) -> dict[str, Any]:

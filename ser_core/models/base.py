@@ -83,6 +83,10 @@ class SpeechModel(nn.Module, abc.ABC):
         """What `regression` reads (B, P), from the output of `encode_frozen`; nothing that learns changes it."""
         raise NotImplementedError
 
+    def regression_views(self, encoded: Tensor) -> list[Tensor]:
+        """What `regression` is fitted to: the windows of `encoded` in one or several views, each (B, P)."""
+        return [self.regression_features(encoded)]
+
     def encoder_layers(self) -> list[list[nn.Parameter]]:
         """The learning parameters that may start from trained ones, and then want small steps; from the input on.
 

@@ -96,8 +96,12 @@ class WhisperBilstm(SpeechModel):
         return self._head(*self._layers(encoded))
 
     def regression_features(self, encoded: Tensor) -> Tensor:
+        # What is linear says of the mean of views what it says of them in the mean.
+        return torch.stack(self.regression_views(encoded)).mean(dim=0)
+
+    def regression_views(self, encoded: Tensor) -> list[Tensor]:
         layers_BLSH, loudness_BS, audio_BS = self._layers(encoded)
-        return self._statistics(layers_BLSH, audio_BS * self._speech(loudness_BS))
+        return [self._statistics(layers_BLSH, speech_BS) for speech_BS in self._views(loudness_BS, audio_BS)]
 
     def _layers(self, encoded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The layers that are mixed, normed as their scales differ; each step's loudness, and 1 where it is audio."""
@@ -132,15 +136,20 @@ class WhisperBilstm(SpeechModel):
         if self.training:
             # Whole windows: dropout draws once for each.
             pooled_BH = pooled_BH * dropout(pooled_BH.new_ones(len(pooled_BH), 1), self._settings.lstm_drop_path)
-        speech_BS = audio_BS * self._speech(loudness_BS)
-        plain_BP = self._statistics(mix_BSH[:, None] if self._settings.statistics == "mix" else layers_BLSH, speech_BS)
+        read_BLSH = mix_BSH[:, None] if self._settings.statistics == "mix" else layers_BLSH
+        views = [self._statistics(read_BLSH, speech_BS) for speech_BS in self._views(loudness_BS, audio_BS)]
+        # The mean of logits is that of log-probabilities, but for what cancels out.
+        logits_BKC = torch.stack([self._classify(pooled_BH, plain_BP) for plain_BP in views]).mean(dim=0)
+        return logits_BKC if self.training else logits_BKC.mean(dim=1)
+
+    def _classify(self, pooled_BH: Tensor, plain_BP: Tensor) -> Tensor:
+        """Logits (B, K, C) of what the BiLSTM and the statistics of one view say."""
         if not self._settings.classifiers_learn_rest:
             pooled_BH = torch.cat([pooled_BH, self._standardised(plain_BP)], dim=1)
         logits_BKC = torch.stack([classify(pooled_BH) for classify in self.classifiers], dim=1)
         if self.regression is not None and (self._settings.classifiers_learn_rest or not self.training):
             logits_BKC = logits_BKC + self.regression(plain_BP)[:, None]
-        # The mean of logits is that of log-probabilities, but for what cancels out.
-        return logits_BKC if self.training else logits_BKC.mean(dim=1)
+        return logits_BKC
 
     def _statistics(self, read_BLSH: Tensor, speech_BS: Tensor) -> Tensor:
         """The plain mean and standard deviation over the steps that count (B, P)."""
@@ -166,12 +175,13 @@ class WhisperBilstm(SpeechModel):
         is_loud_BS = loudness_BS > loudness_BS.amax(dim=1, keepdim=True) - _FLOOR
         return is_loud_BS.flip(1).cummax(dim=1).values.flip(1)
 
-    def _speech(self, loudness_BS: Tensor) -> Tensor:
-        """The weight (B, S) of each step as speech, 0 to 1; the loudest always counts."""
-        if not self._settings.speech_range_db:
-            return torch.ones_like(loudness_BS)
-        below_BS = (loudness_BS - loudness_BS.amax(dim=1, keepdim=True)) * _DB_PER_UNIT
-        return ((below_BS + self._settings.speech_range_db) / _SPEECH_EDGE_DB).sigmoid()
+    def _views(self, loudness_BS: Tensor, audio_BS: Tensor) -> list[Tensor]:
+        """What each step counts (B, S) in every view; in training in one alone, drawn for each window."""
+        ranges_db = loudness_BS.new_tensor(self._settings.speech_ranges_db)
+        views = list(ranges_db[:, None])
+        if self.training and len(views) > 1:
+            views = [ranges_db[torch.randint(len(views), (len(loudness_BS),))]]
+        return [audio_BS * _speech(loudness_BS, range_db_B) for range_db_B in views]
 
     def encoder_layers(self) -> list[list[nn.Parameter]]:
         """The parameters that are not frozen, of the convolutions and of each block."""
@@ -202,6 +212,18 @@ def _mixed(layers_BLSH: Tensor, share_L: Tensor) -> Tensor:
     with torch.autocast(layers_BLSH.device.type, enabled=False):
         share_B1L = share_L.to(layers_BLSH.dtype).expand(len(layers_BLSH), 1, -1)
         return torch.bmm(share_B1L, layers_BLSH.flatten(2)).view_as(layers_BLSH[:, 0])
+
+
+def _speech(loudness_BS: Tensor, range_db_B: Tensor) -> Tensor:
+    """The weight (B, S) of each step as speech, 0 to 1; the loudest always counts, and all where the range is 0.
+
+    Args:
+        loudness_BS: as `_loudness` has it.
+        range_db_B: for each window, or (1,) for all.
+    """
+    below_BS = (loudness_BS - loudness_BS.amax(dim=1, keepdim=True)) * _DB_PER_UNIT
+    counts_BS = ((below_BS + range_db_B[:, None]) / _SPEECH_EDGE_DB).sigmoid()
+    return counts_BS.where(range_db_B[:, None] > 0, 1.0)
 
 
 def _loudness(mel_BFT: Tensor) -> Tensor:

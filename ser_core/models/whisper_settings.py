@@ -1,6 +1,6 @@
 """The settings of `whisper-bilstm`: sizes of its encoder, how much of it learns, and its head."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -40,11 +40,13 @@ class WhisperBilstmSettings(Settings):
         default=False,
         description="Whether what follows a window's last sound is taken for padding, which no layer attends to.",
     )
-    speech_range_db: float = Field(
-        default=40.0,
-        ge=0,
+    speech_ranges_db: Annotated[tuple[Annotated[float, Field(ge=0)], ...], Field(strict=False)] = Field(
+        default=(40.0,),
+        min_length=1,
+        max_length=8,
         description="Decibels below the window's loudest step at which a step no longer counts as speech, and so not "
-        "in the statistics; 0: all steps count.",
+        "in the statistics; 0: all steps count. Each range is a view of the window: the regression is fitted to all "
+        "of them, classifiers learn from one that is drawn, and their mean is the prediction.",
     )
     regression: bool = Field(
         default=False,

@@ -45,16 +45,18 @@ def fit_regression(regression: Regression, data: TrainingData, training_N: Numbe
     """
     config, clips = data.config, data.clips
     window_W, owner_W = data.learned_windows(training_N)
-    features_WP = of_windows(data, window_W, data.front_end.regression_features)
+    views = list(of_windows(data, window_W, data.front_end.regression_views).swapaxes(0, 1))
     if config.regression_centred:
-        features_WP = speaker_centred(features_WP, *(of_G[training_N][owner_W] for of_G in clips.groups))
+        groups_W = [of_G[training_N][owner_W] for of_G in clips.groups]
+        views = [speaker_centred(features_WP, *groups_W) for features_WP in views]
 
     def fit_on_rank_0() -> torch.Tensor:
         label_N = clips.label_G[training_N]
         weight_N = sampling_weights(clips.stratum_G[training_N], config.sampling)
-        weight_W = (weight_N / np.bincount(owner_W))[owner_W]
+        weight_W = (weight_N / np.bincount(owner_W) / len(views))[owner_W]
+        of_views = np.concatenate(views), np.tile(label_N[owner_W], len(views)), np.tile(weight_W, len(views))
         started_CX = torch.cat([regression.weight_CP, regression.bias_C[:, None]], dim=1).double().cpu().numpy()
-        fitted_CX = fit(features_WP, label_N[owner_W], weight_W, started_CX, config.regression_c)
+        fitted_CX = fit(*of_views, started_CX, config.regression_c)
         return torch.from_numpy(fitted_CX.astype(np.float32))
 
     fitted_CX = data.group.broadcast(fit_on_rank_0)
@@ -62,21 +64,21 @@ def fit_regression(regression: Regression, data: TrainingData, training_N: Numbe
 
 
 def of_windows(data: TrainingData, window_W: Numbers, compute: Callable[[torch.Tensor], Floats]) -> Floats:
-    """What is computed (W, P) of cached windows, each by one of the workers.
+    """What is computed (W, ...) of cached windows, each by one of the workers.
 
     Args:
         data: prepared for these windows.
         window_W: their numbers.
-        compute: makes (B, P) of what `TrainingData.encoded` gives.
+        compute: makes (B, ...) of what `TrainingData.encoded` gives.
     """
     mine = data.group.shard_of(len(window_W))
     own_W = window_W[mine]
-    width = compute(data.encoded(window_W[:1])).shape[1]
-    values_WP = torch.zeros(len(window_W), width)
+    shape = compute(data.encoded(window_W[:1])).shape[1:]
+    values = torch.zeros(len(window_W), *shape)
     for start in range(0, len(own_W), _BATCH):
         part = slice(start, min(start + _BATCH, len(own_W)))
-        values_WP[mine][part] = torch.from_numpy(compute(data.encoded(own_W[part])))
-    return data.group.all_reduce(values_WP).numpy()
+        values[mine][part] = torch.from_numpy(compute(data.encoded(own_W[part])))
+    return data.group.all_reduce(values).numpy()
 
 
 def speaker_centred(features_WP: Floats, label_W: Numbers, speaker_W: Numbers, corpus_W: Numbers) -> Floats:

@@ -72,6 +72,15 @@ def test_settings_of_an_older_format_have_the_names_of_now() -> None:
     assert old().architecture_settings == {"mask_padding": False}
 
 
+@pytest.mark.parametrize("written", [2, 4])
+def test_the_one_range_of_speech_of_an_older_format_is_a_list_of_one(written: int) -> None:
+    settings = {"speech_range_db": 30.0, "width": 128}
+    config = old(format_number=written, architecture_settings=settings, training={"settings": {"model": settings}})
+    expected = {"speech_ranges_db": [30.0], "width": 128}
+    assert {name: config.architecture_settings[name] for name in expected} == expected
+    assert config.training["settings"]["model"] == expected
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

@@ -186,7 +186,8 @@ def test_the_lstm_is_left_out_of_some_windows_in_training_alone() -> None:
 def statistics_of(model: WhisperBilstm, mel_BFT: torch.Tensor, layers_BLSH: torch.Tensor) -> torch.Tensor:
     """The plain statistics of layers, (B, L, 2H)."""
     loudness_BS = model.encode_frozen(mel_BFT)[:, 0, :, -2]
-    plain_BP = model._statistics(layers_BLSH, model._speech(loudness_BS))
+    (weight_BS,) = model._views(loudness_BS, torch.ones_like(loudness_BS))
+    plain_BP = model._statistics(layers_BLSH, weight_BS)
     return plain_BP.unflatten(1, (layers_BLSH.shape[1], -1))
 
 
@@ -200,16 +201,56 @@ def test_statistics_are_of_speech_alone() -> None:
     expected = torch.cat([speech_BLSH.mean(dim=2), speech_BLSH.std(dim=2, correction=0)], dim=2)
     torch.testing.assert_close(statistics_of(model, mel_BFT, layers_BLSH), expected, rtol=0, atol=1e-3)
     everything = torch.cat([layers_BLSH.mean(dim=2), layers_BLSH.std(dim=2, correction=0)], dim=2)
-    whole = tiny(frozen_layers=3, speech_range_db=0.0).eval()
+    whole = tiny(frozen_layers=3, speech_ranges_db=[0.0]).eval()
     torch.testing.assert_close(statistics_of(whole, mel_BFT, layers_BLSH), everything, rtol=0, atol=1e-4)
     # Silence is speech where there is nothing else.
     torch.testing.assert_close(statistics_of(model, 0 * mel_BFT, layers_BLSH), everything, rtol=0, atol=1e-4)
 
 
+def half_quiet(num_windows: int) -> Tensor:
+    """Log-mel (B, F, T) whose second half lies 40 dB below the first."""
+    mel_BFT = torch.rand(num_windows, NUM_MELS, 40)
+    mel_BFT[:, :, :20] += 1
+    return mel_BFT
+
+
+def test_every_range_is_a_view_and_their_mean_is_the_prediction() -> None:
+    def made(*ranges_db: float) -> WhisperBilstm:
+        model = tiny(frozen_layers=3, regression=True, classifiers_learn="all", speech_ranges_db=ranges_db)
+        assert model.regression is not None
+        model.regression.set(torch.randn(NUM_LABELS, 768, generator=torch.Generator().manual_seed(4)), torch.zeros(5))
+        for classify in model.classifiers:
+            nn.init.normal_(classify[-1].weight, generator=torch.Generator().manual_seed(5))
+        return model
+
+    mel_BFT = half_quiet(2)
+    model, of_each = made(30.0, 0.0), [made(30.0), made(0.0)]
+    encoded = model.encode_frozen(mel_BFT)
+    views = [one.regression_features(encoded) for one in of_each]
+    assert (views[0] - views[1]).abs().max() > 1e-2
+    torch.testing.assert_close(model.regression_views(encoded), views)
+    torch.testing.assert_close(model.regression_features(encoded), sum(views) / 2)
+    with torch.no_grad():
+        torch.testing.assert_close(model(mel_BFT), sum(one(mel_BFT) for one in of_each) / 2)
+
+
+def test_classifiers_learn_from_a_view_that_is_drawn_for_each_window() -> None:
+    plain: dict[str, Any] = {"frozen_layers": 3, "statistics_noise": 0, "dropout": 0, "hidden_units": 0}
+    model = tiny(**plain, speech_ranges_db=[30.0, 0.0])
+    mel_BFT = half_quiet(1).expand(20, -1, -1)
+    with torch.no_grad():
+        of_each = [tiny(**plain, speech_ranges_db=[range_db])(mel_BFT[:1]) for range_db in (30.0, 0.0)]
+        model.train().standardise.eval()
+        found_BC = model(mel_BFT).mean(dim=1)
+    from_first_B, from_second_B = ((found_BC - one_BC).abs().amax(dim=1) for one_BC in of_each)
+    assert torch.minimum(from_first_B, from_second_B).max() < 1e-4
+    assert 0 < (from_first_B < from_second_B).sum() < 20
+
+
 @pytest.mark.parametrize("frozen", [0, 2, 3])
 @pytest.mark.parametrize("speech_range_db", [0.0, 40.0])
 def test_padding_is_masked(frozen: int, speech_range_db: float) -> None:
-    model = tiny(frozen_layers=frozen, speech_range_db=speech_range_db, mask_padding=True)
+    model = tiny(frozen_layers=frozen, speech_ranges_db=[speech_range_db], mask_padding=True)
     with torch.no_grad():
         # Past a window's end the convolutions see 0: padding is to be the same to them, and to their second one.
         model.encoder.conv1.bias.zero_()
@@ -241,7 +282,7 @@ def test_clips_of_unlike_lengths_can_be_mixed() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"speech_range_db": -1}, "'speech_range_db' cannot be -1; it takes a number of at least 0"),
+        ({"speech_ranges_db": []}, "'speech_ranges_db'"),
         ({"frozen_layers": 4}, r"frozen_layers must be at most num_layers \(3\)"),
         ({"first_mixed_layer": 4}, r"first_mixed_layer must be at most num_layers \(3\)"),
         ({"lstm_drop_path": 1}, "'lstm_drop_path' cannot be 1; it takes a number of at least 0 and below 1"),

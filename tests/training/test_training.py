@@ -69,7 +69,14 @@ def test_a_precision_that_would_be_emulated_is_refused(
         run(make_job(job_values(manifests, tmp_path / "model", cache, precision="bf16")))
 
 
-@pytest.mark.parametrize("changes", [REGRESSION, VGG | {"sampling": "square_root", "windows_per_clip": 3}])
+SEVERAL_VIEWS = REGRESSION | {
+    "architecture_settings": REGRESSION["architecture_settings"] | {"speech_ranges_db": [40.0, 10.0, 0.0]}
+}
+
+
+@pytest.mark.parametrize(
+    "changes", [REGRESSION, SEVERAL_VIEWS, VGG | {"sampling": "square_root", "windows_per_clip": 3}]
+)
 def test_a_regression_is_fitted_to_what_is_learned_from(
     manifests: list[str], tmp_path: Path, cache: Path, changes: dict[str, Any]
 ) -> None:
@@ -83,10 +90,13 @@ def test_a_regression_is_fitted_to_what_is_learned_from(
     clip_W = np.repeat(training_N, [len(part) for part in numbers])
     with torch.no_grad():
         mel_BFT = artifact.log_mel()(torch.from_numpy(windows.read(waveforms, np.concatenate(numbers))))
-        features_WP = model.regression_features(model.encode_frozen(mel_BFT)).numpy()
+        views = model.regression_views(model.encode_frozen(mel_BFT))
+        features_WP = np.mean(views, axis=0)
     weight_N = sampling_weights(clips.stratum_G[training_N], "square_root") / [len(part) for part in numbers]
     weight_W = np.repeat(weight_N, [len(part) for part in numbers])
-    fitted_CX = fit(features_WP, clips.label_G[clip_W], weight_W, np.zeros((3, features_WP.shape[1] + 1)), 0.1)
+    of_views = np.concatenate(views), np.tile(clips.label_G[clip_W], len(views)), np.tile(weight_W, len(views))
+    # Every view has its part of a window's weight.
+    fitted_CX = fit(*of_views, np.zeros((3, features_WP.shape[1] + 1)), 0.1 / len(views))
     assert model.regression is not None
     assert artifact.reference is not None
     assert artifact.reference.components_PR.shape[0] == features_WP.shape[1]

@@ -129,6 +129,12 @@ class FrontEnd:
         self._model.eval()
         return self._model.regression_features(encoded).cpu().numpy()
 
+    @torch.no_grad()
+    def regression_views(self, encoded: Tensor) -> Array:
+        """What the model's regression is fitted to (B, V, P), V views of each window."""
+        self._model.eval()
+        return torch.stack(self._model.regression_views(encoded), dim=1).cpu().numpy()
+
 
 class Teachers:
     """Models whose predictions are learned from: the mean of their probabilities at a temperature."""
