@@ -3,11 +3,14 @@ from typing import Any
 
 import pytest
 
+from ser_core.audio.settings import MelSettings
 from ser_core.errors import UsageError
 from ser_core.settings import RENAMED
 from ser_core.training.config import TrainConfig
 from ser_core.training.data_config import SplitSettings
 from ser_core.training.recipe import load_train_config
+from tests.conftest import S3Server
+from tests.support.models import tiny_artifact
 
 
 def test_options_override_the_file_and_none_does_not(tmp_path: Path) -> None:
@@ -91,3 +94,16 @@ def test_a_recipe_tells_names_and_no_places() -> None:
 @pytest.mark.parametrize("values", [{"workers": 3}, {"device": "cpu"}, {"cache_dir": "there"}, {"threads": 2}])
 def test_where_it_is_done_is_no_part_of_the_recipe(values: dict[str, Any]) -> None:
     assert TrainConfig(**values).recipe() == TrainConfig().recipe()
+
+
+def test_a_model_in_a_bucket_says_the_settings(moto_s3: S3Server) -> None:
+    """One that does not say how it was trained: all that is known of it is what it is."""
+    start = tiny_artifact(weights_dtype="fp16")
+    start.save(moto_s3.location.join("start").url)
+    config = load_train_config(None, {"epochs": 2}, moto_s3.location.join("start").url)
+    assert config.weights == moto_s3.location.join("start").url
+    assert (config.architecture, config.window_seconds, config.weights_dtype) == ("compact", 1.0, "fp16")
+    assert config.architecture_settings == start.config.architecture_settings
+    mel = config.mel_settings(MelSettings())
+    assert mel.num_mels == start.config.mel.num_mels
+    assert (config.epochs, config.split.validation_speakers) == (2, 0)
