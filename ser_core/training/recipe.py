@@ -18,7 +18,6 @@ _KEPT = (
     "weight_decay", "label_smoothing", "regression_c", "regression_centred", "sampling", "augmentation",
 )  # fmt: skip
 #: And those of one that has a regression: what learns beside it has little to learn, as before.
-_ASKS_FOR_REGRESSION = ("regression", "regression_from")
 _KEPT_WITH_REGRESSION = ("epochs", "learning_rate")
 #: What all that a network learned begins to be lost by, and what is too little to learn from some hundred clips.
 _SHORT = {"epochs": 10, "learning_rate": 3e-4, "encoder_learning_rate": 3e-5}
@@ -77,7 +76,7 @@ def _fine_tuning(name: str) -> dict[str, Any]:
         "weights_dtype": config.weights_dtype,
         "split": _SPLIT,
     }
-    has_regression = any(config.architecture_settings.get(name) for name in _ASKS_FOR_REGRESSION)
+    has_regression = config.architecture_settings.get("regression") is True
     kept = _kept(config, _KEPT + (_KEPT_WITH_REGRESSION if has_regression else ()))
     return _SHORT | kept | settings
 

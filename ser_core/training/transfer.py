@@ -162,6 +162,7 @@ def check_leakage(name: str, artifact: Artifact, sets: ClipSets, manifest: Manif
     if both := sorted({*seen.training} & (test | held_out)) or sorted({*seen.validation, *seen.calibration} & test):
         raise UsageError(
             f"{name} has seen {both[0]} in its training, who is to be new to this model; "
+            "let nobody be new (--test-share 0 --validation-speakers 0 --calibration-speakers 0), or "
             f"give a model of the same split, with folds 'DIR/fold-{FOLD}'"
         )
 

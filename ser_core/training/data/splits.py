@@ -146,7 +146,10 @@ class _Clips:
         if self._settings.test_share == 0:
             return [self._rows_N[:0]]
         require(split != "corpus", "split corpus: name test_corpora, or give folds")
-        require(len(units) > 1, f"split {split} needs two {_PLURALS[split]} or more; a single {split} is there")
+        way_out = "use split random, which tests clips, or test_share 0"
+        require(
+            len(units) > 1, f"split {split} needs two {_PLURALS[split]} or more; a single {split} is there; {way_out}"
+        )
         held_out = [unit for group in groups for unit in self._test_share_of(group)]
         require(len(held_out) > 0, f"split {split}: every corpus has a single {split}; use split random or corpus")
         return [self._rows_of(held_out, name_N)]
