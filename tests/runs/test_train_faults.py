@@ -161,7 +161,8 @@ def test_a_bucket_holds_the_model_and_what_it_needs_to_go_on(
 def test_folds_are_trained_one_after_the_other_and_pooled(cluster: RayCluster, data: Path, tmp_path: Path) -> None:
     more = ("--folds", "2", "--epochs", "2", "--workers", "1", "--output-mode", "json")
     answer = cluster.ser(*words(data, tmp_path / "model", *more))
-    assert answer.code == 0, answer.err
+    # Two epochs may teach a model one answer to everything, which is said and is no success.
+    assert answer.code == (3 if answer.data["one_answers"] else 0), answer.err
     assert answer.data["folds"] == 2
     assert answer.data["test"]["clips"] == 92
     assert answer.data["model"] is None
