@@ -24,7 +24,7 @@ ROUNDS = 5
 
 def untrained(architecture: str) -> tuple[Artifact, int]:
     """A model of random weights, and how many parameters it has."""
-    mel = models.default_mel(architecture)
+    mel = models.architecture(architecture).mel
     model = models.build(architecture, {}, mel.num_mels, len(LABELS))
     config = ArtifactConfig(
         name=architecture,

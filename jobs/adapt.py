@@ -11,9 +11,8 @@ from jobs.console import Console
 from jobs.interrupts import Interrupts
 from ser_core.errors import ArtifactError, OutputError, SourceError, UsageError, printable
 from ser_core.models import (
-    CARD_FILE,
+    ARTIFACT_FILES,
     CONFIG_FILE,
-    WEIGHTS_FILE,
     Artifact,
     bundled_names,
     read_config,
@@ -120,7 +119,7 @@ def _check_ours(folder: Location, typed: str, artifact: Artifact) -> None:
             is_ours = False
     else:
         # A writing that was broken off, which leaves the config out.
-        is_ours = names <= {WEIGHTS_FILE, CARD_FILE, artifact.config.licence_file}
+        is_ours = names <= {*ARTIFACT_FILES, artifact.config.licence_file, artifact.code and artifact.code.file}
     if not is_ours:
         raise OutputError(
             f"{_WHAT} {folder}: holds {min(names)} and no adapted model, so its files are not this command's to "

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from jobs import command as common
-from jobs.command import Mode, Quiet, UnforeseenError, Verbose, Verbs, show_version
+from jobs.command import Mode, Quiet, UnforeseenError, Verbose, Verbs, show_version, with_own_code
 from jobs.console import Console
 from jobs.corpus import Name as CorpusName
 from jobs.options import MODEL, option, settings_options, wrong_line
@@ -22,18 +22,6 @@ from ser_core.evaluation import BootstrapSettings, ClipSettings
 from ser_core.score_config import SampleSettings, ScoreConfig, load_score_config
 from ser_core.training import TrainConfig
 from ser_core.vocabulary import AskedAdaptTo
-
-ADAPT_OPTIONS = (
-    "glob", "channels", "audio_stream", "window_seconds", "speech", "min_speech_seconds", "device", "precision",
-)  # fmt: skip
-SAMPLE, BOOTSTRAP, CLIPS = SampleSettings(), BootstrapSettings(), ClipSettings()
-EVALUATE_OPTIONS = ("device", "precision", "speech", "min_speech_seconds", "batch_size")
-PREDICT_OPTIONS = ("model", "speech", "min_speech_seconds")
-TRAIN_OPTIONS = (
-    "split.split", "split.folds", "split.test_share", "split.validation_speakers", "split.calibration_speakers",
-    "speech", "temperature", "workers", "epochs", "seed", "weights", "device", "address",
-)  # fmt: skip
-
 
 app = typer.Typer(
     name="ser",
@@ -55,6 +43,7 @@ def _program(
 
 @app.command()
 @settings_options(ScoreConfig, ScoreConfig.model_fields, model={"metavar": "NAME|DIR"} | MODEL)
+@with_own_code
 def score(  # noqa: PLR0913 - one parameter an option
     source: Annotated[
         str, typer.Argument(metavar="SOURCE", help="Directory, file, glob, s3://bucket/prefix, or list of paths.")
@@ -91,7 +80,8 @@ def verify(
 
 
 @app.command()
-@settings_options(ScoreConfig, PREDICT_OPTIONS, model={"metavar": "NAME|DIR"} | MODEL)
+@settings_options(ScoreConfig, common.PREDICT_OPTIONS, model={"metavar": "NAME|DIR"} | MODEL)
+@with_own_code
 def predict(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Recordings, local or s3://.")],
     *,
@@ -105,6 +95,7 @@ def predict(
 
 
 @app.command()
+@with_own_code
 def models(
     model: Annotated[
         str | None, typer.Argument(metavar="[NAME|DIR]", help="One model: its card and settings.", **MODEL)
@@ -142,7 +133,7 @@ def corpus(  # noqa: PLR0913, PLR0917 - one parameter an option
 
 
 @app.command()
-@settings_options(TrainConfig, TRAIN_OPTIONS)
+@settings_options(TrainConfig, common.TRAIN_OPTIONS)
 def train(  # noqa: PLR0913 - one parameter an option
     manifests: Annotated[list[str], typer.Argument(metavar="MANIFEST...", help="From 'ser corpus'; local or s3://.")],
     folder: Annotated[str, typer.Argument(metavar="MODEL_DIR", help="Folder or s3://bucket/prefix for the model.")],
@@ -167,7 +158,8 @@ def train(  # noqa: PLR0913 - one parameter an option
 
 
 @app.command()
-@settings_options(ScoreConfig, ADAPT_OPTIONS)
+@settings_options(ScoreConfig, common.ADAPT_OPTIONS)
+@with_own_code
 def adapt(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="A bundled one, a folder or s3://bucket/prefix.", **MODEL)
@@ -176,7 +168,7 @@ def adapt(
     folder: Annotated[str, typer.Argument(metavar="MODEL2", help="Folder or s3://bucket/prefix for the new model.")],
     *,
     overrides: dict[str, Any],
-    sample_windows: Annotated[int, option(SampleSettings, "sample_windows")] = SAMPLE.sample_windows,
+    sample_windows: Annotated[int, option(SampleSettings, "sample_windows")] = common.SAMPLE.sample_windows,
     output_mode: Mode = "human",
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -190,7 +182,8 @@ def adapt(
 
 
 @app.command()
-@settings_options(ScoreConfig, EVALUATE_OPTIONS)
+@settings_options(ScoreConfig, common.EVALUATE_OPTIONS)
+@with_own_code
 def evaluate(  # noqa: PLR0913 - one parameter an option
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="A bundled one, a folder or s3://bucket/prefix.", **MODEL)
@@ -199,11 +192,13 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     output: Annotated[str, typer.Argument(metavar="OUT", help="Folder or s3://bucket/prefix for the report.")],
     *,
     overrides: dict[str, Any],
-    adapt: Annotated[AskedAdaptTo, option(ClipSettings, "adapt")] = CLIPS.adapt,
+    adapt: Annotated[AskedAdaptTo, option(ClipSettings, "adapt")] = common.CLIPS.adapt,
     mix: common.Mixes = None,
-    clips_per_speaker: Annotated[int | None, option(ClipSettings, "clips_per_speaker")] = CLIPS.clips_per_speaker,
-    resamples: Annotated[int, option(BootstrapSettings, "resamples")] = BOOTSTRAP.resamples,
-    seed: Annotated[int, option(BootstrapSettings, "seed")] = BOOTSTRAP.seed,
+    clips_per_speaker: Annotated[
+        int | None, option(ClipSettings, "clips_per_speaker")
+    ] = common.CLIPS.clips_per_speaker,
+    resamples: Annotated[int, option(BootstrapSettings, "resamples")] = common.BOOTSTRAP.resamples,
+    seed: Annotated[int, option(BootstrapSettings, "seed")] = common.BOOTSTRAP.seed,
     draws: Annotated[str | None, typer.Option(hidden=True)] = None,
     output_mode: Mode = "human",
     quiet: Quiet = False,

@@ -1,14 +1,34 @@
 """What all verbs of the command have in common: options, and how it is told apart what ended one."""
 
+import functools
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from jobs.console import OutputMode
-from jobs.options import MODEL, at_home
+from jobs.options import MODEL, Verb, at_home
 from ser_core.errors import InterruptedRunError
+from ser_core.evaluation import BootstrapSettings, ClipSettings
+from ser_core.score_config import SampleSettings
+
+if TYPE_CHECKING:
+    from ser_core.models import OwnCode
+
+ADAPT_OPTIONS = (
+    "glob", "channels", "audio_stream", "window_seconds", "speech", "min_speech_seconds", "device", "precision",
+)  # fmt: skip
+SAMPLE, BOOTSTRAP, CLIPS = SampleSettings(), BootstrapSettings(), ClipSettings()
+EVALUATE_OPTIONS = ("device", "precision", "speech", "min_speech_seconds", "batch_size")
+PREDICT_OPTIONS = ("model", "speech", "min_speech_seconds")
+TRAIN_OPTIONS = (
+    "split.split", "split.folds", "split.test_share", "split.validation_speakers", "split.calibration_speakers",
+    "architecture", "speech", "temperature", "workers", "epochs", "seed", "weights", "device", "address",
+)  # fmt: skip
 
 Mode = Annotated[OutputMode, typer.Option("--output-mode", help="For people, or one JSON object for programs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Only results and errors.")]
@@ -45,6 +65,15 @@ FromModel = Annotated[
         **MODEL,
     ),
 ]
+CodeFile = Annotated[
+    str | None,
+    typer.Option(
+        "--architecture",
+        metavar="FILE.py",
+        callback=at_home,
+        help="Python file with the model's architecture, where that is your own; it is executed.",
+    ),
+]
 Mixes = Annotated[
     list[str] | None,
     typer.Option(
@@ -78,3 +107,34 @@ class Verbs(TyperGroup):
             raise InterruptedRunError("interrupted") from error
         except OSError as error:
             raise UnforeseenError from error
+
+
+def with_own_code(verb: Verb) -> Verb:
+    """Gives a verb the option --architecture, and what the file defines while it runs."""
+
+    @functools.wraps(verb)
+    def called(architecture: str | None = None, **values: Any) -> int:
+        with own_code(architecture):
+            return verb(**values)
+
+    parameters = [*inspect.signature(verb).parameters.values()]
+    option = inspect.Parameter("architecture", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=CodeFile)
+    called.__signature__ = inspect.Signature([*parameters, option])  # type: ignore[attr-defined]
+    return called
+
+
+@contextmanager
+def own_code(file: str | None) -> "Iterator[OwnCode | None]":
+    """Within it what a file defines is an architecture by the file's name; None: there is none.
+
+    Raises:
+        UsageError: the file cannot be read, or its name is no architecture's.
+    """
+    if file is None:
+        yield None
+        return
+    from ser_core.models import OwnCode
+
+    code = OwnCode.read(file)
+    with code.in_use():
+        yield code

@@ -58,8 +58,9 @@ def _command_line(dashboard: str, arguments: VerbArguments) -> list[str]:
     values = arguments.values | {name: _place(arguments.values[name], dashboard) for name in ("source", "output")}
     if values["model"] not in bundled_names():
         values["model"] = _place(values["model"], dashboard)
-    if values["config"] is not None:
-        values["config"] = _place(str(values["config"]), dashboard)
+    for name in ("config", "architecture"):
+        if values[name] is not None:
+            values[name] = _place(str(values[name]), dashboard)
     words = ["ser", arguments.verb]
     for parameter in arguments.parameters:
         value = values[parameter.name]

@@ -5,10 +5,11 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobs.command import own_code
 from jobs.console import Console, Progress
 from jobs.interrupts import Interrupts
 from ser_core.errors import SerError
@@ -16,6 +17,7 @@ from ser_core.errors import SerError
 if TYPE_CHECKING:
     from cluster.ray_process import RayProcess
     from cluster.train import TrainResources
+    from ser_core.models import OwnCode
     from ser_core.training import EpochRecord, Event, FoldBegan, Job, ReportSummary
 
 
@@ -35,9 +37,13 @@ class Request:
 
 def run_train(request: Request, console: Console) -> int:
     """Train; 0 when the model is there, 3 when it is and gives one answer to everything."""
-    with ExitStack() as stack:
+    architecture = request.overrides.get("architecture") or ""
+    # Of code that a file of settings names nothing is executed: a person types its name.
+    with own_code(architecture if architecture.endswith(".py") else None) as code, ExitStack() as stack:
+        if code is not None:
+            request = replace(request, overrides=request.overrides | {"architecture": code.name})
         # Nothing is open while it loads: until then a signal ends the process at once.
-        command = _Command(request, console, stack)
+        command = _Command(request, console, stack, code)
         stack.enter_context(command.interrupts)
         try:
             return command.run()
@@ -50,12 +56,12 @@ def run_train(request: Request, console: Console) -> int:
 class _Command:
     """One run of `ser train`; the methods are its steps, in order."""
 
-    def __init__(self, request: Request, console: Console, stack: ExitStack) -> None:
+    def __init__(self, request: Request, console: Console, stack: ExitStack, code: "OwnCode | None") -> None:
         from ser_core.storage import Location
         from ser_core.training import TrainingFolder, load_train_config
 
         self._began = time.monotonic()
-        self._request, self._console, self._stack = request, console, stack
+        self._request, self._console, self._stack, self._code = request, console, stack, code
         self.interrupts = Interrupts()
         self._config = load_train_config(request.config, request.overrides, request.start)
         self._folder = TrainingFolder(Location.parse(request.folder))
@@ -94,7 +100,10 @@ class _Command:
         from ser_core.training import Job
 
         manifest = read_manifests(self._request.manifests)
-        job = Job(config=self._config, manifest=manifest, folder=self._folder.folder, run="", base=str(Path.cwd()))
+        job = Job(
+            config=self._config, manifest=manifest, folder=self._folder.folder, run="", base=str(Path.cwd()),
+            code=self._code,
+        )  # fmt: skip
         num_workers = self._config.workers or 1
         if not self._address:
             num_workers = plan_training(self._config, local_hardware(None, None)).num_workers
@@ -221,8 +230,6 @@ def _metrics(record: "EpochRecord") -> str:
 
 
 def _named(job: "Job", run: str) -> "Job":
-    from dataclasses import replace
-
     return replace(job, run=run)
 
 

@@ -1,4 +1,5 @@
-"""A model as a folder: model.safetensors, config.json, MODEL_CARD.md, a licence file; nothing in it is executed.
+"""A model as a folder: model.safetensors, config.json, MODEL_CARD.md, a licence file; nothing in it is executed, nor
+is the copy of its architecture's file, where that is none of this program's.
 
 The weights file holds the network's tensors as `model.<name>`, the mel filterbank as `mel.filterbank_FK`, so that
 scoring needs no librosa, and, of a model that can be adapted to an archive, its `Reference`. torch is imported only
@@ -9,15 +10,14 @@ import dataclasses
 import difflib
 import functools
 import hashlib
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from ser_core.errors import ArtifactError, UsageError, one_line
 from ser_core.models.artifact_config import CONFIG_FILE, Adaptation, ArtifactConfig
+from ser_core.models.own_code import OwnCode, in_use, named_by_user
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,12 +29,9 @@ if TYPE_CHECKING:
 
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "MODEL_CARD.md"
+#: What every model's folder holds.
+ARTIFACT_FILES = frozenset({WEIGHTS_FILE, CARD_FILE, CONFIG_FILE})
 
-#: Packages whose version may change a prediction.
-_PACKAGES = (
-    "ser", "deltalake", "librosa", "numpy", "pyarrow", "ray", "safetensors", "scikit-learn", "soundfile", "soxr",
-    "torch",
-)  # fmt: skip
 _BUNDLED = Path(__file__).parent.parent / "bundled"
 _MODEL_PREFIX = "model."
 _FILTERBANK = "mel.filterbank_FK"
@@ -49,6 +46,8 @@ class Artifact:
     weights: bytes
     card: str = ""
     licence_text: str = ""
+    #: Of its architecture, where that is in a file that a person named; never the copy in the model's folder.
+    code: OwnCode | None = None
 
     @functools.cached_property
     def config(self) -> ArtifactConfig:
@@ -82,7 +81,7 @@ class Artifact:
         tensors[_FILTERBANK] = log_mel.filterbank_FK.cpu().contiguous()
         if reference is not None:
             tensors |= reference.to_tensors()
-        return cls(config.to_json(), save(tensors), card, licence_text)
+        return cls(config.to_json(), save(tensors), card, licence_text, named_by_user(config.architecture))
 
     @classmethod
     def load(cls, name_or_folder: str) -> Self:
@@ -92,12 +91,16 @@ class Artifact:
             ArtifactError: missing, broken, foreign or newer; one line naming the model, the fault and what to do.
             ServiceError: the storage it lies on failed.
         """
+        from ser_core.models.registry import check_origin
+
         folder = _folder(name_or_folder)
         with _one_line_faults(name_or_folder):
             config_json = _read(folder, CONFIG_FILE)
-            licence_file = ArtifactConfig.from_json(config_json).licence_file
-            licence_text = _read(folder, licence_file).decode() if licence_file else ""
-            artifact = cls(config_json, _read(folder, WEIGHTS_FILE), _read(folder, CARD_FILE).decode(), licence_text)
+            config = ArtifactConfig.from_json(config_json)
+            check_origin(config.architecture, config.code)
+            licence_text = _read(folder, config.licence_file).decode() if config.licence_file else ""
+            weights, card = _read(folder, WEIGHTS_FILE), _read(folder, CARD_FILE).decode()
+            artifact = cls(config_json, weights, card, licence_text, named_by_user(config.architecture))
             artifact._check_tensors()
         return artifact
 
@@ -110,10 +113,12 @@ class Artifact:
 
     def _files(self) -> dict[str, bytes]:
         licence = {self.config.licence_file: self.licence_text.encode()} if self.config.licence_file else {}
+        code = {self.code.file: self.code.text} if self.code is not None else {}
         return {
             WEIGHTS_FILE: self.weights,
             CARD_FILE: self.card.encode(),
             **licence,
+            **code,
             CONFIG_FILE: self.config_json,
         }
 
@@ -201,7 +206,8 @@ class Artifact:
         from ser_core.models.registry import build
 
         config = self.config
-        return build(config.architecture, config.architecture_settings, config.mel.num_mels, len(config.labels))
+        with in_use(self.code):
+            return build(config.architecture, config.architecture_settings, config.mel.num_mels, len(config.labels))
 
     def _tensors(self) -> "dict[str, Tensor]":
         from safetensors.torch import load
@@ -245,11 +251,6 @@ def read_config(name_or_folder: str) -> ArtifactConfig:
     folder = _folder(name_or_folder)
     with _one_line_faults(name_or_folder):
         return ArtifactConfig.from_json(_read(folder, CONFIG_FILE))
-
-
-def package_versions() -> dict[str, str]:
-    """The versions of Python and of the packages that predictions hang on, as models and runs record them."""
-    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
 
 
 def _folder(name_or_folder: str) -> "Location":

@@ -1,6 +1,9 @@
 """What a model's config.json holds, and how one that an older program wrote is read."""
 
 import json
+import platform
+import re
+from importlib.metadata import version
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -20,6 +23,12 @@ _VIEWS_SINCE, _ONE_RANGE = 5, "speech_range_db"
 CONFIG_FILE = "config.json"
 #: How deep lists and groups of config.json may lie in one another.
 _MAX_DEPTH = 32
+#: Packages whose version may change a prediction.
+_PACKAGES = (
+    "ser", "deltalake", "librosa", "numpy", "pyarrow", "ray", "safetensors", "scikit-learn", "soundfile", "soxr",
+    "torch",
+)  # fmt: skip
+_CODE_FILE = re.compile(r"[A-Za-z]\w*\.py", re.ASCII)
 
 
 class FolderShift(Settings):
@@ -63,13 +72,36 @@ class Adaptation(Settings):
         return self
 
 
+class CodeOrigin(Settings):
+    """Where the code of an architecture that is none of this program's came from: a file, or a package."""
+
+    file: str | None = Field(default=None, description="Name of the Python file, of which the model has a copy.")
+    sha256: str | None = Field(default=None, description="Of the file.")
+    package: str | None = Field(default=None, description="Name of the installed package.")
+    version: str | None = Field(default=None, description="Of the package.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.file is None) != (self.sha256 is None) or (self.file is None) == (self.package is None):
+            raise ValueError("code must have file and sha256, or package")
+        if self.file is not None and not _CODE_FILE.fullmatch(self.file):
+            raise ValueError(f"code: file {self.file[:100]!r} must be a Python file of the model's own folder")
+        return self
+
+
 class ArtifactConfig(Settings):
     """A model, but for its tensors."""
 
     format_number: int = FORMAT_NUMBER
     name: str = Field(min_length=1, max_length=200)
-    architecture: str = Field(description="One of `models.ARCHITECTURES`.")
+    architecture: str = Field(description="One of `models.ARCHITECTURES`, or one whose code is elsewhere.")
     architecture_settings: dict[str, Any]
+    code: CodeOrigin | None = Field(
+        default=None,
+        # So that models that were made before there was this keep their identity.
+        exclude_if=lambda code: code is None,
+        description="Where its architecture's code came from; None: it is this program's.",
+    )
     mel: MelSettings
     window_seconds: WindowSeconds = Field(description="Length of its training windows: the default of scoring.")
     labels: Names = Field(min_length=2, max_length=MAX_LABELS, description="In the order of the logits.")
@@ -199,3 +231,8 @@ def _renamed(value: Any) -> Any:
     if isinstance(value, dict):
         return {_RENAMED_IN_TRAINING.get(name, name): _renamed(inner) for name, inner in value.items()}
     return [_renamed(inner) for inner in value] if isinstance(value, list) else value
+
+
+def package_versions() -> dict[str, str]:
+    """The versions of Python and of the packages that predictions hang on, as models and runs record them."""
+    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}

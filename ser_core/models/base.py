@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ser_core.audio import MelSettings
 from ser_core.errors import UsageError
+from ser_core.models.artifact_config import CodeOrigin
 from ser_core.settings import Settings
 
 
@@ -128,3 +129,5 @@ class Architecture:
     build: Callable[[Any, int, int], SpeechModel]
     #: The log-mel of a new model, where the settings do not say.
     mel: MelSettings
+    #: Where its code came from; None: it is this program's. Whoever defines one leaves it out.
+    origin: CodeOrigin | None = None

@@ -56,7 +56,11 @@ class TrainConfig(Settings):
     licence_file: PathText | None = Field(
         default=None, description="Text file with more about the licence, to be copied beside the weights."
     )
-    architecture: str = Field(default="compact", description="compact, vgg16-bilstm or whisper-bilstm.")
+    architecture: str = Field(
+        default="compact",
+        description="compact, vgg16-bilstm, whisper-bilstm or an installed one. On the "
+        "command line also a Python file with one of your own, which is executed.",
+    )
     architecture_settings: dict[str, Any] = Field(
         default_factory=dict, description="Settings of the architecture, where they are not its defaults."
     )

@@ -3,12 +3,13 @@
 import json
 import re
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 from ser_core import storage
 from ser_core.encoding import json_bytes, read_json
 from ser_core.errors import OutputError
-from ser_core.models import CARD_FILE, CONFIG_FILE, WEIGHTS_FILE
+from ser_core.models import ARTIFACT_FILES
 from ser_core.storage import Location, Lock, check_writable, one_line_faults, write
 from ser_core.training.report import PREDICTIONS_FILE, REPORT_FILE
 
@@ -16,7 +17,7 @@ from ser_core.training.report import PREDICTIONS_FILE, REPORT_FILE
 FORMAT_NUMBER = 2
 _OWN = "_training"
 _SETTINGS = "settings.json"
-_RESULTS = (REPORT_FILE, CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, PREDICTIONS_FILE, "answers.parquet")
+_RESULTS = frozenset({REPORT_FILE, *ARTIFACT_FILES, PREDICTIONS_FILE, "answers.parquet"})
 #: Names of files that a training writes beside its results.
 _STATE = re.compile(rf"{_OWN}/(checkpoint-.*\.safetensors|probe|logs/(fold-\d+/)?events\.out\.tfevents\..*)")
 _MAX_NAMED = 4
@@ -94,13 +95,9 @@ class TrainingFolder:
 
         But for the settings: whenever this is broken off, the folder is a training's, and one that is not done.
         """
-        match self._read(is_restart=True):
-            case None:
-                return
-            case {"settings": {"settings": {"licence_file": str(licence_file)}}}:
-                results = {*_RESULTS, licence_file}
-            case _:
-                results = {*_RESULTS}
+        if (found := self._read(is_restart=True)) is None:
+            return
+        results = {*_RESULTS, *_own_results(found)}
         own = [
             name for name, _ in storage.list_files(self.folder) if _STATE.fullmatch(name) or _result(name) in results
         ]
@@ -130,6 +127,16 @@ class TrainingFolder:
         if is_restart:
             return {}
         raise OutputError(f"{self._settings_file}: is broken; --restart to begin anew, or name another MODEL_DIR")
+
+
+def _own_results(record: dict[str, Any]) -> Iterator[str]:
+    """The names of the results that not every training has."""
+    match record:
+        case {"settings": {"settings": {"licence_file": str(licence_file)}}}:
+            yield licence_file
+    match record:
+        case {"settings": {"code": {"file": str(code_file)}}}:
+            yield code_file
 
 
 def _result(name: str) -> str:

@@ -14,7 +14,7 @@ from ser_core import models
 from ser_core.audio import MelSettings, WindowSettings
 from ser_core.corpora import Manifest
 from ser_core.errors import UsageError
-from ser_core.models import Artifact, SpeechModel, bundled_names
+from ser_core.models import Artifact, OwnCode, SpeechModel, bundled_names
 from ser_core.storage import Location, read
 from ser_core.training.cautions import few_speakers
 from ser_core.training.config import FOLD, TrainConfig
@@ -51,6 +51,8 @@ class Job:
     run: str
     #: Folder that local paths in the settings are relative to.
     base: str = "."
+    #: The file that the architecture is in, where the command line named one.
+    code: OwnCode | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
@@ -95,7 +97,7 @@ class Job:
     @property
     def mel(self) -> MelSettings:
         """The features, but for the constants of the data."""
-        return self.config.mel_settings(models.default_mel(self.config.architecture))
+        return self.config.mel_settings(models.architecture(self.config.architecture).mel)
 
     @property
     def windows(self) -> WindowSettings:
@@ -192,6 +194,9 @@ class Job:
         self.check_workers(num_workers)
         self.start.check(self.config.architecture, self.mel)
         model = self.new_model()
+        origin = models.architecture(self.config.architecture).origin
+        if origin is not None:
+            OwnCode.check_model(self.config.architecture, model, self.mel.num_mels, len(self.labels))
         teachers = [teacher.content_hash for number in range(self.num_folds) for teacher in self.fold(number).teachers]
         _ = self.licence_text
         if self.config.cache_frozen and not model.has_frozen_layers:
@@ -203,6 +208,7 @@ class Job:
             num_learning=sum(value.numel() for value in model.parameters() if value.requires_grad),
             identity={
                 "manifest": self.manifest.content_hash(),
+                "code": origin and origin.to_dict(),
                 "weights_sha256": self.start.sha256,
                 "teachers_sha256": list(dict.fromkeys(teachers)),
                 "settings": self.config.recipe(),

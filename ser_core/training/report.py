@@ -152,6 +152,7 @@ def _artifact_config(result: FoldResult, log_mel: LogMel, trained: Trained, says
     return ArtifactConfig(
         name=job.name,
         architecture=config.architecture,
+        code=models.architecture(config.architecture).origin,
         architecture_settings=models.resolved_settings(config.architecture, config.architecture_settings),
         mel=log_mel.settings,
         window_seconds=config.window_seconds,

@@ -11,6 +11,7 @@ Shape letters: N clips of a set, C labels.
 import dataclasses
 import socket
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,6 +90,11 @@ def run_job(job: Job, worker: Worker, callback: Callback, folds: Iterable[int] |
     Raises:
         SerError: one line that says what went wrong; whichever worker found it, all raise it.
     """
+    with nullcontext() if job.code is None else job.code.in_use():
+        _run_job(job, worker, callback, folds)
+
+
+def _run_job(job: Job, worker: Worker, callback: Callback, folds: Iterable[int] | None) -> None:
     worker.group.together(lambda: _check_precision(job, worker.device.type))
     found: list[WaveformCache] = []
     worker.group.together(lambda: found.append(open_waveforms(job)))
