@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from jobs.command import own_code
 from jobs.console import Console, Progress
 from jobs.interrupts import Interrupts
-from ser_core.errors import SerError
+from ser_core.errors import SerError, without_password
+from ser_core.settings import is_http_url
+from ser_core.vocabulary import is_published
 
 if TYPE_CHECKING:
     from cluster.ray_process import RayProcess
@@ -104,6 +106,9 @@ class _Command:
             config=self._config, manifest=manifest, folder=self._folder.folder, run="", base=str(Path.cwd()),
             code=self._code,
         )  # fmt: skip
+        weights = self._config.weights
+        if weights is not None and (is_published(weights) or is_http_url(weights)):
+            self._console.say(f"weights {without_password(weights)}: fetched into {job.cache_folder}, or found there")
         num_workers = self._config.workers or 1
         if not self._address:
             num_workers = plan_training(self._config, local_hardware(None, None)).num_workers

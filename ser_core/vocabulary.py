@@ -47,3 +47,18 @@ RETRYABLE_REASONS = frozenset({"changed", "timeout", "crashed", "network", "perm
 #: The labels that known corpora are mapped to, in the order of the models' logits (RAVDESS's own order). Others may be
 #: beside them or in their place: `ser_core/labels.py`.
 LABELS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
+
+#: A file of a repository of a hub, as hf://owner/name, hf://owner/name@revision or hf://owner/name/file.
+HUB_SCHEME = "hf://"
+#: Names of published weights, and what each means: a file of torchvision's, or of a hub's repository.
+PUBLISHED_WEIGHTS = {
+    "imagenet": "vgg16-397923af.pth",
+    "torchvision/vgg16": "vgg16-397923af.pth",
+    "torchvision/vgg16-features": "vgg16_features-amdegroot-88682ab5.pth",
+    **{f"openai/whisper-{size}": f"{HUB_SCHEME}openai/whisper-{size}" for size in ("tiny", "base", "small", "medium")},
+}
+
+
+def is_published(place: str) -> bool:
+    """Whether weights are named that are published, and no file, URL or model."""
+    return place in PUBLISHED_WEIGHTS or place.startswith(HUB_SCHEME)

@@ -112,13 +112,13 @@ class SpeechModel(nn.Module, abc.ABC):
             groups.append({"params": layer, "lr": rate})
         return [group for group in groups if group["params"]]
 
-    def load_weights(self, file: Path | None) -> None:
-        """Start the encoder from trained weights; None: those that are published for the architecture.
+    def load_weights(self, file: Path) -> None:
+        """Start the encoder from trained weights.
 
         Raises:
             UsageError: the file does not hold them, or the architecture has none to start from.
         """
-        raise UsageError(f"weights {file or 'imagenet'}: this architecture starts from scratch; leave it out")
+        raise UsageError(f"weights {file}: this architecture starts from scratch; leave it out")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -162,11 +162,11 @@ class Vgg16Bilstm(SpeechModel):
         learning = self.features[self._frozen_end :]
         return [list(layer.parameters()) for layer in learning if isinstance(layer, nn.Conv2d)]
 
-    def load_weights(self, file: Path | None) -> None:
-        """Start the convolutions from trained ones: a file, or torchvision's ImageNet weights for None.
+    def load_weights(self, file: Path) -> None:
+        """Start the convolutions from trained ones.
 
         Raises:
-            UsageError: the file holds no VGG16, or the ImageNet weights cannot be downloaded.
+            UsageError: the file holds no VGG16.
         """
         settings = self._settings
         self.features.load_state_dict(read_features(file, settings.num_blocks, settings.weights_input))

@@ -41,28 +41,24 @@ _NUMBERED = re.compile(r"(?:features\.)?(\d+)\.(weight|bias)")
 _ADVICE = "give VGG16's convolutions as torchvision names them (features.0.weight ... features.28.bias)"
 
 
-def read_features(file: Path | None, num_blocks: int, weights_input: WeightsInput) -> dict[str, Tensor]:
+def read_features(file: Path, num_blocks: int, weights_input: WeightsInput) -> dict[str, Tensor]:
     """The convolutions of the first blocks, by their names among torchvision's `features` (`0.weight`), in float32.
 
     Args:
-        file: .safetensors, or a torch file, of which nothing is executed; a classifier in it is left out. None:
-            torchvision's classification weights, downloaded.
+        file: .safetensors, or a torch file, of which nothing is executed; a classifier in it is left out.
         num_blocks: number of blocks that are needed.
         weights_input: which pictures they want; auto: known by the first biases of the published weights.
 
     Raises:
-        UsageError: the file cannot be read, is of another layout or network, lacks a layer, or wants unknown pictures;
-            or nothing can be downloaded.
+        UsageError: the file cannot be read, is of another layout or network, lacks a layer, or wants unknown pictures.
     """
-    where = f"weights {file or 'imagenet'}"
-    state = _features_of(where, read_checkpoint(file) if file else _downloaded())
+    where = f"weights {file}"
+    state = _features_of(where, read_checkpoint(file))
     wanted = {index: channels for index, channels in CONVOLUTIONS.items() if index < BLOCK_ENDS[num_blocks - 1]}
     for index, (channels_in, channels_out) in wanted.items():
         for name, shape in (("weight", (channels_out, channels_in, 3, 3)), ("bias", (channels_out,))):
             _check(where, f"{index}.{name}", state, shape)
     found = {name: value.float() for name, value in state.items() if int(name.partition(".")[0]) in wanted}
-    if file is None:
-        return found
     return standardised(found, _input_of(where, found["0.bias"]) if weights_input == "auto" else weights_input)
 
 
@@ -75,18 +71,6 @@ def standardised(features: dict[str, Tensor], weights_input: WeightsInput) -> di
     scaled = {name: value / factor if name.endswith("bias") else value for name, value in features.items()}
     scaled["0.weight"] = features["0.weight"] * (deviation_3 / factor)[:, None, None]
     return scaled
-
-
-def _downloaded() -> dict[str, Tensor]:
-    from torchvision.models import VGG16_Weights
-
-    try:
-        state: dict[str, Tensor] = VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True)
-    except OSError as error:
-        raise UsageError(
-            f"weights imagenet: cannot be downloaded ({error}); give a file, or none to start from scratch"
-        ) from error
-    return state
 
 
 def _features_of(where: str, state: dict[str, Tensor]) -> dict[str, Tensor]:

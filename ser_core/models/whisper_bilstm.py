@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d, dropout, layer_norm, max_pool1d
 
 from ser_core.audio import MelSettings
-from ser_core.errors import UsageError
 from ser_core.models.base import Architecture, Regression, SpeechModel
 from ser_core.models.layers import Standardise, attentive_statistics, weighted_statistics
 from ser_core.models.whisper_encoder import WhisperEncoder
@@ -189,9 +188,7 @@ class WhisperBilstm(SpeechModel):
         layers = [convolutions, *(list(block.parameters()) for block in self.encoder.layers)]
         return [[parameter for parameter in layer if parameter.requires_grad] for layer in layers]
 
-    def load_weights(self, file: Path | None) -> None:
-        if file is None:
-            raise UsageError("weights imagenet: whisper-bilstm starts from Whisper's weights; give their file")
+    def load_weights(self, file: Path) -> None:
         self.encoder.load_published(file)
 
 

@@ -7,6 +7,7 @@ they are. The last layer norm is not here: what this program reads is the layers
 """
 
 import math
+import re
 from pathlib import Path
 
 import torch
@@ -22,6 +23,13 @@ _KERNEL_FRAMES = 3
 #: Features of the MLP's hidden layer, in layers' features; the same in every size of Whisper.
 _MLP_RATIO = 4
 _PREFIXES = ("model.encoder.", "encoder.")
+#: Parts of names in OpenAI's own files, and what they are called in the published checkpoints.
+_OPENAI_NAMES = {
+    "positional_embedding": "embed_positions.weight", "blocks": "layers", "attn.query": "self_attn.q_proj",
+    "attn.key": "self_attn.k_proj", "attn.value": "self_attn.v_proj", "attn.out": "self_attn.out_proj",
+    "attn_ln": "self_attn_layer_norm", "mlp.0": "fc1", "mlp.2": "fc2", "mlp_ln": "final_layer_norm",
+}  # fmt: skip
+_NAME_OF_OPENAI = re.compile(rf"(?<![^.])({'|'.join(map(re.escape, _OPENAI_NAMES))})(?![^.])")
 #: float16 rounds the published sinusoids by half of it.
 _POSITION_TOLERANCE = 1e-3
 
@@ -58,15 +66,21 @@ class WhisperEncoder(nn.Module):
                     f"weights {file}: '{name}' is {tuple(tensor.shape)} instead of {tuple(expected.shape)}: "
                     "give openai/whisper-base, or the sizes of this one as architecture settings"
                 )
+            if not tensor.is_floating_point() or not tensor.float().isfinite().all():
+                raise UsageError(
+                    f"weights {file}: '{name}' holds values that are not finite numbers; give another file"
+                )
         _check_positions(file, found.get("embed_positions.weight"))
         self.load_state_dict({name: found[name] for name in self.state_dict()})
 
 
 def _encoder_tensors(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The encoder's tensors by the names of the published checkpoints; OpenAI's own file (base.pt) has others."""
     for prefix in _PREFIXES:
         if tensors := {name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)}:
-            return tensors
-    return state
+            state = tensors
+            break
+    return {_NAME_OF_OPENAI.sub(lambda found: _OPENAI_NAMES[found[0]], name): state[name] for name in state}
 
 
 def _check_positions(file: Path, found_SH: Tensor | None) -> None:

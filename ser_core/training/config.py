@@ -18,7 +18,7 @@ from ser_core.settings import (
 )
 from ser_core.speech import SpeechSettings
 from ser_core.training.data_config import AugmentSettings, Sampling, SplitSettings
-from ser_core.vocabulary import SpeechMode
+from ser_core.vocabulary import SpeechMode, is_published
 
 #: What may change between two runs of one training: where and by how many it is done, not what comes out.
 PLACE_SETTINGS = ("workers", "device", "address", "threads", "cache_dir", "max_failures")
@@ -71,8 +71,13 @@ class TrainConfig(Settings):
     )
     weights: PathText | None = Field(
         default=None,
-        description="Trained weights to start from: a file, an http(s) URL, a model folder or imagenet; by default the "
-        "training starts from scratch.",
+        description="Trained weights to start from: a file, an http(s) URL, a model folder, or a published name, "
+        "openai/whisper-base or imagenet, which is fetched once; by default the training starts from scratch.",
+    )
+    weights_sha256: str | None = Field(
+        default=None,
+        pattern="^[0-9a-f]{8,64}$",
+        description="How the sha256 of these weights begins, so that a recipe cannot start from others.",
     )
     window_seconds: WindowSeconds = Field(default=3.0, description="Length of a window in seconds.")
     windows_per_clip: int = Field(
@@ -203,6 +208,8 @@ class TrainConfig(Settings):
         whole = self.model_dump(mode="json", exclude=set(PLACE_SETTINGS))
         for name in ("weights", "licence_file"):
             whole[name] = None if whole[name] is None else _last_part(whole[name])
+        if self.weights is not None and is_published(self.weights):
+            whole["weights"] = self.weights
         whole["distillation"]["teachers"] = [_last_part(name) for name in self.distillation.teachers]
         return whole
 

@@ -19,7 +19,8 @@ from ser_core.storage import Location, read
 from ser_core.training.cautions import few_speakers
 from ser_core.training.config import FOLD, TrainConfig
 from ser_core.training.data import ClipSets, check_emotions, check_sets, make_folds
-from ser_core.training.transfer import PUBLISHED, Start, check_leakage, check_teacher, speakers_known_from
+from ser_core.training.transfer import Start, check_leakage, check_teacher, speakers_known_from
+from ser_core.vocabulary import is_published
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -138,7 +139,8 @@ class Job:
     def start(self) -> Start:
         """What the model starts from."""
         weights = self.config.weights
-        return Start(f"weights {weights}", weights and self._placed(weights), self.cache_folder)
+        where = weights and self._placed(weights)
+        return Start(f"weights {weights}", where, self.cache_folder, self.config.weights_sha256)
 
     @cached_property
     def _shared_teachers(self) -> dict[str, Artifact]:
@@ -160,7 +162,7 @@ class Job:
 
     def _placed(self, name: str) -> str:
         """A local path made absolute; a URL or the name of a bundled model as it is."""
-        is_name = name == PUBLISHED or "://" in name or name in bundled_names()
+        is_name = is_published(name) or "://" in name or name in bundled_names()
         return name if is_name else str(Path(self.base, name).absolute())
 
     def new_model(self) -> SpeechModel:
@@ -197,6 +199,12 @@ class Job:
         origin = models.architecture(self.config.architecture).origin
         if origin is not None:
             OwnCode.check_model(self.config.architecture, model, self.mel.num_mels, len(self.labels))
+        if origin is None and self.config.weights is None and model.has_frozen_layers:
+            raise UsageError(
+                f"architecture_settings: layers of {self.config.architecture} are frozen, and no weights are given, so "
+                "they would stay random; give weights (--weights openai/whisper-base or imagenet), --from MODEL, or "
+                "frozen_layers or frozen_blocks 0"
+            )
         teachers = [teacher.content_hash for number in range(self.num_folds) for teacher in self.fold(number).teachers]
         _ = self.licence_text
         if self.config.cache_frozen and not model.has_frozen_layers:

@@ -45,7 +45,7 @@ calibrated probabilities out.
 ## Trained on
 
 {corpora}; manifest {job.manifest.content_hash()[:12]}, seed {job.config.seed}, split by {fold.sets.split}.
-Made by `ser train`; every setting and version is in `config.json`.
+{_start(fold)}Made by `ser train`; every setting and version is in `config.json`.
 
 {_sets_table(fold)}
 
@@ -56,6 +56,16 @@ The temperature is {config.temperature:g}{_BY_FOLDS if calibrated_by_folds else 
 
 {_metrics(evaluation)}
 {_NOT_FOR}"""
+
+
+def _start(fold: Fold) -> str:
+    """Where the weights came from that it began with."""
+    source = fold.job.start.source
+    if source is None:
+        return ""
+    known = [source.get("model") or source.get("repository"), source.get("file")]
+    named = [f"{name} {source[name]}" for name in ("revision", "sha256") if source.get(name)]
+    return f"Began with {', '.join([*filter(None, known), *named])}.\n"
 
 
 def _sets_table(fold: Fold) -> str:

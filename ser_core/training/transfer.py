@@ -13,24 +13,31 @@ from ser_core.audio import MelSettings
 from ser_core.corpora import Manifest
 from ser_core.errors import UsageError
 from ser_core.evaluation import ModelSpeakers
-from ser_core.models import CONFIG_FILE, Artifact, ArtifactConfig, SpeechModel, build, bundled_names, fetch_weights
+from ser_core.models import (
+    CONFIG_FILE,
+    Artifact,
+    ArtifactConfig,
+    SpeechModel,
+    build,
+    bundled_names,
+    fetch_weights,
+)
 from ser_core.training.config import FOLD, TrainConfig
 from ser_core.training.data import ClipSets
-
-#: The value of `weights` that means the weights that are published for the architecture.
-PUBLISHED = "imagenet"
 
 
 @dataclass(frozen=True)
 class Start:
-    """What a new model starts from: nothing, published weights, a file of weights, or another model."""
+    """What a new model starts from: nothing, a file of weights, or another model."""
 
     #: What messages call it.
     name: str
-    #: PUBLISHED, a URL, a model's name or folder, or a file; None: nothing.
+    #: A published name, a URL, a model's name or folder, or a file; None: nothing.
     weights: str | None
     #: Where this machine caches what is fetched.
     cache_folder: Path
+    #: How the sha256 must begin of what is read; None: it may be any.
+    known_sha256: str | None = None
 
     @cached_property
     def artifact(self) -> Artifact | None:
@@ -46,14 +53,43 @@ class Start:
         return Artifact.load(where) if is_model else None
 
     @cached_property
-    def sha256(self) -> str | None:
-        """The hash of what is read; None where that is nothing, or published."""
-        if self.weights is None or self.weights == PUBLISHED:
+    def fetched(self) -> tuple[Path, dict[str, str]] | None:
+        """The file of weights, fetched where it is elsewhere, and where it came from; None where there is none to read.
+
+        Raises:
+            UsageError: it is not there, or cannot be had.
+        """
+        if self.weights is None or self.artifact is not None:
             return None
+        return fetch_weights(self.weights, self.cache_folder)
+
+    @cached_property
+    def sha256(self) -> str | None:
+        """The hash of what is read; None where that is nothing.
+
+        Raises:
+            UsageError: it is not the one that is known.
+        """
         if self.artifact is not None:
-            return self.artifact.content_hash
-        with fetch_weights(self.weights, self.cache_folder).open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()
+            found: str | None = self.artifact.content_hash
+        elif self.fetched is None:
+            found = None
+        else:
+            with self.fetched[0].open("rb") as content:
+                found = hashlib.file_digest(content, "sha256").hexdigest()
+        if self.known_sha256 is not None and not (found or "").startswith(self.known_sha256):
+            what = f"its sha256 is {found}" if found else "nothing is read"
+            raise UsageError(
+                f"{self.name}: weights_sha256 is {self.known_sha256}, but {what}; give the file of that hash"
+            )
+        return found
+
+    @property
+    def source(self) -> dict[str, str | None] | None:
+        """Where the weights came from, as a model tells; None: it began with none."""
+        if self.artifact is not None:
+            return {"model": self.artifact.identity, "sha256": self.sha256}
+        return None if self.fetched is None else {**self.fetched[1], "sha256": self.sha256}
 
     def check(self, architecture: str, mel: MelSettings) -> None:
         """Whether a model can start from this; the constants of its `mel` are taken over.
@@ -89,9 +125,8 @@ class Start:
             UsageError: the weights are missing, of another architecture or of another shape.
         """
         if self.artifact is None:
-            if self.weights is not None:
-                is_published = self.weights == PUBLISHED
-                model.load_weights(None if is_published else fetch_weights(self.weights, self.cache_folder))
+            if self.fetched is not None:
+                model.load_weights(self.fetched[0])
             return
         config, tensors = self.artifact.config, self.artifact.model().state_dict()
         of_labels = _of_labels(config)

@@ -13,7 +13,7 @@ from ser_core.models.artifact import Artifact
 from tests.support.cli import Answer, assert_one_line, ser_here
 from tests.support.models import tiny_artifact
 from tests.support.trained_here import TrainsHere
-from tests.support.training import REGRESSION, settings, write_corpus
+from tests.support.training import REGRESSION, settings, write_corpus, write_encoder
 
 #: Everything that would be said again, and is no default.
 OTHERS: dict[str, Any] = {"speech": "all", "label_smoothing": 0.0, "regression_c": 0.1, "sampling": "square_root"}
@@ -30,7 +30,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     write_corpus(folder, "others", num_speakers=3)
     write_corpus(folder, "own", num_speakers=4, takes=3)
-    whisper = REGRESSION | {"mel": {"num_mels": 80}}
+    encoder = write_encoder(folder / "encoder.safetensors", 80)
+    whisper = REGRESSION | {"mel": {"num_mels": 80}, "weights": str(encoder)}
     for name, changes in (("compact", {"epochs": 12}), ("whisper", whisper)):
         recipe = settings(folder / "cache", **(changes | OTHERS), split=NOBODY_HELD)
         (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))

@@ -1,6 +1,7 @@
 """Which files of VGG16's weights are taken, for which pictures, and what is said of the others."""
 
 import random
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,7 @@ def test_what_is_no_vgg16_is_one_clear_line(case: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("state", [torch.zeros(64), {"state_dict": {"a": torch.zeros(1)}}, 3])
 def test_a_torch_file_of_something_else_is_one_clear_line(state: Any, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"vgg\.pth: has no tensors by name and no 'features\.0\.weight'; give"):
+    with pytest.raises(UsageError, match=r"vgg\.pth: has (no tensors by name|'a') and no 'features\.0\.weight'; give"):
         read_features(written(state, tmp_path, "pth"), 1, "auto")
 
 
@@ -173,15 +174,26 @@ def test_a_damaged_file_is_one_clear_line_or_what_it_was(tmp_path: Path, suffix:
         assert len(str(caught.value).splitlines()) == 1
 
 
-def test_imagenet_are_torchvisions_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from torchvision.models import VGG16_Weights
+def test_torchvisions_own_file_is_of_an_older_format(tmp_path: Path) -> None:
+    """A pickle with the tensors behind it, in which no archive is; of an OrderedDict."""
+    state = OrderedDict(published(num_blocks=1))
+    file = tmp_path / "vgg16-397923af.pth"
+    torch.save(state, file, _use_new_zipfile_serialization=False)
+    assert file.read_bytes()[:2] != b"PK"
+    assert torch.equal(read_features(file, 1, "auto")["0.weight"], state["features.0.weight"])
 
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    # Where torch keeps what it has downloaded.
-    file = tmp_path / "hub" / "checkpoints" / Path(VGG16_Weights.IMAGENET1K_V1.url).name
-    file.parent.mkdir(parents=True)
-    state = published(None, num_blocks=1)
-    torch.save(state, file)
-    model = build("vgg16-bilstm", {"num_blocks": 1, "lstm_units": 1}, 16, 2)
-    model.load_weights(None)
-    assert torch.equal(model.state_dict()["features.2.bias"], state["features.2.bias"])
+
+@pytest.mark.parametrize("group", ["state_dict", "model_state_dict", "model"])
+def test_what_a_training_program_stored_beside_other_things_is_found(tmp_path: Path, group: str) -> None:
+    state = published(num_blocks=1)
+    file = written({"epoch": 3, group: state}, tmp_path, "pth")
+    assert torch.equal(read_features(file, 1, "auto")["0.weight"], state["features.0.weight"])
+
+
+def test_a_whole_model_in_a_pickle_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "model.pth"
+    torch.save(torch.nn.Linear(2, 2), file)
+    with pytest.raises(
+        UsageError, match=r"model\.pth: cannot be read as weights \(UnpicklingError\); .*model\.state_dict"
+    ):
+        read_features(file, 1, "auto")

@@ -376,9 +376,51 @@ def test_starts_from_published_weights(tmp_path: Path, prefix: str, name: str) -
     assert [value.requires_grad for value in model.encoder.layers.parameters()].count(True) == 15
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_taken(tmp_path: Path, dtype: torch.dtype) -> None:
+    tensors = {name: value.to(dtype) for name, value in published("").items() if name != "embed_positions.weight"}
+    model = tiny()
+    model.load_weights(write(tensors, tmp_path / "half.safetensors"))
+    assert all(torch.equal(value, tensors[name].float()) for name, value in model.encoder.state_dict().items())
+
+
+#: Names of a block's tensors in OpenAI's own files (base.pt), and in the published checkpoints.
+OPENAI = {
+    "attn.query": "self_attn.q_proj", "attn.key": "self_attn.k_proj", "attn.value": "self_attn.v_proj",
+    "attn.out": "self_attn.out_proj", "attn_ln": "self_attn_layer_norm", "mlp.0": "fc1", "mlp.2": "fc2",
+    "mlp_ln": "final_layer_norm",
+}  # fmt: skip
+
+
+def test_openais_own_file_is_taken(tmp_path: Path) -> None:
+    tensors = published("")
+    theirs: Tensors = {
+        "encoder.positional_embedding": tensors["embed_positions.weight"],
+        "decoder.ln.weight": torch.ones(1),
+    }
+    for name, value in tensors.items():
+        parts = [openai for openai, ours in OPENAI.items() if f".{ours}." in name]
+        called = name.replace(OPENAI[parts[0]], parts[0]) if parts else name
+        if "embed" not in name:
+            theirs["encoder." + called.replace("layers.", "blocks.")] = value
+    torch.save({"dims": {"n_mels": NUM_MELS}, "model_state_dict": theirs}, tmp_path / "base.pt")
+    model = tiny()
+    model.load_weights(tmp_path / "base.pt")
+    for name, value in model.encoder.state_dict().items():
+        assert torch.equal(value, tensors[name].float()), name
+
+
 @pytest.mark.parametrize(
     ("tensors", "words"),
     [
+        (
+            published() | {"model.encoder.conv2.bias": torch.full((128,), float("nan"))},
+            "'conv2.bias' holds values that",
+        ),
+        (
+            published() | {"model.encoder.conv2.bias": torch.ones(128, dtype=torch.int8)},
+            "'conv2.bias' holds values that",
+        ),
         ({"features.0.weight": torch.zeros(3)}, r"no encoder of openai/whisper-base \('conv1.weight' is missing\)"),
         (published(num_layers=2), r"'layers.2.[a-z_.0-9]+' is missing"),
         (published() | {"model.encoder.conv1.bias": torch.zeros(384)}, r"'conv1.bias' is \(384,\) instead of \(128,\)"),
@@ -403,7 +445,5 @@ def test_what_is_no_checkpoint_is_one_clear_line(tmp_path: Path) -> None:
     torch.save([1, 2], file)
     with pytest.raises(UsageError, match="is missing"):
         tiny().load_weights(file)
-    with pytest.raises(UsageError, match="whisper-bilstm starts from Whisper's weights"):
-        tiny().load_weights(None)
     with pytest.raises(UsageError, match="starts from scratch"):
         build("compact", {}, NUM_MELS, NUM_LABELS).load_weights(file)

@@ -27,6 +27,10 @@ class FlakyServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.content = content
         self.version = {"ETag": '"1"'}
+        #: Answers to HEAD: status and headers, the last one again and again.
+        self.heads: list[tuple[int, dict[str, str]]] = []
+        #: What was asked for, a line each.
+        self.asked: list[str] = []
         #: Where the answered requests began.
         self.starts: list[int] = []
         #: Answers to the next requests: status and headers, without a body.
@@ -53,8 +57,14 @@ class FlakyServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: FlakyServer
 
+    def do_HEAD(self) -> None:
+        server = self.server
+        server.asked.append(f"HEAD {self.path}")
+        self._send_head(*(server.heads.pop(0) if len(server.heads) > 1 else server.heads[0]))
+
     def do_GET(self) -> None:
         server = self.server
+        server.asked.append(f"GET {self.path}")
         if server.status is not None:
             self.send_error(server.status)
             return

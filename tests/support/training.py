@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 import soundfile
+import torch
+from safetensors.torch import save_file
 
 from ser_core.corpora.manifest import rows_to_table, write_manifest
+from ser_core.models.whisper_encoder import WhisperEncoder
 from ser_core.training.config import TrainConfig
 from ser_core.training.data.augment import OFF
 
@@ -114,6 +117,18 @@ REGRESSION = WHISPER | {
     "sampling": "square_root",
     "windows_per_clip": 3,
 }
+
+
+def write_encoder(file: Path, num_mels: int) -> Path:
+    """Weights of a Whisper encoder as small as that of REGRESSION, made up."""
+    sizes = REGRESSION["architecture_settings"]
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        encoder = WhisperEncoder(num_mels, sizes["width"], sizes["num_layers"])
+    save_file({f"model.encoder.{name}": value for name, value in encoder.state_dict().items()}, file)
+    return file
+
+
 #: A block of VGG16 that is frozen, read by a regression, and one that learns, read by an LSTM.
 VGG: dict[str, Any] = {
     "architecture": "vgg16-bilstm",
