@@ -80,11 +80,12 @@ def estimate(
         batch_size=batch_windows(load.windows.window_seconds),
         features_on="device",
         num_threads=1,
+        gives_components=True,
     )
     num_threads = 1 if device == "cuda" else max(1, min(_MAX_THREADS, int(num_cpus)))
 
     def look(plan: Path, most: int) -> Sample:
-        return read_sample(load, artifact, plan, predictor.statistics, num_windows=most, num_threads=num_threads)
+        return read_sample(load, artifact, plan, predictor.predict, num_windows=most, num_threads=num_threads)
 
     sample = look(plan_file, num_windows)
     adaptation = estimate_adaptation(artifact, sample.logits_NC, sample.components_NR, sample.num_files)

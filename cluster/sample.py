@@ -29,10 +29,10 @@ from ser_core.errors import ServiceError
 from ser_core.records import PENDING_SCHEMA
 
 if TYPE_CHECKING:
-    from ser_core.models import Artifact
+    from ser_core.models import Artifact, ModelOutput
 
-#: Samples (B, S) of windows -> logits (B, C) and components (B, R).
-Statistics = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+#: Samples (B, S) of windows -> what the model says of them, components too.
+Predict = Callable[[np.ndarray], "ModelOutput"]
 
 #: Least number of windows that a file may give: less than that is hardly what it sounds like.
 _LEAST_PER_FILE = 8
@@ -77,7 +77,7 @@ def read_sample(
     load: LoadSettings,
     artifact: "Artifact",
     plan_file: Path,
-    statistics: Statistics,
+    predict: Predict,
     *,
     num_windows: int,
     num_threads: int,
@@ -85,12 +85,12 @@ def read_sample(
     """Look at a sample of what is planned, in threads of this process; the caller's waits, and hears of signals.
 
     Args:
-        load: how files are read; windows never overlap here, and features are left to `statistics`.
+        load: how files are read; windows never overlap here, and features are left to `predict`.
         artifact: the model.
         plan_file: the plan (PLAN_SCHEMA).
-        statistics: what the model says of up to `batch_windows` windows; called from several threads.
+        predict: asks the model about up to `batch_windows` windows; called from several threads.
         num_windows: most windows of the sample.
-        num_threads: number of threads that call `statistics`.
+        num_threads: number of threads that call `predict`.
 
     Raises:
         ServiceError: storage failed as a whole.
@@ -100,7 +100,7 @@ def read_sample(
     num_torch_threads = torch.get_num_threads()
     per_file = max(_LEAST_PER_FILE, math.ceil(num_windows / pq.read_metadata(plan_file).num_rows))
     reader = _Reader(load, artifact, per_file)
-    batches = _Batches(statistics, batch_windows(load.windows.window_seconds), num_threads)
+    batches = _Batches(predict, batch_windows(load.windows.window_seconds), num_threads)
     errors: list[BaseException] = []
 
     def fill() -> None:
@@ -239,14 +239,14 @@ def _judged(record: dict[str, Any], window_samples: int) -> Iterator[tuple[int, 
 
 
 class _Batches:
-    """Asks for the statistics of windows as their batches fill."""
+    """Asks the model about windows as their batches fill."""
 
-    def __init__(self, statistics: Statistics, batch_size: int, num_threads: int) -> None:
+    def __init__(self, predict: Predict, batch_size: int, num_threads: int) -> None:
         self.num_windows = 0
-        self._statistics, self._batch_size, self._num_threads = statistics, batch_size, num_threads
+        self._predict, self._batch_size, self._num_threads = predict, batch_size, num_threads
         self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix="ser-sample")
         self._held: list[tuple[_Key, np.ndarray]] = []
-        self._asked: list[tuple[list[_Key], Future[tuple[np.ndarray, np.ndarray]]]] = []
+        self._asked: list[tuple[list[_Key], Future[ModelOutput]]] = []
 
     def close(self) -> None:
         """End the threads, each when its batch is done."""
@@ -270,12 +270,13 @@ class _Batches:
             return Sample(logits_NC=nothing, components_NR=nothing, num_files=0, num_failed=num_failed)
         keys = [key for of_batch, _ in self._asked for key in of_batch]
         order = sorted(range(len(keys)), key=keys.__getitem__)
-        answers = zip(*(answer.result() for _, answer in self._asked), strict=True)
-        logits_NC, components_NR = (np.concatenate(parts)[order] for parts in answers)
+        outputs = [answer.result() for _, answer in self._asked]
+        logits_NC = np.concatenate([output.logits_NC for output in outputs])[order]
+        components_NR = np.concatenate([output.components_NR for output in outputs])[order]
         num_files = len({rank for rank, *_ in keys})
         return Sample(logits_NC=logits_NC, components_NR=components_NR, num_files=num_files, num_failed=num_failed)
 
     def _ask(self) -> None:
         batch_BS = np.stack([pcm_S for _, pcm_S in self._held])
-        self._asked.append(([key for key, _ in self._held], self._threads.submit(self._statistics, batch_BS)))
+        self._asked.append(([key for key, _ in self._held], self._threads.submit(self._predict, batch_BS)))
         self._held = []

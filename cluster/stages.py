@@ -235,7 +235,7 @@ class PredictStage:
         probabilities_JC = np.zeros((0, self._num_labels), dtype=np.float32)
         if total:
             joined = np.frombuffer(b"".join(records["payload"].to_pylist()), dtype=np.float32)
-            probabilities_JC = self._predictor.predict(joined.reshape(total, *self._window_shape))
+            probabilities_JC = self._predictor.predict(joined.reshape(total, *self._window_shape)).probabilities_NC
         offsets = np.concatenate([[0], np.cumsum(counts)]) * self._num_labels
         lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(probabilities_JC.reshape(-1)))
         return records.drop_columns(["payload"]).append_column("probabilities", lists).cast(PREDICTED_SCHEMA)

@@ -76,7 +76,8 @@ def run_evaluate(request: Request, console: Console) -> int:
     _check_ours(folder)
     check_writable(folder, "name another folder", what="OUT")
     running = _running(request.settings)
-    predictor = Predictor(artifact, features_on="device", **running)
+    is_adapted = request.clips.adapt != "none"
+    predictor = Predictor(artifact, features_on="device", gives_components=is_adapted, **running)
     probabilities_GC, adaptation = _predict(predictor, manifest, sets, request, console)
     evaluation = evaluate_predictions(
         manifest,
@@ -165,8 +166,8 @@ def _predict(
 
 def _about(request: Request, artifact: "Artifact", whole: "Manifest", num_left_out: int, running: Running) -> "About":
     from ser_core.evaluation import About
-    from ser_core.models import package_versions
     from ser_core.storage import Location
+    from ser_core.versions import package_versions
 
     config = artifact.config
     return About(

@@ -197,7 +197,7 @@ def check_tally(outcome: Outcome) -> None:
 
 def run_record(outcome: Outcome, artifact: "Artifact") -> dict[str, Any]:
     """What run.json holds beside the run's state, number and fingerprint."""
-    from ser_core.models import package_versions
+    from ser_core.versions import package_versions
 
     windows_per_second, hours_per_second = _rates(outcome.totals, outcome.seconds)
     adaptation = artifact.config.adaptation

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import softmax
 
 from ser_core.aggregation import aggregate, log_probability_sums
 from ser_core.audio import CLIP_SOURCE, Decoder, WindowSettings, load_segments, look_at_clips
@@ -65,7 +64,7 @@ def predict_manifest(
         ServiceError: the bucket failed as a whole, or no decoding process can be started.
         ArtifactError: the model gave something that is no number.
     """
-    sums = _Sums(predictor, predictor.predict, windows, speech, len(manifest))
+    sums = _Sums(predictor, lambda pcm_NS: predictor.predict(pcm_NS).probabilities_NC, windows, speech, len(manifest))
     _add_clips(sums, manifest, windows, on_clip)
     return sums.predictions()
 
@@ -79,10 +78,9 @@ def predict_with_statistics(
 ) -> tuple[npt.NDArray[np.float64], WindowStatistics]:
     """What `predict_manifest` gives, and the statistics of the windows, by the same passes through the network.
 
-    Args: as for `predict_manifest`.
+    Args: as for `predict_manifest`, but the predictor gives components, too.
 
     Raises:
-        ArtifactError: the model cannot be adapted, or is already.
         SourceError, ServiceError: as `predict_manifest`.
     """
     artifact = predictor.artifact
@@ -91,10 +89,11 @@ def predict_with_statistics(
     components = [np.zeros((0, num_components), np.float32)]
 
     def predict(pcm_NS: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        logits_NC, components_NR = predictor.statistics(pcm_NS)
-        logits.append(logits_NC)
-        components.append(components_NR)
-        return np.asarray(softmax(logits_NC / artifact.config.temperature, axis=1), np.float32)
+        output = predictor.predict(pcm_NS)
+        assert output.components_NR is not None
+        logits.append(output.logits_NC)
+        components.append(output.components_NR)
+        return output.probabilities_NC
 
     sums = _Sums(predictor, predict, windows, speech, len(manifest))
     _add_clips(sums, manifest, windows, on_clip)

@@ -8,9 +8,9 @@ from .artifact import read_config as read_config
 from .artifact_config import CONFIG_FILE as CONFIG_FILE
 from .artifact_config import Adaptation as Adaptation
 from .artifact_config import ArtifactConfig as ArtifactConfig
-from .artifact_config import package_versions as package_versions
 from .base import Regression as Regression
 from .base import SpeechModel as SpeechModel
+from .output import ModelOutput as ModelOutput
 from .own_code import OwnCode as OwnCode
 from .precision import has_bf16 as has_bf16
 from .precision import resolve_device as resolve_device
@@ -28,6 +28,7 @@ __all__ = [
     "Artifact",
     "ArtifactConfig",
     "GroupAdaptation",
+    "ModelOutput",
     "OwnCode",
     "Predictor",
     "Reference",
@@ -40,7 +41,6 @@ __all__ = [
     "estimate_folder",
     "fetch_weights",
     "has_bf16",
-    "package_versions",
     "read_config",
     "resolve_device",
     "resolved_settings",

@@ -64,6 +64,15 @@ class Artifact:
         """Name and content, as prediction rows carry it: `compact@0123456789ab`."""
         return f"{self.config.name}@{self.content_hash[:12]}"
 
+    @functools.cached_property
+    def encoder_identity(self) -> str:
+        """Name and content of what computes its embeddings; an ArtifactError where there are none."""
+        from ser_core.models.tensors import encoder_identity, require_embeddings
+
+        require_embeddings(self.identity, self.config.architecture, model := self.model())
+        with in_use(self.code):
+            return encoder_identity(self.config, model, self._tensors()[_FILTERBANK])
+
     @classmethod
     def of_model(
         cls, config: ArtifactConfig, model: "SpeechModel", log_mel: "LogMel", *, card: str = "", licence_text: str = "",
@@ -219,6 +228,7 @@ class Artifact:
         from safetensors import SafetensorError
 
         from ser_core.models.reference import expected_tensors
+        from ser_core.models.tensors import tensor_fault
 
         try:
             tensors = self._tensors()
@@ -230,7 +240,7 @@ class Artifact:
             expected[_FILTERBANK] = torch.empty(self.config.mel.num_mels, 1 + self.config.mel.n_fft // 2)
             expected |= expected_tensors(tensors, model, len(self.config.labels))
         for name in sorted(expected.keys() | tensors.keys()):
-            if fault := _fault(tensors.get(name), expected.get(name)):
+            if fault := tensor_fault(tensors.get(name), expected.get(name)):
                 raise UsageError(
                     f"{WEIGHTS_FILE} does not fit architecture '{self.config.architecture}': tensor '{name}' {fault}"
                 )
@@ -274,18 +284,6 @@ def _one_line_faults(name_or_folder: str) -> Iterator[None]:
     except (ValueError, ArithmeticError, LookupError, TypeError, RuntimeError, MemoryError) as error:
         # Its files were not written by this program: there is no telling what they hold.
         raise ArtifactError(f"{where}: it cannot be loaded ({type(error).__name__}: {one_line(error)})") from error
-
-
-def _fault(tensor: "Tensor | None", expected: "Tensor | None") -> str | None:
-    if expected is None:
-        return "is unknown"
-    if tensor is None:
-        return "is missing"
-    if tensor.shape != expected.shape:
-        return f"is {tuple(tensor.shape)} instead of {tuple(expected.shape)}"
-    if tensor.is_floating_point() != expected.is_floating_point() or not tensor.isfinite().all():
-        return "holds values that are not finite numbers"
-    return None
 
 
 def _read(folder: "Location", file_name: str) -> bytes:

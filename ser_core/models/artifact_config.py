@@ -1,9 +1,7 @@
 """What a model's config.json holds, and how one that an older program wrote is read."""
 
 import json
-import platform
 import re
-from importlib.metadata import version
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -23,11 +21,6 @@ _VIEWS_SINCE, _ONE_RANGE = 5, "speech_range_db"
 CONFIG_FILE = "config.json"
 #: How deep lists and groups of config.json may lie in one another.
 _MAX_DEPTH = 32
-#: Packages whose version may change a prediction.
-_PACKAGES = (
-    "ser", "deltalake", "librosa", "numpy", "pyarrow", "ray", "safetensors", "scikit-learn", "soundfile", "soxr",
-    "torch",
-)  # fmt: skip
 _CODE_FILE = re.compile(r"[A-Za-z]\w*\.py", re.ASCII)
 
 
@@ -231,8 +224,3 @@ def _renamed(value: Any) -> Any:
     if isinstance(value, dict):
         return {_RENAMED_IN_TRAINING.get(name, name): _renamed(inner) for name, inner in value.items()}
     return [_renamed(inner) for inner in value] if isinstance(value, list) else value
-
-
-def package_versions() -> dict[str, str]:
-    """The versions of Python and of the packages that predictions hang on, as models and runs record them."""
-    return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}

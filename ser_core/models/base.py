@@ -1,13 +1,12 @@
 """What every architecture offers to training and scoring, so that neither asks which one it holds.
 
-Shape letters: B windows, F mel bands, T mel frames, K classifiers, C labels.
+Shape letters: B windows, F mel bands, T mel frames, E values of an embedding, P features, K classifiers, C labels.
 """
 
-import abc
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -43,12 +42,21 @@ class Regression(nn.Module):
             return nn.functional.linear(features_BP.to(self.weight_CP.dtype), self.weight_CP, self.bias_C)
 
 
-class SpeechModel(nn.Module, abc.ABC):
+class SpeechModel(nn.Module):
     """Normalised log-mel (B, F, T) -> logits (B, C), in two halves: frozen layers, and what learns.
 
     The frozen layers' output does not change while a model trains, so a training may cache it and skip them:
     `forward(mel) == forward_encoded(encode_frozen(mel))`.
+
+    Where what learns comes to one vector a window, its pooled statistics, it is in two halves again, and the vector is
+    the window's embedding: `forward_encoded(encoded) == classify_embedded(embed_encoded(encoded))`. A model has either
+    these two or a `forward_encoded` of its own; then it has no embeddings, and all else works.
     """
+
+    #: The modules that `classify_embedded` reads with, by name, and the settings that change nothing before them: two
+    #: models that are alike in all else give the same embeddings.
+    HEAD_MODULES: ClassVar[frozenset[str]] = frozenset()
+    HEAD_SETTINGS: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,12 +84,32 @@ class SpeechModel(nn.Module, abc.ABC):
         """
         return mel_BFT
 
-    @abc.abstractmethod
     def forward_encoded(self, encoded: Tensor) -> Tensor:
-        """Logits (B, C) from the output of `encode_frozen`; in training (B, K, C) where there are K classifiers."""
+        """Logits (B, C) from the output of `encode_frozen`, as it was or in float16.
+
+        In training (B, K, C) where there are K classifiers.
+        """
+        return self.classify_embedded(self.embed_encoded(encoded))
+
+    @property
+    def has_embeddings(self) -> bool:
+        """Whether there are `embed_encoded` and `classify_embedded`."""
+        return type(self).embed_encoded is not SpeechModel.embed_encoded
+
+    def embed_encoded(self, encoded: Tensor) -> Tensor:
+        """The embeddings (B, E) of windows, in float32, from the output of `encode_frozen`."""
+        raise NotImplementedError
+
+    def classify_embedded(self, embedding_BE: Tensor) -> Tensor:
+        """Logits (B, C) from embeddings, as they were or rounded to float16; in training as `forward_encoded`."""
+        raise NotImplementedError
 
     def regression_features(self, encoded: Tensor) -> Tensor:
         """What `regression` reads (B, P), from the output of `encode_frozen`; nothing that learns changes it."""
+        raise NotImplementedError
+
+    def embedded_features(self, embedding_BE: Tensor) -> Tensor:
+        """The same from embeddings, where there are any."""
         raise NotImplementedError
 
     def regression_views(self, encoded: Tensor) -> list[Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ser_core.audio import MelSettings
 from ser_core.models.base import Architecture, SpeechModel
-from ser_core.models.layers import BatchNorm, attentive_statistics
+from ser_core.models.layers import BatchNorm, as_read, attentive_statistics
 from ser_core.settings import Settings
 
 #: Each convolution's channels, as a multiple of `width`, and its stride over (mel bands, frames).
@@ -57,13 +57,19 @@ class Compact(SpeechModel):
         # Twice as fast on CPUs as the default layout.
         self.convolutions.to(memory_format=torch.channels_last)
 
-    def forward_encoded(self, encoded: Tensor) -> Tensor:
-        """Logits (B, C) of normalised log-mel windows (B, F, T): nothing is frozen here."""
+    HEAD_MODULES = frozenset({"classify"})
+    HEAD_SETTINGS = frozenset({"dropout"})
+
+    def embed_encoded(self, encoded: Tensor) -> Tensor:
+        """The pooled statistics of normalised log-mel windows (B, F, T): nothing is frozen here."""
         maps_BDFS = self.convolutions(encoded.unsqueeze(1))
         steps_BSH = self.to_steps(maps_BDFS.flatten(1, 2).transpose(1, 2))
         steps_BSH, _ = self.lstm(self.dropout(steps_BSH))
         pooled_BH = attentive_statistics(steps_BSH, self.attention(steps_BSH))
-        logits_BC: Tensor = self.classify(self.dropout(pooled_BH))
+        return pooled_BH if self.training else as_read(pooled_BH)
+
+    def classify_embedded(self, embedding_BE: Tensor) -> Tensor:
+        logits_BC: Tensor = self.classify(self.dropout(embedding_BE))
         return logits_BC
 
 

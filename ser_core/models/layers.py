@@ -39,6 +39,17 @@ def attentive_statistics(steps_BSH: Tensor, scores_BS1: Tensor) -> Tensor:
     return weighted_statistics(steps_BSH, scores_BS1.softmax(dim=1))
 
 
+def as_read(values: Tensor) -> Tensor:
+    """What a linear layer reads of values: under autocast they are rounded here once, and not a second time by float16.
+
+    For embeddings, outside of training; no prediction changes.
+    """
+    device = values.device.type
+    if not torch.is_autocast_enabled(device):
+        return values
+    return values.to(torch.get_autocast_dtype(device)).to(values.dtype)
+
+
 class BatchNorm(nn.BatchNorm2d):
     """`nn.BatchNorm2d`, but while several workers train, the statistics are of all their windows together.
 

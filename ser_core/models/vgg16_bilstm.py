@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 from ser_core.audio import MelSettings
 from ser_core.errors import UsageError
 from ser_core.models.base import Architecture, Regression, SpeechModel
-from ser_core.models.layers import BatchNorm, weighted_statistics
+from ser_core.models.layers import BatchNorm, as_read, weighted_statistics
 from ser_core.models.vgg16_weights import BLOCK_ENDS, WeightsInput, read_features
 from ser_core.settings import Settings
 
@@ -124,19 +124,33 @@ class Vgg16Bilstm(SpeechModel):
                     statistics.append(_statistics(maps_BDRS))
             return torch.cat([*statistics, maps_BDRS.flatten(1)], dim=1)
 
-    def forward_encoded(self, encoded: Tensor) -> Tensor:
-        """Logits (B, C) from the output of `encode_frozen`, as it was or in float16."""
+    HEAD_MODULES = frozenset({"classify", "regression"})
+    HEAD_SETTINGS = frozenset({"dropout", "classifiers_learn", "weights_input"})
+
+    def embed_encoded(self, encoded: Tensor) -> Tensor:
+        """The LSTM's mean over time, and behind it the statistics that the regression reads."""
         maps_BDRS = self.features[self._frozen_end :](self._maps(encoded))
         if self._settings.batch_norm:
             maps_BDRS = self.norm(maps_BDRS)
         steps_BSH, _ = self.lstm(maps_BDRS.flatten(1, 2).transpose(1, 2))
-        logits_BC: Tensor = self.classify(self.dropout(steps_BSH.mean(dim=1)))
+        pooled_BH: Tensor = steps_BSH.mean(dim=1)
+        pooled_BH = pooled_BH if self.training else as_read(pooled_BH)
+        if self.regression is None:
+            return pooled_BH
+        return torch.cat([pooled_BH, self.regression_features(encoded)], dim=1)
+
+    def classify_embedded(self, embedding_BE: Tensor) -> Tensor:
+        pooled_BH = embedding_BE[:, : self.classify.in_features]
+        logits_BC: Tensor = self.classify(self.dropout(pooled_BH))
         if self.regression is not None and (self._settings.classifiers_learn == "rest" or not self.training):
-            logits_BC = logits_BC + self.regression(self.regression_features(encoded))
+            logits_BC = logits_BC + self.regression(self.embedded_features(embedding_BE))
         return logits_BC
 
     def regression_features(self, encoded: Tensor) -> Tensor:
         return encoded[:, : self._num_statistics].float()
+
+    def embedded_features(self, embedding_BE: Tensor) -> Tensor:
+        return embedding_BE[:, self.classify.in_features :]
 
     def _maps(self, encoded: Tensor) -> Tensor:
         """What the learning blocks read: the frozen ones' maps (B, D, R, S), or the picture."""

@@ -1,7 +1,7 @@
 """`whisper-bilstm`: the first layers of Whisper-base's encoder, mixed, read along time by a BiLSTM.
 
 Shape letters: B windows, F mel bands, T mel frames, S steps (T / 2), L layers, H features,
-K classifiers, C labels.
+E values of an embedding, K classifiers, C labels.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from torch.nn.functional import avg_pool1d, dropout, layer_norm, max_pool1d
 
 from ser_core.audio import MelSettings
 from ser_core.models.base import Architecture, Regression, SpeechModel
-from ser_core.models.layers import Standardise, attentive_statistics, weighted_statistics
+from ser_core.models.layers import Standardise, as_read, attentive_statistics, weighted_statistics
 from ser_core.models.whisper_encoder import WhisperEncoder
 from ser_core.models.whisper_settings import WhisperBilstmSettings
 
@@ -33,6 +33,9 @@ class WhisperBilstm(SpeechModel):
     how much of it there is, and of what kind, tells corpora apart and not emotions.
     """
 
+    HEAD_MODULES = frozenset({"standardise", "classifiers", "regression"})
+    HEAD_SETTINGS = frozenset({"dropout", "lstm_drop_path", "hidden_units", "num_classifiers", "statistics_noise"})
+
     def __init__(self, settings: WhisperBilstmSettings, num_mels: int, num_labels: int) -> None:
         super().__init__()
         self._settings = settings
@@ -43,15 +46,17 @@ class WhisperBilstm(SpeechModel):
         self.lstm = nn.LSTM(settings.width, settings.lstm_units, batch_first=True, bidirectional=True)
         self.attention = nn.Linear(2 * settings.lstm_units, 1)
         self.dropout = nn.Dropout(settings.dropout)
-        num_pooled = 4 * settings.lstm_units
+        self._num_pooled = 4 * settings.lstm_units
         num_statistics = 2 * settings.width * {"none": 0, "mix": 1, "layers": len(self.mix_L)}[settings.statistics]
+        self._num_statistics = num_statistics
         if settings.regression:
             self.regression = Regression(num_statistics, num_labels)
         if settings.classifiers_learn_rest:
             num_statistics = 0
         self.standardise = Standardise(num_statistics)
         self.classifiers = nn.ModuleList(
-            _classifier(num_pooled + num_statistics, num_labels, settings) for _ in range(settings.num_classifiers)
+            _classifier(self._num_pooled + num_statistics, num_labels, settings)
+            for _ in range(settings.num_classifiers)
         )
 
     def _frozen_modules(self) -> list[nn.Module]:
@@ -90,9 +95,32 @@ class WhisperBilstm(SpeechModel):
             facts_BLS2 = facts_BS2[:, None].expand(*cached_BLSH.shape[:3], 2)
             return torch.cat([cached_BLSH, facts_BLS2], dim=3) * audio_BS[:, None, :, None]
 
-    def forward_encoded(self, encoded: Tensor) -> Tensor:
-        """Logits (B, C) from the output of `encode_frozen`, as it was or in float16; in training (B, K, C)."""
-        return self._head(*self._layers(encoded))
+    def embed_encoded(self, encoded: Tensor) -> Tensor:
+        """What the BiLSTM's steps come to, and behind it the plain statistics of every view of the window.
+
+        Where a regression alone reads these, of the views' mean: what is linear says the same of it.
+        """
+        layers_BLSH, loudness_BS, audio_BS = self._layers(encoded)
+        mix_BSH = _mixed(layers_BLSH, self.mix_L.softmax(dim=0)) * (audio_BS > 0)[:, :, None]
+        pooled_BH = self._pooled(mix_BSH, audio_BS)
+        read_BLSH = mix_BSH[:, None] if self._settings.statistics == "mix" else layers_BLSH
+        views = [self._statistics(read_BLSH, speech_BS) for speech_BS in self._views(loudness_BS, audio_BS)]
+        if self._settings.classifiers_learn_rest:
+            views = [torch.stack(views).mean(dim=0)]
+        return torch.cat([pooled_BH, *views], dim=1)
+
+    def classify_embedded(self, embedding_BE: Tensor) -> Tensor:
+        # The mean of logits is that of log-probabilities, but for what cancels out.
+        pooled_BH, views = embedding_BE[:, : self._num_pooled], self._embedded_views(embedding_BE)
+        logits_BKC = torch.stack([self._classify(pooled_BH, plain_BP) for plain_BP in views]).mean(dim=0)
+        return logits_BKC if self.training else logits_BKC.mean(dim=1)
+
+    def embedded_features(self, embedding_BE: Tensor) -> Tensor:
+        return torch.stack(self._embedded_views(embedding_BE)).mean(dim=0)
+
+    def _embedded_views(self, embedding_BE: Tensor) -> list[Tensor]:
+        views_BV = embedding_BE[:, self._num_pooled :]
+        return list(torch.split(views_BV, self._num_statistics, dim=1)) if self._num_statistics else [views_BV]
 
     def regression_features(self, encoded: Tensor) -> Tensor:
         # What is linear says of the mean of views what it says of them in the mean.
@@ -125,8 +153,8 @@ class WhisperBilstm(SpeechModel):
             layers.append(block(layers[-1], mask_BS))
         return layers
 
-    def _head(self, layers_BLSH: Tensor, loudness_BS: Tensor, audio_BS: Tensor) -> Tensor:
-        mix_BSH = _mixed(layers_BLSH, self.mix_L.softmax(dim=0)) * (audio_BS > 0)[:, :, None]
+    def _pooled(self, mix_BSH: Tensor, audio_BS: Tensor) -> Tensor:
+        """What the BiLSTM's steps come to (B, H)."""
         slower_BHS = avg_pool1d(mix_BSH.transpose(1, 2), self._settings.steps_per_lstm_step, ceil_mode=True)
         steps_BSH, _ = self.lstm(self.dropout(slower_BHS.transpose(1, 2)))
         is_padding_BS = max_pool1d(audio_BS.float(), self._settings.steps_per_lstm_step, ceil_mode=True) == 0
@@ -134,12 +162,8 @@ class WhisperBilstm(SpeechModel):
         pooled_BH = attentive_statistics(steps_BSH, scores_BS1)
         if self.training:
             # Whole windows: dropout draws once for each.
-            pooled_BH = pooled_BH * dropout(pooled_BH.new_ones(len(pooled_BH), 1), self._settings.lstm_drop_path)
-        read_BLSH = mix_BSH[:, None] if self._settings.statistics == "mix" else layers_BLSH
-        views = [self._statistics(read_BLSH, speech_BS) for speech_BS in self._views(loudness_BS, audio_BS)]
-        # The mean of logits is that of log-probabilities, but for what cancels out.
-        logits_BKC = torch.stack([self._classify(pooled_BH, plain_BP) for plain_BP in views]).mean(dim=0)
-        return logits_BKC if self.training else logits_BKC.mean(dim=1)
+            return pooled_BH * dropout(pooled_BH.new_ones(len(pooled_BH), 1), self._settings.lstm_drop_path)
+        return as_read(pooled_BH)
 
     def _classify(self, pooled_BH: Tensor, plain_BP: Tensor) -> Tensor:
         """Logits (B, K, C) of what the BiLSTM and the statistics of one view say."""

@@ -15,7 +15,7 @@ from ser_core import models, storage
 from ser_core.corpora import Manifest
 from ser_core.encoding import json_bytes, parquet_bytes
 from ser_core.evaluation import Evaluation, ModelSpeakers, evaluate_predictions, probabilities_in
-from ser_core.models import Artifact, package_versions
+from ser_core.models import Artifact
 from ser_core.storage import write
 from ser_core.training.job import Fold, Job
 from ser_core.training.report import (
@@ -30,6 +30,7 @@ from ser_core.training.report import (
     manifest_facts,
     save_fold,
 )
+from ser_core.versions import package_versions
 
 _METRICS = ("accuracy", "macro_f1", "uar", "ece")
 

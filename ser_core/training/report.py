@@ -23,12 +23,13 @@ from ser_core.evaluation import (
     fit_temperature,
     predictions_table,
 )
-from ser_core.models import Artifact, ArtifactConfig, Reference, SpeechModel, package_versions
+from ser_core.models import Artifact, ArtifactConfig, Reference, SpeechModel
 from ser_core.storage import Location, one_line_faults, write
 from ser_core.training.cautions import one_answer
 from ser_core.training.job import Fold, Job
 from ser_core.training.loop import Trained
 from ser_core.training.model_card import card_of
+from ser_core.versions import package_versions
 
 REPORT_FILE, PREDICTIONS_FILE = "report.json", "predictions.parquet"
 Floats = npt.NDArray[np.float64]

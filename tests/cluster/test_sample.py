@@ -17,6 +17,7 @@ from cluster.stages import LoadSettings
 from jobs.interrupts import Interrupts
 from ser_core.audio.segments import WindowSettings
 from ser_core.errors import InterruptedRunError, ServiceError
+from ser_core.models.output import ModelOutput
 from ser_core.source.plan import write_plan
 from ser_core.source.source import Source
 from ser_core.speech import SpeechSettings
@@ -54,10 +55,11 @@ def hash_of(path: str) -> bytes:
     return hashlib.sha256(path.encode()).digest()
 
 
-def levels(batch_BS: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def levels(batch_BS: np.ndarray) -> ModelOutput:
     """Of each window its mean, which tells it from all others, twice."""
     means_B1 = batch_BS.mean(axis=1, keepdims=True)
-    return means_B1, np.concatenate([means_B1, -means_B1], axis=1)
+    components_B2 = np.concatenate([means_B1, -means_B1], axis=1)
+    return ModelOutput(logits_NC=means_B1, probabilities_NC=means_B1, components_NR=components_B2)
 
 
 def load_settings(folder: Path) -> LoadSettings:

@@ -57,7 +57,7 @@ def plain_prediction(file: Path) -> np.ndarray:
     sums_GX = np.zeros((1, 4))
     for segment in iter_segments(file, channels="mix", windows=WINDOWS):
         seconds_N = np.array(segment.end_seconds) - np.array(segment.window_index) * WINDOWS.hop_seconds
-        probabilities_NC = predictor().predict(segment.pcm_NS)
+        probabilities_NC = predictor().predict(segment.pcm_NS).probabilities_NC
         sums_GX += log_probability_sums(probabilities_NC, seconds_N, np.zeros(len(seconds_N), int), 1)
     return at_temperature(aggregate(sums_GX), 1 / predictor().artifact.config.temperature)[0]
 
@@ -77,7 +77,8 @@ def test_with_statistics_predictions_are_the_same_and_a_shift_is_that_of_all_win
     clips = manifest_of([str(file) for file in write_clips(tmp_path)])
     plain = adaptable_artifact()
     adapted = plain.adapted(Adaptation(shift=(1.5, -1.0, 0.5), unseen_distance=0.1))
-    of_plain, of_adapted = (Predictor(one, features_on="device", batch_size=4) for one in (plain, adapted))
+    of_plain = Predictor(plain, features_on="device", batch_size=4, gives_components=True)
+    of_adapted = Predictor(adapted, features_on="device", batch_size=4)
     probabilities_GC, statistics = predict_with_statistics(of_plain, clips, WINDOWS, ALL)
     np.testing.assert_allclose(probabilities_GC, predict_manifest(of_plain, clips, WINDOWS, ALL), atol=1e-5)
     assert np.bincount(statistics.clip_N).tolist() == [1, 3, 9, 1, 6, 3]

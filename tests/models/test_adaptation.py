@@ -97,7 +97,7 @@ def test_an_adapted_model_takes_the_shift_from_its_logits_and_is_another() -> No
     assert adapted.identity != plain.identity
     assert adapted.weights == plain.weights
     pcm_NS = _rng.normal(0, 0.1, (5, 16_000)).astype(np.float32)
-    before, after = (Predictor(one, features_on="device").predict(pcm_NS) for one in (plain, adapted))
+    before, after = (Predictor(one, features_on="device").predict(pcm_NS).probabilities_NC for one in (plain, adapted))
     expected = before * np.exp(-OFFSET_C / plain.config.temperature)
     np.testing.assert_allclose(after, expected / expected.sum(axis=1, keepdims=True), atol=1e-5)
 
@@ -114,7 +114,7 @@ def test_a_model_that_cannot_be_adapted_says_so_wherever_it_is_asked(is_adapted:
         one.require_adaptable,
         lambda: one.adapted(nothing),
         lambda: estimate_adaptation(one, np.zeros((1, 3)), np.zeros((1, 4)), 1),
-        lambda: Predictor(one, features_on="device").statistics(np.zeros((1, 16_000), np.float32)),
+        lambda: Predictor(one, gives_components=True),
     ):
         with pytest.raises(ArtifactError, match=rf"model '{one.identity}' {words}.*; use it as it is"):
             ask()
@@ -122,15 +122,18 @@ def test_a_model_that_cannot_be_adapted_says_so_wherever_it_is_asked(is_adapted:
         one.require_adaptable("mine")
 
 
-def test_statistics_do_not_depend_on_the_batch() -> None:
+def test_components_do_not_depend_on_the_batch() -> None:
     plain = adaptable_artifact()
     pcm_NS = _rng.normal(0, 0.1, (5, 16_000)).astype(np.float32)
-    logits_NC, components_NR = Predictor(plain, features_on="device").statistics(pcm_NS)
+    whole = Predictor(plain, features_on="device", gives_components=True).predict(pcm_NS)
+    again = Predictor(plain, features_on="device", batch_size=2, gives_components=True).predict(pcm_NS)
+    logits_NC, components_NR = whole.logits_NC, whole.components_NR
+    assert components_NR is not None
+    assert again.components_NR is not None
     assert (logits_NC.shape, components_NR.shape[0]) == ((5, 3), 5)
-    again = Predictor(plain, features_on="device", batch_size=2).statistics(pcm_NS)
-    np.testing.assert_allclose(again[0], logits_NC, atol=1e-4)
-    np.testing.assert_allclose(again[1], components_NR, atol=1e-3)
-    predicted = Predictor(plain, features_on="device").predict(pcm_NS)
+    np.testing.assert_allclose(again.logits_NC, logits_NC, atol=1e-4)
+    np.testing.assert_allclose(again.components_NR, components_NR, atol=1e-3)
+    predicted = Predictor(plain, features_on="device").predict(pcm_NS).probabilities_NC
     scaled = np.exp(logits_NC / plain.config.temperature)
     np.testing.assert_allclose(predicted, scaled / scaled.sum(axis=1, keepdims=True), atol=1e-5)
 

@@ -59,6 +59,10 @@ def test_the_two_halves_are_the_whole(model: SpeechModel) -> None:
     with torch.inference_mode():
         encoded = model.encode_frozen(mel_BFT)
         torch.testing.assert_close(model.forward_encoded(encoded), model(mel_BFT), rtol=0, atol=0)
+        if model.has_embeddings:
+            embedding_BE = model.embed_encoded(encoded)
+            assert embedding_BE.dim() == 2
+            torch.testing.assert_close(model.classify_embedded(embedding_BE), model(mel_BFT), rtol=0, atol=0)
     assert (encoded is mel_BFT) != model.has_frozen_layers
 
 

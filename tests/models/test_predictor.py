@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 import threading
@@ -10,11 +11,13 @@ from safetensors.torch import load, save
 
 from ser_core.errors import ArtifactError, UsageError
 from ser_core.models.artifact import Artifact, bundled_names
+from ser_core.models.base import SpeechModel
+from ser_core.models.compact import Compact
 from ser_core.models.precision import has_bf16, resolve_device
 from ser_core.models.predictor import Predictor, _hold_in_bf16
 from ser_core.models.registry import ARCHITECTURES, build, default_mel
-from ser_core.settings import Device, Precision
-from tests.support.models import LABELS, tiny_artifact
+from ser_core.settings import Device, Precision, ResolvedPrecision
+from tests.support.models import LABELS, adaptable_artifact, tiny_artifact
 
 SAMPLES = 16_000
 BUNDLED = [Artifact.load(name) for name in bundled_names()]
@@ -36,7 +39,9 @@ def mel_windows(num_windows: int) -> np.ndarray:
 @pytest.mark.parametrize("artifact", [tiny_artifact(), tiny_artifact(architecture="whisper-bilstm"), *BUNDLED])
 def test_predictions_do_not_depend_on_the_batch_size(artifact: Artifact) -> None:
     pcm = pcm_windows(9)
-    predictions = [Predictor(artifact, batch_size=size, features_on="device").predict(pcm) for size in (1, 4, 16)]
+    predictions = [
+        Predictor(artifact, batch_size=size, features_on="device").predict(pcm).probabilities_NC for size in (1, 4, 16)
+    ]
     for prediction in predictions[1:]:
         assert (prediction.argmax(1) == predictions[0].argmax(1)).all()
         np.testing.assert_allclose(prediction, predictions[0], atol=1e-5)
@@ -47,9 +52,9 @@ def test_predictions_do_not_depend_on_neighbours_or_order(artifact: Artifact) ->
     pcm = pcm_windows(10)
     predictor = Predictor(artifact, batch_size=4, features_on="device")
     order = np.random.default_rng(0).permutation(10)
-    whole = predictor.predict(pcm)
-    np.testing.assert_allclose(predictor.predict(pcm[order]), whole[order], atol=1e-6)
-    np.testing.assert_allclose(predictor.predict(pcm[3:4]), whole[3:4], atol=1e-6)
+    whole = predictor.predict(pcm).probabilities_NC
+    np.testing.assert_allclose(predictor.predict(pcm[order]).probabilities_NC, whole[order], atol=1e-6)
+    np.testing.assert_allclose(predictor.predict(pcm[3:4]).probabilities_NC, whole[3:4], atol=1e-6)
 
 
 def test_every_batch_has_one_shape(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,14 +67,16 @@ def test_every_batch_has_one_shape(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_features_on_the_device_are_those_of_the_loader() -> None:
-    on_device = Predictor(tiny_artifact(), features_on="device").predict(pcm_windows(9))
-    np.testing.assert_allclose(on_device, Predictor(tiny_artifact()).predict(mel_windows(9)), atol=1e-6)
+    on_device = Predictor(tiny_artifact(), features_on="device").predict(pcm_windows(9)).probabilities_NC
+    np.testing.assert_allclose(
+        on_device, Predictor(tiny_artifact()).predict(mel_windows(9)).probabilities_NC, atol=1e-6
+    )
 
 
 def test_probabilities_are_calibrated_and_sum_to_one() -> None:
     mel = mel_windows(5)
-    sharp = Predictor(tiny_artifact(temperature=0.5)).predict(mel)
-    plain = Predictor(tiny_artifact(temperature=1.0)).predict(mel)
+    sharp = Predictor(tiny_artifact(temperature=0.5)).predict(mel).probabilities_NC
+    plain = Predictor(tiny_artifact(temperature=1.0)).predict(mel).probabilities_NC
     np.testing.assert_allclose(sharp.sum(1), 1.0, atol=1e-6)
     np.testing.assert_allclose(sharp, plain**2 / (plain**2).sum(1, keepdims=True), atol=1e-6)
 
@@ -78,14 +85,55 @@ def test_takes_read_only_arrays_and_none_at_all() -> None:
     predictor = Predictor(tiny_artifact())
     mel = mel_windows(2)
     frozen = np.frombuffer(mel.tobytes(), np.float32).reshape(mel.shape)
-    np.testing.assert_array_equal(predictor.predict(frozen), predictor.predict(mel))
-    assert predictor.predict(mel[:0]).shape == (0, len(LABELS))
+    np.testing.assert_array_equal(predictor.predict(frozen).probabilities_NC, predictor.predict(mel).probabilities_NC)
+    assert predictor.predict(mel[:0]).probabilities_NC.shape == (0, len(LABELS))
 
 
 def test_silence_and_absurd_levels_get_a_prediction() -> None:
     pcm = np.stack([np.zeros(SAMPLES), np.full(SAMPLES, 3e38), np.full(SAMPLES, 1e-40)]).astype(np.float32)
-    prediction = Predictor(tiny_artifact(), features_on="device").predict(pcm)
+    prediction = Predictor(tiny_artifact(), features_on="device").predict(pcm).probabilities_NC
     np.testing.assert_allclose(prediction.sum(1), 1.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("artifact", [*BUNDLED, adaptable_artifact()])
+def test_the_last_layers_say_the_same_of_kept_embeddings(artifact: Artifact, precision: ResolvedPrecision) -> None:
+    """In float16, as tables keep them; asking for them changes no prediction."""
+    if precision == "bf16" and not has_bf16("cpu"):
+        pytest.skip("this CPU does not compute in bf16")
+    predictor = Predictor(artifact, precision=precision, batch_size=4, features_on="device", gives_embeddings=True)
+    output = predictor.predict(pcm_windows(9))
+    assert output.embeddings_NE is not None
+    assert output.embeddings_NE.dtype == np.float16
+    plain = Predictor(artifact, precision=precision, batch_size=4, features_on="device").predict(pcm_windows(9))
+    np.testing.assert_allclose(output.probabilities_NC, plain.probabilities_NC, atol=1e-6)
+    assert plain.embeddings_NE is None
+    again = predictor.predict_embedded(output.embeddings_NE)
+    np.testing.assert_allclose(again.probabilities_NC, plain.probabilities_NC, atol=1e-3)
+    assert np.abs(again.probabilities_NC - again.probabilities_NC[:1]).max() > 1e-3
+
+
+def test_embeddings_are_refused_where_the_architecture_gives_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Compact, "embed_encoded", SpeechModel.embed_encoded)
+    with pytest.raises(
+        ArtifactError, match=r"model 'tiny@.*' gives no embeddings: architecture 'compact'.*use another"
+    ):
+        Predictor(tiny_artifact(), gives_embeddings=True)
+
+
+def test_an_encoder_is_the_same_whatever_its_head_is() -> None:
+    plain, sharp = tiny_artifact(), tiny_artifact(temperature=0.5)
+    tensors = load(plain.weights)
+    other_head = Artifact(
+        plain.config_json, save(tensors | {"model.classify.bias": tensors["model.classify.bias"] + 1})
+    )
+    name = "model.attention.bias"
+    other_encoder = Artifact(plain.config_json, save(tensors | {name: tensors[name] + 1}))
+    identity = plain.encoder_identity
+    assert re.fullmatch(r"compact-[0-9a-f]{12}", identity)
+    assert sharp.encoder_identity == other_head.encoder_identity == identity
+    assert other_encoder.encoder_identity != identity
+    assert adaptable_artifact().encoder_identity.startswith("whisper-bilstm-")
 
 
 def test_no_gradient_is_kept_in_any_thread() -> None:
@@ -155,12 +203,16 @@ def test_weights_held_in_bf16_predict_as_those_that_autocast_rounds(architecture
 def test_bf16_is_near_fp32_and_repeats_itself(architecture: str) -> None:
     artifact = Artifact.load("compact") if architecture == "compact" else tiny_artifact(architecture=architecture)
     pcm = pcm_windows(20)
-    exact = Predictor(artifact, batch_size=8, features_on="device").predict(pcm)
+    exact = Predictor(artifact, batch_size=8, features_on="device").predict(pcm).probabilities_NC
     reduced = Predictor(artifact, precision="bf16", batch_size=8, features_on="device")
-    np.testing.assert_allclose(reduced.predict(pcm), exact, atol=0.05)
+    np.testing.assert_allclose(reduced.predict(pcm).probabilities_NC, exact, atol=0.05)
     # Nor does it matter where in a batch a window comes.
-    np.testing.assert_array_equal(reduced.predict(pcm)[8:16], reduced.predict(pcm[8:16]))
-    np.testing.assert_array_equal(reduced.predict(pcm)[3:16], reduced.predict(pcm[3:16]))
+    np.testing.assert_array_equal(
+        reduced.predict(pcm).probabilities_NC[8:16], reduced.predict(pcm[8:16]).probabilities_NC
+    )
+    np.testing.assert_array_equal(
+        reduced.predict(pcm).probabilities_NC[3:16], reduced.predict(pcm[3:16]).probabilities_NC
+    )
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU to compare with the CPU")
@@ -168,8 +220,10 @@ def test_bf16_is_near_fp32_and_repeats_itself(architecture: str) -> None:
 def test_a_gpu_agrees_with_the_cpu(precision: Literal["fp32", "bf16"], bound: float) -> None:
     artifact = Artifact.load("compact")
     pcm = pcm_windows(20)
-    on_gpu = Predictor(artifact, device="cuda", precision=precision, features_on="device").predict(pcm)
-    np.testing.assert_allclose(on_gpu, Predictor(artifact, features_on="device").predict(pcm), atol=bound)
+    on_gpu = Predictor(artifact, device="cuda", precision=precision, features_on="device").predict(pcm).probabilities_NC
+    np.testing.assert_allclose(
+        on_gpu, Predictor(artifact, features_on="device").predict(pcm).probabilities_NC, atol=bound
+    )
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,9 @@ def test_what_a_recorder_adds_changes_hardly_any_answer(model: str) -> None:
             for row_T, clip_T in zip(pcm_BT, clips()[first : first + 16], strict=True):
                 row_T[: len(clip_T)] = np.clip(change(clip_T[:num_samples]), -1, 1)
             with torch.inference_mode():
-                answers.append(predictor.predict(log_mel(torch.from_numpy(pcm_BT)).numpy()).argmax(axis=1))
+                answers.append(
+                    predictor.predict(log_mel(torch.from_numpy(pcm_BT)).numpy()).probabilities_NC.argmax(axis=1)
+                )
         return np.concatenate(answers)
 
     as_it_is = labels(lambda clip_T: clip_T)

@@ -1,0 +1,53 @@
+"""What a model's tensors say: whether they are those of its architecture, and which encoder they make."""
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+from ser_core.errors import ArtifactError
+from ser_core.models.artifact_config import ArtifactConfig
+from ser_core.models.registry import resolved_settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ser_core.models.base import SpeechModel
+
+
+def tensor_fault(tensor: "Tensor | None", expected: "Tensor | None") -> str | None:
+    """What is wrong with a tensor of a file, beside the one that the architecture has."""
+    if expected is None:
+        return "is unknown"
+    if tensor is None:
+        return "is missing"
+    if tensor.shape != expected.shape:
+        return f"is {tuple(tensor.shape)} instead of {tuple(expected.shape)}"
+    if tensor.is_floating_point() != expected.is_floating_point() or not tensor.isfinite().all():
+        return "holds values that are not finite numbers"
+    return None
+
+
+def encoder_identity(config: ArtifactConfig, model: "SpeechModel", filterbank_FK: "Tensor") -> str:
+    """Architecture and a hash over all that changes an embedding: where it is the same, heads may be exchanged."""
+    settings = resolved_settings(config.architecture, config.architecture_settings)
+    settings = {name: value for name, value in settings.items() if name not in model.HEAD_SETTINGS}
+    code = config.code and config.code.to_dict()
+    said = {"architecture": config.architecture, "code": code, "settings": settings, "mel": config.mel.to_dict()}
+    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+    for name, tensor in sorted((model.state_dict() | {"filterbank_FK": filterbank_FK}).items()):
+        if name.partition(".")[0] not in model.HEAD_MODULES:
+            digest.update(f"{name} {tuple(tensor.shape)}".encode() + tensor.contiguous().numpy().tobytes())
+    return f"{config.architecture}-{digest.hexdigest()[:12]}"
+
+
+def require_embeddings(model_name: str, architecture: str, model: "SpeechModel") -> None:
+    """Refuse a model whose architecture gives no embeddings.
+
+    Raises:
+        ArtifactError: it does not.
+    """
+    if not model.has_embeddings:
+        raise ArtifactError(
+            f"model '{model_name}' gives no embeddings: architecture '{architecture}' is not in two halves; use "
+            "another model, or leave embeddings out"
+        )
