@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-heavy check clean
+.PHONY: demo test test-heavy check bench clean
 
 demo: .venv/.installed
 	$(BIN)/ser score examples demo-output --channels each --restart
@@ -20,6 +20,10 @@ check: .venv/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Half an hour on two cores, which should have nothing else to do; benchmarks/README.md.
+bench: .venv/.installed-dev
+	$(BIN)/python -m benchmarks.score $(BENCH_OPTIONS)
 
 clean:
 	rm -rf .venv demo-output

@@ -1,0 +1,134 @@
+"""Whole processes with a clock beside them, and what may be said of several rounds."""
+
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from ser_core.versions import package_versions
+
+ROOT = Path(__file__).parent.parent
+#: What else runs on the machine is looked at for so long before each round.
+_LOOK_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A process that ended well."""
+
+    seconds: float
+    #: The JSON object that was its last line.
+    answer: dict[str, Any]
+
+
+def run(command: Sequence[str]) -> Ended:
+    """Run a command to its end.
+
+    Raises:
+        RuntimeError: it failed; with the last lines of what it said.
+    """
+    began = time.perf_counter()
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - began
+    if done.returncode:
+        said = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
+        raise RuntimeError(f"{' '.join(command)}: exit code {done.returncode}\n{said}")
+    return Ended(seconds, json.loads(done.stdout.splitlines()[-1]))
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The median of several values, and the least and the most of them."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Spread":
+        """Of at least one value."""
+        return cls(statistics.median(values), min(values), max(values))
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a program takes for n clips in one round: `startup` + n x `per_clip` seconds.
+
+    Of two whole processes that score few and many clips, the difference is the steady state: what begins and ends a run
+    is in both. It is the same for every program, also for those that commit nothing before their end; and what grows
+    with the clips is in it wherever it is done (listing, commits, joining of parts). A commit's timestamp would leave
+    that out, and only one of the programs has any.
+    """
+
+    startup: float
+    per_clip: float
+
+    @classmethod
+    def through(cls, few: tuple[int, float], many: tuple[int, float]) -> "Line":
+        """Through two points, of clips and seconds.
+
+        Raises:
+            ValueError: more clips took no longer.
+        """
+        per_clip = (many[1] - few[1]) / (many[0] - few[0])
+        if per_clip <= 0:
+            raise ValueError(
+                f"{many[0]} clips took {many[1]:.2f} s and {few[0]} took {few[1]:.2f} s: the machine is too busy, or "
+                "the sizes are too close; give more --seconds, or others as --clips"
+            )
+        return cls(few[1] - few[0] * per_clip, per_clip)
+
+
+def others() -> dict[str, float]:
+    """What the machine does while this process waits: the share of all cores that is busy, and the load averages."""
+    busy = psutil.cpu_percent(interval=_LOOK_SECONDS) / 100
+    one, five, fifteen = os.getloadavg()
+    return {"busy": round(busy, 3), "load_1": round(one, 2), "load_5": round(five, 2), "load_15": round(fifteen, 2)}
+
+
+def machine() -> dict[str, Any]:
+    """What is measured on; no names."""
+    gpus: list[str] = []
+    if shutil.which("nvidia-smi"):
+        query = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        gpus = subprocess.run(query, capture_output=True, text=True, check=False).stdout.split("\n")[:-1]
+    words = Path("/proc/cpuinfo").read_text(encoding="utf-8").split() if sys.platform == "linux" else []
+    flags = [flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16") if flag in words]
+    return {
+        "cpu": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)),
+        "flags": flags,
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "gpus": gpus,
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of Python, of packages, and of this checkout."""
+    commit = _git("rev-parse", "--short=12", "HEAD")
+    # History is written by benchmarks themselves.
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":!benchmarks/history.jsonl")
+    return package_versions() | {"commit": commit + ("+changes" if changed else "")}
+
+
+def _cpu_name() -> str:
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _git(*words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or ("" if words[0] == "status" else "unknown")
