@@ -25,20 +25,20 @@ import torch
 from ser_core import storage
 from ser_core.corpora import Manifest, read_manifests
 from ser_core.distributed import ALONE
-from ser_core.evaluation import Interval, compare_predictions, evaluate_predictions, probabilities_in
+from ser_core.evaluation import Interval, evaluate_predictions, probabilities_in
+from ser_core.evaluation.evaluate import compare_predictions
 from ser_core.storage import Location
 from ser_core.training import (
-    PREDICTIONS_FILE,
     EpochDone,
     Event,
     Job,
     TrainConfig,
     TrainingFolder,
     Worker,
+    finish_job,
     is_complete,
     is_done,
     run_job,
-    write_pooled,
 )
 from ser_core.yaml_file import read_yaml
 
@@ -111,14 +111,14 @@ class Search:
         if not all(is_done(job.fold(number)) for number in range(job.num_folds)):
             return
         if job.config.split.has_folds:
-            write_pooled(job)
+            finish_job(job)
         minutes = (time.monotonic() - began) / 60
         storage.put(job.folder.join("_training", "minutes.txt"), f"{minutes:.1f}".encode())
 
     def predictions(self, name: str, protocol: str) -> tuple[Manifest, np.ndarray, np.ndarray]:
         """The tested clips of a training that is done, their predictions (G, C), and the temperature (G,) of each."""
         job = self.job(name, protocol)
-        table = pq.read_table(io.BytesIO(storage.read(job.folder.join(PREDICTIONS_FILE))))
+        table = pq.read_table(io.BytesIO(storage.read(job.folder.join("predictions.parquet"))))
         clips = Manifest(table.select(job.manifest.table.column_names))
         return clips, probabilities_in(table, job.labels), table["temperature"].to_numpy()
 

@@ -194,6 +194,8 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     overrides: dict[str, Any],
     adapt: Annotated[AskedAdaptTo, option(ClipSettings, "adapt")] = common.CLIPS.adapt,
     mix: common.Mixes = None,
+    test_only: Annotated[bool, option(ClipSettings, "test_only")] = common.CLIPS.test_only,
+    against: Annotated[str | None, option(ClipSettings, "against", metavar="MODEL2", **MODEL)] = common.CLIPS.against,
     clips_per_speaker: Annotated[
         int | None, option(ClipSettings, "clips_per_speaker")
     ] = common.CLIPS.clips_per_speaker,
@@ -211,7 +213,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
         raise UsageError(f"--draws is now --resamples; give --resamples {draws}")
     settings = load_score_config(None, overrides)
     asked = {"adapt": adapt, "clips_per_speaker": clips_per_speaker, "mixes": mix or ()}
-    clips = ClipSettings.from_dict(asked, "options")
+    clips = ClipSettings.from_dict(asked | {"test_only": test_only, "against": against}, "options")
     bootstrap = BootstrapSettings.from_dict({"resamples": resamples, "seed": seed}, "options")
     request = Request(
         model=model, manifests=manifests, output=output, settings=settings, clips=clips, bootstrap=bootstrap

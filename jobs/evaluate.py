@@ -1,16 +1,18 @@
 """`ser evaluate`: a model's predictions for the clips of manifests -> a report for programs and one for people."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypedDict
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from jobs.console import Console
 from jobs.interrupts import Interrupts
-from ser_core.errors import OutputError, SerError, UsageError
+from ser_core.errors import SerError, UsageError
 from ser_core.score_config import ScoreConfig
 from ser_core.settings import ResolvedDevice, ResolvedPrecision
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from ser_core.corpora import Manifest
     from ser_core.evaluation import (
         About,
@@ -24,10 +26,8 @@ if TYPE_CHECKING:
         LabelSets,
     )
     from ser_core.models import Artifact, Predictor
-    from ser_core.storage import Location
 
-JSON_FILE, PAGE_FILE, PREDICTIONS_FILE = "evaluation.json", "evaluation.html", "predictions.parquet"
-_MAX_LOOKED_AT = 50
+_GAINS: tuple[tuple[str, Literal["uar", "accuracy"]], ...] = (("UAR", "uar"), ("accuracy", "accuracy"))
 _CPU_BATCH_SIZE, _GPU_BATCH_SIZE = 16, 256
 
 
@@ -59,73 +59,87 @@ class Running(TypedDict):
 def run_evaluate(request: Request, console: Console) -> int:
     """Check everything first, then predict every clip, then write OUT."""
     from ser_core.corpora import read_manifests
-    from ser_core.evaluation import LabelSets, ModelSpeakers, check_mix, evaluate_predictions, predictions_table
-    from ser_core.models import Artifact, Predictor
-    from ser_core.storage import Location, check_writable
+    from ser_core.evaluation import EvaluationFolder, LabelSets, chosen_clips, side_by_side
+    from ser_core.models import Artifact
+    from ser_core.storage import Location
 
-    folder = Location.parse(request.output)
+    out = EvaluationFolder(Location.parse(request.output))
     artifact = Artifact.load(request.model)
+    other = None if request.clips.against is None else Artifact.load(request.clips.against)
     if request.clips.adapt != "none":
         artifact.require_adaptable(request.model)
-    config = artifact.config
     whole = read_manifests(request.manifests)
-    manifest = _drawn(whole, request)
-    for mix in request.clips.parsed_mixes:
-        check_mix(mix, manifest)
-    sets = LabelSets(manifest, config.labels, whole.labels_by_corpus())
-    _check_ours(folder)
-    check_writable(folder, "name another folder", what="OUT")
-    running = _running(request.settings)
-    is_adapted = request.clips.adapt != "none"
-    predictor = Predictor(artifact, features_on="device", gives_components=is_adapted, **running)
-    probabilities_GC, adaptation = _predict(predictor, manifest, sets, request, console)
-    evaluation = evaluate_predictions(
-        manifest,
-        probabilities_GC,
-        config.temperature,
-        labels=sets,
-        model_speakers=ModelSpeakers.of_training(config.training),
-        settings=request.bootstrap,
-        title=f"{config.name} on {', '.join(sorted(set(manifest.corpora)))}",
-        about=_about(request, artifact, whole, len(whole) - len(manifest), running),
-    )
-    evaluation = replace(evaluation, adaptation=adaptation)
-    _write(folder, evaluation, predictions_table(manifest, probabilities_GC, config.labels, config.temperature))
-    _report(evaluation, folder, console)
+    chosen = chosen_clips(whole, request.model, request.clips, request.bootstrap.seed)
+    models = [one for one in (artifact, other) if one is not None]
+    subjects = [_Subject(one, LabelSets(chosen.clips, one.config.labels, whole.labels_by_corpus())) for one in models]
+    out.check()
+    running, about = _running(request.settings), {"manifest_sha256": whole.content_hash()} | chosen.about()
+    first, *others = (_evaluated(one, chosen.clips, about, request, running, console) for one in subjects)
+    evaluation = first.evaluation
+    tables = [first.table()]
+    for beside in others:
+        evaluation = side_by_side(first.clips, first.answers, beside.answers, (evaluation, beside.evaluation))
+        tables.append(beside.table())
+    out.write(evaluation, tables)
+    _report(evaluation, str(out.folder), str(out.page), console)
     return 0
 
 
-def _drawn(whole: "Manifest", request: Request) -> "Manifest":
-    """The clips that are evaluated."""
-    from ser_core.evaluation import draw_per_speaker
+@dataclass(frozen=True)
+class _Subject:
+    """A model that is evaluated, and which of its labels are compared."""
 
-    num_clips = request.clips.clips_per_speaker
-    return whole if num_clips is None else whole.take(draw_per_speaker(whole, num_clips, request.bootstrap.seed))
-
-
-def _check_ours(folder: "Location") -> None:
-    """Raises OutputError where OUT holds files, and no evaluation, be it one whose writing was broken off."""
-    from ser_core.storage import list_files, one_line_faults
-
-    with one_line_faults(folder, "cannot be written to", "name another folder", what="OUT"):
-        names = {name for name, _ in list_files(folder, _MAX_LOOKED_AT)} - {".probe"}
-        is_begun = PAGE_FILE in names and names <= {PAGE_FILE, PREDICTIONS_FILE}
-        if names and not is_begun and not _is_evaluation(folder.join(JSON_FILE)):
-            raise OutputError(
-                f"OUT {folder}: holds {min(names)} and no evaluation, so its files are not this command's to replace; "
-                "name another folder"
-            )
+    artifact: "Artifact"
+    sets: "LabelSets"
 
 
-def _is_evaluation(file: "Location") -> bool:
-    from ser_core.encoding import read_json
-    from ser_core.storage import read
+@dataclass(frozen=True)
+class _Evaluated:
+    """What was found of it."""
 
-    try:
-        found = read_json(read(file))
-    except (FileNotFoundError, ValueError):
-        return False
-    return isinstance(found, dict) and found.keys() >= {"format_number", "overall", "confusion", "coverage"}
+    subject: _Subject
+    #: Of which it is known by now how long they are.
+    clips: "Manifest"
+    probabilities_GC: "Floats"
+    evaluation: "Evaluation"
+
+    @property
+    def answers(self) -> "tuple[LabelSets, Floats]":
+        """Its predictions, and which labels are compared."""
+        return self.subject.sets, self.probabilities_GC
+
+    def table(self) -> "pa.Table":
+        """Its predictions."""
+        from ser_core.evaluation import predictions_table
+
+        config = self.subject.artifact.config
+        return predictions_table(self.clips, self.probabilities_GC, config.labels, config.temperature)
+
+
+def _evaluated(
+    subject: _Subject, clips: "Manifest", about: dict[str, Any], request: Request, running: "Running", console: Console
+) -> _Evaluated:
+    """Predict the clips with one model, and judge it by them."""
+    from ser_core.evaluation import ModelSpeakers, evaluate_predictions
+    from ser_core.models import Predictor
+
+    artifact, config = subject.artifact, subject.artifact.config
+    is_adapted = request.clips.adapt != "none"
+    predictor = Predictor(artifact, features_on="device", gives_components=is_adapted, **running)
+    found = _predict(predictor, clips, subject.sets, request, console)
+    clips = clips.with_audio_seconds(found.seconds_G)
+    evaluation = evaluate_predictions(
+        clips,
+        found.probabilities_GC,
+        config.temperature,
+        labels=subject.sets,
+        model_speakers=ModelSpeakers.of_training(config.training),
+        settings=request.bootstrap,
+        title=f"{config.name} on {', '.join(sorted(set(clips.corpora)))}",
+        about=_about(request, artifact, about, running),
+    )
+    evaluation = replace(evaluation.with_history(config.training), adaptation=found.adaptation)
+    return _Evaluated(subject, clips, found.probabilities_GC, evaluation)
 
 
 def _running(settings: ScoreConfig) -> "Running":
@@ -137,34 +151,44 @@ def _running(settings: ScoreConfig) -> "Running":
     return Running(device=device, precision=precision, batch_size=batch_size)
 
 
+@dataclass(frozen=True)
+class _Predictions:
+    """The predictions to report on, and what others there are where the model is adapted; how long the clips are."""
+
+    probabilities_GC: "Floats"
+    adaptation: "AdaptedResult | None"
+    seconds_G: "Floats"
+
+
 def _predict(
     predictor: "Predictor", manifest: "Manifest", sets: "LabelSets", request: Request, console: Console
-) -> "tuple[Floats, AdaptedResult | None]":
-    """The predictions to report on, and what others there are where the model is adapted."""
+) -> _Predictions:
+    import numpy as np
     import torch
 
     from ser_core.evaluation import AdaptableClips, predict_manifest
     from ser_core.speech import SpeechSettings
 
-    def show(num_done: int) -> None:
+    def show(num_done: int, seconds: float) -> None:
+        seconds_G[num_done - 1] = seconds
         progress.update(num_done, len(manifest), f"{num_done}/{len(manifest)} clips")
 
-    artifact, adapt = predictor.artifact, request.clips.adapt
+    artifact, adapt, seconds_G = predictor.artifact, request.clips.adapt, np.zeros(len(manifest))
     asked = predictor, manifest, artifact.windows(), SpeechSettings.asked_for(request.settings)
     try:
         with Interrupts(), console.progress() as progress:
             if adapt == "none":
-                return predict_manifest(*asked, show), None
+                return _Predictions(predict_manifest(*asked, show), None, seconds_G)
             clips = AdaptableClips.predict(*asked, show)
     except torch.OutOfMemoryError as error:
         batch_size = predictor.batch_size
         raise SerError(
             f"the GPU has no memory for batches of {batch_size}; use a smaller --batch-size, or --device cpu"
         ) from error
-    return clips.adapt(adapt, request.clips.parsed_mixes, sets, request.bootstrap)
+    return _Predictions(*clips.adapt(adapt, request.clips.parsed_mixes, sets, request.bootstrap), seconds_G)
 
 
-def _about(request: Request, artifact: "Artifact", whole: "Manifest", num_left_out: int, running: Running) -> "About":
+def _about(request: Request, artifact: "Artifact", of_clips: dict[str, Any], running: Running) -> "About":
     from ser_core.evaluation import About
     from ser_core.storage import Location
     from ser_core.versions import package_versions
@@ -176,32 +200,20 @@ def _about(request: Request, artifact: "Artifact", whole: "Manifest", num_left_o
         licence=config.licence,
         temperature=config.temperature,
         manifests=tuple(str(Location.parse(file)) for file in request.manifests),
-        manifest_sha256=whole.content_hash(),
         window_seconds=config.window_seconds,
         speech=request.settings.speech,
         min_speech_seconds=request.settings.min_speech_seconds if request.settings.speech == "on" else None,
         versions=package_versions(),
         adapt=request.clips.adapt,
         clips_per_speaker=request.clips.clips_per_speaker,
-        num_left_out=num_left_out,
+        test_only=request.clips.test_only,
+        **of_clips,
         **running,
     )
 
 
-def _write(folder: "Location", evaluation: "Evaluation", predictions: Any) -> None:
-    """The page first: a broken off evaluation is known by it; the JSON last: where it is, the others belong to it."""
-    from ser_core.encoding import json_bytes, parquet_bytes
-    from ser_core.evaluation import render_page
-    from ser_core.storage import delete, one_line_faults, put
-
-    with one_line_faults(folder, "cannot be written to", what="OUT"):
-        delete(folder.join(JSON_FILE))
-        put(folder.join(PAGE_FILE), render_page(evaluation).encode())
-        put(folder.join(PREDICTIONS_FILE), parquet_bytes(predictions))
-        put(folder.join(JSON_FILE), json_bytes(evaluation.to_dict()))
-
-
-def _report(evaluation: "Evaluation", folder: "Location", console: Console) -> None:
+def _report(evaluation: "Evaluation", folder: str, page: str, console: Console) -> None:
+    """Print the result, for people or as one JSON object."""
     if console.mode == "human":
         for note in evaluation.notes:
             console.say(note)
@@ -213,15 +225,25 @@ def _report(evaluation: "Evaluation", folder: "Location", console: Console) -> N
     if evaluation.is_calibrated:
         lines.append(f"before calibration, ECE {100 * overall.ece_uncalibrated:.1f} %")
     lines += _adapted_lines(evaluation.adaptation)
-    lines.append(f"report: {folder.join(PAGE_FILE)}")
+    lines += _against_lines(evaluation)
+    lines.append(f"report: {page}")
     data = {
-        "output": str(folder),
+        "output": folder,
         "notes": list(evaluation.notes),
         "overall": overall.to_dict(),
         "corpora": {corpus: one.to_dict() for corpus, one in corpora.items()},
+        "baselines": {name: asdict(one) for name, one in evaluation.baselines.items()},
+        "against": evaluation.against and evaluation.against.to_dict(),
         "adaptation": evaluation.adaptation and evaluation.adaptation.to_dict(),
     }
     console.result(lines, data)
+
+
+def _against_lines(evaluation: "Evaluation") -> Iterator[str]:
+    if (beside := evaluation.against) is not None:
+        yield _line(beside.model, beside.overall)
+        gains = ", ".join(f"{name} {_interval(beside.gains[metric], '+')}" for name, metric in _GAINS)
+        yield f"gain over it: {gains}"
 
 
 def _adapted_lines(adaptation: "AdaptedResult | None") -> Iterator[str]:

@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jobs.command import own_code
 from jobs.console import Console, Progress
 from jobs.interrupts import Interrupts
-from ser_core.errors import SerError, without_password
+from ser_core.errors import OutputError, SerError, without_password
 from ser_core.settings import is_http_url
 from ser_core.vocabulary import is_published
 
@@ -65,6 +65,7 @@ class _Command:
         self._began = time.monotonic()
         self._request, self._console, self._stack, self._code = request, console, stack, code
         self.interrupts = Interrupts()
+        self._has_page = False
         self._config = load_train_config(request.config, request.overrides, request.start)
         self._folder = TrainingFolder(Location.parse(request.folder))
         self._address = self._config.address or os.environ.get("RAY_ADDRESS")
@@ -72,13 +73,16 @@ class _Command:
     def run(self) -> int:
         """Do it; returns the exit code."""
         from cluster.train import plan_training
-        from ser_core.training import is_complete, write_pooled
+        from ser_core.training import finish_job, is_complete
 
         job, settings = self._checked_job()
         self._folder.check(None if self._request.restart else settings)
         run = None if self._request.restart else self._folder.run()
         if run is not None and is_complete(_named(job, run)):
             self._console.say("already trained, with these settings and clips; --restart trains anew")
+            with suppress(OutputError):
+                # A training that was killed at its very end left no page; a folder that is read alone needs none.
+                self._has_page = finish_job(_named(job, run))
             return self._report(_named(job, run))
         self._decode(job)
         self._folder.check_writable()
@@ -89,8 +93,7 @@ class _Command:
         job.check_workers(resources.num_workers)
         job = _named(job, self._folder.begin(settings, restart=self._request.restart))
         self._train(job, resources, ray)
-        if job.config.split.has_folds:
-            write_pooled(job)
+        self._has_page = finish_job(job)
         self._folder.remove_checkpoints()
         return self._report(job)
 
@@ -164,15 +167,16 @@ class _Command:
 
     def _report(self, job: "Job") -> int:
         """The end lines, or the JSON object; returns 3 where a model says one thing of every clip."""
-        from ser_core.training import REPORT_FILE, ReportSummary
+        from ser_core.training import PAGE_FILE, REPORT_FILE, ReportSummary
 
-        where = job.folder.join(REPORT_FILE)
+        where, page = job.folder.join(REPORT_FILE), str(job.folder.join(PAGE_FILE)) if self._has_page else None
         report = ReportSummary.read(where)
         dumped = report.model_dump()
         data = {
             "model": report.model,
             "folder": str(job.folder),
             "report": str(where),
+            "page": page,
             "folds": job.num_folds,
             "test": dumped["test"] and dumped["test"]["overall"],
             "over_folds": dumped["over_folds"],
@@ -180,7 +184,7 @@ class _Command:
             "one_answers": report.one_answers,
             "seconds": round(time.monotonic() - self._began, 3),
         }
-        self._console.result(list(_end_lines(report, job, str(where))), data)
+        self._console.result(list(_end_lines(report, job, str(where), page)), data)
         return 3 if report.one_answers else 0
 
 
@@ -250,7 +254,7 @@ def _sets(job: "Job") -> str:
     )
 
 
-def _end_lines(report: "ReportSummary", job: "Job", where: str) -> Iterator[str]:
+def _end_lines(report: "ReportSummary", job: "Job", where: str, page: str | None) -> Iterator[str]:
     if report.matrix is not None:
         yield "UAR, and ECE, of the models trained on (row) as they are tested on (column), with 95 % intervals:"
         yield from _columns(report.matrix_rows())
@@ -275,6 +279,8 @@ def _end_lines(report: "ReportSummary", job: "Job", where: str) -> Iterator[str]
             "epochs, another learning_rate, clips of more speakers, or --from MODEL may help"
         )
     yield f"report: {where}"
+    if page is not None:
+        yield f"page:   {page}"
     if report.model is not None:
         yield f"model:  {job.folder} ({report.model})"
 

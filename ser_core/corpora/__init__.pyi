@@ -8,6 +8,7 @@ from .names import Corpus as Corpus
 from .reading import FoundClips as FoundClips
 from .reading import read_corpus as read_corpus
 from .registry import CORPORA as CORPORA
+from .registry import intensity_of as intensity_of
 from .words import parse_columns as parse_columns
 from .words import parse_label_map as parse_label_map
 
@@ -16,6 +17,7 @@ __all__ = [
     "Corpus",
     "FoundClips",
     "Manifest",
+    "intensity_of",
     "is_known_speaker",
     "parse_columns",
     "parse_label_map",

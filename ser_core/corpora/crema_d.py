@@ -10,7 +10,7 @@ from pathlib import Path
 from ser_core.corpora.names import ClipName, Corpus
 
 EMOTIONS = {"ANG": "angry", "DIS": "disgust", "FEA": "fearful", "HAP": "happy", "NEU": "neutral", "SAD": "sad"}
-_INTENSITIES = ("LO", "MD", "HI")
+_INTENSITIES = {"LO": "low", "MD": "medium", "HI": "high"}
 _SENTENCES = ("DFA", "IEO", "IOM", "ITH", "ITS", "IWL", "IWW", "MTI", "TAI", "TIE", "TSI", "WSI")
 _ACTORS = range(1001, 1092)
 WOMEN = frozenset({
@@ -27,13 +27,14 @@ def parse(path: str) -> ClipName | None:
     match = _NAME.fullmatch(Path(path).stem)
     if match is None or int(match[1]) not in _ACTORS:
         return None
-    actor, sentence, emotion, _ = match.groups()
+    actor, sentence, emotion, intensity = match.groups()
     return ClipName(
         clip=match[0],
         emotion=EMOTIONS[emotion],
         speaker=f"crema-d-{actor}",
         gender="female" if int(actor) in WOMEN else "male",
         language="en",
+        intensity=_INTENSITIES.get(intensity),
         statement=sentence,
     )
 

@@ -51,6 +51,8 @@ _FORMER_FIELDS = [
     pa.field("repetition", pa.int64()),
 ]
 _HASHED_COLUMNS = (*MANIFEST_SCHEMA.names[:-1], "modality", "vocal_channel", "intensity", "statement", "repetition")
+#: Beside them where clips were decoded; no manifest file has it.
+_SECONDS = "audio_seconds"
 _ORDER = [("corpus", "ascending"), ("path", "ascending")]
 _MAX_NAMED = 3
 #: More than all corpora of emotional speech have together.
@@ -108,6 +110,21 @@ class Manifest:
     def statements(self) -> npt.NDArray[np.object_]:
         """(N,) str or None."""
         return self._texts("statement")
+
+    @property
+    def audio_seconds(self) -> npt.NDArray[np.float64] | None:
+        """(N,) How long the clips are; None where nobody has decoded them."""
+        return self.table[_SECONDS].to_numpy() if _SECONDS in self.table.column_names else None
+
+    def with_audio_seconds(self, seconds_N: npt.NDArray[np.float64]) -> "Manifest":
+        """The same clips, of which it is known how long they are."""
+        return Manifest(self.table.append_column(_SECONDS, pa.array(seconds_N)))
+
+    @classmethod
+    def of_predictions(cls, table: pa.Table) -> "Manifest":
+        """The clips of a table of predictions, which has more columns."""
+        known = [*MANIFEST_SCHEMA.names, *(field.name for field in _FORMER_FIELDS), _SECONDS]
+        return cls(table.select([name for name in known if name in table.column_names]))
 
     def _texts(self, column: str) -> npt.NDArray[np.object_]:
         return np.array(self.table[column].to_pylist(), dtype=object)

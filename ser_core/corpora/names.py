@@ -20,6 +20,8 @@ class ClipName:
     language: str | None = None
     #: The sentence, or the corpus's own code of it.
     statement: str | None = None
+    #: How strongly the emotion is acted, in the corpus's own words.
+    intensity: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,6 +14,7 @@ LICENCE = "CC BY-NC-SA 4.0"
 _NAME = re.compile(r"(0[1-3])-(0[12])-(0[1-8])-(0[12])-(0[12])-(0[12])-(0[1-9]|1\d|2[0-4])")
 _VIDEO_ONLY = 2
 _SONG = 2
+_INTENSITIES = ("normal", "strong")
 _STATEMENTS = ("Kids are talking by the door", "Dogs are sitting by the door")
 
 
@@ -22,7 +23,7 @@ def parse(path: str) -> ClipName | LeftOut | None:
     match = _NAME.fullmatch(Path(path).stem)
     if match is None:
         return None
-    modality, vocal_channel, emotion, _, statement, _, actor = map(int, match.groups())
+    modality, vocal_channel, emotion, intensity, statement, _, actor = map(int, match.groups())
     if modality == _VIDEO_ONLY:
         return LeftOut("video without sound")
     if vocal_channel == _SONG:
@@ -34,6 +35,7 @@ def parse(path: str) -> ClipName | LeftOut | None:
         gender="male" if actor % 2 else "female",
         language="en",
         statement=_STATEMENTS[statement - 1],
+        intensity=_INTENSITIES[intensity - 1],
     )
 
 

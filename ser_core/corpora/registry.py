@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-from ser_core.corpora.names import Corpus
+from ser_core.corpora.names import ClipName, Corpus
 
 _MODULES = (
     "ravdess",
@@ -16,3 +16,9 @@ _MODULES = (
 _FOUND: list[Corpus] = [import_module(f"ser_core.corpora.{name}").CORPUS for name in _MODULES]
 #: The corpora by the names that `ser corpus` takes.
 CORPORA = {corpus.name: corpus for corpus in _FOUND}
+
+
+def intensity_of(corpus: str, path: str) -> str | None:
+    """How strongly the emotion of a clip is acted, where its corpus is known and its file name says so."""
+    found = CORPORA[corpus].parse(path) if corpus in CORPORA else None
+    return found.intensity if isinstance(found, ClipName) else None

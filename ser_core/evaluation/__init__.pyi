@@ -1,10 +1,11 @@
 from .adapted import AdaptableClips as AdaptableClips
 from .adapted_result import AdaptedResult as AdaptedResult
+from .against import side_by_side as side_by_side
 from .bootstrap import Interval as Interval
-from .evaluate import LabelSets as LabelSets
-from .evaluate import compare_predictions as compare_predictions
 from .evaluate import evaluate_predictions as evaluate_predictions
+from .folder import EvaluationFolder as EvaluationFolder
 from .groups import GroupMetrics as GroupMetrics
+from .label_sets import LabelSets as LabelSets
 from .metrics import Floats as Floats
 from .metrics import accuracy as accuracy
 from .metrics import uar as uar
@@ -16,8 +17,7 @@ from .predictions import probabilities_in as probabilities_in
 from .result import About as About
 from .result import Evaluation as Evaluation
 from .result import ModelSpeakers as ModelSpeakers
-from .sampling import check_mix as check_mix
-from .sampling import draw_per_speaker as draw_per_speaker
+from .sampling import chosen_clips as chosen_clips
 from .settings import BootstrapSettings as BootstrapSettings
 from .settings import ClipSettings as ClipSettings
 
@@ -28,20 +28,20 @@ __all__ = [
     "BootstrapSettings",
     "ClipSettings",
     "Evaluation",
+    "EvaluationFolder",
     "Floats",
     "GroupMetrics",
     "Interval",
     "LabelSets",
     "ModelSpeakers",
     "accuracy",
-    "check_mix",
-    "compare_predictions",
-    "draw_per_speaker",
+    "chosen_clips",
     "evaluate_predictions",
     "fit_temperature",
     "predict_manifest",
     "predictions_table",
     "probabilities_in",
     "render_page",
+    "side_by_side",
     "uar",
 ]

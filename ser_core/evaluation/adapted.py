@@ -26,8 +26,9 @@ from ser_core.evaluation.adapted_result import (
     Estimates,
 )
 from ser_core.evaluation.bootstrap import Interval, paired_bootstrap
-from ser_core.evaluation.evaluate import LabelSets, evaluate_predictions
+from ser_core.evaluation.evaluate import evaluate_predictions
 from ser_core.evaluation.groups import GroupMetrics
+from ser_core.evaluation.label_sets import LabelSets
 from ser_core.evaluation.metrics import Floats, Labels
 from ser_core.evaluation.predict import OnClip, WindowStatistics, predict_with_statistics
 from ser_core.evaluation.predictions import shifted

@@ -21,7 +21,7 @@ def render_page(evaluation: Evaluation) -> str:
     environment = Environment(
         loader=PackageLoader("ser_core.evaluation", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"percent": _percent, "number": _number}
+    environment.filters |= {"percent": _percent, "number": _number, "last_parts": _last_parts}
     coverage = evaluation.coverage
     tenths = [min(coverage, key=lambda point: abs(point.coverage - tenth / 10)) for tenth in range(1, 11)]
     by = evaluation.by
@@ -29,6 +29,8 @@ def render_page(evaluation: Evaluation) -> str:
         ("By corpus", by.corpus),
         ("By language", by.language),
         ("By gender", by.gender),
+        ("By intensity", by.intensity),
+        ("By length", by.length),
         ("By whether the speaker was in the training", by.seen),
     )
     return environment.get_template(_TEMPLATE).render(
@@ -50,7 +52,7 @@ def render_page(evaluation: Evaluation) -> str:
 def _plots(evaluation: Evaluation) -> dict[str, Any]:
     # matplotlib builds a list of fonts when a machine first imports it, and says so: a line without a meaning here.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    from ser_core.evaluation.plots import coverage_plot, reliability_plot
+    from ser_core.evaluation.plots import coverage_plot, learning_plots, reliability_plot
 
     after, before = evaluation.reliability, evaluation.reliability_uncalibrated
     plots = [reliability_plot(after, f"As given: ECE {_percent(after.ece)}", "after")]
@@ -59,6 +61,7 @@ def _plots(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "reliability_plots": [Markup(plot) for plot in plots],
         "coverage_plot": Markup(coverage_plot(evaluation.coverage, "coverage")),
+        "curves": [Markup(plot) for plot in learning_plots(evaluation.history)],
     }
 
 
@@ -81,6 +84,11 @@ def _plain(value: Any) -> str:
 def _percent(value: float | None) -> str:
     """A share, as people read it."""
     return "–" if value is None else f"{value:.1%}".replace("%", "\u00a0%")
+
+
+def _last_parts(path: str) -> str:
+    """A clip's name and its folder's."""
+    return "/".join(path.split("/")[-2:])
 
 
 def _number(value: int) -> str:

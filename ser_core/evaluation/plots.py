@@ -5,7 +5,7 @@ Shape letters: B bins of confidence.
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
 
@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from ser_core.evaluation.history import History
 from ser_core.evaluation.metrics import CoveragePoint, Reliability
 
 #: matplotlib draws with these colours; in the SVG each becomes the CSS variable of its name, so that the page decides.
@@ -36,6 +37,8 @@ _STYLE: Any = {
     "xtick.color": _COLOURS["soft"],
     "ytick.color": _COLOURS["soft"],
 }
+#: Of fewer epochs there is no curve.
+_MIN_EPOCHS = 2
 _NO_METADATA = {"Creator": None, "Date": None, "Format": None, "Type": None}
 _IDENTIFIER = re.compile(r'(\bid="|url\(#|href="#)')
 
@@ -89,6 +92,46 @@ def coverage_plot(points: Sequence[CoveragePoint], name: str) -> str:
             f"{middle.coverage:.1%}; a table follows."
         )
         return _svg(figure, f"{title}. {words}", name)
+
+
+def learning_plots(history: History) -> Iterator[str]:
+    """The loss by epoch, and beside it how good the model was on the validation clips; nothing of a single epoch."""
+    if len(history.history) < _MIN_EPOCHS:
+        return
+    curves = {
+        "loss": {"training": "loss", "validation": "validation_loss"},
+        "share": {"UAR": "validation_uar", "accuracy": "validation_accuracy"},
+    }
+    for name, words in (("loss", "Loss by epoch"), ("share", "Validation clips by epoch")):
+        found = {label: _curve(history, field) for label, field in curves[name].items()}
+        if any(values for _, values in found.values()):
+            yield _learning_plot(found, words, name, history.best_epoch)
+
+
+def _curve(history: History, field: str) -> tuple[list[int], list[float]]:
+    """The epochs that have a metric, and what it was."""
+    known = [(epoch.number, value) for epoch in history.history if (value := getattr(epoch, field)) is not None]
+    return [number for number, _ in known], [value for _, value in known]
+
+
+def _learning_plot(
+    curves: dict[str, tuple[list[int], list[float]]], title: str, name: str, best_epoch: int | None
+) -> str:
+    with style.context(["default", _STYLE]):
+        figure = Figure(figsize=(4.0, 3.0), layout="constrained")
+        axes = figure.subplots()
+        ends = []
+        for (label, (numbers, values)), colour in zip(curves.items(), ("accent", "warm"), strict=True):
+            if values:
+                axes.plot(numbers, values, color=_COLOURS[colour], linewidth=1.5, label=label)
+                ends.append(f"{label} {values[0]:.3f} at first, {values[-1]:.3f} at last")
+        if best_epoch is not None:
+            axes.axvline(best_epoch, color=_COLOURS["soft"], linestyle="--", linewidth=1)
+        axes.set(title=title, xlabel="epoch")
+        if name == "share":
+            axes.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+        axes.legend(frameon=False, labelcolor=_COLOURS["soft"])
+        return _svg(figure, f"{title}: {'; '.join(ends)}.", f"learning-{name}")
 
 
 def _share_axes(axes: Axes, title: str, **labels: str) -> None:

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 _DECODE_SECONDS = 300.0
 #: Windows that are listened to together: the detector takes several times as long for one alone.
 _HEARD_WINDOWS = 48
-OnClip = Callable[[int], None]
+#: Is called with the number of clips that are done, and how many seconds the last of them has.
+OnClip = Callable[[int, float], None]
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def predict_manifest(
         manifest: the clips.
         windows: how clips are cut, as for scoring.
         speech: which of their windows are judged.
-        on_clip: called with the number of clips that are done.
+        on_clip: called after each clip, in their order.
 
     Raises:
         SourceError: a clip is missing or cannot be decoded to its end; it is named.
@@ -106,13 +107,16 @@ def _add_clips(sums: "_Sums", manifest: Manifest, windows: WindowSettings, on_cl
         Decoder(channels="mix", windows=windows, timeout_seconds=_DECODE_SECONDS) as decoder,
         closing(load_segments(decoder, CLIP_SOURCE, look_at_clips(manifest.paths))) as segments,
     ):
+        seconds = 0.0
         for clip, segment in segments:
             if segment.fault is not None:
                 where = Location(manifest.paths[clip])
                 raise SourceError(f"{where}: {segment.fault}; repair it or take it out of the manifest")
             sums.add(clip, segment)
+            seconds = max([seconds, *segment.end_seconds])
             if segment.is_last and on_clip is not None:
-                on_clip(clip + 1)
+                on_clip(clip + 1, seconds)
+            seconds = 0.0 if segment.is_last else seconds
 
 
 class _Sums:

@@ -9,7 +9,9 @@ from typing import Any, Self
 
 from ser_core.corpora import is_known_speaker
 from ser_core.evaluation.adapted_result import AdaptedResult
-from ser_core.evaluation.groups import GroupMetrics, Groups
+from ser_core.evaluation.details import Baseline, HardClip
+from ser_core.evaluation.groups import Against, GroupMetrics, Groups
+from ser_core.evaluation.history import History
 from ser_core.evaluation.metrics import ClassMetrics, CoveragePoint, Labels, Reliability
 from ser_core.evaluation.settings import BootstrapSettings
 from ser_core.vocabulary import NO_SPEECH
@@ -80,6 +82,11 @@ class About:
     clips_per_speaker: int | None = None
     #: How many clips of the manifests are therefore not.
     num_left_out: int = 0
+    #: Whether only the clips are evaluated that tested the model in its own training.
+    test_only: bool = False
+    #: How many clips of the manifests are therefore not, and how many of that test are not in them.
+    num_not_tested: int = 0
+    num_not_here: int = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -107,8 +114,20 @@ class Evaluation:
     by: Groups
     #: None where the model does not say.
     model_speakers: ModelSpeakers | None
+    #: What nobody needs to listen for.
+    baselines: dict[str, Baseline]
+    #: The clips that are wrong with the least probability of the right label.
+    hardest: tuple[HardClip, ...]
+    #: The epochs of the model's training; none where they are not known.
+    history: History = dataclasses.field(default_factory=History)
+    #: Another model on the same clips; None: there is none.
+    against: Against | None = None
     #: The predictions are of the adapted model, and beside others here; None: it is as it was trained.
     adaptation: AdaptedResult | None = None
+
+    def with_history(self, training: dict[str, Any]) -> Self:
+        """The same, with the epochs that `training` of the model's config tells of."""
+        return dataclasses.replace(self, history=History.of_training(training))
 
     @property
     def overlap(self) -> ModelSpeakers | None:
@@ -128,6 +147,12 @@ class Evaluation:
 
     def _notes_on_clips(self) -> Iterator[str]:
         about, num_clips = self.about, self.overall.num_clips
+        if about is not None and about.test_only:
+            missing = f"; {about.num_not_here} more of its test are not there" if about.num_not_here else ""
+            yield (
+                f"These are the clips that tested the model in its training, {num_clips + about.num_left_out} of the "
+                f"{num_clips + about.num_left_out + about.num_not_tested} in the manifest{missing}."
+            )
         if about is not None and about.num_left_out:
             yield (
                 f"{about.num_left_out} of the {num_clips + about.num_left_out} clips were left out: of each speaker at "
@@ -147,7 +172,10 @@ class Evaluation:
         if found := tuple(speaker for speaker in overlap.training if speaker not in unknown):
             yield f"{len(found)} of the {total} speakers were in the model's training ({_named(found)}); {flatter}."
         elif not unknown:
-            yield "None of the speakers was in the model's training."
+            yield (
+                "None of the speakers was in the model's training, by their names; whether the same audio was there "
+                "under other names was not compared."
+            )
         for found, words in (
             (overlap.validation, "chose the epoch that was kept"),
             (overlap.calibration, "calibrated the model"),
@@ -199,6 +227,11 @@ class Evaluation:
             "by": self.by.to_dict(),
             "model_speakers": dataclasses.asdict(self.model_speakers) if self.model_speakers else None,
             "overlap": dataclasses.asdict(self.overlap) if self.overlap else None,
+            "baselines": {name: dataclasses.asdict(one) for name, one in self.baselines.items()},
+            "hardest": [dataclasses.asdict(clip) for clip in self.hardest],
+            "history": self.history.model_dump(mode="json")["history"],
+            "best_epoch": self.history.best_epoch,
+            "against": self.against.to_dict() if self.against else None,
             "adaptation": self.adaptation.to_dict() if self.adaptation else None,
         }
 

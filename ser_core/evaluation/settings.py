@@ -6,7 +6,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from ser_core.labels import label_fault
-from ser_core.settings import Names, Probability, Settings
+from ser_core.settings import Names, PathText, Probability, Settings
 from ser_core.vocabulary import AskedAdaptTo
 
 _MIX = re.compile(r"(\w+)=(\d*\.?\d+)")
@@ -53,6 +53,13 @@ class ClipSettings(Settings):
     mixes: Names = Field(
         default=(), description="Mixes of emotions that it is adapted to as well, each as neutral=0.8, to compare."
     )
+    test_only: bool = Field(
+        default=False, description="Whether only the clips that tested MODEL in its own training are evaluated."
+    )
+    against: PathText | None = Field(
+        default=None,
+        description="Another model, bundled, a folder or s3://bucket/prefix, to be held beside it on the same clips.",
+    )
     clips_per_speaker: int | None = Field(
         default=None,
         ge=1,
@@ -63,6 +70,8 @@ class ClipSettings(Settings):
     def _check(self) -> Self:
         if self.parsed_mixes and self.adapt == "none":
             raise ValueError(f"--mix {self.mixes[0]}: changes nothing where nothing is adapted; give --adapt too")
+        if self.against is not None and self.adapt != "none":
+            raise ValueError("--against holds models side by side as they are; leave --adapt out")
         return self
 
     @property

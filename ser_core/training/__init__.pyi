@@ -10,9 +10,9 @@ from .events import StepDone as StepDone
 from .events import TrainingLog as TrainingLog
 from .folder import TrainingFolder as TrainingFolder
 from .job import Job as Job
-from .pooled import write_pooled as write_pooled
+from .pooled import finish_job as finish_job
 from .recipe import load_train_config as load_train_config
-from .report import PREDICTIONS_FILE as PREDICTIONS_FILE
+from .report import PAGE_FILE as PAGE_FILE
 from .report import REPORT_FILE as REPORT_FILE
 from .report import is_complete as is_complete
 from .report import is_done as is_done
@@ -22,7 +22,7 @@ from .run import run_job as run_job
 from .summary import ReportSummary as ReportSummary
 
 __all__ = [
-    "PREDICTIONS_FILE",
+    "PAGE_FILE",
     "REPORT_FILE",
     "EpochDone",
     "EpochRecord",
@@ -38,10 +38,10 @@ __all__ = [
     "TrainingFolder",
     "TrainingLog",
     "Worker",
+    "finish_job",
     "is_complete",
     "is_done",
     "load_train_config",
     "open_waveforms",
     "run_job",
-    "write_pooled",
 ]

@@ -11,13 +11,13 @@ from ser_core.encoding import json_bytes, read_json
 from ser_core.errors import OutputError
 from ser_core.models import ARTIFACT_FILES
 from ser_core.storage import Location, Lock, check_writable, one_line_faults, write
-from ser_core.training.report import PREDICTIONS_FILE, REPORT_FILE
+from ser_core.training.report import PAGE_FILE, PREDICTIONS_FILE, REPORT_FILE
 
 #: Number of the format of settings.json and of checkpoints; format 1 had other names for settings and metrics.
 FORMAT_NUMBER = 2
 _OWN = "_training"
 _SETTINGS = "settings.json"
-_RESULTS = frozenset({REPORT_FILE, *ARTIFACT_FILES, PREDICTIONS_FILE, "answers.parquet"})
+_RESULTS = frozenset({REPORT_FILE, *ARTIFACT_FILES, PREDICTIONS_FILE, PAGE_FILE, "answers.parquet"})
 #: Names of files that a training writes beside its results.
 _STATE = re.compile(rf"{_OWN}/(checkpoint-.*\.safetensors|probe|logs/(fold-\d+/)?events\.out\.tfevents\..*)")
 _MAX_NAMED = 4

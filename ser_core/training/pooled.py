@@ -14,11 +14,18 @@ import pyarrow.parquet as pq
 from ser_core import models, storage
 from ser_core.corpora import Manifest
 from ser_core.encoding import json_bytes, parquet_bytes
-from ser_core.evaluation import Evaluation, ModelSpeakers, evaluate_predictions, probabilities_in
+from ser_core.evaluation import (
+    Evaluation,
+    ModelSpeakers,
+    evaluate_predictions,
+    probabilities_in,
+    render_page,
+)
 from ser_core.models import Artifact
-from ser_core.storage import write
+from ser_core.storage import Location, exists, write
 from ser_core.training.job import Fold, Job
 from ser_core.training.report import (
+    PAGE_FILE,
     PREDICTIONS_FILE,
     REPORT_FILE,
     Floats,
@@ -26,6 +33,7 @@ from ser_core.training.report import (
     evaluate_fold,
     facts_of_test,
     fitted_temperature,
+    is_complete,
     label_sets,
     manifest_facts,
     save_fold,
@@ -33,6 +41,43 @@ from ser_core.training.report import (
 from ser_core.versions import package_versions
 
 _METRICS = ("accuracy", "macro_f1", "uar", "ece")
+
+
+def finish_job(job: Job) -> bool:
+    """Write what a training leaves beside its models: the pooled report, and a page of the test; what is there stays.
+
+    Returns:
+        Whether there is a page: there is none where nothing is tested, or by models that compare unlike labels.
+    """
+    if job.config.split.has_folds and not is_complete(job):
+        write_pooled(job)
+    if exists(job.folder.join(PAGE_FILE)):
+        return True
+    if job.config.split.split == "cross-corpus":
+        return False
+    try:
+        table = _read_table(job.folder)
+    except FileNotFoundError:
+        return False
+    write(job.folder.join(PAGE_FILE), render_page(_of_table(job, table)).encode())
+    return True
+
+
+def _of_table(job: Job, table: pa.Table) -> Evaluation:
+    """The evaluation of a test's predictions."""
+    tested, probabilities_GC = Manifest.of_predictions(table), probabilities_in(table, job.labels)
+    if job.config.split.has_folds:
+        return _pooled(job, tested, probabilities_GC, table["temperature"].to_numpy())
+    config = models.read_config(job.folder.url)
+    evaluation = evaluate_predictions(
+        tested,
+        probabilities_GC,
+        config.temperature,
+        labels=label_sets(job, tested),
+        model_speakers=ModelSpeakers.of_training(config.training),
+        title=f"{job.name}: unseen clips, split by {job.config.split.split}",
+    )
+    return evaluation.with_history(config.training)
 
 
 def write_pooled(job: Job) -> None:
@@ -47,7 +92,7 @@ def write_pooled(job: Job) -> None:
     results = [finish(fold, predictions) for fold in folds]
     table = pa.concat_tables([result.predictions() for result in results])
     write(job.folder.join(PREDICTIONS_FILE), parquet_bytes(table))
-    tested, probabilities_GC = Manifest(table.select(job.manifest.table.column_names)), np.concatenate(predictions)
+    tested, probabilities_GC = Manifest.of_predictions(table), np.concatenate(predictions)
     overall = [result.evaluation.overall for result in results if result.evaluation is not None]
     report = {
         "run": job.run,
@@ -122,5 +167,8 @@ def _spread(values: list[float]) -> dict[str, float]:
 
 def _read_predictions(fold: Fold) -> Floats:
     """A fold's predictions for its test clips, at temperature 1."""
-    table = pq.read_table(io.BytesIO(storage.read(fold.folder.join(PREDICTIONS_FILE))))
-    return probabilities_in(table, fold.job.labels)
+    return probabilities_in(_read_table(fold.folder), fold.job.labels)
+
+
+def _read_table(folder: Location) -> pa.Table:
+    return pq.read_table(io.BytesIO(storage.read(folder.join(PREDICTIONS_FILE))))

@@ -31,7 +31,7 @@ from ser_core.training.loop import Trained
 from ser_core.training.model_card import card_of
 from ser_core.versions import package_versions
 
-REPORT_FILE, PREDICTIONS_FILE = "report.json", "predictions.parquet"
+REPORT_FILE, PREDICTIONS_FILE, PAGE_FILE = "report.json", "predictions.parquet", "evaluation.html"
 Floats = npt.NDArray[np.float64]
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -110,7 +111,14 @@ def _run_job(job: Job, worker: Worker, callback: Callback, folds: Iterable[int] 
     for number in range(job.num_folds) if folds is None else folds:
         fold = job.fold(number)
         if not worker.group.broadcast(lambda fold=fold: is_done(fold)):  # type: ignore[misc]
-            _FoldRun(_spoken(fold, windows, worker.group.size), waveforms, windows, worker, callback).run()
+            fold = dataclasses.replace(_spoken(fold, windows, worker.group.size), seconds_N=_seconds(waveforms, job))
+            _FoldRun(fold, waveforms, windows, worker, callback).run()
+
+
+def _seconds(waveforms: WaveformCache, job: Job) -> npt.NDArray[np.float64]:
+    """How long each clip is."""
+    samples_N = np.array([waveforms.num_samples(clip) for clip in range(len(waveforms))])
+    return samples_N / job.mel.sample_rate_hz
 
 
 def _spoken(fold: Fold, windows: TrainingWindows, num_workers: int) -> Fold:

@@ -95,6 +95,7 @@ def test_a_name_of_ravdess_is_read_whole() -> None:
         gender="female",
         language="en",
         statement="Dogs are sitting by the door",
+        intensity="strong",
     )
 
 
