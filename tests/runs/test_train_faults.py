@@ -67,7 +67,7 @@ def test_workers_on_one_machine_open_nothing_to_others(data: Path, tmp_path: Pat
     try:
         process = start(*words(data, tmp_path / "model", "--epochs", "1000"), TMPDIR=str(folder))
         follower = Follower(process)
-        wait_for(lambda: follower.has("epoch 2/1000: "), process)
+        follower.wait_for("epoch 2/1000: ")
         members = [psutil.Process(pid) for pid in session_of(process)]
         assert sum("RayTrainWorker" in member.name() for member in members) == 2
         assert listeners(members) == {"127.0.0.1"}
@@ -178,7 +178,7 @@ def test_workers_that_are_lost_again_and_again_end_the_training(
     file.write_text(yaml.safe_dump(settings(data / "cache", **(CHANGES | {"max_failures": 0, "epochs": 100}))))
     process = cluster.start("train", data / "tone.parquet", tmp_path / "model", "--config", file)
     follower = Follower(process)
-    wait_for(lambda: follower.has("epoch 1/100: "), process)
+    follower.wait_for("epoch 1/100: ")
     actors(cluster, process, "RayTrainWorker")[0].kill()
     assert process.wait(120) == 1
     follower.close()
@@ -193,7 +193,7 @@ def test_a_lost_message_queue_ends_the_training_in_a_line(cluster: RayCluster, d
     file.write_text(yaml.safe_dump(settings(data / "cache", **(CHANGES | {"workers": 1, "epochs": 1_000}))))
     process = cluster.start("train", data / "tone.parquet", tmp_path / "model", "--config", file)
     follower = Follower(process)
-    wait_for(lambda: follower.has("epoch 1/1000: "), process)
+    follower.wait_for("epoch 1/1000: ")
     actors(cluster, process, "_QueueActor")[0].kill()
     assert process.wait(60) == 1
     follower.close()

@@ -66,6 +66,21 @@ class Follower:
     def has(self, words: str) -> bool:
         return any(words in line for _, line in self.lines)
 
+    def wait_for(self, words: str, timeout: float = 180) -> None:
+        """Wait until the run says these words; where it ends or takes too long, the failure is what it said."""
+        until = time.monotonic() + timeout
+        while not self.has(words):
+            is_late = time.monotonic() > until
+            if is_late:
+                self.lines.append((time.monotonic(), abort(self._process)))
+            assert not (self.is_over or is_late) or self.has(words), self.text
+            time.sleep(0.05)
+
+    @property
+    def text(self) -> str:
+        """All that the run has said until now."""
+        return "".join(line for _, line in self.lines)
+
     @property
     def is_over(self) -> bool:
         """Whether the last line was read."""
@@ -93,7 +108,7 @@ def kill_at_five_moments(source: str | Path, output: str | Path, *options: str) 
     ):
         process = start("score", source, output, "--commit-seconds", "0.5", "--verbose", *options)
         follower = Follower(process)
-        wait_for(lambda f=follower, p=phase: f.has(p), process)
+        follower.wait_for(phase)
         until = time.monotonic() + chance.uniform(0, longest_seconds)
         while process.poll() is None and time.monotonic() < until:
             time.sleep(0.005)

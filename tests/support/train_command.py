@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from tests.support.cli import start
-from tests.support.run_control import Follower, wait_for
+from tests.support.run_control import Follower
 from tests.support.training import settings, write_corpus
 
 EPOCHS = 8
@@ -44,8 +44,7 @@ class Training:
 
     def wait_for_epoch(self, number: int) -> None:
         words = f"epoch {number}/{EPOCHS}: "
-        wait_for(lambda: self.follower.has(words) or self.follower.is_over, self.process)
-        assert self.follower.has(words), self.err
+        self.follower.wait_for(words)
 
     def end(self) -> int:
         """Wait for its end; the exit code."""
@@ -55,7 +54,7 @@ class Training:
 
     @property
     def err(self) -> str:
-        return "".join(line for _, line in self.follower.lines)
+        return self.follower.text
 
 
 def assert_same_model(model: Path, whole: Path) -> None:
