@@ -127,6 +127,13 @@ class TrainConfig(Settings):
         description="Whether the regression is fitted to what is left of the statistics when each speaker's mean has "
         "been moved to that of his corpus: it then reads how people speak and not who does.",
     )
+    regression_speaker_damping: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.99,
+        description="Share of what training speakers differ most in (the eight largest directions) that the regression "
+        "does not see; 0: it sees all.",
+    )
     sampling: Sampling = Field(
         default="natural",
         description="natural: each clip once an epoch; balanced: every emotion of every corpus equally often, so that "

@@ -20,6 +20,7 @@ from sklearn.preprocessing import StandardScaler
 
 from ser_core.models import Regression
 from ser_core.training.data import Numbers, TrainingData, sampling_weights
+from ser_core.training.speakers import Damping, Floats, speaker_offsets
 
 _BATCH = 64
 _MAX_ITERATIONS = 1_000
@@ -29,7 +30,6 @@ _TOLERANCE = 1e-5
 _NEGLIGIBLE = 1e-12
 #: Distance from the lowest bias to that of a label without windows.
 _NO_WINDOW = 10.0
-Floats = npt.NDArray[np.floating]
 
 
 def fit_regression(regression: Regression, data: TrainingData, training_N: Numbers) -> None:
@@ -46,9 +46,11 @@ def fit_regression(regression: Regression, data: TrainingData, training_N: Numbe
     config, clips = data.config, data.clips
     window_W, owner_W = data.learned_windows(training_N)
     views = list(of_windows(data, window_W, data.front_end.regression_views).swapaxes(0, 1))
+    groups_W = [of_G[training_N][owner_W] for of_G in clips.groups]
+    added = [speaker_offsets(features_WP, *groups_W) for features_WP in views]
     if config.regression_centred:
-        groups_W = [of_G[training_N][owner_W] for of_G in clips.groups]
-        views = [speaker_centred(features_WP, *groups_W) for features_WP in views]
+        views = [view_WP - offset_SP[row_W] for view_WP, (offset_SP, row_W) in zip(views, added, strict=True)]
+    offset_SP = np.concatenate([offset_SP for offset_SP, _ in added])
 
     def fit_on_rank_0() -> torch.Tensor:
         label_N = clips.label_G[training_N]
@@ -56,7 +58,7 @@ def fit_regression(regression: Regression, data: TrainingData, training_N: Numbe
         weight_W = (weight_N / np.bincount(owner_W) / len(views))[owner_W]
         of_views = np.concatenate(views), np.tile(label_N[owner_W], len(views)), np.tile(weight_W, len(views))
         started_CX = torch.cat([regression.weight_CP, regression.bias_C[:, None]], dim=1).double().cpu().numpy()
-        fitted_CX = fit(*of_views, started_CX, config.regression_c)
+        fitted_CX = fit(*of_views, started_CX, config.regression_c, offset_SP, config.regression_speaker_damping)
         return torch.from_numpy(fitted_CX.astype(np.float32))
 
     fitted_CX = data.group.broadcast(fit_on_rank_0)
@@ -81,35 +83,14 @@ def of_windows(data: TrainingData, window_W: Numbers, compute: Callable[[torch.T
     return data.group.all_reduce(values).numpy()
 
 
-def speaker_centred(features_WP: Floats, label_W: Numbers, speaker_W: Numbers, corpus_W: Numbers) -> Floats:
-    """Features without what each speaker adds, whichever the emotion, to the mean of his corpus.
-
-    Emotions count alike, and only those that the speaker has: a speaker who is sad throughout is not thought of as
-    sad by nature.
-
-    Args:
-        features_WP: features of each window.
-        label_W: label of each window.
-        speaker_W: number of each one's speaker.
-        corpus_W: number of each one's corpus.
-    """
-    centred_WP = features_WP.copy()
-    for corpus in np.unique(corpus_W):
-        of_corpus_W = corpus_W == corpus
-        mean_P = {
-            label: features_WP[of_corpus_W & (label_W == label)].mean(axis=0)
-            for label in np.unique(label_W[of_corpus_W])
-        }
-        for speaker in np.unique(speaker_W[of_corpus_W]):
-            own_W = np.flatnonzero(speaker_W == speaker)
-            labels_W = label_W[own_W]
-            added = [features_WP[own_W[labels_W == one]].mean(axis=0) - mean_P[one] for one in np.unique(labels_W)]
-            centred_WP[own_W] -= np.mean(added, axis=0)
-    return centred_WP
-
-
 def fit(
-    features_WP: Floats, label_W: npt.NDArray[np.int64], weight_W: Floats, started_CX: Floats, c: float
+    features_WP: Floats,
+    label_W: npt.NDArray[np.int64],
+    weight_W: Floats,
+    started_CX: Floats,
+    c: float,
+    offset_SP: Floats | None = None,
+    speaker_damping: float = 0.0,
 ) -> npt.NDArray[np.float64]:
     """Fit weights of the logits (C, P) and, as the last column, biases, (C, X), for features as they come.
 
@@ -119,18 +100,23 @@ def fit(
         weight_W: weight of each window.
         started_CX: the weights and biases that are left where they cost too much; 0: there are none.
         c: scikit-learn's C: weight of the loss against that of the L2 penalty.
+        offset_SP: what speakers add to the features; None: it is not asked for.
+        speaker_damping: share of what they differ most in that does not count.
     """
     scaler = StandardScaler()
     standard_WP = scaler.fit_transform(features_WP.astype(np.float64), sample_weight=weight_W)
+    offset_SP = np.zeros((0, len(scaler.scale_))) if offset_SP is None else offset_SP / scaler.scale_
+    damping = Damping.of_speakers(offset_SP, speaker_damping)
+    standard_WP = damping.damp(standard_WP)
     labels, target_W = np.unique(label_W, return_inverse=True)
     if started_CX.any():
         started_FX = started_CX[labels]
         bias_F = started_FX[:, -1] + started_FX[:, :-1] @ scaler.mean_
-        standard_FX = np.column_stack([started_FX[:, :-1] * scaler.scale_, bias_F])
+        standard_FX = np.column_stack([damping.undo(started_FX[:, :-1] * scaler.scale_), bias_F])
         fitted_FX = _drawn_to(standard_FX, standard_WP, target_W, weight_W, c)
     else:
         fitted_FX = _from_nothing(standard_WP, target_W, weight_W, c)
-    fitted_FX[:, :-1] /= scaler.scale_
+    fitted_FX[:, :-1] = damping.damp(fitted_FX[:, :-1]) / scaler.scale_
     fitted_FX[:, -1] -= fitted_FX[:, :-1] @ scaler.mean_
     fitted_CX = np.zeros(started_CX.shape)
     fitted_CX[:, -1] = fitted_FX[:, -1].min() - _NO_WINDOW

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ser_core.training.reference import reference_of
-from ser_core.training.regression import speaker_centred
+from ser_core.training.speakers import speaker_offsets
 
 NUM_FEATURES = 12
 _rng = np.random.default_rng(0)
@@ -23,6 +23,11 @@ def windows(speakers: range, corpus: int, labels: tuple[int, ...] = (0, 1, 2), n
 
 def joined(*parts: tuple[np.ndarray, ...]) -> list[np.ndarray]:
     return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+
+def speaker_centred(features_WP: np.ndarray, *groups_W: np.ndarray) -> np.ndarray:
+    offset_SP, row_W = speaker_offsets(features_WP, *groups_W)
+    return features_WP - offset_SP[row_W]
 
 
 def test_what_a_speaker_adds_is_taken_away_and_what_a_corpus_adds_stays() -> None:
