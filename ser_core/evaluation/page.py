@@ -4,20 +4,27 @@ The template escapes every text, so that no name in a manifest can become markup
 """
 
 import dataclasses
-import logging
+from collections.abc import Mapping
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from ser_core.evaluation.figures import figures_of
 from ser_core.evaluation.result import Evaluation
 
 _MAX_SPEAKERS = 60
 _TEMPLATE = "page.html.jinja"
 
 
-def render_page(evaluation: Evaluation) -> str:
-    """A whole HTML document; the same evaluation gives the same text."""
+def render_page(evaluation: Evaluation, figures: Mapping[str, str] | None = None) -> str:
+    """A whole HTML document; the same evaluation gives the same text.
+
+    Args:
+        evaluation: what it is of.
+        figures: its figures, where they were drawn already.
+    """
+    drawn = figures_of(evaluation) if figures is None else figures
     environment = Environment(
         loader=PackageLoader("ser_core.evaluation", ""), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -45,24 +52,14 @@ def render_page(evaluation: Evaluation) -> str:
         groups=[(heading, members) for heading, members in groups if len(members) > 1],
         speakers=sorted(by.speaker.items(), key=lambda item: item[1].uar.value)[:_MAX_SPEAKERS],
         about=_about(evaluation),
-        **_plots(evaluation),
+        reliability_plots=_markup(drawn, "before", "reliability"),
+        coverage_plot=Markup(drawn["coverage"]),
+        curves=_markup(drawn, "learning-loss", "learning-share"),
     )
 
 
-def _plots(evaluation: Evaluation) -> dict[str, Any]:
-    # matplotlib builds a list of fonts when a machine first imports it, and says so: a line without a meaning here.
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    from ser_core.evaluation.plots import coverage_plot, learning_plots, reliability_plot
-
-    after, before = evaluation.reliability, evaluation.reliability_uncalibrated
-    plots = [reliability_plot(after, f"As given: ECE {_percent(after.ece)}", "after")]
-    if evaluation.is_calibrated:
-        plots.insert(0, reliability_plot(before, f"Before calibration: ECE {_percent(before.ece)}", "before"))
-    return {
-        "reliability_plots": [Markup(plot) for plot in plots],
-        "coverage_plot": Markup(coverage_plot(evaluation.coverage, "coverage")),
-        "curves": [Markup(plot) for plot in learning_plots(evaluation.history)],
-    }
+def _markup(drawn: Mapping[str, str], *names: str) -> list[Markup]:
+    return [Markup(drawn[name]) for name in names if name in drawn]
 
 
 def _about(evaluation: Evaluation) -> dict[str, str]:

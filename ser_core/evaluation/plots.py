@@ -5,7 +5,7 @@ Shape letters: B bins of confidence.
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
@@ -94,10 +94,11 @@ def coverage_plot(points: Sequence[CoveragePoint], name: str) -> str:
         return _svg(figure, f"{title}. {words}", name)
 
 
-def learning_plots(history: History) -> Iterator[str]:
+def learning_plots(history: History) -> dict[str, str]:
     """The loss by epoch, and beside it how good the model was on the validation clips; nothing of a single epoch."""
+    drawn: dict[str, str] = {}
     if len(history.history) < _MIN_EPOCHS:
-        return
+        return drawn
     curves = {
         "loss": {"training": "loss", "validation": "validation_loss"},
         "share": {"UAR": "validation_uar", "accuracy": "validation_accuracy"},
@@ -105,7 +106,8 @@ def learning_plots(history: History) -> Iterator[str]:
     for name, words in (("loss", "Loss by epoch"), ("share", "Validation clips by epoch")):
         found = {label: _curve(history, field) for label, field in curves[name].items()}
         if any(values for _, values in found.values()):
-            yield _learning_plot(found, words, name, history.best_epoch)
+            drawn[f"learning-{name}"] = _learning_plot(found, words, name, history.best_epoch)
+    return drawn
 
 
 def _curve(history: History, field: str) -> tuple[list[int], list[float]]:

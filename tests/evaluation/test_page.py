@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import matplotlib
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 
 from ser_core.evaluation.bootstrap import BootstrapSettings
 from ser_core.evaluation.evaluate import evaluate_predictions
+from ser_core.evaluation.figures import FIGURES, confusion_file, figures_of, standalone
 from ser_core.evaluation.page import render_page
 from ser_core.evaluation.predictions import at_temperature
 from ser_core.evaluation.result import About, Evaluation, ModelSpeakers
@@ -185,3 +187,27 @@ def test_a_browser_reads_what_was_written(text: str, tmp_path: Path) -> None:
     written, read = Page(text), Page(done.stdout)
     assert [tag for tag, _ in read.tags] == [tag for tag, _ in written.tags]
     assert "CONSOLE" not in done.stderr
+
+
+def test_figures_are_files_that_stand_alone_and_are_those_of_the_page() -> None:
+    found = evaluation(title="<tiny> & co").with_history(
+        {"history": [{"number": number, "loss": 1.0 / number} for number in (1, 2)], "best_epoch": 2}
+    )
+    drawn = figures_of(found)
+    page = render_page(found, drawn)
+    assert page == render_page(found)
+    assert {*drawn, "confusion"} == {*FIGURES} - {"learning-share"}
+    for file in (*map(standalone, drawn.values()), confusion_file(found)):
+        # Well-formed, of SVG's own names, and without colours of a page that is not there.
+        assert ElementTree.fromstring(file).tag == "{http://www.w3.org/2000/svg}svg"
+        assert b"var(--" not in file
+    assert all(svg in page for svg in drawn.values())
+
+
+def test_the_figure_of_confusions_has_the_shares_of_each_row() -> None:
+    found = evaluation()
+    svg = ElementTree.fromstring(confusion_file(found))
+    numbers = [text.text for text in svg.iter("{http://www.w3.org/2000/svg}text") if (text.text or "").isdigit()]
+    counts_LL = found.confusion_LL[found.confusion_LL.sum(axis=1) > 0]
+    shares_LL = counts_LL / counts_LL.sum(axis=1, keepdims=True)
+    assert numbers == [f"{100 * share:.0f}" for share in shares_LL.ravel() if share]
