@@ -10,6 +10,7 @@ from ser_core.evaluation.label_sets import LabelSets
 from ser_core.evaluation.page import render_page
 from ser_core.evaluation.result import Evaluation
 from ser_core.vocabulary import LABELS
+from tests.evaluation.test_page import Page
 from tests.support.evaluations import manifest, predictions
 
 CLIPS = manifest()
@@ -38,6 +39,7 @@ def test_the_gain_is_the_difference_and_its_interval_is_paired() -> None:
     assert (parts[0] + parts[1]) / len(CLIPS) == pytest.approx(one.overall.accuracy.value)
     assert both.overall == one.overall
     page = render_page(both)
+    Page(page)
     assert "Side by side with one" in page
     assert f"this model alone {parts[1]}, the other alone {parts[2]}" in page
 

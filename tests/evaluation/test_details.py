@@ -14,6 +14,7 @@ from ser_core.evaluation.history import History
 from ser_core.evaluation.label_sets import LabelSets
 from ser_core.evaluation.page import render_page
 from ser_core.vocabulary import LABELS
+from tests.evaluation.test_page import Page
 from tests.support.evaluations import manifest, predictions
 
 SETTINGS = BootstrapSettings(resamples=20)
@@ -101,6 +102,7 @@ def test_learning_curves_are_those_that_the_config_tells_of() -> None:
     assert "How it was trained" not in render_page(found)
     told = found.with_history({"history": EPOCHS, "best_epoch": 2, "seed": 3})
     page = render_page(told)
+    Page(page)
     assert "training 2.000 at first, 0.667 at last" in page
     assert "UAR 0.100 at first, 0.300 at last" in page
     assert told.to_dict()["history"][1]["validation_uar"] == 0.2
