@@ -134,6 +134,13 @@ class TrainConfig(Settings):
         description="Share of what training speakers differ most in (the eight largest directions) that the regression "
         "does not see; 0: it sees all.",
     )
+    regression_tempo_damping: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.99,
+        description="Share of what another tempo changes most of the statistics (four directions) that the regression "
+        "does not see; 0: it sees all.",
+    )
     sampling: Sampling = Field(
         default="natural",
         description="natural: each clip once an epoch; balanced: every emotion of every corpus equally often, so that "

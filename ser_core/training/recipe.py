@@ -16,7 +16,7 @@ from ser_core.yaml_file import read_yaml
 _KEPT = (
     "windows_per_clip", "cache_frozen", "speech", "min_speech_seconds", "batch_size", "layer_rate_decay",
     "weight_decay", "label_smoothing", "regression_c", "regression_centred",
-    "regression_speaker_damping", "sampling", "augmentation",
+    "regression_speaker_damping", "regression_tempo_damping", "sampling", "augmentation",
 )  # fmt: skip
 #: And those of one that has a regression: what learns beside it has little to learn, as before.
 _KEPT_WITH_REGRESSION = ("epochs", "learning_rate")

@@ -7,7 +7,7 @@ Shape letters: G clips, N clips in training, W windows, P features, C labels, F 
 features, then the bias; R directions that the windows span.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from ser_core.models import Regression
+from ser_core.training.computed import of_windows, tempo_changes
 from ser_core.training.data import Numbers, TrainingData, sampling_weights
-from ser_core.training.speakers import Damping, Floats, speaker_offsets
+from ser_core.training.nuisances import Damping, Floats, Nuisance, speaker_offsets
 
-_BATCH = 64
 _MAX_ITERATIONS = 1_000
 #: Largest gradient at the minimum: features that differ by rounding then give weights that do so too.
 _TOLERANCE = 1e-5
@@ -30,6 +30,10 @@ _TOLERANCE = 1e-5
 _NEGLIGIBLE = 1e-12
 #: Distance from the lowest bias to that of a label without windows.
 _NO_WINDOW = 10.0
+#: Directions that speakers differ most in; most of what twenty or thirty of them differ in.
+_SPEAKER_DIRECTIONS = 8
+#: Directions in which another tempo moves features most.
+_TEMPO_DIRECTIONS = 4
 
 
 def fit_regression(regression: Regression, data: TrainingData, training_N: Numbers) -> None:
@@ -51,6 +55,10 @@ def fit_regression(regression: Regression, data: TrainingData, training_N: Numbe
     if config.regression_centred:
         views = [view_WP - offset_SP[row_W] for view_WP, (offset_SP, row_W) in zip(views, added, strict=True)]
     offset_SP = np.concatenate([offset_SP for offset_SP, _ in added])
+    nuisances = [Nuisance(offset_SP, _SPEAKER_DIRECTIONS, config.regression_speaker_damping)]
+    if config.regression_tempo_damping:
+        changes_DP = tempo_changes(data, window_W)
+        nuisances.append(Nuisance(changes_DP, _TEMPO_DIRECTIONS, config.regression_tempo_damping))
 
     def fit_on_rank_0() -> torch.Tensor:
         label_N = clips.label_G[training_N]
@@ -58,29 +66,11 @@ def fit_regression(regression: Regression, data: TrainingData, training_N: Numbe
         weight_W = (weight_N / np.bincount(owner_W) / len(views))[owner_W]
         of_views = np.concatenate(views), np.tile(label_N[owner_W], len(views)), np.tile(weight_W, len(views))
         started_CX = torch.cat([regression.weight_CP, regression.bias_C[:, None]], dim=1).double().cpu().numpy()
-        fitted_CX = fit(*of_views, started_CX, config.regression_c, offset_SP, config.regression_speaker_damping)
+        fitted_CX = fit(*of_views, started_CX, config.regression_c, nuisances)
         return torch.from_numpy(fitted_CX.astype(np.float32))
 
     fitted_CX = data.group.broadcast(fit_on_rank_0)
     regression.set(fitted_CX[:, :-1], fitted_CX[:, -1])
-
-
-def of_windows(data: TrainingData, window_W: Numbers, compute: Callable[[torch.Tensor], Floats]) -> Floats:
-    """What is computed (W, ...) of cached windows, each by one of the workers.
-
-    Args:
-        data: prepared for these windows.
-        window_W: their numbers.
-        compute: makes (B, ...) of what `TrainingData.encoded` gives.
-    """
-    mine = data.group.shard_of(len(window_W))
-    own_W = window_W[mine]
-    shape = compute(data.encoded(window_W[:1])).shape[1:]
-    values = torch.zeros(len(window_W), *shape)
-    for start in range(0, len(own_W), _BATCH):
-        part = slice(start, min(start + _BATCH, len(own_W)))
-        values[mine][part] = torch.from_numpy(compute(data.encoded(own_W[part])))
-    return data.group.all_reduce(values).numpy()
 
 
 def fit(
@@ -89,8 +79,7 @@ def fit(
     weight_W: Floats,
     started_CX: Floats,
     c: float,
-    offset_SP: Floats | None = None,
-    speaker_damping: float = 0.0,
+    nuisances: Sequence[Nuisance] = (),
 ) -> npt.NDArray[np.float64]:
     """Fit weights of the logits (C, P) and, as the last column, biases, (C, X), for features as they come.
 
@@ -100,23 +89,21 @@ def fit(
         weight_W: weight of each window.
         started_CX: the weights and biases that are left where they cost too much; 0: there are none.
         c: scikit-learn's C: weight of the loss against that of the L2 penalty.
-        offset_SP: what speakers add to the features; None: it is not asked for.
-        speaker_damping: share of what they differ most in that does not count.
+        nuisances: what counts less.
     """
     scaler = StandardScaler()
     standard_WP = scaler.fit_transform(features_WP.astype(np.float64), sample_weight=weight_W)
-    offset_SP = np.zeros((0, len(scaler.scale_))) if offset_SP is None else offset_SP / scaler.scale_
-    damping = Damping.of_speakers(offset_SP, speaker_damping)
-    standard_WP = damping.damp(standard_WP)
+    damping = Damping(nuisances, scaler.scale_)
+    standard_WP = damping.of_features(standard_WP)
     labels, target_W = np.unique(label_W, return_inverse=True)
     if started_CX.any():
         started_FX = started_CX[labels]
         bias_F = started_FX[:, -1] + started_FX[:, :-1] @ scaler.mean_
-        standard_FX = np.column_stack([damping.undo(started_FX[:, :-1] * scaler.scale_), bias_F])
+        standard_FX = np.column_stack([damping.undone_of_weights(started_FX[:, :-1] * scaler.scale_), bias_F])
         fitted_FX = _drawn_to(standard_FX, standard_WP, target_W, weight_W, c)
     else:
         fitted_FX = _from_nothing(standard_WP, target_W, weight_W, c)
-    fitted_FX[:, :-1] = damping.damp(fitted_FX[:, :-1]) / scaler.scale_
+    fitted_FX[:, :-1] = damping.of_weights(fitted_FX[:, :-1]) / scaler.scale_
     fitted_FX[:, -1] -= fitted_FX[:, :-1] @ scaler.mean_
     fitted_CX = np.zeros(started_CX.shape)
     fitted_CX[:, -1] = fitted_FX[:, -1].min() - _NO_WINDOW

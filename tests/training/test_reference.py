@@ -3,7 +3,7 @@
 import numpy as np
 
 from ser_core.training.reference import reference_of
-from ser_core.training.speakers import speaker_offsets
+from ser_core.training.nuisances import speaker_offsets
 
 NUM_FEATURES = 12
 _rng = np.random.default_rng(0)

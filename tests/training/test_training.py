@@ -11,6 +11,7 @@ import torch
 from ser_core.errors import SerError, UsageError
 from ser_core.models.artifact import Artifact
 from ser_core.storage.location import Location
+from ser_core.training.data.augment import stretch
 from ser_core.training.data.clips import ClipLabels, TrainingWindows, sampling_weights
 from ser_core.training.events import EpochDone, FoldBegan
 from ser_core.training.job import Job
@@ -105,6 +106,28 @@ def test_a_regression_is_fitted_to_what_is_learned_from(
     # What was kept is float16.
     np.testing.assert_allclose(found_WC, expected_WC, atol=0.05)
     assert found_WC.std() > 0.5
+
+
+def test_a_regression_that_does_not_see_tempo_says_much_the_same_at_another(
+    manifests: list[str], tmp_path: Path, cache: Path
+) -> None:
+    moved = []
+    for share in (0.0, 0.9):
+        changes = REGRESSION | {"regression_tempo_damping": share, "regression_c": 0.1, "epochs": 1}
+        job = make_job(job_values(manifests, tmp_path / str(share), cache, **changes))
+        run(job)
+        artifact = Artifact.load(str(tmp_path / str(share)))
+        model, waveforms = artifact.model(), open_waveforms(job)
+        windows = TrainingWindows.of(waveforms, job.windows, 2, job.config.augmentation.overhang)
+        heard = artifact.log_mel()(torch.from_numpy(windows.read(waveforms, np.arange(len(windows)))))
+        slowed = heard.clone()
+        for mel_FT in slowed:
+            stretch(mel_FT, 1.7)
+        assert model.regression is not None
+        with torch.no_grad():
+            said = [model.regression(model.regression_features(model.encode_frozen(one))) for one in (heard, slowed)]
+        moved.append(float((said[1] - said[0]).std() / said[0].std()))
+    assert moved[1] < 0.7 * moved[0]
 
 
 def test_a_loss_that_is_no_number_is_said(manifests: list[str], tmp_path: Path, cache: Path) -> None:

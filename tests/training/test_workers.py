@@ -24,6 +24,8 @@ TRAININGS: list[dict[str, Any]] = [
         "architecture_settings": REGRESSION["architecture_settings"] | {"dropout": 0.0},
         "cache_frozen": False,
         "weights_dtype": "fp32",
+        "regression_speaker_damping": 0.5,
+        "regression_tempo_damping": 0.7,
         "augmentation": {"speed": 0.1, "tempo": 0.5, "mixup_probability": 0.5},
     },
 ]

@@ -1,4 +1,5 @@
 from .augment import OFF as OFF
+from .augment import stretch as stretch
 from .batches import Batch as Batch
 from .batches import TrainingData as TrainingData
 from .batches import cache_of_windows as cache_of_windows
@@ -36,6 +37,7 @@ __all__ = [
     "plan_epoch",
     "sampling_weights",
     "split_steps",
+    "stretch",
     "with_clips_of_speech",
     "with_speech",
 ]

@@ -125,13 +125,21 @@ class _Draws:
 
 
 def change_tempo(mel_FT: Tensor, settings: AugmentSettings, rng: np.random.Generator) -> None:
-    """Stretch a log-mel over time or squeeze it, in place: frames between frames; what is free after it is silent."""
+    """Stretch a log-mel over time or squeeze it, in place, by chance."""
     happens, share = rng.random(2).tolist()
-    if happens >= settings.tempo_probability:
-        return
+    if happens < settings.tempo_probability:
+        stretch(mel_FT, (1 + settings.tempo) ** (2 * share - 1))
+
+
+def stretch(mel_FT: Tensor, tempo: float) -> None:
+    """Play a log-mel at another tempo, in place: frames between frames; what is free after it is silent.
+
+    Args:
+        mel_FT: at tempo 1.
+        tempo: above 1: faster.
+    """
     num_frames = mel_FT.shape[1]
-    factor = (1 + settings.tempo) ** (2 * share - 1)
-    num_used, num_played = (max(1, round(num_frames * min(1.0, part))) for part in (factor, 1 / factor))
+    num_used, num_played = (max(1, round(num_frames * min(1.0, part))) for part in (tempo, 1 / tempo))
     stretched_FT = interpolate(mel_FT[None, :, :num_used], num_played, mode="linear", align_corners=True)[0]
     mel_FT[:, num_played:] = mel_FT.min()
     mel_FT[:, :num_played] = stretched_FT

@@ -6,8 +6,8 @@ from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+from ser_core.training.nuisances import Damping, Nuisance, speaker_offsets
 from ser_core.training.regression import fit
-from ser_core.training.speakers import Damping, speaker_offsets
 
 NUM_FEATURES, NUM_SPEAKERS, NUM_LABELS = 40, 12, 3
 _rng = np.random.default_rng(3)
@@ -29,9 +29,11 @@ def fitted(share: float, started_CX: np.ndarray | None = None, c: float = 0.01) 
     offset_SP, _ = speaker_offsets(features_WP, label_W, speaker_W, np.zeros_like(label_W))
     nothing_CX = np.zeros((NUM_LABELS, NUM_FEATURES + 1))
     started_CX = nothing_CX if started_CX is None else started_CX
-    return fit(features_WP, label_W, np.ones(len(label_W)), started_CX, c, offset_SP, share)
+    return fit(features_WP, label_W, np.ones(len(label_W)), started_CX, c, [Nuisance(offset_SP, 8, share), OTHER])
 
 
+#: Another one, whose directions are not at right angles to those of voices.
+OTHER = Nuisance(_rng.normal(size=(5, NUM_FEATURES)), 2, 0.6)
 TRAINING = clips(_rng.normal(size=NUM_SPEAKERS))
 
 
@@ -43,6 +45,8 @@ def test_it_is_scikit_learns_on_what_is_left(share: float) -> None:
     directions_RP = np.linalg.svd(offset_SP / scaler.scale_, full_matrices=False)[2][:8]
     standard_WP = scaler.transform(features_WP)
     left_WP = standard_WP - share * standard_WP @ directions_RP.T @ directions_RP
+    other_RP = np.linalg.svd(OTHER.differences_DP / scaler.scale_, full_matrices=False)[2][:2]
+    left_WP = left_WP - 0.6 * left_WP @ other_RP.T @ other_RP
     theirs = LogisticRegression(C=0.01, tol=1e-10, max_iter=10_000).fit(left_WP, label_W)
     fitted_CX = fitted(share)
     found_WC = log_softmax(features_WP @ fitted_CX[:, :-1].T + fitted_CX[:, -1], axis=1)
@@ -56,9 +60,10 @@ def test_weights_that_it_starts_from_stay_where_clips_count_for_nothing(share: f
 
 
 def test_what_speakers_differ_in_is_halved_and_the_rest_left() -> None:
-    damping = Damping.of_speakers(VOICE_P[np.newaxis], 0.5)
     across_P = np.where(np.arange(NUM_FEATURES) >= 20, 1.0, 0.0)
-    values_XP = np.stack([VOICE_P, across_P])
-    np.testing.assert_allclose(damping.damp(values_XP), np.stack([VOICE_P / 2, across_P]), atol=1e-9)
-    np.testing.assert_allclose(damping.undo(damping.damp(values_XP)), values_XP, atol=1e-9)
-    np.testing.assert_allclose(Damping.of_speakers(VOICE_P[np.newaxis], 0.0).damp(values_XP), values_XP)
+    values_XP, ones_P = np.stack([VOICE_P, across_P]), np.ones(NUM_FEATURES)
+    halved = Damping([Nuisance(VOICE_P[np.newaxis], 8, 0.5)], ones_P)
+    np.testing.assert_allclose(halved.of_features(values_XP), np.stack([VOICE_P / 2, across_P]), atol=1e-9)
+    np.testing.assert_allclose(
+        Damping([Nuisance(VOICE_P[np.newaxis], 8, 0.0)], ones_P).of_features(values_XP), values_XP
+    )
