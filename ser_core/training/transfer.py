@@ -24,6 +24,7 @@ from ser_core.models import (
 )
 from ser_core.training.config import FOLD, TrainConfig
 from ser_core.training.data import ClipSets
+from ser_core.vocabulary import is_published
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Start:
             ArtifactError: it is broken.
         """
         where = self.weights
-        if where is None:
+        if where is None or is_published(where):
             return None
         is_model = where.startswith("s3://") or where in bundled_names() or Path(where, CONFIG_FILE).is_file()
         return Artifact.load(where) if is_model else None

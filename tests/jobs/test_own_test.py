@@ -96,14 +96,14 @@ def test_a_model_that_does_not_say_what_tested_it_is_a_line(data: Path, tmp_path
 
 def test_two_models_are_held_side_by_side(data: Path, tmp_path: Path) -> None:
     tiny_artifact().save(str(tmp_path / "other"))
-    words = ("evaluate", data / "MY", data / "tone.parquet", tmp_path / "out", *QUICK)
+    words = ("evaluate", data / "MY", data / "hum.parquet", tmp_path / "out", *QUICK)
     answer = ser(*words, "--against", tmp_path / "other")
     assert answer.code == 0, answer.err
     beside = json.loads((tmp_path / "out/evaluation.json").read_text())["against"]
     assert beside["model"] == tiny_artifact().identity
-    assert f"{beside['model']}: 60 clips, 5 speakers: UAR" in answer.out
+    assert f"{beside['model']}: 6 clips, 2 speakers: UAR" in answer.out
     assert f"gain over it: UAR {100 * beside['gains']['uar']['value']:+.1f} points" in answer.out
-    assert beside["gains"]["uar"]["value"] > 0.3
+    assert beside["gains"]["uar"]["value"] > 0
     # Its labels are calm, happy and sad; angry clips count as wrong.
     assert beside["recalls"]["angry"] == 0.0
     assert "p_sad" in pq.read_schema(tmp_path / "out/predictions-against.parquet").names

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
+from ser_core.errors import ArtifactError
 from ser_core.models import bundled_names, read_config
 from ser_core.training import TrainConfig
+from ser_core.training.transfer import Start
 from tests.support.cli import Answer, assert_one_line, ser_here
 from tests.support.http_server import FlakyServer, serving
 from tests.support.trained_here import TrainsHere
@@ -86,6 +88,16 @@ def test_a_recipe_may_say_the_hash_of_its_weights(data: Path, tmp_path: Path) ->
     assert made["weights_source"] == {"file": "encoder.safetensors", "sha256": sha256}
     # Where a file of one's own lies is nobody's business.
     assert made["settings"]["weights"] == "encoder.safetensors"
+
+
+def test_a_published_name_is_no_folder_of_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of the hub's repository, whose config.json is no model's."""
+    monkeypatch.chdir(tmp_path)
+    Path(NAME).mkdir(parents=True)
+    Path(NAME, "config.json").write_text("{}")
+    assert Start("weights", NAME, tmp_path).artifact is None
+    with pytest.raises(ArtifactError, match="no config of a ser model"):
+        _ = Start("weights", f"./{NAME}", tmp_path).artifact
 
 
 @pytest.mark.parametrize("name", bundled_names())
