@@ -21,6 +21,8 @@ from ser_core.tables import Assembler, RowSettings, Totals
 #: Files whose places and blocks the driver holds at a time.
 _ROUND_FILES = 200_000
 _MAX_COMMIT_WINDOWS = 1_000_000
+#: Of embeddings, which take several times as much for a moment when they are committed.
+_MAX_COMMIT_BYTES = 2**27
 #: Before this many files a share of failures says nothing.
 _FAILURE_RATE_AFTER_FILES = 200
 #: How often unfinished files are tried; at last file by file.
@@ -33,7 +35,7 @@ class Tables(Protocol):
 
     def pending(self, plan_file: Path) -> Iterator[pa.Table]: ...
 
-    def commit(self, predictions: pa.Table, files: pa.Table) -> None: ...
+    def commit(self, predictions: pa.Table, files: pa.Table, embeddings: pa.Table | None) -> None: ...
 
 
 class Pipeline(Protocol):
@@ -132,7 +134,8 @@ class Driver:
     def _after_block(self, assembler: Assembler) -> None:
         self.on_progress(self.totals)
         waited_seconds = time.monotonic() - self._last_commit
-        if waited_seconds >= self.commit_seconds or assembler.num_ready_windows >= _MAX_COMMIT_WINDOWS:
+        is_much = assembler.num_ready_windows >= _MAX_COMMIT_WINDOWS or assembler.num_ready_bytes >= _MAX_COMMIT_BYTES
+        if waited_seconds >= self.commit_seconds or is_much:
             self._commit(assembler)
         if self.totals.num_files >= _FAILURE_RATE_AFTER_FILES:
             check_failure_rate(self.totals.num_failed, self.totals.num_files, self.max_failure_rate)
@@ -140,7 +143,7 @@ class Driver:
     def _commit(self, assembler: Assembler) -> None:
         rows = assembler.take()
         if rows is not None:
-            self.tables.commit(rows.predictions, rows.files)
+            self.tables.commit(rows.predictions, rows.files, rows.embeddings)
         self._last_commit = time.monotonic()
 
 

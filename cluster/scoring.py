@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from ser_core.models import Artifact
 
 
+#: Of embeddings of one file, which wait until it is whole.
+_MAX_FILE_EMBEDDING_BYTES = 2**29
+
+
 @dataclass(frozen=True)
 class RemotePipeline:
     """A `RayPipeline` in the process of Ray's driver."""
@@ -44,8 +48,13 @@ def fingerprint_of(
     *,
     listens_not_yet: bool,
     adapt: AdaptMode,
+    embeddings: bool,
 ) -> Fingerprint:
-    """What rows are made with; `listens_not_yet`: in an output of before there was speech detection, which goes on."""
+    """What rows are made with; `listens_not_yet`: in an output of before there was speech detection, which goes on.
+
+    Raises:
+        ArtifactError: embeddings are asked for, and the model gives none.
+    """
     listens = config.speech == "on" and not listens_not_yet
     return Fingerprint(
         source=source.describe(),
@@ -60,6 +69,7 @@ def fingerprint_of(
         min_speech_seconds=config.min_speech_seconds if listens else None,
         max_file_hours=config.max_file_hours,
         adapt=adapt,
+        embeddings=artifact.encoder.identity if embeddings else None,
     )
 
 
@@ -96,30 +106,43 @@ def row_settings(
         hop_seconds=windows.hop_samples / windows.sample_rate_hz,
         run_number=run_number,
         adaptation=RowAdaptation.of(fingerprint.adapt, artifact),
+        has_embeddings=fingerprint.embeddings is not None,
     )
 
 
-@contextmanager
-def open_pipeline(
-    ray_process: "RayProcess | None",
+def predict_settings(
     config: ScoreConfig,
     resources: Resources,
-    source: Source,
     windows: WindowSettings,
-    artifact: "Artifact",
     precision: ResolvedPrecision,
-    speech: SpeechSettings,
-) -> Iterator[RemotePipeline | LocalPipeline]:
-    """The pipeline of a run, on the Ray of that process or, without one, in this process."""
-    load = load_settings(config, source, windows, speech, resources.block_bytes)
-    predict = PredictSettings(
+    *,
+    embeddings: bool = False,
+) -> PredictSettings:
+    """How a run asks the model."""
+    return PredictSettings(
         device=resources.device,
         precision=precision,
         features_on=config.features_on,
         batch_size=resources.batch_size,
         num_threads=resources.threads_per_predictor,
         window_samples=windows.window_samples,
+        gives_embeddings=embeddings,
     )
+
+
+@contextmanager
+def open_pipeline(
+    ray_process: "RayProcess | None",
+    load: LoadSettings,
+    predict: PredictSettings,
+    resources: Resources,
+    artifact: "Artifact",
+) -> Iterator[RemotePipeline | LocalPipeline]:
+    """The pipeline of a run, on the Ray of that process or, without one, in this process."""
+    if predict.gives_embeddings:
+        most_windows = _MAX_FILE_EMBEDDING_BYTES // (2 * artifact.encoder.num_values)
+        windows = replace(load.windows, max_file_windows=min(load.windows.max_file_windows, most_windows))
+        load = replace(load, windows=windows)
     if ray_process is None:
         with closing(LocalPipeline(load=load, predict=predict, resources=resources, artifact=artifact)) as pipeline:
             yield pipeline

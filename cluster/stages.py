@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from ser_core.vocabulary import Channels
 if TYPE_CHECKING:
     import ray
 
-    from ser_core.models import Artifact
+    from ser_core.models import Artifact, ModelOutput
 
 
 #: What a window adds to a block beside its payload, about.
@@ -60,6 +61,7 @@ class PredictSettings:
     batch_size: int
     num_threads: int
     window_samples: int
+    gives_embeddings: bool = False
 
 
 def blocks_of(pending: pa.Table, files_per_block: int) -> list[pa.Table]:
@@ -207,7 +209,6 @@ class PredictStage:
         from ser_core.models import Predictor
 
         loaded = _resolve(artifact)
-        self._num_labels = len(loaded.config.labels)
         mel = loaded.config.mel
         #: (F, T) of a log-mel window, or (S,) of pcm.
         self._window_shape = (
@@ -222,6 +223,7 @@ class PredictStage:
             batch_size=settings.batch_size,
             features_on=settings.features_on,
             num_threads=settings.num_threads,
+            gives_embeddings=settings.gives_embeddings,
         )
 
     def __call__(self, records: pa.Table) -> pa.Table:
@@ -232,13 +234,32 @@ class PredictStage:
         """
         counts = [sum(is_judged) for is_judged in records["is_judged"].to_pylist()]
         total = sum(counts)
-        probabilities_JC = np.zeros((0, self._num_labels), dtype=np.float32)
+        output = None
         if total:
             joined = np.frombuffer(b"".join(records["payload"].to_pylist()), dtype=np.float32)
-            probabilities_JC = self._predictor.predict(joined.reshape(total, *self._window_shape)).probabilities_NC
-        offsets = np.concatenate([[0], np.cumsum(counts)]) * self._num_labels
-        lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(probabilities_JC.reshape(-1)))
-        return records.drop_columns(["payload"]).append_column("probabilities", lists).cast(PREDICTED_SCHEMA)
+            output = self._predictor.predict(joined.reshape(total, *self._window_shape))
+        return with_output(records.drop_columns(["payload"]), counts, output)
+
+
+def with_output(records: pa.Table, counts: list[int], output: "ModelOutput | None") -> pa.Table:
+    """Records of PREDICTED_SCHEMA: what a model says of their windows is told to each.
+
+    Args:
+        records: without probabilities and embeddings.
+        counts: how many windows of each record the model was asked about.
+        output: what it said of them all; None: it was asked about none.
+    """
+    bounds = np.append(0, np.cumsum(counts, dtype=np.int64))
+    probabilities = pa.array([[]] * len(counts), pa.list_(pa.float32()))
+    embeddings = pa.nulls(len(counts), pa.large_binary())
+    if output is not None:
+        offsets = pa.array(bounds * output.probabilities_NC.shape[1], pa.int32())
+        probabilities = pa.ListArray.from_arrays(offsets, pa.array(output.probabilities_NC.reshape(-1)))
+        if (values_JE := output.embeddings_NE) is not None:
+            parts = [values_JE[first:end].tobytes() for first, end in pairwise(bounds)]
+            embeddings = pa.array(parts, pa.large_binary())
+    records = records.append_column("probabilities", probabilities).append_column("embeddings", embeddings)
+    return records.cast(PREDICTED_SCHEMA)
 
 
 def _resolve(artifact: "Artifact | ray.ObjectRef[bytes]") -> "Artifact":

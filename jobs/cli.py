@@ -73,7 +73,7 @@ def verify(
     output_mode: Mode = "human",
     quiet: Quiet = False,
 ) -> int:
-    """Check that an output is whole; nothing is written. Its two tables must agree, with every part there."""
+    """Check that an output is whole; nothing is written. Its tables must agree, with every part there."""
     from jobs.verify import run_verify
 
     return run_verify(output, Console(output_mode, quiet))

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from cluster.driver import Driver
 from cluster.resources import plan_resources
-from cluster.scoring import open_pipeline
+from cluster.scoring import load_settings, open_pipeline, predict_settings
 from cluster.session import local_hardware
 from jobs.console import Console
 from ser_core.errors import UsageError, printable
@@ -47,8 +47,9 @@ def run_predict(files: list[str], options: dict[str, Any], console: Console) -> 
     _, precision = resolve_device(resources.device, "auto")
     source = Source("list", Location(str(Path.cwd())), name="FILE")
     lines = _Lines([escape_path(os.fsencode(file)) for file in files], source, console)
-    settings = SpeechSettings.asked_for(config)
-    with open_pipeline(None, config, resources, source, windows, artifact, precision, settings) as pipeline:
+    load = load_settings(config, source, windows, SpeechSettings.asked_for(config), resources.block_bytes)
+    predict = predict_settings(config, resources, windows, precision)
+    with open_pipeline(None, load, predict, resources, artifact) as pipeline:
         driver = Driver(
             tables=lines,
             pipeline=pipeline,
@@ -89,7 +90,7 @@ class _Lines:
         looked_at = [self._source.look(path).result() for path in dict.fromkeys(self._paths)]
         yield pa.Table.from_pylist([file._asdict() for file in looked_at], PLAN_SCHEMA)
 
-    def commit(self, predictions: pa.Table, files: pa.Table) -> None:
+    def commit(self, predictions: pa.Table, files: pa.Table, embeddings: pa.Table | None = None) -> None:
         self._rows |= {row["path"]: row for row in files.to_pylist()}
         while self._paths and self._paths[0] in self._rows:
             row = self._rows[self._paths.pop(0)]

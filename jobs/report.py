@@ -103,6 +103,7 @@ class Result:
             *([f"all rows: {_audio(self.all_rows)}"] if has_more else []),
             *left_out_words(outcome.plan.left_out, outcome.plan.num_hidden),
             f"predictions: {output.join('predictions')}",
+            *([f"embeddings:  {output.join('embeddings')}"] if outcome.fingerprint.embeddings else []),
             f"files:       {output.join('files')}",
         ]
 

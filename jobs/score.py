@@ -138,7 +138,7 @@ class _Job:
 
     def _driver(self, run: Run, outcome: Outcome, resources: "Resources", num_pending: int) -> "Driver":
         from cluster.driver import Driver
-        from cluster.scoring import open_pipeline, row_settings, speech_settings
+        from cluster.scoring import load_settings, open_pipeline, predict_settings, row_settings, speech_settings
 
         config = self._config
         engine, why = outcome.engine = self._engine(resources, outcome.plan, num_pending)
@@ -146,16 +146,11 @@ class _Job:
         if engine == "ray":
             self._connect()
         self._console.step(f"scoring {num_pending} files: {resources.describe()}")
-        pipeline = open_pipeline(
-            self._ray if engine == "ray" else None,
-            config,
-            resources,
-            self._source,
-            self._windows,
-            self._artifact,
-            outcome.fingerprint.precision,
-            speech_settings(outcome.fingerprint),
-        )
+        made_with = outcome.fingerprint
+        load = load_settings(config, self._source, self._windows, speech_settings(made_with), resources.block_bytes)
+        has_embeddings = made_with.embeddings is not None
+        predict = predict_settings(config, resources, self._windows, made_with.precision, embeddings=has_embeddings)
+        pipeline = open_pipeline(self._ray if engine == "ray" else None, load, predict, resources, self._artifact)
         return Driver(
             tables=run,
             pipeline=self._stack.enter_context(pipeline),
@@ -282,9 +277,11 @@ class _Job:
         is_old = made_with is not None and made_with.speech is None and not self._config.asks_for_speech
         if is_old and self._config.speech == "on":
             self._console.say(f"{self._location} {WITHOUT_SPEECH}")
+        embeddings = self._config.embeddings
         return fingerprint_of(
             self._config, self._source, self._windows, self._artifact, precision, listens_not_yet=is_old,
             adapt="none" if self._adapting is None else self._adapting.mode,
+            embeddings=made_with is not None and made_with.embeddings is not None if embeddings is None else embeddings,
         )  # fmt: skip
 
     def _say_licence(self) -> None:

@@ -4,7 +4,7 @@ A *record* is one segment of one file: up to 512 consecutive windows of one chan
 0, 1, 2 ... over all its channels, and the highest one has `is_last`; a file is whole when records 0..n with `is_last`
 at n have arrived. Records add up: a channel's gaps are joined, its `audio_seconds` summed, and the first `reason` that
 is not null is the channel's, with its `detail`; without one the first `detail` is, a note.
-Shape letters: N windows, J of them that are judged, C labels.
+Shape letters: N windows, J of them that are judged, C labels, E values of an embedding.
 """
 
 from typing import Any
@@ -67,8 +67,15 @@ PENDING_SCHEMA = PLAN_SCHEMA.append(pa.field("file_id", pa.int64(), nullable=Fal
 #: num_frames), or, with features on the device, pcm (J, window_samples).
 LOADED_SCHEMA = pa.schema([*_RECORD_FIELDS, pa.field("payload", pa.large_binary(), nullable=False)])
 
-#: Predictor -> driver. `probabilities` is float32 (J, C), C order, flattened.
-PREDICTED_SCHEMA = pa.schema([*_RECORD_FIELDS, pa.field("probabilities", pa.list_(pa.float32()), nullable=False)])
+#: Predictor -> driver. `probabilities` is float32 (J, C), C order, flattened; `embeddings` is float16 (J, E), C order,
+#: or null where none are kept.
+PREDICTED_SCHEMA = pa.schema(
+    [
+        *_RECORD_FIELDS,
+        pa.field("probabilities", pa.list_(pa.float32()), nullable=False),
+        pa.field("embeddings", pa.large_binary()),
+    ]
+)
 
 
 def record(row: dict[str, Any], segment: Any, **values: Any) -> dict[str, Any]:

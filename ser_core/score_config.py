@@ -57,6 +57,11 @@ class ScoreConfig(Settings):
         "way; file or channel, beyond it each file or each of its channels, from its own windows; none, nothing; auto: "
         "archive where the model can be adapted.",
     )
+    embeddings: bool | None = Field(
+        default=None,
+        description="Whether OUTPUT keeps what the model's last layers read of each window, for --from-embeddings and "
+        "ser search; by default as it was made, and a new one does not.",
+    )
     batch_size: int | None = Field(
         default=None, ge=1, le=65_536, description="Windows that a predictor takes at a time; by default by device."
     )

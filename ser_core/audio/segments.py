@@ -35,6 +35,8 @@ class WindowSettings:
     min_file_seconds: float = 0.1
     #: What comes after so much of a file is not read.
     max_file_seconds: float = math.inf
+    #: Most windows of a file, over all its channels.
+    max_file_windows: int = MAX_FILE_WINDOWS
 
     @property
     def window_samples(self) -> int:
@@ -51,9 +53,9 @@ class WindowSettings:
 
     def limit(self, num_channels: int) -> tuple[float, str]:
         """Most seconds of a file with so many channels to be cut, and which bound that is."""
-        of_windows = MAX_FILE_WINDOWS // num_channels * self.hop_seconds
+        of_windows = self.max_file_windows // num_channels * self.hop_seconds
         if of_windows < self.max_file_seconds:
-            return of_windows, f"{MAX_FILE_WINDOWS:,} windows (--hop-seconds {self.hop_seconds:g})"
+            return of_windows, f"{self.max_file_windows:,} windows (--hop-seconds {self.hop_seconds:g})"
         return self.max_file_seconds, f"--max-file-hours {self.max_file_seconds / 3600:g}"
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ser_core.audio import LogMel, WindowSettings
     from ser_core.models.base import SpeechModel
     from ser_core.models.reference import Reference
+    from ser_core.models.tensors import Encoder
     from ser_core.storage import Location
 
 WEIGHTS_FILE = "model.safetensors"
@@ -65,13 +66,13 @@ class Artifact:
         return f"{self.config.name}@{self.content_hash[:12]}"
 
     @functools.cached_property
-    def encoder_identity(self) -> str:
-        """Name and content of what computes its embeddings; an ArtifactError where there are none."""
-        from ser_core.models.tensors import encoder_identity, require_embeddings
+    def encoder(self) -> "Encoder":
+        """What computes its embeddings; an ArtifactError where there are none."""
+        from ser_core.models.tensors import Encoder, require_embeddings
 
         require_embeddings(self.identity, self.config.architecture, model := self.model())
         with in_use(self.code):
-            return encoder_identity(self.config, model, self._tensors()[_FILTERBANK])
+            return Encoder.of(self.config, model, self._tensors()[_FILTERBANK])
 
     @classmethod
     def of_model(

@@ -86,7 +86,7 @@ class Predictor:
         """The same from the windows' embeddings: only the model's last layers are computed.
 
         Args:
-            embeddings_NE: float16, those of a model with the same encoder (`Artifact.encoder_identity`).
+            embeddings_NE: float16, those of a model with the same encoder (`Artifact.encoder`).
 
         Raises:
             ArtifactError: the model gave something that is no number.

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 from ser_core.errors import ArtifactError
 from ser_core.models.artifact_config import ArtifactConfig
@@ -27,17 +28,31 @@ def tensor_fault(tensor: "Tensor | None", expected: "Tensor | None") -> str | No
     return None
 
 
-def encoder_identity(config: ArtifactConfig, model: "SpeechModel", filterbank_FK: "Tensor") -> str:
-    """Architecture and a hash over all that changes an embedding: where it is the same, heads may be exchanged."""
-    settings = resolved_settings(config.architecture, config.architecture_settings)
-    settings = {name: value for name, value in settings.items() if name not in model.HEAD_SETTINGS}
-    code = config.code and config.code.to_dict()
-    said = {"architecture": config.architecture, "code": code, "settings": settings, "mel": config.mel.to_dict()}
-    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
-    for name, tensor in sorted((model.state_dict() | {"filterbank_FK": filterbank_FK}).items()):
-        if name.partition(".")[0] not in model.HEAD_MODULES:
-            digest.update(f"{name} {tuple(tensor.shape)}".encode() + tensor.contiguous().numpy().tobytes())
-    return f"{config.architecture}-{digest.hexdigest()[:12]}"
+@dataclass(frozen=True)
+class Encoder:
+    """What computes a model's embeddings: heads may be exchanged where it is the same."""
+
+    #: Architecture and a hash over all that changes an embedding: `compact-0123456789ab`.
+    identity: str
+    #: Number of values of an embedding.
+    num_values: int
+
+    @classmethod
+    def of(cls, config: ArtifactConfig, model: "SpeechModel", filterbank_FK: "Tensor") -> Self:
+        """That of a model with these settings and features."""
+        import torch
+
+        settings = resolved_settings(config.architecture, config.architecture_settings)
+        settings = {name: value for name, value in settings.items() if name not in model.HEAD_SETTINGS}
+        code = config.code and config.code.to_dict()
+        said = {"architecture": config.architecture, "code": code, "settings": settings, "mel": config.mel.to_dict()}
+        digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+        for name, tensor in sorted((model.state_dict() | {"filterbank_FK": filterbank_FK}).items()):
+            if name.partition(".")[0] not in model.HEAD_MODULES:
+                digest.update(f"{name} {tuple(tensor.shape)}".encode() + tensor.contiguous().numpy().tobytes())
+        with torch.inference_mode():
+            embedding_BE = model.embed_encoded(model.encode_frozen(torch.zeros(1, config.mel.num_mels, 32)))
+        return cls(f"{config.architecture}-{digest.hexdigest()[:12]}", embedding_BE.shape[1])
 
 
 def require_embeddings(model_name: str, architecture: str, model: "SpeechModel") -> None:

@@ -1,6 +1,8 @@
 from .adaptation_file import AdaptationFile as AdaptationFile
 from .assembler import Assembler as Assembler
 from .assembler import Totals as Totals
+from .checks.verification import Verified as Verified
+from .checks.verification import verify as verify
 from .comparison import Comparison as Comparison
 from .comparison import Tally as Tally
 from .output import OpenOutput as OpenOutput
@@ -9,8 +11,6 @@ from .row_adaptation import RowAdaptation as RowAdaptation
 from .rows import RowSettings as RowSettings
 from .run import Run as Run
 from .schema import Fingerprint as Fingerprint
-from .verification import Verified as Verified
-from .verification import verify as verify
 
 __all__ = [
     "AdaptationFile",

@@ -97,6 +97,8 @@ class Assembler:
         self._whole = RecordBuffer()
         self._held: defaultdict[int, _HeldFile] = defaultdict(_HeldFile)
         self.num_ready_windows = 0
+        #: Of the embeddings of these windows.
+        self.num_ready_bytes = 0
         self._totals = totals
 
     def missing_F(self) -> IntArray:
@@ -126,7 +128,7 @@ class Assembler:
         """The rows of every whole file not taken before; None if there is none."""
         if not self._whole:
             return None
-        self.num_ready_windows = 0
+        self.num_ready_windows = self.num_ready_bytes = 0
         return make_rows(unpacked(self._whole.take()), self._settings)
 
     def _hold(self, file_id: int, records: pa.Table) -> None:
@@ -149,6 +151,7 @@ class Assembler:
         for file_id in self._held.keys() & {*file_ids_F.tolist()}:
             del self._held[file_id]
         self.num_ready_windows += int(num_windows_G.sum())
+        self.num_ready_bytes += pc.sum(pc.binary_length(records["embeddings"])).as_py() or 0
         self._totals.num_files += len(file_ids_F)
         # A file counts by its worst channel.
         self._totals.num_failed += len(np.unique(file_id_G[num_windows_G == 0]))

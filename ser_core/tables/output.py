@@ -1,4 +1,4 @@
-"""The output folder: two Delta tables, `run.json` and `_ser/`. Only this module and what it calls know its layout.
+"""The output folder: the Delta tables, `run.json` and `_ser/`. Only this module and what it calls know its layout.
 
 `Output` is the place, `OpenOutput` what was found there, `Run` (run.py) the right to write to it.
 Layout and guarantees: docs/architecture.md.
@@ -121,7 +121,7 @@ class Output:
 
 
 class OpenOutput:
-    """An output as it was found: both tables, looked at once, and what they were made with."""
+    """An output as it was found: its tables, looked at once, and what they were made with."""
 
     def __init__(self, location: Location, *, restart: bool = False) -> None:
         self.location = location
@@ -189,12 +189,13 @@ class OpenOutput:
         """
         with output_faults(self.location):
             storage.put_new(_marker(self.location), _mark())
-        self._pair.create(labels, describe(fingerprint))
+        embeddings = fingerprint.embeddings is not None
+        self._pair.create(labels, describe(fingerprint), embeddings=embeddings)
         self._check_now(fingerprint)
         self._pair.fence()
         self._check_now(fingerprint)
         if self.fingerprint is None:
-            self._pair.remake(labels, describe(fingerprint))
+            self._pair.remake(labels, describe(fingerprint), embeddings=embeddings)
         for line in (*self._pair.recover(), *self._pair.add_columns(labels)):
             on_event(line)
         self._pair.delete_orphans()

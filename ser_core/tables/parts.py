@@ -24,6 +24,11 @@ from ser_core.storage import Location
 from ser_core.tables.schema import filled
 
 ROWS_PER_GROUP = 131_072
+#: Rows of a part that is left alone by compaction; a part read to be rewritten fits in some hundred MB.
+ROWS_PER_PART = 2_000_000
+#: Values of embeddings in a part, and in a row group: 64 MB, and 16 when it is read.
+VALUES_PER_PART, VALUES_PER_GROUP = 2**25, 2**22
+_VALUES_COLUMN = "embedding"
 #: On S3 a read is mostly waiting.
 _READS_IN_FLIGHT = 8
 #: The key of both tables as far as they have it: what the rows of a part are sorted by.
@@ -56,6 +61,11 @@ class Part:
         """The CRC-32 of its bytes; None of a part of an earlier version or of another program."""
         name = PART_PATTERN.fullmatch(self.path)
         return int(name[2][-8:], 16) if name and name[2][_VERSION_DIGIT] == _WITH_CHECKSUM else None
+
+    @property
+    def is_of_embeddings(self) -> bool:
+        """Whether its rows are much larger than those of other tables."""
+        return self.path.startswith("encoder=")
 
     @property
     def stats(self) -> str:
@@ -108,11 +118,13 @@ class PartStore:
 
     def write(self, rows: pa.Table, label: str) -> list[Part]:
         """Store rows as one part per partition value; `label` ("<run>-<commit>") becomes part of their names."""
-        return [self.write_one(of_value, value, label) for value, of_value in self._split(rows)]
+        return [
+            self.write_one(part, value, label) for value, of_value in self._split(rows) for part in _pieces(of_value)
+        ]
 
     def write_one(self, rows: pa.Table, partition: str, label: str) -> Part:
         """Store rows of one partition value (without the partition column) as one part."""
-        rows = rows.sort_by([(name, "ascending") for name in KEY_COLUMNS if name in rows.column_names])
+        rows = _sorted(rows)
         data = _encode(rows)
         path = f"{self.partition_column}={partition}/part-{label}-{_unique_name(data)}.parquet"
         file = self.table.join(path)
@@ -208,6 +220,28 @@ def open_part(data: bytes) -> pq.ParquetFile:
     return pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
 
 
+def _pieces(rows: pa.Table) -> Iterator[pa.Table]:
+    """Rows in the pieces that become parts: all together, unless they are embeddings."""
+    most = _rows_of(rows, VALUES_PER_PART)
+    if rows.num_rows > most:
+        rows = _sorted(rows)
+    for first in range(0, rows.num_rows, most):
+        yield rows.slice(first, most)
+
+
+def _rows_of(rows: pa.Table, num_values: int) -> int:
+    """How many of these rows have so many values of embeddings; all, where they have none."""
+    num_rows: int = max(1, rows.num_rows)
+    if _VALUES_COLUMN not in rows.column_names or not rows.num_rows:
+        return num_rows
+    of_row: int = pc.list_value_length(rows[_VALUES_COLUMN][:1])[0].as_py()
+    return max(1, num_values // max(1, of_row))
+
+
+def _sorted(rows: pa.Table) -> pa.Table:
+    return rows.sort_by([(name, "ascending") for name in KEY_COLUMNS if name in rows.column_names])
+
+
 def _unique_name(data: bytes) -> str:
     """A UUID of version 8 that ends in the data's CRC-32: pages' checksums leave the Parquet footer out."""
     name = uuid.uuid4().hex
@@ -219,6 +253,11 @@ def _encode(rows: pa.Table) -> bytes:
     # Dictionaries pay for the repeated texts; probabilities never repeat.
     texts = [field.name for field in rows.schema if pa.types.is_string(field.type)]
     options: dict[str, Any] = {"compression": "zstd", "row_group_size": ROWS_PER_GROUP, "use_dictionary": texts}
+    if _VALUES_COLUMN in rows.column_names:
+        # Split into bytes, half of which are nearly all zeros; what is left is noise, which zstd takes long to read.
+        values = f"{_VALUES_COLUMN}.list.element"
+        options["compression"] = dict.fromkeys(rows.column_names, "zstd") | {values: "snappy"}
+        options |= {"row_group_size": _rows_of(rows, VALUES_PER_GROUP), "use_byte_stream_split": [values]}
     pq.write_table(rows, sink, write_page_checksum=True, **options)
     encoded: bytes = sink.getvalue().to_pybytes()
     return encoded

@@ -13,12 +13,12 @@ from ser_core.tables.log_files import OF_A_LOG
 from ser_core.tables.parts import PART_PATTERN, WHERE_FORBIDDEN
 
 #: Relative to the output. A link to a folder that lies elsewhere, as on another disk, is as good as the folder.
-_FOLDER = re.compile(r"_ser(/runs)?|(predictions|files)(/_delta_log)?")
+_FOLDER = re.compile(r"_ser(/runs)?|(predictions|embeddings|files)(/_delta_log)?")
 #: But listings do not enter links here.
-_PARTITION = re.compile(r"predictions/emotion=[^/]+|files/status=[^/]+")
+_PARTITION = re.compile(r"predictions/emotion=[^/]+|embeddings/encoder=[^/]+|files/status=[^/]+")
 _FILE = re.compile(
     r"run\.json|_ser/(output|lock|adaptation)\.json|_ser/runs/\d+\.json"
-    rf"|(predictions|files)/(_delta_log/({OF_A_LOG.pattern})|{PART_PATTERN.pattern})"
+    rf"|(predictions|embeddings|files)/(_delta_log/({OF_A_LOG.pattern})|{PART_PATTERN.pattern})"
 )
 _MARKS = ("_ser/output.json", "predictions/_delta_log", "files/_delta_log")
 

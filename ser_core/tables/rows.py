@@ -1,6 +1,7 @@
-"""Predicted records -> rows of the two tables, whole files only.
+"""Predicted records -> rows of the tables, whole files only.
 
-Shape letters: R records, W windows, J windows that are judged, G groups (one channel of one file), C labels.
+Shape letters: R records, W windows, J windows that are judged, G groups (one channel of one file), C labels,
+E values of an embedding.
 """
 
 from collections.abc import Callable
@@ -32,6 +33,8 @@ class RowSettings:
     run_number: int
     #: None: a window's answer is the model's.
     adaptation: RowAdaptation | None = None
+    #: Whether the windows that are judged have rows with their embeddings.
+    has_embeddings: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,10 +43,12 @@ class Rows:
 
     predictions: pa.Table
     files: pa.Table
+    #: But for the column `encoder`, which is the same in all rows of an output; None: it keeps none.
+    embeddings: pa.Table | None = None
 
 
 def make_rows(records: pa.Table, settings: RowSettings) -> Rows:
-    """Rows of the two tables from the records of whole files.
+    """Rows of the tables from the records of whole files.
 
     Args:
         records: PREDICTED_SCHEMA, all records of each file, a file's records in order of `segment_index`.
@@ -57,7 +62,11 @@ def make_rows(records: pa.Table, settings: RowSettings) -> Rows:
     if settings.adaptation is not None:
         windows = windows.adapted(settings.adaptation, records, group_R)
     channels = _Channels.of(windows, group_R, first_G)
-    return Rows(windows.rows(records, settings), _file_rows(records, group_R, first_G, channels, settings))
+    return Rows(
+        windows.rows(records, settings),
+        _file_rows(records, group_R, first_G, channels, settings),
+        windows.embedding_rows(records) if settings.has_embeddings else None,
+    )
 
 
 @dataclass(frozen=True)
@@ -115,6 +124,16 @@ class _Windows:
             "model": pa.repeat(settings.model, len(self.index_W)),
         }
         return _table(columns, prediction_schema(settings.labels), of_records)
+
+    def embedding_rows(self, records: pa.Table) -> pa.Table:
+        """A row for each window that is judged."""
+        record_J = pa.array(self.record_W[self.is_judged_W])
+        values = np.frombuffer(b"".join(records["embeddings"].drop_null().to_pylist()), np.float16)
+        num_values = len(values) // max(1, len(record_J))
+        offsets = pa.array(np.arange(len(record_J) + 1) * num_values, pa.int32())
+        of_records = {name: records[name].take(record_J) for name in ("path", "channel", "file_version")}
+        lists = pa.ListArray.from_arrays(offsets, pa.array(values))
+        return pa.table(of_records | {"window_index": self.index_W[self.is_judged_W], "embedding": lists})
 
 
 @dataclass(frozen=True)

@@ -15,17 +15,18 @@ from ser_core.tables.assembler import Totals
 from ser_core.tables.commits import Change
 from ser_core.tables.comparison import CHANGED, NEW, RETRIED, Comparison, Slice, Tally, sweep
 from ser_core.tables.delta_log import DeltaLog
-from ser_core.tables.parts import Part, output_faults
+from ser_core.tables.parts import ROWS_PER_PART, VALUES_PER_PART, Part, output_faults
 from ser_core.tables.schema import Fingerprint, file_schema, filled, prediction_schema
 from ser_core.tables.table_pair import TablePair
 from ser_core.vocabulary import NO_SPEECH
 
 #: Stale paths are held until there are this many: each removal rewrites the parts that hold them.
 STALE_PER_COMMIT = 1_000_000
-#: Rows of a part that is left alone by compaction; a part read to be rewritten fits in some hundred MB.
-ROWS_PER_PART = 2_000_000
+#: A full part of embeddings: two bytes a value, a little less when they are compressed.
+_BYTES_PER_PART = 2 * VALUES_PER_PART
 _FILE_KEY = ["path", "channel"]
 _FILE_COUNTS = [*_FILE_KEY, "file_version", "num_windows"]
+_WINDOW_KEY = [*_FILE_KEY, "file_version", "window_index"]
 _FILE_ORDER = [(name, "ascending") for name in _FILE_KEY]
 
 
@@ -49,15 +50,15 @@ class Run:
         Raises:
             DamagedOutputError: predictions has other rows than files tells of, beyond those of files to be scored.
         """
-        counts, agree = self._remove_rows(plan_file, lambda part: part.stale(prune=prune))
-        if not agree:
+        counts, apart = self._remove_rows(plan_file, lambda part: part.stale(prune=prune))
+        if apart:
             # Files that are new to the one table may have rows in the other.
             self._remove_rows(plan_file, lambda part: part.planned(NEW)["path"].combine_chunks())
-            _, agree = self._remove_rows(plan_file, lambda part: part.gone.slice(0, 0))
-        if not agree:
+            _, apart = self._remove_rows(plan_file, lambda part: part.gone.slice(0, 0))
+        if apart:
             raise DamagedOutputError(
-                f"{self._output}: predictions has other rows than files tells of, so another program changed one of "
-                "the tables, or a log is damaged; restore them, use --restart, or another output"
+                f"{self._output}: {apart}, so another program changed one of the tables, or a log is damaged; "
+                "restore them, use --restart, or another output"
             )
         return counts
 
@@ -68,12 +69,14 @@ class Run:
             if rows.num_rows:
                 yield rows
 
-    def commit(self, predictions: pa.Table, files: pa.Table) -> None:
+    def commit(self, predictions: pa.Table, files: pa.Table, embeddings: pa.Table | None = None) -> None:
         """Add the rows of whole files that have none yet, all at once as far as any reader can see.
 
         Args:
             predictions: rows of `prediction_schema`, in any order.
             files: rows of `file_schema` for the same files; `num_windows` says how many predictions each has.
+            embeddings: rows of `embedding_schema` but for `encoder`, one for each prediction that is not `no_speech`;
+                None: the output has none.
 
         Raises:
             ValueError: the rows are not of those schemas, or not whole files.
@@ -82,8 +85,15 @@ class Run:
         predictions, files = predictions.select(self._prediction_schema.names), files.select(self._file_schema.names)
         predictions, files = predictions.cast(self._prediction_schema), files.cast(self._file_schema)
         _require_whole(predictions, files)
+        if (embeddings is None) != (self._fingerprint.embeddings is None):
+            raise ValueError("embeddings are for outputs that have some, and all of them")
+        rows = {self._pair.predictions: predictions, self._pair.files: files}
+        if embeddings is not None:
+            _require_embedded(predictions, embeddings)
+            encoder = pa.repeat(pa.scalar(self._fingerprint.embeddings), embeddings.num_rows)
+            rows[self._pair.embeddings] = embeddings.append_column("encoder", encoder)
         with self._pair.staging():
-            self._pair.commit(self._added(self._pair.predictions, predictions), self._added(self._pair.files, files))
+            self._pair.commit({log: self._added(log, of_log) for log, of_log in rows.items()})
 
     def tally(self, plan_file: Path) -> tuple[Tally, Totals]:
         """Count the plan's files that have rows, by their worst channel, and what all rows of the output come to.
@@ -131,12 +141,13 @@ class Run:
         schema = log.schema.append(rows.schema.field(log.partition_column))
         return Change(adds=tuple(log.store.write(filled(rows, schema), self._label)))
 
-    def _remove_rows(self, plan_file: Path, choose: Callable[[Slice], pa.Array]) -> tuple[Comparison, bool]:
-        """Drop the rows of the chosen paths; what the plan was to the tables, and whether these agreed, before that."""
+    def _remove_rows(self, plan_file: Path, choose: Callable[[Slice], pa.Array]) -> tuple[Comparison, str]:
+        """Drop the rows of the chosen paths; what the plan was to the tables, and how they were apart, before that."""
         counts, num_windows = Comparison(), 0
         stale: list[pa.Array] = []
         slices = self._sweep(plan_file)
-        num_predictions = sum(part.num_rows for part in self._pair.predictions.parts())
+        predictions = self._pair.predictions.parts()
+        num_predictions, are_embedded = sum(part.num_rows for part in predictions), self._are_embedded(predictions)
         for part in slices:
             counts = counts.plus(part)
             num_windows += part.totals.num_windows
@@ -146,12 +157,21 @@ class Run:
                 stale = []
         if any(map(len, stale)):
             self._remove(pa.concat_arrays(stale))
-        return counts, num_windows == num_predictions
+        if num_windows != num_predictions:
+            return counts, "predictions has other rows than files tells of"
+        return counts, "" if are_embedded else "embeddings has other rows than predictions"
+
+    def _are_embedded(self, predictions: list[Part]) -> bool:
+        """Whether there are as many embeddings as these parts of predictions have judged windows."""
+        if self._fingerprint.embeddings is None:
+            return True
+        num_judged = sum(part.num_rows for part in predictions if part.partition != NO_SPEECH)
+        return num_judged == sum(part.num_rows for part in self._pair.embeddings.parts())
 
     def _remove(self, paths: pa.Array) -> None:
-        """Drop all rows of these paths from both tables."""
+        """Drop all rows of these paths from all tables."""
         with self._pair.staging():
-            self._pair.commit(self._without(self._pair.predictions, paths), self._without(self._pair.files, paths))
+            self._pair.commit({log: self._without(log, paths) for log in self._pair.logs})
 
     def _without(self, log: DeltaLog, paths: pa.Array) -> Change:
         adds, removes = [], []
@@ -171,9 +191,9 @@ class Run:
 
     def _compact(self) -> None:
         with self._pair.staging():
-            predictions, files = self._joined(self._pair.predictions), self._joined(self._pair.files)
-            if predictions.adds or files.adds:
-                self._pair.commit(predictions, files)
+            joined = {log: self._joined(log) for log in self._pair.logs}
+            if any(change.adds for change in joined.values()):
+                self._pair.commit(joined)
 
     def _joined(self, log: DeltaLog) -> Change:
         adds, removes = [], []
@@ -207,18 +227,23 @@ def _groups(parts: list[Part], columns_since: int) -> Iterator[list[Part]]:
     def differs(part: Part) -> bool:
         return part.run_number < max(columns_since, 1)
 
-    chosen = [part for part in parts if part.num_rows < ROWS_PER_PART // 2 or differs(part)]
+    chosen = [part for part in parts if _fullness(part) < 0.5 or differs(part)]
     group: list[Part] = []
-    num_rows = 0
+    fullness = 0.0
     for part in sorted(chosen, key=lambda part: (part.partition, part.first_path)):
-        if group and (part.partition != group[0].partition or num_rows + part.num_rows > ROWS_PER_PART):
+        if group and (part.partition != group[0].partition or fullness + _fullness(part) > 1.0):
             if len(group) > 1 or differs(group[0]):
                 yield group
-            group, num_rows = [], 0
+            group, fullness = [], 0.0
         group.append(part)
-        num_rows += part.num_rows
+        fullness += _fullness(part)
     if len(group) > 1 or any(map(differs, group)):
         yield group
+
+
+def _fullness(part: Part) -> float:
+    """1 of a part that is full."""
+    return max(part.num_rows / ROWS_PER_PART, part.num_bytes / _BYTES_PER_PART if part.is_of_embeddings else 0.0)
 
 
 def _require_whole(predictions: pa.Table, files: pa.Table) -> None:
@@ -232,3 +257,12 @@ def _require_whole(predictions: pa.Table, files: pa.Table) -> None:
         raise ValueError("predictions and files are not of the same whole files")
     if files.group_by(_FILE_KEY).aggregate([]).num_rows != files.num_rows:
         raise ValueError("a file (and channel) has two rows")
+
+
+def _require_embedded(predictions: pa.Table, embeddings: pa.Table) -> None:
+    """One embedding of each prediction that is not `no_speech`."""
+    judged = predictions.filter(pc.not_equal(predictions["emotion"], NO_SPEECH))
+    order = [(name, "ascending") for name in _WINDOW_KEY]
+    keys, expected = (rows.select(_WINDOW_KEY).sort_by(order) for rows in (embeddings, judged))
+    if not keys.combine_chunks().equals(expected.combine_chunks()):
+        raise ValueError("embeddings are not of the windows that are judged")

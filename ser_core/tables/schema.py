@@ -1,6 +1,6 @@
-"""What the two tables of results say of themselves: their columns, and the settings that their rows were made with.
+"""What the tables of results say of themselves: their columns, and the settings that their rows were made with.
 
-Both are declared here alone. A column that is added is null in the rows that an output has already, and every run that
+All are declared here alone. A column that is added is null in the rows that an output has already, and every run that
 goes on there adds it to the tables by itself; it keeps its name and its type for ever. How to add one:
 docs/contributing.md.
 """
@@ -9,6 +9,7 @@ import json
 from typing import Any, Self
 
 import pyarrow as pa
+from pydantic import Field
 
 from ser_core.encoding import read_json
 from ser_core.errors import DamagedOutputError, OutputError, UsageError
@@ -52,8 +53,21 @@ FILE_COLUMNS = [
     pa.field("run", pa.int64()),
 ]
 
+#: One row per window that is judged, where an output has embeddings; key (path, channel, window_index); partitioned by
+#: what computed them. Delta knows no float16: the values are rounded to it.
+EMBEDDING_COLUMNS = [
+    pa.field("path", pa.string()),
+    pa.field("channel", pa.int32()),
+    pa.field("window_index", pa.int64()),
+    pa.field("embedding", pa.list_(pa.field("element", pa.float32(), nullable=False))),
+    pa.field("file_version", pa.string()),
+    pa.field("encoder", pa.string()),
+]
+
 #: Raised when the layout changes: an older program refuses newer tables, a newer one reads older ones.
 FORMAT = 1
+#: That of an output which has embeddings, or was made from some.
+FORMAT_OF_EMBEDDINGS = 2
 #: Names under which earlier versions stored a setting, each with the name of today; none has changed so far.
 FORMER_NAMES: dict[str, str] = {}
 
@@ -66,6 +80,11 @@ def prediction_schema(labels: tuple[str, ...]) -> pa.Schema:
 def file_schema(labels: tuple[str, ...]) -> pa.Schema:
     """The columns of files for a model of these labels."""
     return _with_labels(FILE_COLUMNS, labels, "p_", "share_")
+
+
+def embedding_schema() -> pa.Schema:
+    """The columns of embeddings."""
+    return pa.schema(EMBEDDING_COLUMNS)
 
 
 def filled(rows: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -104,6 +123,8 @@ class Fingerprint(Settings):
     #: Outputs of before there was a limit go on with what is the default today.
     max_file_hours: float = 24.0
     adapt: AdaptMode = "none"
+    #: What computes the embeddings that are kept of each window that is judged; None: none are.
+    embeddings: str | None = Field(default=None, exclude_if=lambda value: value is None)
 
     def changes_to(self, now: Self) -> list[str]:
         """What differs in another fingerprint, a phrase for each setting that names both values."""
@@ -120,12 +141,13 @@ class Fingerprint(Settings):
 
     def _shown(self) -> dict[str, Any]:
         """The settings as what they come to: before there was a choice every window was judged."""
-        return self.to_dict() | {"speech": self.speech or "all"}
+        return self.to_dict() | {"speech": self.speech or "all", "embeddings": self.embeddings}
 
 
 def describe(fingerprint: Fingerprint | None) -> str:
     """A table's description; without a fingerprint the table takes that of the next run."""
-    return json.dumps({"format": FORMAT, "settings": fingerprint and fingerprint.to_dict()})
+    format_number = FORMAT if fingerprint is None or fingerprint.embeddings is None else FORMAT_OF_EMBEDDINGS
+    return json.dumps({"format": format_number, "settings": fingerprint and fingerprint.to_dict()})
 
 
 def read_description(description: str, table: Location) -> Fingerprint | None:
@@ -157,14 +179,14 @@ def read_format(text: str | bytes, where: Location) -> dict[str, Any]:
     """
     try:
         described = read_json(text)
-        is_newer = described["format"] > FORMAT
+        is_newer = described["format"] > FORMAT_OF_EMBEDDINGS
     except (ValueError, KeyError, TypeError) as error:
         raise DamagedOutputError(
             f"{where} is damaged: it names no format of ser; restore it, use --restart, or another output"
         ) from error
     if is_newer:
         raise OutputError(
-            f"{where} was made by a newer ser (format {described['format']}, this one knows {FORMAT}); "
+            f"{where} was made by a newer ser (format {described['format']}, this one knows {FORMAT_OF_EMBEDDINGS}); "
             "upgrade ser or use another output"
         )
     return dict(described)

@@ -1,100 +1,40 @@
-"""The two tables as one: commits numbered across both, by one run at a time.
+"""The tables as one: commits numbered across all, by one run at a time.
 
-A commit goes to predictions and then to files, with the same number on both, empty where there is nothing to do.
-Every number is preceded by a look: both tables must belong to this run and stand at the number before. The
-compare-and-swap of `delta_log` makes the look hold until the commit, so a run that was fenced off (`fence`) can
-commit nothing more, however late it wakes. Predictions may be one commit ahead when a run dies in between;
-`recover` takes that commit back.
+A commit goes to predictions, to embeddings where an output has them, and last to files, with the same number on each,
+empty where there is nothing to do. Every number is preceded by a look: all tables must belong to this run and stand at
+the number before. The compare-and-swap of `delta_log` makes the look hold until the commit, so a run that was fenced
+off (`fence`) can commit nothing more, however late it wakes. The first ones may be one commit ahead when a run dies in
+between; `recover` takes that commit back.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 
 from ser_core import storage
-from ser_core.errors import DamagedOutputError, OutputError, SupersededError
+from ser_core.errors import DamagedOutputError, OutputError
 from ser_core.storage import Location
 from ser_core.tables.commits import Change, OutrunError, Stamp
 from ser_core.tables.delta_log import DeltaLog
-from ser_core.tables.parts import PART_PATTERN, output_faults
-from ser_core.tables.schema import FILE_COLUMNS, PREDICTION_COLUMNS, file_schema, prediction_schema
+from ser_core.tables.output_logs import OutputLogs
+from ser_core.tables.parts import PART_PATTERN
+from ser_core.tables.schema import (
+    embedding_schema,
+    file_schema,
+    prediction_schema,
+)
 
 #: Left by writers that died: `storage.put`'s and deltalake's unfinished files.
 _TEMPORARY_PATTERN = re.compile(r"(.*/)?(\.[^/]+\.[0-9a-f]{32}\.tmp|_commit_[^/]+\.tmp|[^/]+\.(json|parquet)#\d+)")
 _DELETES_IN_FLIGHT = 16
 
 
-class TablePair:
-    """Predictions and files below one output folder."""
-
-    def __init__(self, output: Location) -> None:
-        self.output = output
-        self.predictions = DeltaLog(output.join("predictions"), "emotion")
-        self.files = DeltaLog(output.join("files"), "status")
-        self.logs = (self.predictions, self.files)
-        self.stamp = Stamp(owner=0, commit=0)
-
-    def exists(self) -> bool:
-        """Look at both tables; predictions, made last, tells whether there is an output.
-
-        Raises:
-            DamagedOutputError: a table is damaged, gone alone, or another program's.
-        """
-        with self._faults():
-            is_there = {log: log.look() for log in self.logs}
-            is_begun = is_there[self.predictions] or (is_there[self.files] and self.files.stamp != Stamp(0, 0))
-            for log in self.logs:
-                if is_begun and not is_there[log]:
-                    raise DamagedOutputError(f"{log.location} is gone; restore it, use --restart, or another output")
-                if is_begun and not log.is_ours:
-                    raise DamagedOutputError(f"{log.location} is another program's; restore it or use --restart")
-            return is_begun
-
-    def require_readable(self) -> None:
-        """Read all that both logs say, before anything is done that rests on a part of it.
-
-        Raises:
-            DamagedOutputError: a table is damaged.
-        """
-        for log in self.logs:
-            log.require_readable()
-
-    def require_types(self) -> None:
-        """Hold the columns of both tables against those of this program, as far as they have them.
-
-        Raises:
-            DamagedOutputError: another program changed one.
-        """
-        self.predictions.require_types(PREDICTION_COLUMNS)
-        self.files.require_types(FILE_COLUMNS)
-
-    def mend(self) -> list[str]:
-        """Delete what a power cut left torn in a log that does not load for it; a line for each such log."""
-        with self._faults():
-            return [
-                f"{log.location.name}: the log was left torn, as by a power cut, and is mended"
-                for log in self.logs
-                if log.mend()
-            ]
-
-    def drop(self) -> None:
-        """Delete both logs, predictions last: it tells, whatever is left of it, that there was an output.
-
-        A run of before that wakes finds another log than its own, and stops.
-        """
-        with self._faults():
-            self.files.drop()
-            self.predictions.drop()
-
-    def create(self, labels: tuple[str, ...], description: str) -> None:
-        """Make what is missing of the two tables, predictions last."""
-        with self._faults():
-            self.files.create(file_schema(labels), description)
-            self.predictions.create(prediction_schema(labels), description)
+class TablePair(OutputLogs):
+    """The tables below one output folder, to be changed together."""
 
     def fence(self) -> None:
-        """Take both tables over: from here on nothing of an older run can be committed.
+        """Take all tables over: from here on nothing of an older run can be committed.
 
         Raises:
             DamagedOutputError: a table is damaged or gone.
@@ -119,30 +59,39 @@ class TablePair:
                 return
 
     def recover(self) -> list[str]:
-        """Take back a commit that one table alone has; a line that says so, or none.
+        """Take back a commit that not all tables have; a line that says so, or none.
 
         It reached predictions and not files, or, where an entry was lost, the other way round. To be called right after
-        `fence`. The parts of the state before are still there: nothing is deleted while the tables differ.
+        `fence`. The parts of the state before are still there: nothing is deleted while the tables differ. Where it is
+        killed, the next one goes on: what was taken back is at the number of the others by then.
 
         Raises:
             DamagedOutputError: the tables differ by more, or the state before is not in the log.
         """
         with self._faults():
-            older, newer = sorted(self.logs, key=lambda log: log.stamp.commit)
-            ahead = newer.stamp.commit - older.stamp.commit
-            self.stamp = Stamp(self.stamp.owner, older.stamp.commit)
-            if ahead == 0:
-                return []
-            if ahead != 1:
-                raise DamagedOutputError(f"{self.output}: the two tables are {ahead} commits apart; use --restart")
-            newer.transact(newer.change_back_to(self.stamp.commit), self.stamp)
-            return [f"took back commit {self.stamp.commit + 1}, which the run before left half done"]
+            is_left = self.embeddings in self.logs and not self.has_embeddings
+            with_rows = [log for log in self.logs if log is not self.embeddings or not is_left]
+            commits = [log.stamp.commit for log in with_rows]
+            ahead = max(commits) - min(commits)
+            self.stamp = Stamp(self.stamp.owner, min(commits))
+            if ahead > 1:
+                raise DamagedOutputError(f"{self.output}: the tables are {ahead} commits apart; use --restart")
+            for log in with_rows:
+                if log.stamp != self.stamp:
+                    log.transact(log.change_back_to(self.stamp.commit), self.stamp)
+            if is_left and (self.embeddings.stamp != self.stamp or self.embeddings.parts()):
+                self.embeddings.transact(Change(removes=tuple(self.embeddings.parts())), self.stamp)
+            half_done = [f"took back commit {self.stamp.commit + 1}, which the run before left half done"]
+            return half_done if ahead else []
 
     def add_columns(self, labels: tuple[str, ...]) -> list[str]:
-        """Give both tables the columns that they lack; a line for each table that got one. After `recover`."""
+        """Give all tables the columns that they lack; a line for each table that got one. After `recover`."""
+        schemas = {self.predictions: prediction_schema(labels), self.files: file_schema(labels)}
+        if self.has_embeddings:
+            schemas[self.embeddings] = embedding_schema()
         with self._faults():
             lines = []
-            for log, schema in ((self.predictions, prediction_schema(labels)), (self.files, file_schema(labels))):
+            for log, schema in schemas.items():
                 if names := log.add_columns(schema, self.stamp):
                     what = "column" if len(names) == 1 else "columns"
                     lines.append(f"{log.location.name}: new {what} {', '.join(names)}, null in the rows of before")
@@ -153,14 +102,19 @@ class TablePair:
         with self._faults():
             self.predictions.describe(description, self.stamp)
 
-    def remake(self, labels: tuple[str, ...], description: str) -> None:
-        """Drop all rows of both tables and give them other columns, predictions last. After `fence`."""
+    def remake(self, labels: tuple[str, ...], description: str, *, embeddings: bool) -> None:
+        """Drop all rows and give the tables other columns, predictions last. After `fence`.
+
+        What is left of embeddings that are no longer wanted `recover` lets go of.
+        """
         with self._faults():
             self.files.replace(file_schema(labels), description, self.stamp)
+            if embeddings:
+                self.embeddings.replace(embedding_schema(), description, self.stamp)
             self.predictions.replace(prediction_schema(labels), description, self.stamp)
 
     def look(self) -> None:
-        """Look at both tables.
+        """Look at all tables that take part.
 
         Raises:
             SupersededError: they belong to another run.
@@ -189,17 +143,17 @@ class TablePair:
                 log.store.discard()
             raise
 
-    def commit(self, predictions: Change, files: Change) -> None:
-        """Look at both tables, then commit to both."""
+    def commit(self, changes: Mapping[DeltaLog, Change]) -> None:
+        """Look at all tables, then commit to each, nothing where nothing changes."""
         self.look()
         stamp = Stamp(self.stamp.owner, self.stamp.commit + 1)
         with self._faults():
-            self.predictions.transact(predictions, stamp)
-            self.files.transact(files, stamp)
+            for log in self.logs:
+                log.transact(changes.get(log, Change()), stamp)
         self.stamp = stamp
 
     def delete_orphans(self) -> None:
-        """Delete what dead writers left and what was swapped out, in the folders of both tables.
+        """Delete what dead writers left and what was swapped out, in the folders of all tables.
 
         The listing comes before the look: a part of a newer run cannot be in it unless the look fails.
 
@@ -222,23 +176,6 @@ class TablePair:
             # One deletion takes tens of milliseconds on S3, and a compaction leaves thousands.
             with ThreadPoolExecutor(_DELETES_IN_FLIGHT if self.output.is_s3 else 1) as pool:
                 list(pool.map(storage.delete, orphans))
-
-    @contextmanager
-    def _faults(self) -> Iterator[None]:
-        with output_faults(self.output):
-            try:
-                yield
-            except OutrunError as error:
-                raise self._outrun() from error
-
-    def _outrun(self) -> OutputError:
-        if not self.exists():
-            return DamagedOutputError(
-                f"{self.output}: both tables are gone; restore them or run the same command again"
-            )
-        if max(log.stamp.owner for log in self.logs) > self.stamp.owner:
-            return SupersededError(f"{self.output}: a newer run took the output over; this one stops")
-        return OutputError(f"{self.output}: another program changed the tables meanwhile; run the same command again")
 
 
 def _is_ours(path: str) -> bool:

@@ -30,7 +30,7 @@ class MemoryTables:
         rows = [{"path": path, "size": 1, "version": "v1"} for path in self.plan]
         yield pa.Table.from_pylist(rows, PLAN_SCHEMA)
 
-    def commit(self, predictions: pa.Table, files: pa.Table) -> None:
+    def commit(self, predictions: pa.Table, files: pa.Table, embeddings: pa.Table | None = None) -> None:
         self.commits.append(files["path"].to_pylist())
         for row in files.to_pylist():
             assert row["path"] not in self.statuses
@@ -196,9 +196,9 @@ def test_stop_in_the_last_commit_is_heard() -> None:
     driver, _ = drive(tables, Playback(score_all))
     commit = tables.commit
 
-    def stop_and_commit(predictions: pa.Table, files: pa.Table) -> None:
+    def stop_and_commit(predictions: pa.Table, files: pa.Table, embeddings: pa.Table | None) -> None:
         driver.stop.set()
-        commit(predictions, files)
+        commit(predictions, files, embeddings)
 
     tables.commit = stop_and_commit  # type: ignore[method-assign]
     with pytest.raises(InterruptedRunError):
@@ -210,7 +210,7 @@ def test_a_superseded_run_commits_nothing_more() -> None:
     tables = MemoryTables(3)
     attempts: list[int] = []
 
-    def refuse(predictions: pa.Table, files: pa.Table) -> None:
+    def refuse(predictions: pa.Table, files: pa.Table, embeddings: pa.Table | None) -> None:
         attempts.append(files.num_rows)
         raise SupersededError("a newer run owns the output")
 

@@ -13,7 +13,7 @@ from tests.support.cli import ROOT, Answer, as_plain_user, assert_one_line, clea
 
 _DIES = """
 import os
-from ser_core.tables import verification
+from ser_core.tables.checks import verification
 verification._Verification.result = lambda _: os._exit(9)
 from jobs.start import main
 main()

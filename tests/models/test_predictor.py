@@ -129,11 +129,11 @@ def test_an_encoder_is_the_same_whatever_its_head_is() -> None:
     )
     name = "model.attention.bias"
     other_encoder = Artifact(plain.config_json, save(tensors | {name: tensors[name] + 1}))
-    identity = plain.encoder_identity
+    identity = plain.encoder.identity
     assert re.fullmatch(r"compact-[0-9a-f]{12}", identity)
-    assert sharp.encoder_identity == other_head.encoder_identity == identity
-    assert other_encoder.encoder_identity != identity
-    assert adaptable_artifact().encoder_identity.startswith("whisper-bilstm-")
+    assert sharp.encoder.identity == other_head.encoder.identity == identity
+    assert other_encoder.encoder.identity != identity
+    assert adaptable_artifact().encoder.identity.startswith("whisper-bilstm-")
 
 
 def test_no_gradient_is_kept_in_any_thread() -> None:

@@ -40,6 +40,10 @@ SETTINGS = Fingerprint(
 )
 
 
+#: Of an output that keeps embeddings.
+EMBEDDED = SETTINGS.replace(embeddings="compact-0123456789ab")
+
+
 @dataclass(frozen=True)
 class Audio:
     """What a file of one version gives: `windows` on each channel, and how it ends."""
@@ -153,6 +157,22 @@ def rows_of(world: World, run: int, labels: tuple[str, ...] = LABELS) -> tuple[p
     )
 
 
+def embeddings_of(predictions: pa.Table) -> pa.Table:
+    """The embeddings of these predictions: values that follow from the row."""
+    judged = predictions.filter(pc.not_equal(predictions["emotion"], NO_SPEECH))
+    values = [judged[name].cast(pa.float32()).to_numpy() for name in ("channel", "window_index", "confidence")]
+    values_WE = np.stack(values, axis=1).astype(np.float16)
+    offsets = pa.array(np.arange(0, values_WE.size + 1, values_WE.shape[1]), pa.int32())
+    lists = pa.ListArray.from_arrays(offsets, pa.array(values_WE.reshape(-1)))
+    return judged.select(["path", "channel", "window_index", "file_version"]).append_column("embedding", lists)
+
+
+def commit(run: Run, predictions: pa.Table, files: pa.Table) -> None:
+    """Commit rows, with embeddings where the output keeps them."""
+    is_on = run._fingerprint.embeddings is not None
+    run.commit(predictions, files, embeddings_of(predictions) if is_on else None)
+
+
 def _shares(values: np.ndarray, labels: tuple[str, ...]) -> dict[str, Any]:
     return {f"share_{label}": float(share) for label, share in zip(labels, values, strict=True)}
 
@@ -185,7 +205,7 @@ def score(
     paths = [path for rows in run.pending(plan_file) for path in rows["path"].to_pylist()]
     for first in range(0, len(paths), files_per_commit):
         whole = {path: world[path] for path in paths[first : first + files_per_commit]}
-        run.commit(*rows_of(whole, run.number, labels))
+        commit(run, *rows_of(whole, run.number, labels))
         yield run
     run.finish({"files": len(world)})
     yield run
@@ -219,7 +239,12 @@ def check_snapshot(output: Location, *worlds: World, checked: dict[str, str] | N
         checked: the newest log entry of each table when it was last read; a table without a newer one is passed by.
     """
     known = [(path, audio) for world in worlds for path, audio in world.items()]
-    for name, column, check in (("predictions", "emotion", _check_predictions), ("files", "status", _check_files)):
+    checks = (
+        ("predictions", "emotion", _check_predictions),
+        ("embeddings", "encoder", _check_embeddings),
+        ("files", "status", _check_files),
+    )
+    for name, column, check in checks:
         table = output.join(name)
         newest = max((path for path, _ in list_files(table.join("_delta_log"))), default="none")
         if checked is not None and checked.get(name) == newest:
@@ -246,6 +271,25 @@ def _check_predictions(rows: pa.Table, known: list[tuple[str, Audio]]) -> None:
         assert len({run for _, _, run, _ in channels}) == 1, f"{path} is of two runs: {channels}"
         without_run = {(channel, version, num) for channel, version, _, num in channels}
         assert without_run in allowed[path], f"{path}: {channels}"
+
+
+def _check_embeddings(rows: pa.Table, known: list[tuple[str, Audio]]) -> None:
+    groups = rows.group_by(["path", "channel", "file_version"]).aggregate([("window_index", "list")])
+    found: dict[str, set[tuple[int, str, tuple[int, ...]]]] = {}
+    for row in groups.to_pylist():
+        windows = tuple(sorted(row["window_index_list"]))
+        found.setdefault(row["path"], set()).add((row["channel"], row["file_version"], windows))
+    for path, channels in found.items():
+        allowed = [
+            {(channel, audio.version, _judged(audio)) for channel in audio.channels}
+            for name, audio in known
+            if name == path
+        ]
+        assert channels in allowed, f"{path}: {channels}"
+
+
+def _judged(audio: Audio) -> tuple[int, ...]:
+    return tuple(window for window in range(audio.windows) if window % SILENT_EVERY != 1)
 
 
 def _check_files(rows: pa.Table, known: list[tuple[str, Audio]]) -> None:
@@ -288,8 +332,25 @@ def check_complete(
     runs_of_files = dict(zip(files["path"].to_pylist(), files["run"].to_pylist(), strict=True))
     for path, model in zip(predictions["path"].to_pylist(), predictions["model"].to_pylist(), strict=True):
         assert model == f"run {runs_of_files[path]}", f"{path}: the tables disagree on the run"
-    for name in ("predictions", "files"):
+    has_embeddings = _check_complete_embeddings(output, expected_predictions)
+    for name in ("predictions", "files", *(["embeddings"] if has_embeddings else [])):
         folder = output.join(name)
         live = pa.table(DeltaTable(folder.url, storage_options=folder.delta_options()).get_add_actions())["path"]
         on_disk = {path for path, _ in list_files(folder) if not path.startswith("_delta_log/")}
         assert on_disk == set(live.to_pylist())
+
+
+def _check_complete_embeddings(output: Location, predictions: pa.Table) -> bool:
+    """Exactly those of these predictions, or none, as the output says of itself; whether there is such a table."""
+    table = DeltaTable(output.join("predictions").url, storage_options=output.delta_options())
+    is_on = "embeddings" in json.loads(table.metadata().description)["settings"]
+    try:
+        rows = read_table(output.join("embeddings"), "encoder")
+    except TableNotFoundError:
+        assert not is_on
+        return False
+    key = [("path", "ascending"), ("channel", "ascending"), ("window_index", "ascending")]
+    expected = embeddings_of(predictions if is_on else predictions.slice(0, 0)).sort_by(key)
+    expected = filled(expected.append_column("encoder", pa.repeat(EMBEDDED.embeddings, len(expected))), rows.schema)
+    assert rows.sort_by(key).equals(expected)
+    return True

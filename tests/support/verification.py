@@ -7,11 +7,11 @@ import pyarrow.compute as pc
 
 from ser_core import storage
 from ser_core.tables import commits
+from ser_core.tables.checks.findings import Problem
+from ser_core.tables.checks.verification import Verified
 from ser_core.tables.commits import Stamp
 from ser_core.tables.delta_log import DeltaLog
-from ser_core.tables.findings import Problem
 from ser_core.tables.output import Output
-from ser_core.tables.verification import Verified
 from tests.support.tables import World
 
 Change = Callable[[pa.Table], pa.Table]
@@ -29,7 +29,8 @@ def assert_whole(verified: Verified, world: World) -> None:
 
 def change_rows(output: Output, table: str, change: Change) -> None:
     """Write other rows into a table by the protocol of its log, as a program with a bug would."""
-    log = DeltaLog(output.location.join(table), {"predictions": "emotion", "files": "status"}[table])
+    partitioned_by = {"predictions": "emotion", "embeddings": "encoder", "files": "status"}
+    log = DeltaLog(output.location.join(table), partitioned_by[table])
     log.look()
     parts = log.parts()
     rows = pa.concat_tables(

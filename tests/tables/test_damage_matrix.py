@@ -18,7 +18,7 @@ from ser_core.storage.location import Location
 from ser_core.storage.lock import Lock
 from ser_core.tables.delta_log import CONFIGURATION
 from ser_core.tables.output import Output
-from tests.support.tables import Audio, World, check_complete, say_nothing, score, score_all, write_plan
+from tests.support.tables import EMBEDDED, Audio, World, check_complete, say_nothing, score, score_all, write_plan
 
 WORLD: World = {
     "a.wav": Audio("1"),
@@ -54,7 +54,7 @@ def bases(quick_disk: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
                 patch.setitem(CONFIGURATION, "delta.checkpointInterval", "2")
             output = _output(folder / name)
             with output.lock(say_nothing):
-                list(islice(score(output, plan, WORLD, files_per_commit=2), 4))
+                list(islice(score(output, plan, WORLD, files_per_commit=2, settings=EMBEDDED), 4))
     # A run that was killed leaves its lock.
     lock = '{"host": "another", "pid": 3, "process_start": 1.0, "token": "a", "beat": 3}'
     (folder / "plain" / "_ser" / "lock.json").write_text(lock)
@@ -70,7 +70,7 @@ def _run(output: Output, plan: Path, *, restart: bool = False) -> list[str]:
     """A run as `ser score` makes it, to its end; what it said."""
     lines: list[str] = []
     with output.lock(lines.append, restart=restart):
-        score_all(output, plan, WORLD, restart=restart, files_per_commit=9, on_event=lines.append)
+        score_all(output, plan, WORLD, settings=EMBEDDED, restart=restart, files_per_commit=9, on_event=lines.append)
     check_complete(output.location, WORLD)
     return [line for line in lines if "dead run (host another" not in line]
 
@@ -101,8 +101,9 @@ REFUSED = ".json is damaged; restore it, use --restart, or another output"
 LOST = ".json is gone; restore it, use --restart, or another output"
 GONE = "is gone; restore it or use --restart"
 CHANGED = "is damaged: it has"
-APART = "the two tables are 2 commits apart; use --restart"
+APART = "the tables are 2 commits apart; use --restart"
 ROWS = "predictions has other rows than files tells of"
+NO_ROWS = "embeddings has other rows than predictions"
 NO_LOCK = "its file is no lock of this program"
 
 #: What is damaged, with what is said for each of WAYS.
@@ -121,20 +122,23 @@ RECORDS = {
     "_ser/lock.json": (NO_LOCK, NO_LOCK, NO_LOCK, "", NO_LOCK),
     "run.json": ("", "", "", "", ""),
 }
-REFUSALS = {REFUSED, LOST, GONE, CHANGED, APART, ROWS}
+REFUSALS = {REFUSED, LOST, GONE, CHANGED, APART, ROWS, NO_ROWS}
 
 
 def _cases() -> Iterator[object]:
     """The cases; the ordinary suite has one of each end, of one of the tables where both end alike."""
     said_of = {f"{table}/_delta_log/{name}": said for table in ("predictions", "files") for name, said in LOG.items()}
     said_of[f"files/_delta_log/{MIDDLE}"] = LOST_IN_FILES
-    said_of |= {"predictions/a part": PART, "files/a part": PART, **RECORDS}
+    said_of |= {f"embeddings/_delta_log/{name}": LOG[name] for name in (MIDDLE, NEWEST)}
+    said_of[f"embeddings/_delta_log/{MIDDLE}"] = (REFUSED, NO_ROWS, REFUSED, LOST, GONE)
+    said_of |= {"predictions/a part": PART, "files/a part": PART, "embeddings/a part": PART, **RECORDS}
     for name, said in said_of.items():
         table, _, rest = name.partition("/")
         of_other_table = said_of.get(f"{OTHER_TABLE.get(table)}/{rest}", ("",) * len(WAYS))
         for way, words, twin in zip(WAYS, said, of_other_table, strict=True):
             ends_alike = words == said[0] and way in {"empty", "garbage"}
             ends_alike |= words == twin and table == ("predictions" if way == "missing" else "files")
+            ends_alike |= table == "embeddings" and way in {"truncated", "garbage", "foreign"}
             end = "--restart" if words in REFUSALS else "goes on"
             yield pytest.param(
                 name,
@@ -158,7 +162,7 @@ def test_damage_has_a_way_out(bases: Bases, tmp_path: Path, name: str, way: str,
         line = str(caught.value)
         assert line.isprintable()
         assert words in line
-        assert words in {APART, ROWS} or name.split("/")[0] in line
+        assert words in {APART, ROWS, NO_ROWS} or name.split("/")[0] in line
         assert words not in {REFUSED, LOST} or f"/{name} is" in line
         assert not [said for said in _run(output, bases.plan, restart=True) if TORN not in said]
     else:

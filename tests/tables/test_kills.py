@@ -23,6 +23,7 @@ from ser_core.tables.output import Output
 from ser_core.tables.run import Run
 from ser_core.tables.table_pair import TablePair
 from tests.support.tables import (
+    EMBEDDED,
     LABELS,
     NEW_COLUMNS,
     NOW,
@@ -39,6 +40,14 @@ from tests.support.tables_faults import READS, WRITES, InjectedError, Interposer
 
 OTHER_LABELS = ("calm", "sad")
 OTHER_SETTINGS = SETTINGS.replace(model="other@4567", window_seconds=2.0)
+#: What the settings are, and whether all begins anew: two and three tables, embeddings that come and that go.
+STARTS = {
+    "first run": (EMBEDDED, False),
+    "increment": (EMBEDDED, False),
+    "new columns": (SETTINGS, False),
+    "restart": (OTHER_SETTINGS.replace(embeddings=EMBEDDED.embeddings), True),
+    "restart without embeddings": (OTHER_SETTINGS, True),
+}
 EVERY_POINT = 1_000_000
 SAMPLES = [pytest.param(1, id="sample"), pytest.param(EVERY_POINT, id="every point", marks=pytest.mark.heavy)]
 COMMITS = {"after create_write_transaction", "after set_table_description", "after add_columns"}
@@ -53,7 +62,7 @@ class Scene:
         self.prepared = folder / "prepared"
         self.earlier = folder / "earlier"
         old_plan = write_plan(folder / "old.parquet", OLD)
-        score_all(Output(Location.parse(str(self.prepared))), old_plan, OLD)
+        score_all(Output(Location.parse(str(self.prepared))), old_plan, OLD, settings=EMBEDDED)
         with earlier_version():
             score_all(Output(Location.parse(str(self.earlier))), old_plan, OLD)
 
@@ -62,14 +71,14 @@ class Scene:
         copy = self.folder / "output"
         shutil.rmtree(copy, ignore_errors=True)
         if start != "first run":
-            shutil.copytree(self.earlier if start == "new columns" else self.prepared, copy)
+            shutil.copytree(self.earlier if start in {"new columns", "restart"} else self.prepared, copy)
         return Output(Location.parse(str(copy)))
 
     def score(self, output: Output, start: str) -> Run:
         """What the test breaks off and repeats: a run to the end."""
-        if start != "restart":
-            return score_all(output, self.plan, NOW)
-        return score_all(output, self.plan, NOW, labels=OTHER_LABELS, settings=OTHER_SETTINGS, restart=True)
+        settings, is_restart = STARTS[start]
+        labels = OTHER_LABELS if is_restart else LABELS
+        return score_all(output, self.plan, NOW, labels=labels, settings=settings, restart=is_restart)
 
     def score_watched(self, output: Output, start: str, at_point: Callable[[int, str], None]) -> int:
         """Score with every version of the logs checked as soon as it exists; the number of points passed."""
@@ -106,8 +115,12 @@ class Scene:
             self.score(self.output(start), start)
         return tuple(points)
 
+    def newer(self, output: Output, start: str) -> Iterator[Run]:
+        """Another run on the same place, step by step."""
+        return score(Output(output.location), self.plan, NOW, settings=STARTS[start][0])
+
     def check(self, output: Output, start: str) -> None:
-        labels = OTHER_LABELS if start == "restart" else LABELS
+        labels = OTHER_LABELS if STARTS[start][1] else LABELS
         null_in_first_run = NEW_COLUMNS if start == "new columns" else ()
         check_complete(output.location, NOW, labels, null_in_first_run=null_in_first_run)
 
@@ -142,7 +155,7 @@ def _sample(dice: random.Random, num_points: int, size: int) -> list[int]:
 
 @pytest.mark.parametrize("size", SAMPLES)
 @pytest.mark.parametrize("error", [Killed, InjectedError])
-@pytest.mark.parametrize("start", ["first run", "increment", "new columns", "restart"])
+@pytest.mark.parametrize("start", STARTS)
 def test_broken_off_then_run_again(
     scene: Scene, start: str, error: type[BaseException], size: int, dice: random.Random
 ) -> None:
@@ -206,7 +219,7 @@ def _exit_at(output: Output, plan: Path, broken_point: int) -> None:
             os._exit(9)
 
     with Interposer(at_point).active(*WRITES):
-        score_all(output, plan, NOW)
+        score_all(output, plan, NOW, settings=EMBEDDED)
 
 
 def _score_asleep_at(scene: Scene, output: Output, start: str, point: int, meanwhile: Callable[[], object]) -> bool:
@@ -225,7 +238,7 @@ def _score_asleep_at(scene: Scene, output: Output, start: str, point: int, meanw
 
 
 @pytest.mark.parametrize("size", SAMPLES)
-@pytest.mark.parametrize("start", ["first run", "increment", "new columns", "restart"])
+@pytest.mark.parametrize("start", STARTS)
 def test_older_run_wakes_after_a_newer_one_ended(scene: Scene, start: str, size: int, dice: random.Random) -> None:
     points = scene.points_to_sleep_at(start)
     for index in _sample(dice, len(points), size):
@@ -247,7 +260,7 @@ def test_older_run_wakes_where_its_output_was_deleted_and_made_again(
     points = scene.points_to_sleep_at("first run", moment)
     for index in _sample(dice, len(points), size):
         output = scene.output("first run")
-        newer = score(Output(output.location), scene.plan, NOW)
+        newer = scene.newer(output, "first run")
 
         def make_again(place: Path = Path(output.location.path), run: Iterator[Run] = newer) -> None:
             num_versions = _num_versions(place)
@@ -275,7 +288,7 @@ def test_older_run_wakes_while_a_newer_one_runs(
     points = scene.points_to_sleep_at(start)
     for index in _sample(dice, len(points), size):
         output = scene.output(start)
-        newer = score(Output(output.location), scene.plan, NOW)
+        newer = scene.newer(output, start)
 
         def take_steps(run: Iterator[Run] = newer) -> None:
             list(islice(run, num_steps))

@@ -18,8 +18,8 @@ import pytest
 from ser_core.errors import OutputError
 from ser_core.storage.location import Location
 from ser_core.storage.lock import Lock
+from ser_core.tables.checks.verification import verify
 from ser_core.tables.output import Output
-from ser_core.tables.verification import verify
 from tests.support.tables import check_complete, say_nothing, score, score_all, write_plan
 from tests.tables.test_damage_matrix import WORLD
 

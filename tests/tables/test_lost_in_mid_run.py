@@ -12,10 +12,10 @@ from deltalake import DeltaTable
 
 from ser_core.errors import OutputError, SerError
 from ser_core.storage.location import Location
+from ser_core.tables.checks.verification import verify
 from ser_core.tables.output import Output
 from ser_core.tables.run import Run
-from ser_core.tables.verification import verify
-from tests.support.tables import NOW, OLD, World, check_complete, score, score_all, write_plan
+from tests.support.tables import EMBEDDED, NOW, OLD, World, check_complete, score, score_all, write_plan
 from tests.support.tables_faults import Interposer
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
@@ -25,7 +25,7 @@ _NOBODY = 65534
 
 def _start(output: Output, plan: Path) -> tuple[Iterator[Run], Run]:
     """A run after its first commit."""
-    steps = score(output, plan, OLD)
+    steps = score(output, plan, OLD, settings=EMBEDDED)
     run = [next(steps) for _ in range(3)][-1]
     return steps, run
 
@@ -43,7 +43,11 @@ def _assert_stopped(steps: Iterator[Run], run: Run, *words: str) -> None:
 
 @pytest.mark.parametrize(
     ("gone", "restart"),
-    [("", False), ("predictions", True), ("files", True), ("predictions/_delta_log", True), ("files/_delta_log", True)],
+    [
+        ("", False),
+        *((name, True) for name in ("predictions", "embeddings", "files")),
+        *((f"{name}/_delta_log", True) for name in ("predictions", "embeddings", "files")),
+    ],
 )
 def test_folder_that_is_lost(output: Output, plan: Callable[[World], Path], gone: str, restart: bool) -> None:
     steps, run = _start(output, plan(OLD))
@@ -51,15 +55,15 @@ def test_folder_that_is_lost(output: Output, plan: Callable[[World], Path], gone
     _assert_stopped(steps, run, "gone", output.location.path)
     if restart:
         with pytest.raises(OutputError, match=f"{gone.split('/', maxsplit=1)[0]} is gone"):
-            score_all(output, plan(NOW), NOW)
-    score_all(output, plan(NOW), NOW, restart=restart)
+            score_all(output, plan(NOW), NOW, settings=EMBEDDED)
+    score_all(output, plan(NOW), NOW, settings=EMBEDDED, restart=restart)
     check_complete(output.location, NOW)
 
 
-@pytest.mark.parametrize("commit", [1, 2], ids=["predictions", "files"])
+@pytest.mark.parametrize("commit", [1, 2, 3], ids=["predictions", "embeddings", "files"])
 def test_fault_that_begins_during_a_commit(output: Output, plan: Callable[[World], Path], commit: int) -> None:
     steps, run = _start(output, plan(OLD))
-    table = Path(output.location.path, "predictions" if commit == 1 else "files")
+    table = Path(output.location.path, ("predictions", "embeddings", "files")[commit - 1])
     num_commits = 0
 
     def take_away(_: int, name: str) -> None:
@@ -73,7 +77,7 @@ def test_fault_that_begins_during_a_commit(output: Output, plan: Callable[[World
         _assert_stopped(steps, run, "cannot be used (Not a directory)", "another output")
     table.unlink()
     table.with_suffix(".away").rename(table)
-    score_all(output, plan(NOW), NOW)
+    score_all(output, plan(NOW), NOW, settings=EMBEDDED)
     check_complete(output.location, NOW)
 
 
@@ -102,7 +106,7 @@ def test_permission_that_is_lost(what: str) -> None:
             _assert_stopped(steps, run, "Permission denied", "another output")
         for name in Path(output.location.path).rglob("*"):
             name.chmod(0o777)
-        score_all(output, plan, OLD)
+        score_all(output, plan, OLD, settings=EMBEDDED)
         check_complete(output.location, OLD)
 
 
@@ -115,7 +119,7 @@ def test_a_folder_that_may_not_be_written_to_is_named_before_rows_go() -> None:
         output = Output(Location(f"{folder}/out"))
         shut = Path(output.location.path, "predictions", "emotion=sad")
         with _as_nobody():
-            score_all(output, plan, OLD)
+            score_all(output, plan, OLD, settings=EMBEDDED)
             shut.chmod(0o555)
             for restart in (False, True):
                 with (

@@ -15,8 +15,8 @@ from ser_core import storage
 from ser_core.errors import DamagedOutputError, OutputError
 from ser_core.storage.location import Location
 from ser_core.storage.lock import Lock
+from ser_core.tables.checks.verification import verify
 from ser_core.tables.output import Output
-from ser_core.tables.verification import verify
 from tests.conftest import S3Server
 from tests.support.tables import NOW, OLD, check_complete, score_all, write_plan
 from tests.support.verification import assert_whole

@@ -12,16 +12,17 @@ from deltalake.schema import Field, PrimitiveType
 from ser_core import storage
 from ser_core.errors import DamagedOutputError
 from ser_core.tables.output import Output
-from tests.support.tables import NOW, OLD, Audio, World, check_complete, rows_of, score_all
+from tests.support.tables import EMBEDDED, NOW, OLD, Audio, World, check_complete, rows_of, score_all
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 
+TABLES = ("predictions", "embeddings", "files")
 KEPT = "path = 'a/same.wav'"
 
 
 @pytest.fixture
 def made(output: Output, plan: Callable[[World], Path]) -> Output:
-    score_all(output, plan(OLD), OLD)
+    score_all(output, plan(OLD), OLD, settings=EMBEDDED)
     return output
 
 
@@ -47,12 +48,17 @@ def merge(output: Output) -> None:
 
 
 def rewrite(output: Output) -> None:
-    for name in ("predictions", "files"):
-        table(output, name).optimize.z_order(["confidence"])
+    for name in TABLES:
+        table(output, name).optimize.z_order(["file_version"])
 
 
 def take_from_both(output: Output) -> None:
     for name in ("predictions", "files"):
+        table(output, name).delete(KEPT)
+
+
+def take_from_all(output: Output) -> None:
+    for name in TABLES:
         table(output, name).delete(KEPT)
 
 
@@ -68,12 +74,14 @@ def constrain(output: Output) -> None:
     table(output, "predictions").alter.add_constraint({"is_index": "window_index >= 0"})
 
 
-@pytest.mark.parametrize("act", [update, merge, rewrite, take_from_both, take_from_files, add_to_files, constrain])
+@pytest.mark.parametrize(
+    "act", [update, merge, rewrite, take_from_both, take_from_all, take_from_files, add_to_files, constrain]
+)
 def test_a_run_goes_on_to_the_exact_rows(
     made: Output, plan: Callable[[World], Path], act: Callable[[Output], None]
 ) -> None:
     act(made)
-    score_all(made, plan(NOW), NOW)
+    score_all(made, plan(NOW), NOW, settings=EMBEDDED)
     check_complete(made.location, NOW)
     # Readers of the plain folders meet one set of types.
     assert {schema.field("path").type for schema in part_schemas(made)} == {pa.string()}
@@ -83,9 +91,9 @@ def test_a_run_goes_on_to_the_exact_rows(
 def test_columns_that_another_program_added_are_left_alone(
     made: Output, plan: Callable[[World], Path], nullable: bool
 ) -> None:
-    for name in ("predictions", "files"):
+    for name in TABLES:
         table(made, name).alter.add_columns([Field("note", PrimitiveType("string"), nullable)])
-    score_all(made, plan(NOW), NOW)
+    score_all(made, plan(NOW), NOW, settings=EMBEDDED)
     paths = table(made, "files").to_pyarrow_table(columns=["path", "note"])["path"].to_pylist()
     assert sorted(set(paths)) == sorted(NOW)
     assert len(paths) == sum(len(audio.channels) for audio in NOW.values())
@@ -93,6 +101,10 @@ def test_columns_that_another_program_added_are_left_alone(
 
 def take_from_predictions(output: Output) -> None:
     table(output, "predictions").delete(KEPT)
+
+
+def take_from_embeddings(output: Output) -> None:
+    table(output, "embeddings").delete(KEPT)
 
 
 def take_what_is_not_planned(output: Output) -> None:
@@ -115,6 +127,7 @@ def put_another_table(output: Output) -> None:
     ("act", "words"),
     [
         (take_from_predictions, "predictions has other rows than files tells of"),
+        (take_from_embeddings, "embeddings has other rows than predictions"),
         (take_what_is_not_planned, "predictions has other rows than files tells of"),
         (change_a_type, "files: another program changed the column path"),
         (put_another_table, "predictions is another program's"),
@@ -125,10 +138,10 @@ def test_a_run_refuses_and_restart_gets_out(
 ) -> None:
     act(made)
     with pytest.raises(DamagedOutputError, match=words) as caught:
-        score_all(made, plan(NOW), NOW)
+        score_all(made, plan(NOW), NOW, settings=EMBEDDED)
     assert "use --restart" in str(caught.value)
     assert str(caught.value).isprintable()
-    score_all(made, plan(NOW), NOW, restart=True)
+    score_all(made, plan(NOW), NOW, settings=EMBEDDED, restart=True)
     # A file that no table of ours has named is left where it is.
     for file in Path(made.location.path).glob("*/*.parquet"):
         file.unlink()

@@ -166,11 +166,12 @@ def test_newer_format_is_refused(
     output: Output, plan: Callable[[World], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("ser_core.tables.schema.FORMAT", 2)
-        patch.setattr("ser_core.tables.output.FORMAT", 2)
+        patch.setattr("ser_core.tables.schema.FORMAT", 3)
+        patch.setattr("ser_core.tables.schema.FORMAT_OF_EMBEDDINGS", 3)
+        patch.setattr("ser_core.tables.output.FORMAT", 3)
         score_all(output, plan(OLD), OLD)
     for act in (output.open, output.check_writable, lambda: score_all(output, plan(OLD), OLD)):
-        with pytest.raises(OutputError, match=r"newer ser \(format 2, this one knows 1\); upgrade"):
+        with pytest.raises(OutputError, match=r"newer ser \(format 3, this one knows 2\); upgrade"):
             act()
 
 

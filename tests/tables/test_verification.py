@@ -17,19 +17,21 @@ import pytest
 
 from ser_core.errors import OutputError
 from ser_core.storage.location import Location
-from ser_core.tables import findings, key_check
+from ser_core.tables.checks import findings, key_check
+from ser_core.tables.checks.verification import verify
 from ser_core.tables.delta_log import DeltaLog
 from ser_core.tables.output import Output
 from ser_core.tables.table_pair import TablePair
-from ser_core.tables.verification import verify
 from tests.support.cli import SER
 from tests.support.tables import (
+    EMBEDDED,
     LABELS,
     NOW,
     OLD,
     SETTINGS,
     Audio,
     World,
+    commit,
     earlier_version,
     rows_of,
     say_nothing,
@@ -46,7 +48,7 @@ Plan = Callable[[World], Path]
 
 @pytest.fixture
 def made(output: Output, plan: Plan) -> Output:
-    score_all(output, plan(OLD), OLD)
+    score_all(output, plan(OLD), OLD, settings=EMBEDDED)
     return output
 
 
@@ -55,9 +57,9 @@ def test_a_complete_output_is_whole(tmp_path: Path, plan: Plan, name: str) -> No
     """In a bucket: test_a_bucket_is_scored_into_a_bucket_and_again."""
     any_place = Location(str(tmp_path / name))
     output = Output(any_place)
-    score_all(output, plan(OLD), OLD)
+    score_all(output, plan(OLD), OLD, settings=EMBEDDED)
     assert_whole(verify(any_place), OLD)
-    score_all(output, plan(NOW), NOW)
+    score_all(output, plan(NOW), NOW, settings=EMBEDDED)
     verified = verify(any_place)
     assert_whole(verified, NOW)
     assert (verified.state, verified.run, verified.orphans, verified.notes) == ("complete", 2, 0, ())
@@ -91,9 +93,12 @@ def test_an_emotion_without_probabilities_is_noticed(made: Output) -> None:
 
 
 def runs(output: Output, plan: Plan, files_per_commit: int = 2) -> Iterator[None]:
-    """Runs, one of them a --restart, that yield at each of their steps."""
-    for world, restart in ((OLD, False), (NOW, False), (OLD, True), (NOW, False)):
-        for _ in score(output, plan(world), world, restart=restart, files_per_commit=files_per_commit):
+    """Runs, two of them a --restart, after which embeddings go and come, that yield at each of their steps."""
+    first, last = (OLD, False, EMBEDDED), (NOW, False, EMBEDDED)
+    for world, restart, settings in (first, last, (OLD, True, SETTINGS), (OLD, True, EMBEDDED), last):
+        for _ in score(
+            output, plan(world), world, settings=settings, restart=restart, files_per_commit=files_per_commit
+        ):
             yield
 
 
@@ -114,24 +119,25 @@ def test_an_output_is_whole_at_every_moment_of_a_run(output: Output, plan: Plan,
     assert interposer.num_points > 300
 
 
-def test_what_a_killed_run_left_is_a_note(made: Output, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun = made.open().begin(SETTINGS, LABELS, on_event=say_nothing)
-    commit = DeltaLog.transact
+@pytest.mark.parametrize("missing", ["embeddings", "files"])
+def test_what_a_killed_run_left_is_a_note(made: Output, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    begun = made.open().begin(EMBEDDED, LABELS, on_event=say_nothing)
+    transact = DeltaLog.transact
 
     def kill(log: DeltaLog, *change: Any) -> None:
-        if log.location.name == "files":
+        if log.location.name == missing:
             raise Killed
-        commit(log, *change)
+        transact(log, *change)
 
     with monkeypatch.context() as patch:
         patch.setattr(DeltaLog, "transact", kill)
         with pytest.raises(Killed):
-            begun.commit(*rows_of({"new.wav": Audio("1")}, begun.number))
+            commit(begun, *rows_of({"new.wav": Audio("1")}, begun.number))
     verified = verify(made.location)
     assert_whole(verified, OLD)
     assert verified.state == "running"
     assert verified.orphans > 0
-    assert "is in one table alone: a run is on, or the next one takes it back" in verified.notes[0]
+    assert "is not in all tables: a run is on, or the next one takes it back" in verified.notes[0]
     made.open().restart()
     verified = verify(made.location)
     assert_whole(verified, {})
@@ -182,7 +188,7 @@ def test_a_restart_at_any_moment_of_the_look_is_no_damage(
         def begin(reached: int, name: str, at: int = point, output: Output = copy) -> None:
             if reached == at:
                 with suppress(Killed):
-                    next(score(output, plan_file, NOW, restart=True))
+                    next(score(output, plan_file, NOW, settings=EMBEDDED, restart=True))
 
         interposer = Interposer(begin)
         with interposer.active(*READS):

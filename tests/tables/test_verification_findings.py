@@ -15,14 +15,16 @@ from deltalake import DeltaTable
 from ser_core import storage
 from ser_core.errors import OutputError
 from ser_core.storage.location import Location
-from ser_core.tables import commits, findings
+from ser_core.tables import commits
+from ser_core.tables.checks import findings
+from ser_core.tables.checks.findings import Findings, Problem
+from ser_core.tables.checks.verification import verify
 from ser_core.tables.commits import Stamp
 from ser_core.tables.delta_log import DeltaLog
-from ser_core.tables.findings import Findings, Problem
 from ser_core.tables.output import Output
-from ser_core.tables.verification import verify
 from tests.conftest import S3Server
 from tests.support.tables import (
+    EMBEDDED,
     LABELS,
     OLD,
     SETTINGS,
@@ -43,7 +45,7 @@ Plan = Callable[[World], Path]
 @pytest.fixture(scope="module")
 def prepared(quick_disk: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared")
-    score_all(Output(Location(str(folder / "out"))), write_plan(folder / "plan.parquet", OLD), OLD)
+    score_all(Output(Location(str(folder / "out"))), write_plan(folder / "plan.parquet", OLD), OLD, settings=EMBEDDED)
     return folder / "out"
 
 
@@ -74,6 +76,18 @@ def with_value(path: str, name: str, value: Any) -> Change:
     return change
 
 
+def with_embedding(path: str, values: list[float]) -> Change:
+    def change(rows: pa.Table) -> pa.Table:
+        own = rows["embedding"].to_pylist()
+        lists = [
+            values if is_met else value for is_met, value in zip(of_path(rows, path).to_pylist(), own, strict=True)
+        ]
+        index = rows.column_names.index("embedding")
+        return rows.set_column(index, "embedding", pa.array(lists, rows["embedding"].type))
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("table", "change", "found_in", "problem", "path"),
     [
@@ -94,6 +108,12 @@ def with_value(path: str, name: str, value: Any) -> Change:
         ("predictions", with_value(LONG, "emotion", "bored"), "predictions", findings.BAD_PROBABILITIES, LONG),
         ("predictions", with_value(LONG, "speech_share", 1.5), "predictions", findings.BAD_PROBABILITIES, LONG),
         ("predictions", with_value(LONG, "emotion", "no_speech"), "predictions", findings.BAD_PROBABILITIES, LONG),
+        ("embeddings", dropped(LONG), "embeddings", findings.WRONG_EMBEDDINGS, LONG),
+        ("embeddings", doubled(SAME), "embeddings", findings.WRONG_EMBEDDINGS, SAME),
+        ("embeddings", with_value(SAME, "window_index", 1), "embeddings", findings.WRONG_EMBEDDINGS, SAME),
+        ("embeddings", with_value(SAME, "file_version", "2"), "embeddings", findings.WRONG_EMBEDDINGS, SAME),
+        ("embeddings", with_embedding(SAME, [1.0]), "embeddings", findings.BAD_EMBEDDINGS, SAME),
+        ("embeddings", with_embedding(SAME, [1.0, 2.0, float("nan")]), "embeddings", findings.BAD_EMBEDDINGS, SAME),
     ],
 )  # fmt: skip
 def test_rows_that_cannot_be_are_named(
@@ -113,6 +133,7 @@ def test_rows_that_cannot_be_are_named(
         ("files", with_value(TWO, "num_windows", 3), True),
         ("predictions", doubled(TWO), True),
         ("predictions", with_value(TWO, "p_sad", 0.99), True),
+        ("embeddings", dropped(TWO), True),
     ],
 )
 def test_the_way_out_leads_out(made: Output, plan: Plan, table: str, change: Change, is_deleted: bool) -> None:
@@ -124,7 +145,7 @@ def test_the_way_out_leads_out(made: Output, plan: Plan, table: str, change: Cha
         # As docs/running.md has it.
         for name in ("predictions", "files"):
             DeltaTable(made.location.join(name).url).delete(f"path IN ('{TWO}')")
-    score_all(made, plan(OLD), OLD)
+    score_all(made, plan(OLD), OLD, settings=EMBEDDED)
     check_complete(made.location, OLD)
     assert_whole(verify(made.location), OLD)
 
@@ -199,7 +220,7 @@ def test_channels_of_two_versions(made: Output) -> None:
         is_second = pc.and_(pc.equal(rows["path"], TWO), pc.equal(rows["channel"], 1))
         return rows.set_column(rows.column_names.index("file_version"), "file_version", pc.if_else(is_second, "2", "1"))
 
-    for table in ("predictions", "files"):
+    for table in ("predictions", "embeddings", "files"):
         change_rows(made, table, change)
     assert problems(verify(made.location)) == {("files", findings.TWO_VERSIONS): (1, (TWO,))}
 
@@ -215,7 +236,7 @@ def test_what_other_readers_would_see_in_the_folders_of_a_complete_run(made: Out
         ("files", findings.ORPHANS): (1, (ours,)),
         ("files", findings.FOREIGN): (1, ("status=scored/theirs.parquet",)),
     }
-    score_all(made, plan(OLD), OLD)
+    score_all(made, plan(OLD), OLD, settings=EMBEDDED)
     assert set(problems(verify(made.location))) == {("files", findings.FOREIGN)}
 
 
@@ -247,7 +268,7 @@ def test_tables_that_are_commits_apart(made: Output, plan: Plan, table: str, ahe
     for _ in range(ahead):
         log.transact(commits.Change(), Stamp(log.stamp.owner, log.stamp.commit + 1))
     assert set(problems(verify(made.location))) == {("", findings.APART)}
-    score_all(made, plan(OLD), OLD, restart=True)
+    score_all(made, plan(OLD), OLD, settings=EMBEDDED, restart=True)
     assert_whole(verify(made.location), OLD)
 
 
@@ -257,8 +278,8 @@ def test_a_commit_of_files_alone_is_mended_by_the_next_run(made: Output, plan: P
     log.transact(commits.Change(removes=tuple(log.parts())), Stamp(log.stamp.owner, log.stamp.commit + 1))
     verified = verify(made.location)
     assert_whole(verified, OLD)
-    assert "in one table alone" in verified.notes[0]
-    score_all(made, plan(OLD), OLD)
+    assert "not in all tables" in verified.notes[0]
+    score_all(made, plan(OLD), OLD, settings=EMBEDDED)
     check_complete(made.location, OLD)
 
 
@@ -268,7 +289,7 @@ def test_a_table_of_a_newer_run_than_the_other_is_mended_by_the_next(made: Outpu
     log.transact(commits.Change(), Stamp(log.stamp.owner + 1, log.stamp.commit))
     with pytest.raises(OutputError, match=r"are of different runs.*run the same command again"):
         verify(made.location)
-    score_all(made, plan(OLD), OLD)
+    score_all(made, plan(OLD), OLD, settings=EMBEDDED)
     assert_whole(verify(made.location), OLD)
 
 

@@ -28,7 +28,7 @@ DAMAGED = Problem("parts that are damaged or cannot be read", _RESTORE)
 FORBIDDEN = Problem("parts that this user may not read", "change their permissions, and verify again")
 MISDESCRIBED = Problem("parts with other rows or paths than the log says", _RESTART)
 NO_KEY = Problem("parts that have rows without a key", _RESTART)
-APART = Problem("commits that the other table does not have", _RESTART)
+APART = Problem("commits that the other tables do not have", _RESTART)
 STRAY = Problem(
     "commits that follow another entry of the log than the one that is there",
     "run the same command again, which takes them back",
@@ -37,6 +37,8 @@ BAD_PROBABILITIES = Problem(
     "files with probabilities or a share of speech that cannot be, or are not of the emotion", _DELETE
 )
 BAD_STATUS = Problem("files whose status does not go with their windows and gaps", _DELETE)
+BAD_EMBEDDINGS = Problem("files with embeddings of another length, or that are no numbers", _DELETE)
+WRONG_EMBEDDINGS = Problem("files with other embeddings than windows that are judged", _DELETE)
 DOUBLED_FILES = Problem(
     "files with two rows of one channel", "run the same command again, which scores such files anew"
 )

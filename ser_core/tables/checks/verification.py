@@ -1,10 +1,10 @@
-"""Holds an output against itself: every part against the log, the two tables against each other, run.json against both.
+"""Holds an output against itself: every part against the log, the tables against each other, run.json against all.
 
-Nothing is written, and a run may be on: what is looked at is one pair of versions of the two tables that belong
+Nothing is written, and a run may be on: what is looked at is one set of versions of the tables that belong
 together. Memory is bounded: parts are read one by one, keys wait in a local file.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,13 +16,14 @@ from ser_core.encoding import read_json
 from ser_core.errors import OutputError
 from ser_core.ordered import in_order
 from ser_core.storage import Location
-from ser_core.tables import findings
 from ser_core.tables.adaptation_file import AdaptationFile
+from ser_core.tables.checks import findings
+from ser_core.tables.checks.findings import Finding, Findings
+from ser_core.tables.checks.key_check import FILE_KEYS, GROUPS, KeyFile, compare_embedded, compare_keys
+from ser_core.tables.checks.part_check import PartCheck
 from ser_core.tables.delta_log import DeltaLog
-from ser_core.tables.findings import Finding, Findings
-from ser_core.tables.key_check import FILE_KEYS, GROUPS, KeyFile, compare_keys
 from ser_core.tables.output import Output
-from ser_core.tables.part_check import PartCheck
+from ser_core.tables.output_logs import parts_at
 from ser_core.tables.parts import PART_PATTERN, Part, output_faults
 from ser_core.tables.schema import read_description
 from ser_core.tables.table_pair import TablePair
@@ -71,7 +72,7 @@ def verify(location: Location, on_progress: OnProgress = lambda done, total: Non
         with temporary_folder() as folder, suppress(_MovedError):
             return _Verification(location, folder, on_progress).result()
     raise OutputError(
-        f"{location}: its two tables are of different runs, or change faster than they can be read; verify it again, "
+        f"{location}: its tables are of different runs, or change faster than they can be read; verify it again, "
         "and if that stays, run the same command again, which mends them"
     )
 
@@ -88,6 +89,8 @@ class _Verification:
         self._scratch = Location(str(folder))
         self._keys = {
             "predictions": KeyFile(folder / "predictions.parquet", GROUPS),
+            "judged": KeyFile(folder / "judged.parquet", GROUPS),
+            "embeddings": KeyFile(folder / "embeddings.parquet", GROUPS),
             "files": KeyFile(folder / "files.parquet", FILE_KEYS),
         }
 
@@ -134,29 +137,36 @@ class _Verification:
             return {}
 
     def _snapshot(self) -> dict[DeltaLog, list[Part]]:
-        """The parts of one pair of versions: of the last commit that both tables have."""
+        """The parts of one set of versions: of the last commit that all tables have."""
         self._look()
         num_before = self._pair.files.stamp.commit
         self._look()
-        predictions, files = self._pair.predictions.stamp, self._pair.files.stamp
-        if files.owner > predictions.owner:
-            raise _MovedError
         log = self._pair.predictions
+        if max(other.stamp.owner for other in self._logs) > log.stamp.owner:
+            raise _MovedError
         if read_description(log.description, log.location) is None:
             self._notes.append(
                 "--restart let go of all rows, and no run has begun anew since; run the same command again"
             )
-            return {log: [] for log in self._pair.logs}
-        for table in self._pair.logs:
+            return {log: [] for log in self._logs}
+        for table in self._logs:
             if table.is_stray:
                 self._found.add(table.location.name, findings.STRAY, ["the newest"])
-        if predictions.commit > files.commit + 1 or predictions.commit < num_before - 1:
-            self._found.add("", findings.APART, [f"{predictions.commit} of predictions, {files.commit} of files"])
-        elif predictions.commit > files.commit or predictions.commit < num_before:
-            self._notes.append("the last commit is in one table alone: a run is on, or the next one takes it back")
-        commit = min(predictions.commit, files.commit)
+        *ahead, files = (table.stamp.commit for table in self._logs)
+        if any(commit > files + 1 or commit < num_before - 1 for commit in ahead):
+            said = [f"{table.stamp.commit} of {table.location.name}" for table in self._logs]
+            self._found.add("", findings.APART, [", ".join(said)])
+        elif any(commit > files or commit < num_before for commit in ahead):
+            self._notes.append("the last commit is not in all tables: a run is on, or the next one takes it back")
+        commit = min(*ahead, files)
         with output_faults(self._location):
-            return {log: list(_parts_at(log, commit)) for log in self._pair.logs}
+            return {table: parts_at(table, commit) for table in self._logs}
+
+    @property
+    def _logs(self) -> tuple[DeltaLog, ...]:
+        """Those that have rows."""
+        pair = self._pair
+        return (pair.predictions, *([pair.embeddings] if pair.has_embeddings else []), pair.files)
 
     def _look(self) -> None:
         if not self._pair.exists():
@@ -166,7 +176,8 @@ class _Verification:
         """Read every part once."""
         pairs = [(log, part) for log, of_log in parts.items() for part in of_log]
         num_bytes, total_bytes = 0, sum(part.num_bytes for _, part in pairs)
-        checks = {log: PartCheck(log, self._keys[log.location.name], self._found) for log in parts}
+        judged = {self._pair.predictions: self._keys["judged"]} if self._pair.embeddings in parts else {}
+        checks = {log: PartCheck(log, self._keys[log.location.name], judged.get(log), self._found) for log in parts}
         with ThreadPoolExecutor(_READS_IN_FLIGHT if self._location.is_s3 else 1) as pool:
             data_of = in_order(
                 pairs,
@@ -201,13 +212,14 @@ class _Verification:
             self._found.add("", findings.BAD_CONSTANTS, ["_ser/adaptation.json"])
 
     def _compare(self) -> int:
-        """The two tables against each other; the number of files."""
+        """The tables against each other; the number of files."""
         with storage.faults_of(self._scratch):
             for keys in self._keys.values():
                 keys.close()
             if self._found.has(*_WITHOUT_ROWS):
                 self._notes.append("the tables were not held against each other, as rows are missing")
                 return 0
+            compare_embedded(self._keys["judged"], self._keys["embeddings"], self._found)
             return compare_keys(self._keys["files"], self._keys["predictions"], self._found)
 
     def _orphans(self, parts: dict[DeltaLog, list[Part]]) -> dict[DeltaLog, list[str]]:
@@ -216,7 +228,7 @@ class _Verification:
         self._look()
         orphans = {}
         for log, paths in listed.items():
-            named = {part.path for part in (*parts[log], *log.parts())}
+            named = {part.path for part in (*parts.get(log, ()), *log.parts())}
             orphans[log] = [
                 path
                 for path in paths
@@ -233,14 +245,6 @@ class _Verification:
         num_missing = record["num_planned"] - num_files
         if num_missing > 0 and not self._found.has(*_WITHOUT_ROWS):
             self._found.add("files", findings.FEWER_FILES, [f"{num_files} of {record['num_planned']} are there"])
-
-
-def _parts_at(log: DeltaLog, commit: int) -> Iterator[Part]:
-    """The parts of a table as they were after a commit."""
-    change = log.change_back_to(commit)
-    removed = {part.path for part in change.removes}
-    yield from (part for part in log.parts() if part.path not in removed)
-    yield from change.adds
 
 
 def _read(log: DeltaLog, part: Part) -> bytes | OSError:

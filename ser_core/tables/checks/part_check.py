@@ -1,6 +1,6 @@
 """A part by itself: its bytes, what the log says of it, and whether each of its rows can be.
 
-Shape letters: W rows, C labels.
+Shape letters: W rows, C labels, E values of an embedding.
 """
 
 import numpy as np
@@ -8,10 +8,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ser_core.tables import findings
+from ser_core.tables.checks import findings
+from ser_core.tables.checks.findings import Findings
+from ser_core.tables.checks.key_check import KeyFile
 from ser_core.tables.delta_log import DeltaLog
-from ser_core.tables.findings import Findings
-from ser_core.tables.key_check import KeyFile
 from ser_core.tables.parts import ROWS_PER_GROUP, Part, is_intact, open_part
 from ser_core.tables.schema import filled
 from ser_core.vocabulary import NO_SPEECH
@@ -20,17 +20,21 @@ BoolArray = npt.NDArray[np.bool_]
 #: What probabilities may be off by: predictors compute them in float32.
 _SUM_TOLERANCE = 1e-3
 _TOLERANCE = 1e-5
+_ROWS_OF_EMBEDDINGS = 2_048
 
 
 class PartCheck:
     """Looks at the parts of one table, one after the other, and keeps the keys of their rows."""
 
-    def __init__(self, log: DeltaLog, keys: KeyFile, found: Findings) -> None:
+    def __init__(self, log: DeltaLog, keys: KeyFile, judged: KeyFile | None, found: Findings) -> None:
+        """`judged` takes the keys of predictions that are not `no_speech`, where there are embeddings of them."""
         self._table = log.location.name
         self._partition_column = log.partition_column
         self._schema = log.schema
         self._labels = [name.removeprefix("p_") for name in log.schema.names if name.startswith("p_")]
-        self._keys = keys
+        self._keys, self._judged = keys, judged
+        #: Values of every embedding; None: none has been met.
+        self._num_values: int | None = None
         self._found = found
 
     def look(self, part: Part, data: bytes) -> None:
@@ -45,7 +49,7 @@ class PartCheck:
 
     def _read(self, part: Part, data: bytes) -> None:
         num_rows, is_covered = 0, True
-        for batch in open_part(data).iter_batches(ROWS_PER_GROUP):
+        for batch in open_part(data).iter_batches(_ROWS_OF_EMBEDDINGS if part.is_of_embeddings else ROWS_PER_GROUP):
             rows = filled(pa.Table.from_batches([batch]), self._schema)
             rows = rows.append_column(self._partition_column, pa.repeat(part.partition, rows.num_rows))
             num_rows += rows.num_rows
@@ -54,15 +58,31 @@ class PartCheck:
                 continue
             first, last = pc.min_max(rows["path"]).values()
             is_covered &= part.first_path <= first.as_py() and last.as_py() <= part.last_path
-            self._note(findings.BAD_PROBABILITIES, rows, ~self._has_probabilities(rows))
+            if self._table == "embeddings":
+                self._note(findings.BAD_EMBEDDINGS, rows, ~self._has_values(rows))
+            else:
+                self._note(findings.BAD_PROBABILITIES, rows, ~self._has_probabilities(rows))
             if self._table == "files":
                 self._note(findings.BAD_STATUS, rows, ~_has_its_status(rows))
             self._keys.add(rows)
+            if self._judged is not None and part.partition != NO_SPEECH:
+                self._judged.add(rows)
         if num_rows != part.num_rows or not is_covered:
             self._found.add(self._table, findings.MISDESCRIBED, [part.path])
 
     def _note(self, problem: findings.Problem, rows: pa.Table, is_met_W: BoolArray) -> None:
         self._found.add(self._table, problem, pc.unique(rows["path"].filter(pa.array(is_met_W))).to_pylist())
+
+    def _has_values(self, rows: pa.Table) -> BoolArray:
+        """Whether an embedding has as many values as all others, and all are numbers."""
+        lists = rows["embedding"].combine_chunks()
+        length_W = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
+        if self._num_values is None and len(length_W):
+            self._num_values = int(np.median(length_W))
+        sums_W = np.zeros(len(length_W))
+        np.add.at(sums_W, np.repeat(np.arange(len(length_W)), length_W), pc.list_flatten(lists).to_numpy())
+        result: BoolArray = (length_W == self._num_values) & (length_W > 0) & np.isfinite(sums_W)
+        return result
 
     def _has_probabilities(self, rows: pa.Table) -> BoolArray:
         """Whether a row has probabilities that can be, the emotion's the largest; or none, and no emotion either."""

@@ -1,4 +1,4 @@
-"""The rows of the two tables against each other, by their keys, in ranges of paths: memory is bounded.
+"""The rows of the tables against each other, by their keys, in ranges of paths: memory is bounded.
 
 Shape letters: F rows of files, G groups of predictions (neighbours of one file and channel), W windows.
 """
@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
-from ser_core.tables import findings
-from ser_core.tables.findings import Findings, Problem
+from ser_core.tables.checks import findings
+from ser_core.tables.checks.findings import Findings, Problem
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -80,6 +80,26 @@ def compare_keys(files: KeyFile, groups: KeyFile, found: Findings) -> int:
         num_files += len(pc.unique(of_files["path"]))
         _compare(of_files, groups.read(after, last), found)
     return num_files
+
+
+def compare_embedded(judged: KeyFile, embeddings: KeyFile, found: Findings) -> None:
+    """Note the files whose embeddings are not those of their windows that are judged, each once."""
+    for after, last in _ranges([*judged.samples, *embeddings.samples]):
+        paths, keys = zip(*(_windows(keys.read(after, last)) for keys in (judged, embeddings)), strict=True)
+        wrong = [
+            paths[0].filter(pc.invert(pc.is_in(keys[0], keys[1]))),
+            paths[1].filter(pc.invert(pc.is_in(keys[1], keys[0]))),
+            paths[1].filter(pa.array(_repeats(keys[1]))),
+        ]
+        found.add("embeddings", findings.WRONG_EMBEDDINGS, pc.unique(pa.concat_arrays(wrong)).to_pylist())
+
+
+def _windows(groups: pa.Table) -> tuple[pa.Array, pa.Array]:
+    """Path and key, as a text, of each window of these groups."""
+    lists = groups["window_index"].combine_chunks()
+    group_W = pa.array(np.repeat(np.arange(groups.num_rows), pc.list_value_length(lists).to_numpy()))
+    texts = (_joined(groups, *_KEY_NAMES).take(group_W), pc.list_flatten(lists).cast(pa.string()))
+    return groups["path"].combine_chunks().take(group_W), pc.binary_join_element_wise(*texts, "\0")
 
 
 def _ranges(samples: list[pa.Array]) -> Iterator[tuple[str | None, str | None]]:
