@@ -15,6 +15,7 @@ from jobs import command as common
 from jobs.command import Mode, Quiet, UnforeseenError, Verbose, Verbs, show_version, with_own_code
 from jobs.console import Console
 from jobs.corpus import Name as CorpusName
+from jobs.embedded.verbs import search
 from jobs.options import MODEL, option, settings_options, wrong_line
 from jobs.streams import open_streams, plain_streams
 from ser_core.errors import SerError, UsageError
@@ -58,7 +59,7 @@ def score(  # noqa: PLR0913 - one parameter an option
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> int:
-    """Score recordings into two tables, or go on. Run again, it scores what is new or changed alone."""
+    """Score recordings into tables, or go on. Run again, it scores what is new or changed alone."""
     settings = _checked(config, overrides, restart, dry_run)
     from jobs.score import Request, run_score
 
@@ -77,6 +78,9 @@ def verify(
     from jobs.verify import run_verify
 
     return run_verify(output, Console(output_mode, quiet))
+
+
+app.command()(with_own_code(search))
 
 
 @app.command()
@@ -151,9 +155,8 @@ def train(  # noqa: PLR0913 - one parameter an option
     """Train a model on manifests, and test it on other speakers. Run again, it goes on where it ended."""
     from jobs.train import Request, run_train
 
-    request = Request(
-        manifests=manifests, folder=folder, start=from_model, config=config, overrides=overrides, restart=restart
-    )
+    asked: dict[str, Any] = {"config": config, "overrides": overrides, "restart": restart}
+    request = Request(manifests=manifests, folder=folder, start=from_model, **asked)
     return run_train(request, Console(output_mode, quiet, verbose))
 
 

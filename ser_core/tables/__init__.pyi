@@ -5,6 +5,9 @@ from .checks.verification import Verified as Verified
 from .checks.verification import verify as verify
 from .comparison import Comparison as Comparison
 from .comparison import Tally as Tally
+from .embedded import EmbeddedOutput as EmbeddedOutput
+from .neighbours import Match as Match
+from .neighbours import nearest as nearest
 from .output import OpenOutput as OpenOutput
 from .output import Output as Output
 from .row_adaptation import RowAdaptation as RowAdaptation
@@ -16,7 +19,9 @@ __all__ = [
     "AdaptationFile",
     "Assembler",
     "Comparison",
+    "EmbeddedOutput",
     "Fingerprint",
+    "Match",
     "OpenOutput",
     "Output",
     "RowAdaptation",
@@ -25,5 +30,6 @@ __all__ = [
     "Tally",
     "Totals",
     "Verified",
+    "nearest",
     "verify",
 ]

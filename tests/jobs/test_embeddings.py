@@ -1,18 +1,26 @@
 """`ser score --embeddings`: a third table beside the two, which later runs go on with."""
 
+import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+import soundfile
 from deltalake import DeltaTable
 
 from ser_core.models.artifact import Artifact
 from ser_core.storage.location import Location
 from ser_core.tables.checks.verification import verify
+from ser_core.tables.embedded import EmbeddedOutput
+from ser_core.tables.neighbours import nearest
+from ser_core.tables.output import Output
 from tests.support.audio_factory import encode, speech
 from tests.support.cli import assert_one_line, predictions, ser_here
+from tests.support.tables import EMBEDDED, Audio, World, score_all
 
 KEY = ["path", "channel", "window_index"]
 
@@ -73,3 +81,52 @@ def test_later_runs_go_on_with_them_or_refuse(scored: Path, tmp_path: Path) -> N
     assert embeddings(plain).num_rows == 0
     assert not list((plain / "embeddings").glob("encoder=*/*.parquet"))
     assert verify(Location(str(plain))).findings == ()
+
+
+def test_search_finds_the_same_voice_that_says_the_same(scored: Path, tmp_path: Path) -> None:
+    source, again = scored / "in", tmp_path / "again.wav"
+    rng = np.random.default_rng(3)
+    pcm_T, rate_hz = soundfile.read(source / "b.wav", dtype="float32")
+    # The same at another level, with some noise.
+    again.write_bytes(
+        encode((0.7 * pcm_T + 1e-4 * rng.standard_normal(len(pcm_T))).astype(np.float32), rate_hz=rate_hz)
+    )
+    answer = ser_here("search", scored / "out", again, "--top", "3", "--output-mode", "json")
+    assert answer.code == 0, answer.err
+    found = [json.loads(line) for line in answer.out.splitlines()]
+    assert found[0]["path"] == "b.wav"
+    assert [one["start_seconds"] for one in found[:2]] == [5.0 * one["window_index"] for one in found[:2]]
+    assert len(found) == 3
+    of_others = [one["distance"] for one in found if one["path"] != "b.wav"]
+    assert found[0]["distance"] < 0.8 * min(of_others)
+    [line] = ser_here("search", scored / "out", again, "--top", "1").out.splitlines()
+    assert re.fullmatch(r"b\.wav\t[05]\.0\t0\.\d{4}", line)
+
+
+def test_what_cannot_be_searched_is_a_line(scored: Path, tmp_path: Path) -> None:
+    source, output = scored / "in", scored / "out"
+    assert_one_line(ser_here("search", tmp_path, source / "a.wav"), 2, "holds no results")
+    assert ser_here("score", source, tmp_path / "plain").code == 3
+    assert_one_line(ser_here("search", tmp_path / "plain", source / "a.wav"), 2, "keeps no embeddings", "--embeddings")
+    assert_one_line(ser_here("search", output, source / "broken.wav"), 1, "broken.wav", "unreadable")
+    assert_one_line(ser_here("search", output, source / "none.wav"), 1, "none.wav", "not_found")
+    other = ser_here("search", output, source / "a.wav", "--model", "whisper-bilstm")
+    assert_one_line(other, 2, "has another encoder (whisper-bilstm-", "compact-")
+
+
+def test_nearest_are_those_of_all_pairs_whatever_the_parts(output: Output, plan: Callable[[World], Path]) -> None:
+    world = {f"{index:02}.wav": Audio("1", windows=1 + index % 5) for index in range(20)}
+    score_all(output, plan(world), world, settings=EMBEDDED, files_per_commit=7)
+    kept = EmbeddedOutput(output.location)
+    rows = kept.rows(kept.embeddings, "", "zz")
+    values_NE = np.array(rows["embedding"].to_pylist(), np.float32)
+    queries_QE = values_NE[[3, 17]].astype(np.float16)
+    found = nearest(kept, queries_QE, 6)
+    standard_NE = (values_NE - values_NE.mean(axis=0)) / values_NE.std(axis=0).clip(1e-6)
+    standard_NE[:, values_NE.std(axis=0) < 1e-6] = 0
+    standard_NE /= np.linalg.norm(standard_NE, axis=1, keepdims=True)
+    distance_N = (1 - standard_NE @ standard_NE[[3, 17]].T).min(axis=1)
+    np.testing.assert_allclose([match.distance for match in found], np.sort(distance_N)[:6], atol=1e-3)
+    assert found[0].distance == pytest.approx(0, abs=1e-3)
+    names = list(zip(*(rows[name].to_pylist() for name in KEY), strict=True))
+    assert {(match.path, match.channel, match.window_index) for match in found[:2]} == {names[3], names[17]}

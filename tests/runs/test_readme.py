@@ -60,7 +60,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     soundfile.write(folder / "examples" / "call.flac", call_TC, rate_hz)
     found = commands("bash")
     assert {arguments[0] for _, *arguments in found} == {
-        "score", "verify", "predict", "models", "corpus", "train", "evaluate",
+        "score", "verify", "search", "predict", "models", "corpus", "train", "evaluate",
     }  # fmt: skip
     write_ravdess(folder / "speech")
     first, *others = [line for line in found if not is_of_training(line)]
