@@ -98,14 +98,14 @@ def _distances(
     """Distance (N,) of each window from the nearest query, and which that is."""
     # A thread for each part is enough; the setting belongs to the calling thread.
     torch.set_num_threads(1)
-    mean, scale, queries = (torch.from_numpy(array) for array in (mean_E, scale_E, queries_QE))
+    scale, queries = torch.from_numpy(scale_E), torch.from_numpy(queries_QE)
     distance_N = np.empty(len(values_NE), np.float32)
     query_N = np.empty(len(values_NE), np.intp)
     step = max(1, _VALUES_AT_A_TIME // values_NE.shape[1])
     with torch.inference_mode():
         for first in range(0, len(values_NE), step):
             some = slice(first, first + step)
-            standard = (torch.tensor(values_NE[some]) - mean).mul_(scale)
+            standard = torch.from_numpy(values_NE[some] - mean_E).mul_(scale)
             norm = torch.linalg.vector_norm(standard, dim=1).clamp(min=_LEAST_DEVIATION)
             cosine, nearest_query = (standard @ queries.T).max(dim=1)
             distance_N[some] = (1 - cosine / norm).clamp(min=0.0).numpy()
