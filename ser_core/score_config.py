@@ -59,7 +59,7 @@ class ScoreConfig(Settings):
     )
     embeddings: bool | None = Field(
         default=None,
-        description="Whether OUTPUT keeps what the model's last layers read of each window, for --from-embeddings and "
+        description="Whether OUTPUT keeps what the model's last layers read of each window, for "
         "ser search; by default as it was made, and a new one does not.",
     )
     batch_size: int | None = Field(
