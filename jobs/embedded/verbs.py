@@ -24,7 +24,10 @@ def search(
     ] = None,
     output_mode: Mode = "human",
 ) -> int:
-    """List the windows of OUTPUT that sound most like those of FILE: path, seconds and distance, the nearest first."""
+    """List the windows that sound most like a recording's.
+
+    Path, seconds and distance of each window of OUTPUT, the nearest to a window of FILE first.
+    """
     from jobs.embedded.search import Request, run_search
 
     return run_search(Request(output=output, file=file, model=model, top=top), Console(output_mode))

@@ -14,7 +14,6 @@ import pytest
 import soundfile
 import soxr
 
-from ser_core.audio import segments as segments_module
 from ser_core.audio.decode import iter_segments
 from ser_core.audio.segments import Segment, WindowSettings
 from ser_core.errors import ServiceError
@@ -163,10 +162,9 @@ def test_a_file_as_long_as_the_limit_is_whole() -> None:
     assert len(segment.window_index) == 7
 
 
-def test_a_file_has_a_bounded_number_of_windows_over_all_channels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(segments_module, "MAX_FILE_WINDOWS", 40)
+def test_a_file_has_a_bounded_number_of_windows_over_all_channels() -> None:
     contents = encode(noise(20, num_channels=2))
-    found = segments_of(contents, channels="each", windows=replace(WINDOWS, hop_seconds=0.25))
+    found = segments_of(contents, channels="each", windows=replace(WINDOWS, hop_seconds=0.25, max_file_windows=40))
     assert sum(len(segment.window_index) for segment in found) <= 40
     detail = "what follows is beyond 40 windows (--hop-seconds 0.25), at 5.0 s"
     assert [segment.fault for segment in found if segment.fault] == [Fault("too_long", detail)] * 2
