@@ -7,11 +7,9 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from ser_core.training.computed import Floats
 from ser_core.training.data import Numbers
-
-Floats = npt.NDArray[np.floating]
 
 
 def speaker_offsets(

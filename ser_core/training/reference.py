@@ -4,12 +4,11 @@ Shape letters: N clips in training, W windows, P features, R components, D corpo
 """
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from sklearn.decomposition import PCA
 
 from ser_core.models import Reference, SpeechModel
-from ser_core.training.computed import of_windows
+from ser_core.training.computed import Floats, of_windows
 from ser_core.training.data import Numbers, TrainingData
 
 _NUM_COMPONENTS = 64
@@ -18,7 +17,6 @@ _REGULARISATION = 0.01
 #: Where no corpus has a second speaker: that far from each other are two windows' halves.
 _UNKNOWN_DISTANCE = 1.0
 _LEAST_DEVIATION = 1e-6
-Floats = npt.NDArray[np.floating]
 
 
 def fit_reference(model: SpeechModel, data: TrainingData, training_N: Numbers) -> Reference | None:

@@ -19,9 +19,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from ser_core.models import Regression
-from ser_core.training.computed import of_windows, tempo_changes
+from ser_core.training.computed import Floats, of_windows, tempo_changes
 from ser_core.training.data import Numbers, TrainingData, sampling_weights
-from ser_core.training.nuisances import Damping, Floats, Nuisance, speaker_offsets
+from ser_core.training.nuisances import Damping, Nuisance, speaker_offsets
 
 _MAX_ITERATIONS = 1_000
 #: Largest gradient at the minimum: features that differ by rounding then give weights that do so too.
@@ -50,12 +50,14 @@ def fit_regression(regression: Regression, data: TrainingData, training_N: Numbe
     config, clips = data.config, data.clips
     window_W, owner_W = data.learned_windows(training_N)
     views = list(of_windows(data, window_W, data.front_end.regression_views).swapaxes(0, 1))
-    groups_W = [of_G[training_N][owner_W] for of_G in clips.groups]
-    added = [speaker_offsets(features_WP, *groups_W) for features_WP in views]
-    if config.regression_centred:
-        views = [view_WP - offset_SP[row_W] for view_WP, (offset_SP, row_W) in zip(views, added, strict=True)]
-    offset_SP = np.concatenate([offset_SP for offset_SP, _ in added])
-    nuisances = [Nuisance(offset_SP, _SPEAKER_DIRECTIONS, config.regression_speaker_damping)]
+    nuisances = []
+    if config.regression_centred or config.regression_speaker_damping:
+        groups_W = [of_G[training_N][owner_W] for of_G in clips.groups]
+        added = [speaker_offsets(features_WP, *groups_W) for features_WP in views]
+        if config.regression_centred:
+            views = [view_WP - offset_SP[row_W] for view_WP, (offset_SP, row_W) in zip(views, added, strict=True)]
+        offset_SP = np.concatenate([offset_SP for offset_SP, _ in added])
+        nuisances.append(Nuisance(offset_SP, _SPEAKER_DIRECTIONS, config.regression_speaker_damping))
     if config.regression_tempo_damping:
         changes_DP = tempo_changes(data, window_W)
         nuisances.append(Nuisance(changes_DP, _TEMPO_DIRECTIONS, config.regression_tempo_damping))
