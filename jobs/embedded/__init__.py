@@ -1,1 +1,1 @@
-"""What reads the embeddings that an output keeps: another head or adaptation without audio, and a search."""
+"""What reads the embeddings that an output keeps: a search."""

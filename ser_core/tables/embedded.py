@@ -5,7 +5,6 @@ Shape letters: N rows, E values of an embedding.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +15,10 @@ import pyarrow.parquet as pq
 from ser_core import storage
 from ser_core.errors import DamagedOutputError, OutputError, UsageError
 from ser_core.storage import Location
-from ser_core.tables.delta_log import DeltaLog
 from ser_core.tables.output import Output
 from ser_core.tables.output_logs import OutputLogs, parts_at
 from ser_core.tables.parts import KEY_COLUMNS, Part, is_intact, open_part, output_faults
-from ser_core.tables.schema import Fingerprint, filled, read_description
-
-#: Parts of a table that are held while what follows them is read.
-_PARTS_HELD = 3
+from ser_core.tables.schema import Fingerprint, read_description
 
 
 @dataclass(frozen=True)
@@ -59,36 +54,21 @@ class EmbeddedOutput:
         #: What its rows were made with, and the identity of what computed its embeddings.
         self.made_with: Fingerprint = made_with
         self.encoder: str = made_with.embeddings
-        self.predictions, self.embeddings, self.files = logs.predictions, logs.embeddings, logs.files
+        self._folder = logs.embeddings.location
         commit = min(log.stamp.commit for log in logs.logs)
         with output_faults(location):
-            self.parts: dict[DeltaLog, list[Part]] = {log: parts_at(log, commit) for log in logs.logs}
-        self._open = lru_cache(_PARTS_HELD)(self._open_part)
+            #: Of the table of embeddings.
+            self.parts: list[Part] = parts_at(logs.embeddings, commit)
 
     def of_part(self, part: Part) -> Iterator[Embeddings]:
         """The embeddings of one part, a row group at a time; from any thread."""
-        opened = self._open_part(self.embeddings, part)
+        opened = self._open(part)
         for group in range(opened.num_row_groups):
-            yield _embeddings(opened.read_row_group(group, [*KEY_COLUMNS, "embedding"], use_threads=False))
+            rows = opened.read_row_group(group, [*KEY_COLUMNS, "embedding"], use_threads=False)
+            yield Embeddings(rows.select(KEY_COLUMNS), _values_of(rows))
 
-    def rows(self, log: DeltaLog, first: str, last: str) -> pa.Table:
-        """The rows of files from one path to another, in order of their key, with all columns."""
-        schema = log.schema
-        tables = [schema.append(pa.field(log.partition_column, pa.string())).empty_table()]
-        for part in self.parts[log]:
-            if part.last_path < first or part.first_path > last:
-                continue
-            opened = self._open(log, part)
-            groups = [group for group in range(opened.num_row_groups) if _overlaps(opened, group, first, last)]
-            rows = filled(opened.read_row_groups(groups, use_threads=False), schema)
-            inside = pc.and_(pc.greater_equal(rows["path"], first), pc.less_equal(rows["path"], last))
-            rows = rows.filter(inside)
-            tables.append(rows.append_column(log.partition_column, pa.repeat(part.partition, rows.num_rows)))
-        rows = pa.concat_tables(tables)
-        return rows.sort_by([(name, "ascending") for name in KEY_COLUMNS if name in rows.column_names])
-
-    def _open_part(self, log: DeltaLog, part: Part) -> pq.ParquetFile:
-        file = log.location.join(part.path)
+    def _open(self, part: Part) -> pq.ParquetFile:
+        file = self._folder.join(part.path)
         with output_faults(file):
             try:
                 data = storage.read(file)
@@ -102,16 +82,7 @@ class EmbeddedOutput:
             return pq.ParquetFile(pa.BufferReader(data)) if part.checksum is not None else open_part(data)
 
 
-def _overlaps(opened: pq.ParquetFile, group: int, first: str, last: str) -> bool:
-    statistics = opened.metadata.row_group(group).column(opened.schema_arrow.names.index("path")).statistics
-    return statistics is None or (statistics.max >= first and statistics.min <= last)
-
-
-def _embeddings(rows: pa.Table) -> Embeddings:
-    return Embeddings(rows.select(KEY_COLUMNS), values_of(rows))
-
-
-def values_of(rows: pa.Table) -> npt.NDArray[np.float32]:
+def _values_of(rows: pa.Table) -> npt.NDArray[np.float32]:
     """The values (N, E) of rows of embeddings.
 
     Raises:

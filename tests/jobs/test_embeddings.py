@@ -118,8 +118,8 @@ def test_nearest_are_those_of_all_pairs_whatever_the_parts(output: Output, plan:
     world = {f"{index:02}.wav": Audio("1", windows=1 + index % 5) for index in range(20)}
     score_all(output, plan(world), world, settings=EMBEDDED, files_per_commit=7)
     kept = EmbeddedOutput(output.location)
-    rows = kept.rows(kept.embeddings, "", "zz")
-    values_NE = np.array(rows["embedding"].to_pylist(), np.float32)
+    groups = [group for part in kept.parts for group in kept.of_part(part)]
+    values_NE = np.concatenate([group.values_NE for group in groups])
     queries_QE = values_NE[[3, 17]].astype(np.float16)
     found = nearest(kept, queries_QE, 6)
     standard_NE = (values_NE - values_NE.mean(axis=0)) / values_NE.std(axis=0).clip(1e-6)
@@ -128,5 +128,5 @@ def test_nearest_are_those_of_all_pairs_whatever_the_parts(output: Output, plan:
     distance_N = (1 - standard_NE @ standard_NE[[3, 17]].T).min(axis=1)
     np.testing.assert_allclose([match.distance for match in found], np.sort(distance_N)[:6], atol=1e-3)
     assert found[0].distance == pytest.approx(0, abs=1e-3)
-    names = list(zip(*(rows[name].to_pylist() for name in KEY), strict=True))
+    names = [tuple(row.values()) for group in groups for row in group.keys.select(KEY).to_pylist()]
     assert {(match.path, match.channel, match.window_index) for match in found[:2]} == {names[3], names[17]}
