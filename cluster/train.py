@@ -3,18 +3,16 @@
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cluster.feed import END, FeedError, feed
 from cluster.resources import Hardware, usable_gpus
+from cluster.train_worker import LONGEST_WAIT_SECONDS, PeerLostError, work
 from ser_core.errors import (
     InterruptedRunError,
-    OutputError,
     SerError,
     ServiceError,
-    SupersededError,
     UsageError,
     one_line,
 )
@@ -31,10 +29,6 @@ _POLL_SECONDS = 0.2
 #: Number of CPUs that Ray reserves for a worker at most, and the share of all CPUs that it may reserve.
 _MAX_CPUS_PER_WORKER = 1.0
 _SHARE_OF_CPUS = 0.9
-#: Time limit of a collective: workers wait while one computes features.
-_LONGEST_WAIT_SECONDS = 6 * 3600
-#: Number of threads that load batches beside a GPU, at most.
-_MAX_LOADERS = 8
 #: Interval in which Ray looks whether its workers live, and are done.
 _LOOK_SECONDS = "0.5"
 
@@ -182,9 +176,9 @@ def _trainer(job: "Job", resources: TrainResources, messages: "Queue", folder: s
 
     is_gpu = resources.device == "cuda"
     return TorchTrainer(
-        _work,
+        work,
         train_loop_config={"job": job, "messages": messages},
-        torch_config=GroupConfig(backend="cpu:gloo,cuda:nccl" if is_gpu else "gloo", timeout_s=_LONGEST_WAIT_SECONDS),
+        torch_config=GroupConfig(backend="cpu:gloo,cuda:nccl" if is_gpu else "gloo", timeout_s=LONGEST_WAIT_SECONDS),
         scaling_config=ScalingConfig(
             num_workers=resources.num_workers,
             use_gpu=is_gpu,
@@ -200,85 +194,11 @@ def _trainer(job: "Job", resources: TrainResources, messages: "Queue", folder: s
     )
 
 
-def _work(settings: dict[str, Any]) -> None:
-    """What each worker does."""
-    import joblib
-    import torch
-    from ray import train as ray_train
-    from ray.train.torch import get_device
-
-    from ser_core.distributed import ProcessGroup
-    from ser_core.training import Worker, run_job
-
-    job: Job = settings["job"]
-    messages: Queue = settings["messages"]
-    context = ray_train.get_context()
-    group = ProcessGroup(
-        rank=context.get_world_rank(),
-        size=context.get_world_size(),
-        local_rank=context.get_local_rank(),
-        local_size=context.get_local_world_size(),
-    )
-    cores = max(1, joblib.cpu_count() // group.local_size)
-    device = get_device()
-    torch.set_num_threads(job.config.threads or cores)
-    num_loaders = min(_MAX_LOADERS, cores) if device.type == "cuda" else 0
-    try:
-        group.broadcast(lambda: _check_seen(job))
-        worker = Worker(group=group, device=device, num_threads=num_loaders, check_owner=lambda: _check_owner(job))
-        with private_cache():
-            run_job(job, worker, messages.put)
-    except SerError as error:
-        messages.put(error)
-    except torch.OutOfMemoryError:
-        messages.put(SerError(f"the GPU has too little memory for steps of {job.config.batch_size}; use a smaller one"))
-
-
-@contextmanager
-def private_cache() -> Iterator[None]:
-    """Within it torch's caches are a folder of this process's own.
-
-    By itself torch makes one in the folder that all users share, where another may have taken its name.
-    """
-    with temporary_folder() as folder:
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(folder)
-        yield
-
-
-def _check_seen(job: "Job") -> None:
-    """Whether this machine sees the MODEL_DIR that the command sees.
-
-    Raises:
-        OutputError: it does not.
-    """
-    import socket
-
-    from ser_core.training import TrainingFolder
-
-    if TrainingFolder(job.folder).run() != job.run:
-        raise OutputError(
-            f"{job.folder}: the machine that trains ({socket.gethostname()}) does not see this folder; "
-            "name one that all machines share, or s3://bucket/prefix"
-        )
-
-
-def _check_owner(job: "Job") -> None:
-    """Whether a training that slept, or lost its command, still has MODEL_DIR.
-
-    Raises:
-        SupersededError: a newer one has it.
-    """
-    from ser_core.training import TrainingFolder
-
-    if TrainingFolder(job.folder).run() != job.run:
-        raise SupersededError(f"{job.folder}: a newer training took it over; this one ends")
-
-
 def _why(error: BaseException) -> str:
-    """What the first lost worker said, where Ray tells."""
-    failures = getattr(error, "worker_failures", None)
+    """What the first lost worker said, where Ray tells; the others may have said only that it is lost."""
+    failures: dict[int, BaseException] | None = getattr(error, "worker_failures", None)
     if failures:
-        rank, failure = min(failures.items())
+        rank, failure = min(failures.items(), key=lambda item: (isinstance(item[1], PeerLostError), item[0]))
         return f"worker {rank}: {_reason(failure)}"
     return _reason(error)
 
