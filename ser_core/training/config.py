@@ -122,6 +122,11 @@ class TrainConfig(Settings):
         le=1e9,
         description="Inverse strength of the regularisation (scikit-learn's C), for a model that has a regression.",
     )
+    regression_loss: Literal["logistic", "squared"] = Field(
+        default="logistic",
+        description="What the regression minimises. logistic; or squared: a ridge on labels as zeros and ones, scaled "
+        "by cross-validation, for many more features than clips. Trained weights (--from) are moved by the logistic.",
+    )
     regression_centred: bool = Field(
         default=False,
         description="Whether the regression is fitted to what is left of the statistics when each speaker's mean has "

@@ -79,6 +79,9 @@ def _fine_tuning(name: str) -> dict[str, Any]:
     }
     has_regression = config.architecture_settings.get("regression") is True
     kept = _kept(config, _KEPT + (_KEPT_WITH_REGRESSION if has_regression else ()))
+    if _kept(config, ("regression_loss",)).get("regression_loss") == "squared":
+        # Trained weights are moved by the logistic loss, and the strength of a ridge says nothing of that.
+        kept.pop("regression_c", None)
     return _SHORT | kept | settings
 
 

@@ -41,11 +41,10 @@ from ser_core.training.data import (
     with_speech,
 )
 from ser_core.training.events import Callback, FoldBegan, FoldDone
+from ser_core.training.fitting import fit_reference, fit_regression
 from ser_core.training.job import Fold, Job
 from ser_core.training.learner import Learner, State
 from ser_core.training.loop import Trained, Training, num_steps
-from ser_core.training.reference import fit_reference
-from ser_core.training.regression import fit_regression
 from ser_core.training.report import FoldPredictions, is_done, write_fold
 
 #: Number of windows that the constants of the features are fitted to, and of those that are read together.

@@ -6,8 +6,8 @@ from scipy.special import log_softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from ser_core.training.nuisances import Damping, Nuisance, speaker_offsets
-from ser_core.training.regression import fit
+from ser_core.training.fitting.nuisances import Damping, Nuisance, speaker_offsets
+from ser_core.training.fitting.regression import fit
 
 NUM_FEATURES, NUM_SPEAKERS, NUM_LABELS = 40, 12, 3
 _rng = np.random.default_rng(3)

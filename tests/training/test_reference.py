@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ser_core.training.nuisances import speaker_offsets
-from ser_core.training.reference import reference_of
+from ser_core.training.fitting.nuisances import speaker_offsets
+from ser_core.training.fitting.reference import reference_of
 
 NUM_FEATURES = 12
 _rng = np.random.default_rng(0)

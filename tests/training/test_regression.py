@@ -1,13 +1,16 @@
 """The part of a model that is fitted to its minimum, and what it is fitted to."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from scipy.special import log_softmax
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from ser_core.training.regression import fit as fit_from
+from ser_core.training.fitting.least_squares import fit_squared
+from ser_core.training.fitting.regression import fit as fit_from
 
 C = 0.05
 
@@ -114,3 +117,57 @@ def test_only_labels_that_have_clips_are_moved_from_where_they_were() -> None:
     log_WC = log_probabilities(fitted_CX, features_WP)
     assert (log_WC.argmax(axis=1) == label_W * 3).mean() > 0.6
     assert not fitted_CX[[1, 2], :-1].any()
+
+
+def squared(
+    features_WP: np.ndarray, label_W: np.ndarray, apart_W: np.ndarray | None = None, c: float = C
+) -> np.ndarray:
+    of_loss = partial(fit_squared, apart_W=np.arange(len(label_W)) if apart_W is None else apart_W)
+    weight_W = 1.0 + (np.arange(len(label_W)) % 2)
+    return fit_from(features_WP, label_W, weight_W, np.zeros((3, features_WP.shape[1] + 1)), c, (), of_loss)
+
+
+@pytest.mark.parametrize("width", [12, 200])
+def test_squared_it_is_scikit_learns_ridge_but_for_one_scale(width: int) -> None:
+    features_WP, label_W = clips()
+    wide_WP = np.hstack([features_WP, np.random.default_rng(1).normal(size=(len(label_W), width - 12))])
+    fitted_CX = squared(wide_WP, label_W)
+    weight_W = 1.0 + (np.arange(len(label_W)) % 2)
+    scaler = StandardScaler().fit(wide_WP, sample_weight=weight_W)
+    theirs = Ridge(alpha=1 / C).fit(scaler.transform(wide_WP), np.eye(3)[label_W], sample_weight=weight_W)
+    said_WC = theirs.predict(scaler.transform(wide_WP))
+    logits_WC = wide_WP @ fitted_CX[:, :-1].T + fitted_CX[:, -1]
+    np.testing.assert_allclose(logits_WC / said_WC, np.mean(logits_WC / said_WC), rtol=1e-4)
+
+
+def test_squared_it_is_as_sure_of_what_it_has_not_heard_as_it_is_right() -> None:
+    """Many features for few clips: what is said of the training clips themselves is nearly always right."""
+    rng = np.random.default_rng(2)
+    label_W = np.arange(1_200) % 3
+    features_WP = rng.normal(size=(1_200, 150)) + 0.6 * np.eye(150)[label_W]
+    fitted_CX = squared(features_WP[:150], label_W[:150], c=0.01)
+    heard, unheard = (log_probabilities(fitted_CX, features_WP[part]) for part in (slice(150), slice(150, None)))
+    right = (heard.argmax(axis=1) == label_W[:150]).mean(), (unheard.argmax(axis=1) == label_W[150:]).mean()
+    sure = np.exp(unheard).max(axis=1).mean()
+    assert right[0] > 0.9
+    assert right[1] < 0.7
+    assert abs(sure - right[1]) < 0.05
+
+
+def test_squared_clips_of_one_speaker_are_not_predicted_from_each_other() -> None:
+    """Each speaker's voice tells his label, and nothing of the others'."""
+    rng = np.random.default_rng(3)
+    speaker_W = np.repeat(np.arange(30), 5)
+    label_W = rng.permutation(np.arange(30) % 3)[speaker_W]
+    features_WP = rng.normal(size=(30, 60))[speaker_W] + 0.1 * rng.normal(size=(150, 60))
+    sure = {
+        name: np.exp(log_probabilities(squared(features_WP, label_W, apart_W, 1.0), features_WP)).max(axis=1).mean()
+        for name, apart_W in {"clips": None, "speakers": speaker_W, "one speaker": 0 * speaker_W}.items()
+    }
+    assert sure["speakers"] < 0.5
+    assert sure["clips"] == sure["one speaker"] > 0.9
+
+
+def test_squared_a_label_without_clips_is_hardly_ever_the_answer() -> None:
+    features_WP, label_W = clips(num_labels=2)
+    assert log_probabilities(squared(features_WP, label_W), features_WP)[:, 2].max() < -8

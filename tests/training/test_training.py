@@ -14,8 +14,8 @@ from ser_core.storage.location import Location
 from ser_core.training.data.augment import stretch
 from ser_core.training.data.clips import ClipLabels, TrainingWindows, sampling_weights
 from ser_core.training.events import EpochDone, FoldBegan
+from ser_core.training.fitting.regression import fit
 from ser_core.training.job import Job
-from ser_core.training.regression import fit
 from ser_core.training.run import open_waveforms
 from tests.support.training import EVERYTHING, REGRESSION, VGG, WHISPER
 from tests.support.training_runs import StoppedError, equal, job_values, run, weights

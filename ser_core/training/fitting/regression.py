@@ -1,4 +1,4 @@
-"""A model's regression, fitted to its minimum before the first epoch: multinomial logistic, by scikit-learn's Newton.
+"""A model's regression, fitted to its minimum before the first epoch: scikit-learn's, logistic or a ridge.
 
 Where a model is started from, the penalty is on how far its weights are left behind, not on their size: a few clips
 move them a little, many move them as far as they must.
@@ -7,7 +7,8 @@ Shape letters: G clips, N clips in training, W windows, P features, C labels, F 
 features, then the bias; R directions that the windows span.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from ser_core.models import Regression
-from ser_core.training.computed import Floats, of_windows, tempo_changes
 from ser_core.training.data import Numbers, TrainingData, sampling_weights
-from ser_core.training.nuisances import Damping, Nuisance, speaker_offsets
+from ser_core.training.fitting.computed import Floats, of_windows, tempo_changes
+from ser_core.training.fitting.least_squares import fit_squared
+from ser_core.training.fitting.nuisances import Damping, Nuisance, speaker_offsets
 
 _MAX_ITERATIONS = 1_000
 #: Largest gradient at the minimum: features that differ by rounding then give weights that do so too.
@@ -34,6 +36,9 @@ _NO_WINDOW = 10.0
 _SPEAKER_DIRECTIONS = 8
 #: Directions in which another tempo moves features most.
 _TEMPO_DIRECTIONS = 4
+
+#: Fits weights and biases (F, X) to standard features (W, P), labels (W,) and weights of windows (W,), with some C.
+Fit = Callable[[Floats, Numbers, Floats, float], npt.NDArray[np.float64]]
 
 
 def fit_regression(regression: Regression, data: TrainingData, training_N: Numbers) -> None:
@@ -68,7 +73,11 @@ def fit_regression(regression: Regression, data: TrainingData, training_N: Numbe
         weight_W = (weight_N / np.bincount(owner_W) / len(views))[owner_W]
         of_views = np.concatenate(views), np.tile(label_N[owner_W], len(views)), np.tile(weight_W, len(views))
         started_CX = torch.cat([regression.weight_CP, regression.bias_C[:, None]], dim=1).double().cpu().numpy()
-        fitted_CX = fit(*of_views, started_CX, config.regression_c, nuisances)
+        of_loss = _logistic
+        if config.regression_loss == "squared":
+            apart_W = owner_W if config.split.split == "random" else clips.groups[1][training_N][owner_W]
+            of_loss = partial(fit_squared, apart_W=np.tile(apart_W, len(views)))
+        fitted_CX = fit(*of_views, started_CX, config.regression_c, nuisances, of_loss)
         return torch.from_numpy(fitted_CX.astype(np.float32))
 
     fitted_CX = data.group.broadcast(fit_on_rank_0)
@@ -82,6 +91,7 @@ def fit(
     started_CX: Floats,
     c: float,
     nuisances: Sequence[Nuisance] = (),
+    of_loss: Fit | None = None,
 ) -> npt.NDArray[np.float64]:
     """Fit weights of the logits (C, P) and, as the last column, biases, (C, X), for features as they come.
 
@@ -92,6 +102,8 @@ def fit(
         started_CX: the weights and biases that are left where they cost too much; 0: there are none.
         c: scikit-learn's C: weight of the loss against that of the L2 penalty.
         nuisances: what counts less.
+        of_loss: how it is fitted where there are no weights to start from; by default with the logistic loss, which is
+            that of weights to start from.
     """
     scaler = StandardScaler()
     standard_WP = scaler.fit_transform(features_WP.astype(np.float64), sample_weight=weight_W)
@@ -104,7 +116,7 @@ def fit(
         standard_FX = np.column_stack([damping.undone_of_weights(started_FX[:, :-1] * scaler.scale_), bias_F])
         fitted_FX = _drawn_to(standard_FX, standard_WP, target_W, weight_W, c)
     else:
-        fitted_FX = _from_nothing(standard_WP, target_W, weight_W, c)
+        fitted_FX = _from_nothing(of_loss or _logistic, standard_WP, target_W, weight_W, c)
     fitted_FX[:, :-1] = damping.of_weights(fitted_FX[:, :-1]) / scaler.scale_
     fitted_FX[:, -1] -= fitted_FX[:, :-1] @ scaler.mean_
     fitted_CX = np.zeros(started_CX.shape)
@@ -113,13 +125,19 @@ def fit(
     return fitted_CX
 
 
-def _from_nothing(standard_WP: Floats, target_W: Numbers, weight_W: Floats, c: float) -> npt.NDArray[np.float64]:
-    """scikit-learn's fit (F, X)."""
-    if standard_WP.shape[1] > len(standard_WP):
-        # The penalty keeps the weights to what the windows span: as many numbers as there are windows say them all.
-        spanned_WR, basis_PR = _in_span(standard_WP)
-        fitted_FR1 = _from_nothing(spanned_WR, target_W, weight_W, c)
-        return np.column_stack([fitted_FR1[:, :-1] @ basis_PR.T, fitted_FR1[:, -1]])
+def _from_nothing(
+    of_loss: Fit, standard_WP: Floats, target_W: Numbers, weight_W: Floats, c: float
+) -> npt.NDArray[np.float64]:
+    """A fit (F, X) with an L2 penalty."""
+    if standard_WP.shape[1] <= len(standard_WP):
+        return of_loss(standard_WP, target_W, weight_W, c)
+    # The penalty keeps the weights to what the windows span: as many numbers as there are windows say them all.
+    spanned_WR, basis_PR = _in_span(standard_WP)
+    fitted_FR1 = of_loss(spanned_WR, target_W, weight_W, c)
+    return np.column_stack([fitted_FR1[:, :-1] @ basis_PR.T, fitted_FR1[:, -1]])
+
+
+def _logistic(standard_WP: Floats, target_W: Numbers, weight_W: Floats, c: float) -> npt.NDArray[np.float64]:
     # To the same minimum L-BFGS takes four times as long, and stopped early it is another model.
     fitted = LogisticRegression(C=c, solver="newton-cg", max_iter=_MAX_ITERATIONS, tol=_TOLERANCE)
     fitted.fit(standard_WP, target_W, sample_weight=weight_W)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ser_core.training.computed import Floats
 from ser_core.training.data import Numbers
+from ser_core.training.fitting.computed import Floats
 
 
 def speaker_offsets(

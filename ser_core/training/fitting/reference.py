@@ -8,8 +8,8 @@ import torch
 from sklearn.decomposition import PCA
 
 from ser_core.models import Reference, SpeechModel
-from ser_core.training.computed import Floats, of_windows
 from ser_core.training.data import Numbers, TrainingData
+from ser_core.training.fitting.computed import Floats, of_windows
 
 _NUM_COMPONENTS = 64
 #: Share of the mean variance that is added to each component's: those that hardly vary tell nothing.
