@@ -4,7 +4,7 @@
 
 Each of so many processes does nothing else, all at the same time, for some seconds: files that soundfile decodes and
 soxr brings to the model's rate, or batches of windows that lie in memory. One JSON line comes out: for each size of
-batch what all of them do in a second, of files (decode) or of windows.
+batch what all of them do in a second, of files (decode) or of windows, and the milliseconds of processor time for one.
 """
 
 import argparse
@@ -42,8 +42,8 @@ class LimitSettings:
     seconds: float
 
 
-def measure(settings: LimitSettings) -> dict[str, float]:
-    """What all processes together do in a second, by the size of the batch."""
+def measure(settings: LimitSettings) -> dict[str, dict[str, float]]:
+    """What all processes together do in a second (`rate`), and what one costs (`cpu_ms`), by the size of the batch."""
     context = multiprocessing.get_context("spawn")
     barrier, answers = context.Barrier(settings.processes), context.SimpleQueue()
     workers = [
@@ -51,14 +51,15 @@ def measure(settings: LimitSettings) -> dict[str, float]:
     ]
     for worker in workers:
         worker.start()
-    rates: dict[str, float] = dict.fromkeys(map(str, settings.batch_sizes), 0.0)
+    results = {str(size): {"rate": 0.0, "cpu_ms": 0.0} for size in settings.batch_sizes}
     for worker in workers:
         worker.join()
         if worker.exitcode:
             raise RuntimeError(f"a process of limit {settings.part} ended with {worker.exitcode}")
-        for size, rate in answers.get().items():
-            rates[size] += rate
-    return rates
+        for size, (rate, cpu_ms) in answers.get().items():
+            results[size]["rate"] += rate
+            results[size]["cpu_ms"] += cpu_ms / settings.processes
+    return results
 
 
 def _work(settings: LimitSettings, index: int, barrier: Any, answers: Any) -> None:
@@ -74,12 +75,12 @@ def _work(settings: LimitSettings, index: int, barrier: Any, answers: Any) -> No
     answers.put(rates)
 
 
-def _rate(step: Callable[[], int], seconds: float) -> float:
-    """What `step` counts, a second."""
-    count, began = 0, time.perf_counter()
+def _rate(step: Callable[[], int], seconds: float) -> tuple[float, float]:
+    """What `step` counts, a second, and milliseconds of processor time for one of it."""
+    count, began, cpu_began = 0, time.perf_counter(), time.process_time()
     while (passed := time.perf_counter() - began) < seconds or not count:
         count += step()
-    return count / passed
+    return count / passed, 1e3 * (time.process_time() - cpu_began) / count
 
 
 def _decode(settings: LimitSettings, index: int, size: int) -> Callable[[], int]:

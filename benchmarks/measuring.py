@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import resource
 import shutil
 import statistics
 import subprocess
@@ -27,6 +28,8 @@ class Ended:
     """A process that ended well."""
 
     seconds: float
+    #: Processor time of it and of the processes that it waited for.
+    cpu_seconds: float
     #: The JSON object that was its last line.
     answer: dict[str, Any]
 
@@ -37,13 +40,18 @@ def run(command: Sequence[str]) -> Ended:
     Raises:
         RuntimeError: it failed; with the last lines of what it said.
     """
-    began = time.perf_counter()
+    began, cpu_began = time.perf_counter(), _cpu_of_children()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    seconds = time.perf_counter() - began
+    seconds, cpu_seconds = time.perf_counter() - began, _cpu_of_children() - cpu_began
     if done.returncode:
         said = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
         raise RuntimeError(f"{' '.join(command)}: exit code {done.returncode}\n{said}")
-    return Ended(seconds, json.loads(done.stdout.splitlines()[-1]))
+    return Ended(seconds, cpu_seconds, json.loads(done.stdout.splitlines()[-1]))
+
+
+def _cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @dataclass(frozen=True)
@@ -72,21 +80,24 @@ class Line:
 
     startup: float
     per_clip: float
+    #: Processor time; it hardly changes where the machine has other work too, of which all others are full.
+    cpu_per_clip: float
 
     @classmethod
-    def through(cls, few: tuple[int, float], many: tuple[int, float]) -> "Line":
-        """Through two points, of clips and seconds.
+    def through(cls, few: tuple[int, float, float], many: tuple[int, float, float]) -> "Line":
+        """Through two points, of clips, seconds and seconds of processor time.
 
         Raises:
             ValueError: more clips took no longer.
         """
-        per_clip = (many[1] - few[1]) / (many[0] - few[0])
+        num_clips = many[0] - few[0]
+        per_clip, cpu_per_clip = (many[1] - few[1]) / num_clips, (many[2] - few[2]) / num_clips
         if per_clip <= 0:
             raise ValueError(
                 f"{many[0]} clips took {many[1]:.2f} s and {few[0]} took {few[1]:.2f} s: the machine is too busy, or "
                 "the sizes are too close; give more --seconds, or others as --clips"
             )
-        return cls(few[1] - few[0] * per_clip, per_clip)
+        return cls(few[1] - few[0] * per_clip, per_clip, cpu_per_clip)
 
 
 def others() -> dict[str, float]:

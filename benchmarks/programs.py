@@ -40,6 +40,11 @@ class Program:
         """Whether it is `ser score`."""
         return self.name in OURS
 
+    @property
+    def counts_cpu(self) -> bool:
+        """Whether its processor time is known: Ray's processes do not wait for one another."""
+        return self.name not in ("ours, on Ray", "plain Ray Data")
+
     def command(self, source: str, output: str) -> list[str]:
         """The words that score `source`; `output` must not be there."""
         shared = ["--model", self.model, "--device", self.device]
@@ -50,6 +55,13 @@ class Program:
         options = [word for name, value in self.tuned.items() for word in (f"--{name}", str(value))]
         command = [sys.executable, "-m", "benchmarks.peers", PEERS[self.name], source, output]
         return [*command, *shared, "--precision", precision, *options]
+
+    def first_settings(self, cores: int) -> Tuned:
+        """What is likely good, where nothing is tried."""
+        if self.is_ours:
+            return {}
+        is_script = PEERS[self.name] == "script"
+        return {"threads": cores} if is_script else {"workers": cores, "threads": 1, "batch-size": 16}
 
     def settings_to_try(self, cores: int, sizes: tuple[int, ...]) -> Iterator[list[Tuned]]:
         """Settings in rounds: of each round the best is the base of the next, whose settings leave out what it found.

@@ -20,6 +20,8 @@ class Row:
     name: str
     settings: dict[str, Any]
     clips_per_second: Spread
+    #: Milliseconds of processor time a clip, over all processes; None: not known.
+    cpu_ms: Spread | None = None
     #: Seconds until the steady state, and after it; None: a limit.
     startup_seconds: Spread | None = None
     #: Share of the limit that the parts of this model imply.
@@ -30,7 +32,13 @@ class Row:
 
 
 def row_of_lines(
-    lines: Sequence[Line], ours: Sequence[Line], limits: Sequence[float], *, is_ours: bool, **known: Any
+    lines: Sequence[Line],
+    ours: Sequence[Line],
+    limits: Sequence[float],
+    *,
+    is_ours: bool,
+    counts_cpu: bool,
+    **known: Any,
 ) -> Row:
     """A program's row; ratios are of rounds, in which everything ran one after the other.
 
@@ -39,12 +47,14 @@ def row_of_lines(
         ours: of `ser score`, on the same clips.
         limits: clips a second, one a round.
         is_ours: whether it is a row of `ser score`.
+        counts_cpu: whether its processor time is known.
         known: the other fields of the row.
     """
     over = [line.per_clip / mine.per_clip for line, mine in zip(lines, ours, strict=True)]
     of_limit = [1 / (line.per_clip * limit) for line, limit in zip(lines, limits, strict=True)]
     return Row(
         clips_per_second=Spread.of([1 / line.per_clip for line in lines]),
+        cpu_ms=Spread.of([1e3 * line.cpu_per_clip for line in lines]) if counts_cpu else None,
         startup_seconds=Spread.of([line.startup for line in lines]),
         of_limit=Spread.of(of_limit),
         ours_over_this=None if is_ours else Spread.of(over),
@@ -69,16 +79,16 @@ def append(file: Path, rows: Sequence[Row], context: dict[str, Any]) -> None:
 def markdown(rows: Sequence[Row]) -> str:
     """The table."""
     lines = [
-        "| model | from | row | clips/s | start-up, s | of the limit | ours is faster, times | same labels |",
-        "|---|---|---|---|---|---|---|---|",
+        "| model | from | row | clips/s | CPU ms/clip | start-up, s | of the limit | ours faster, x | same labels |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         settings = ", ".join(f"{name} {value}" for name, value in row.settings.items())
         name = f"{row.name} ({settings})" if settings else row.name
         same = "" if row.agreement is None else f"{100 * row.agreement.same_labels:.1f} %"
         cells = [
-            row.model.partition("@")[0], row.place, name, _shown(row.clips_per_second), _shown(row.startup_seconds),
-            _shown(row.of_limit), _shown(row.ours_over_this), same,
+            row.model.partition("@")[0], row.place, name, _shown(row.clips_per_second), _shown(row.cpu_ms),
+            _shown(row.startup_seconds), _shown(row.of_limit), _shown(row.ours_over_this), same,
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

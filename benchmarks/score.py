@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ceiling import PARTS, Ceiling, Subject
+from benchmarks.ceiling import PARTS, Ceiling, Limits, Subject
 from benchmarks.clips import find_clips, lay_out, upload
 from benchmarks.measuring import Ended, Line, Spread, machine, others, run, versions
 from benchmarks.programs import OURS, PEERS, Agreement, Program, agreement
@@ -76,8 +76,10 @@ class Bench:
         precisions = ("fp32", "bf16") if has_it and precision == "auto" else (in_torch,)
         sizes = _SIZES[self._options.device]
         ceiling = Ceiling.of(subject, precisions=precisions, cores=self._cores, sizes=sizes, say=say)
-        places = list(self._lay_out(ceiling.measure()["all"]))
-        if not self._options.no_sweep:
+        places = list(self._lay_out(ceiling.measure()["all"].rate))
+        if self._options.no_sweep:
+            programs = [replace(program, tuned=program.first_settings(self._cores)) for program in programs]
+        else:
             programs = [self._tuned(program, places[0].few) for program in programs]
         rows: list[Row] = []
         for sources in places:
@@ -101,23 +103,19 @@ class Bench:
 
     def _tuned(self, program: Program, source: str) -> Program:
         """The program in the best setting of its sweep, by the rate after its first batch."""
+        best = (0.0, program)
         for settings in program.settings_to_try(self._cores, _SIZES[self._options.device]):
-            tried = []
+            base = best[1]
             for setting in settings:
-                candidate = replace(program, tuned=program.tuned | setting)
-                rate = self._run(candidate, source).answer["rate"]
+                candidate = replace(base, tuned=base.tuned | setting)
+                rate = float(self._run(candidate, source).answer["rate"])
                 say(f"{program.name}: {candidate.tuned}: {rate:.1f} windows/s")
-                tried.append((rate, candidate))
-            known = [(self._rate_of(program, source), program)] if program.tuned else []
-            program = max([*tried, *known], key=lambda one: one[0])[1]
-        return program
-
-    def _rate_of(self, program: Program, source: str) -> float:
-        return float(self._run(program, source).answer["rate"])
+                best = max(best, (rate, candidate), key=lambda one: one[0])
+        return best[1]
 
     def _measured(self, programs: list[Program], sources: Sources, ceiling: Ceiling) -> list[Row]:
         lines: dict[str, list[Line]] = {program.name: [] for program in programs}
-        limits: list[dict[str, float]] = []
+        limits: list[Limits] = []
         agreements = self._agreements(programs, sources)
         for number in range(self._options.rounds):
             self.others.append(others())
@@ -130,7 +128,9 @@ class Bench:
 
     def _line(self, program: Program, sources: Sources) -> Line:
         few, many = self._run(program, sources.few), self._run(program, sources.many)
-        line = Line.through((sources.num_few, few.seconds), (sources.num_many, many.seconds))
+        line = Line.through(
+            (sources.num_few, few.seconds, few.cpu_seconds), (sources.num_many, many.seconds, many.cpu_seconds)
+        )
         say(f"{program.name}: {few.seconds:.2f} and {many.seconds:.2f} s, so {1 / line.per_clip:.1f} clips/s")
         return line
 
@@ -154,15 +154,16 @@ class Bench:
 
     def _as_rows(
         self, programs: list[Program], sources: Sources, ceiling: Ceiling, lines: dict[str, list[Line]],
-        limits: list[dict[str, float]], agreements: dict[str, Agreement],
+        limits: list[Limits], agreements: dict[str, Agreement],
     ) -> list[Row]:  # fmt: skip
         known: dict[str, Any] = {"model": self.identity, "place": sources.place}
         rows = [
             row_of_lines(
                 lines[program.name],
                 lines["ours"],
-                [limit["all"] for limit in limits],
+                [limit["all"].rate for limit in limits],
                 is_ours=program.is_ours,
+                counts_cpu=program.counts_cpu,
                 name=program.name,
                 settings=program.tuned,
                 agreement=agreements.get(program.name),
@@ -173,10 +174,11 @@ class Bench:
         if sources.place != "local":
             return rows
         for part in (*PARTS, "all"):
-            rates = Spread.of([limit[part] for limit in limits])
+            rates = Spread.of([limit[part].rate for limit in limits])
+            cpu_ms = Spread.of([limit[part].cpu_ms for limit in limits])
             settings = {} if part == "all" else dict(ceiling.settings[part])
             name = "limit: all parts together" if part == "all" else f"limit: {part} alone"
-            rows.append(Row(name=name, settings=settings, clips_per_second=rates, **known))
+            rows.append(Row(name=name, settings=settings, clips_per_second=rates, cpu_ms=cpu_ms, **known))
         return rows
 
 
@@ -192,7 +194,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--limit-seconds", type=float, default=2.0)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto")
-    parser.add_argument("--no-sweep", action="store_true", help="take peers in their first settings")
+    parser.add_argument("--no-sweep", action="store_true", help="peers have a worker a core, and batches of 16")
     parser.add_argument("--s3", help="s3://bucket/prefix that clips are copied to, to be scored from there too")
     parser.add_argument("--endpoint", help="of the S3 service")
     parser.add_argument("--work", type=Path, help="an empty folder for clips and outputs, on the disk of --data")

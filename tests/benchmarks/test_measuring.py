@@ -15,19 +15,18 @@ from benchmarks.report import row_of_lines
 
 
 def test_what_begins_and_ends_a_run_is_not_in_its_steady_state() -> None:
-    line = Line.through((100, 5.0), (500, 13.0))
-    assert (line.startup, line.per_clip) == (3.0, 0.02)
+    assert Line.through((100, 5.0, 6.0), (500, 13.0, 22.0)) == Line(3.0, 0.02, 0.04)
     with pytest.raises(ValueError, match="too busy"):
-        Line.through((100, 5.0), (500, 4.9))
+        Line.through((100, 5.0, 6.0), (500, 4.9, 22.0))
 
 
 def test_ratios_are_of_rounds() -> None:
     # The machine was half as fast in the second round, for both.
-    ours, theirs = [Line(1.0, 0.01), Line(1.0, 0.02)], [Line(2.0, 0.03), Line(2.0, 0.06)]
-    row = row_of_lines(
-        theirs, ours, [200.0, 100.0], is_ours=False, model="m", place="local", name="theirs", settings={}
-    )
+    ours, theirs = [Line(1.0, 0.01, 0.02), Line(1.0, 0.02, 0.02)], [Line(2.0, 0.03, 0.06), Line(2.0, 0.06, 0.05)]
+    known = {"model": "m", "place": "local", "name": "theirs", "settings": {}}
+    row = row_of_lines(theirs, ours, [200.0, 100.0], is_ours=False, counts_cpu=True, **known)
     assert row.ours_over_this == Spread(3.0, 3.0, 3.0)
+    assert row.cpu_ms == Spread(55.0, 50.0, 60.0)
     assert row.of_limit == Spread.of([1 / 6, 1 / 6])
 
 
