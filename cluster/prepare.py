@@ -4,10 +4,11 @@ Shape letters: N windows of a segment, J of them that are judged, S samples, F m
 """
 
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ser_core.audio import Segment, WindowSettings
 from ser_core.errors import SerError
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 
 #: Audio whose log-mel is computed at a time: half a MB a second, while it is computed.
 _MEL_SECONDS = 60.0
-#: Windows, of several files where they are short, and seconds of audio that are listened to together: the detector
-#: takes several times as long for a window alone.
-_HEARD_WINDOWS = 48
-_HEARD_SECONDS = 240.0
+#: Windows, of several files where they are short, and seconds of audio that are worked on together: for a window alone
+#: the detector takes several times as long, and a log-mel twice.
+_TOGETHER_WINDOWS = 48
+_TOGETHER_SECONDS = 240.0
 
 
 class Preparer:
@@ -50,14 +51,15 @@ class Preparer:
         # Here, not in __init__: the setting belongs to the calling thread.
         torch.set_num_threads(1)
         for gathered in self._gathered(segments):
-            heard = self._heard([segment for _, segment in gathered])
-            for (index, segment), of_segment in zip(gathered, heard, strict=True):
-                yield self._record(rows[index], segment, of_segment)
+            heard = list(self._heard([segment for _, segment in gathered]))
+            judged = [segment.pcm_NS[part.is_judged_N] for (_, segment), part in zip(gathered, heard, strict=True)]
+            for (index, segment), part, payload in zip(gathered, heard, self._payloads(judged), strict=True):
+                yield self._record(rows[index], segment, part, payload)
 
     def _gathered(self, segments: Iterable[tuple[int, Segment]]) -> Iterator[list[tuple[int, Segment]]]:
-        """Segments in groups that are listened to together; each by itself where nobody listens."""
-        most_windows = _HEARD_WINDOWS if self._listener.is_on else 0
-        most_windows = min(most_windows, int(_HEARD_SECONDS / self._windows.window_seconds))
+        """Segments in groups that are worked on together; each by itself where nothing is done to them here."""
+        most_windows = _TOGETHER_WINDOWS if self._listener.is_on or self._log_mel is not None else 0
+        most_windows = min(most_windows, int(_TOGETHER_SECONDS / self._windows.window_seconds))
         held: list[tuple[int, Segment]] = []
         num_windows = 0
         fault: SerError | None = None
@@ -85,7 +87,7 @@ class Preparer:
         for first, end in pairwise(np.cumsum([0, *counts]).tolist()):
             yield heard.part(slice(first, end))
 
-    def _record(self, row: dict[str, Any], segment: Segment, heard: Heard) -> dict[str, Any]:
+    def _record(self, row: dict[str, Any], segment: Segment, heard: Heard, payload: bytes) -> dict[str, Any]:
         windows, is_on = self._windows, self._listener.is_on
         # Of windows that overlap each counts up to where the next begins.
         length_N = np.minimum(windows.lengths(segment), windows.hop_samples) / windows.sample_rate_hz
@@ -95,16 +97,25 @@ class Preparer:
             speech_share=heard.share_N.tolist() if is_on else [None] * len(heard.share_N),
             is_judged=heard.is_judged_N.tolist(),
             speech_seconds=float(heard.share_N @ length_N) if is_on else None,
-            payload=self._payload(segment.pcm_NS[heard.is_judged_N]),
+            payload=payload,
         )
 
-    def _payload(self, pcm_JS: np.ndarray) -> bytes:
-        if self._log_mel is None or not len(pcm_JS):
-            return pcm_JS.tobytes()
+    def _payloads(self, pcm: list[NDArray[np.float32]]) -> list[bytes]:
+        """What the model is given of each segment, of whose windows that are judged (J, S) these are the samples.
+
+        Log-mels are made of several segments' windows at a time: of one window alone they take twice as long.
+        """
+        if self._log_mel is None:
+            return [pcm_JS.tobytes() for pcm_JS in pcm]
         import torch
 
+        windows = [pcm_JS for pcm_JS in pcm if len(pcm_JS)]
+        if not windows:
+            return [b""] * len(pcm)
+        joined_JS = windows[0] if len(windows) == 1 else np.concatenate(windows)
         step = max(1, int(_MEL_SECONDS / self._windows.window_seconds))
         with torch.inference_mode():
-            parts = [torch.from_numpy(pcm_JS[first : first + step]) for first in range(0, len(pcm_JS), step)]
-            mels = [self._log_mel(part_JS) for part_JS in parts]
-        return b"".join(mel_JFT.numpy().tobytes() for mel_JFT in mels)
+            parts = [torch.from_numpy(joined_JS[first : first + step]) for first in range(0, len(joined_JS), step)]
+            mels = [mel_FT.numpy() for part_JS in parts for mel_FT in self._log_mel(part_JS)]
+        made = iter(mels)
+        return [b"".join(mel_FT.tobytes() for mel_FT in islice(made, len(pcm_JS))) for pcm_JS in pcm]

@@ -112,6 +112,24 @@ def test_what_was_gathered_comes_before_a_fault_of_the_service() -> None:
         next(records)
 
 
+@pytest.mark.parametrize("settings", [ON, SpeechSettings(mode="all")])
+def test_log_mels_of_short_files_are_made_together_and_are_those_of_each_alone(settings: SpeechSettings) -> None:
+    mel = tiny_artifact().log_mel()
+    sizes: list[int] = []
+    mel.register_forward_hook(lambda _, given, __: sizes.append(len(given[0])))
+    contents = [voice(1.0, seed=seed)[np.newaxis] for seed in range(1, 6)]
+    contents[2] = np.zeros((0, RATE_HZ), np.float32)
+    segments = [(index, a_segment(pcm_NS, WINDOWS)) for index, pcm_NS in enumerate(contents)]
+    rows = [ROW | {"path": f"{index}.wav"} for index in range(len(segments))]
+    together = [*Preparer(WINDOWS, settings, mel).records(rows, segments)]
+    assert sizes == [4]
+    alone = [*(record for one in segments for record in Preparer(WINDOWS, settings, mel).records(rows, [one]))]
+    assert [record["path"] for record in together] == [row["path"] for row in rows]
+    for ours, theirs in zip(together, alone, strict=True):
+        np.testing.assert_allclose(*(np.frombuffer(one["payload"], np.float32) for one in (ours, theirs)), atol=1e-5)
+    assert [len(record["payload"]) > 0 for record in together] == [True, True, False, True, True]
+
+
 ROW = {"path": "a.wav", "version": "1", "file_id": 0, "modified": None}
 
 
