@@ -1,6 +1,8 @@
 """What a benchmark makes of seconds, and that its programs score the same windows."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,7 +11,7 @@ import pytest
 
 from benchmarks import scale, score
 from benchmarks.clips import find_clips, lay_out
-from benchmarks.measuring import Line, Spread
+from benchmarks.measuring import Line, Spread, others
 from benchmarks.programs import agreement
 from benchmarks.report import row_of_lines
 
@@ -28,6 +30,13 @@ def test_ratios_are_of_rounds() -> None:
     assert row.ours_over_this == Spread(3.0, 3.0, 3.0)
     assert row.cpu_ms == Spread(55.0, 50.0, 60.0)
     assert row.of_limit == Spread.of([1 / 6, 1 / 6])
+
+
+def test_work_of_another_process_is_seen() -> None:
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+        seen = others()["busy"]
+        busy.kill()
+    assert seen > 0
 
 
 def test_other_windows_are_no_comparison(tmp_path: Path) -> None:
