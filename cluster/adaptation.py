@@ -9,14 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from cluster.sample import Sample, batch_windows, read_sample
-from cluster.scoring import load_settings, speech_settings
-from cluster.session import local_hardware
 from cluster.stages import LoadSettings
-from ser_core.audio import WindowSettings
 from ser_core.errors import UsageError
 from ser_core.score_config import SampleSettings, ScoreConfig
 from ser_core.settings import ResolvedDevice, ResolvedPrecision
-from ser_core.source import Source, largest_folders, split_plan
+from ser_core.source import largest_folders, split_plan
 from ser_core.storage import Location
 from ser_core.tables import AdaptationFile, Fingerprint
 from ser_core.temporary import temporary_folder
@@ -25,6 +22,8 @@ from ser_core.vocabulary import AdaptMode
 if TYPE_CHECKING:
     from ser_core.models import Adaptation, Artifact
 
+#: Reads a sample of so many windows of a plan.
+Look = Callable[[Path, int], Sample]
 #: More threads than that have nothing to do for most of the time: one process decodes the sample.
 _MAX_THREADS = 8
 #: Most folders that are looked at by themselves, and most windows of each: all together take minutes.
@@ -43,15 +42,7 @@ class Estimate:
 
 
 def estimate(
-    artifact: "Artifact",
-    load: LoadSettings,
-    plan_file: Path,
-    *,
-    device: ResolvedDevice,
-    precision: ResolvedPrecision,
-    num_windows: int,
-    num_cpus: float,
-    by_folder: bool = False,
+    artifact: "Artifact", plan_file: Path, look: Look, *, num_windows: int, by_folder: bool = False
 ) -> Estimate:
     """Look at a sample of what is planned and estimate what is to be taken from the model's logits there.
 
@@ -59,19 +50,36 @@ def estimate(
 
     Args:
         artifact: a model that can adapt.
-        load: how files are read.
         plan_file: the plan (PLAN_SCHEMA).
-        device: of this process.
-        precision: of the model's arithmetic there.
+        look: reads a sample.
         num_windows: most windows of the sample.
-        num_cpus: number of cores to use; the estimate is the same with any.
         by_folder: whether the largest folders are looked at by themselves, too.
 
     Raises:
         ArtifactError: the model gave something that is no number.
         ServiceError: storage failed as a whole.
     """
-    from ser_core.models import Predictor, estimate_adaptation
+    from ser_core.models import estimate_adaptation
+
+    sample = look(plan_file, num_windows)
+    adaptation = estimate_adaptation(artifact, sample.logits_NC, sample.components_NR, sample.num_files)
+    found = Estimate(adaptation=adaptation, num_failed=sample.num_failed)
+    return _with_folders(found, artifact, plan_file, look) if by_folder else found
+
+
+def look_at_audio(
+    artifact: "Artifact", load: LoadSettings, *, device: ResolvedDevice, precision: ResolvedPrecision, num_cpus: float
+) -> Look:
+    """What reads a sample of recordings.
+
+    Args:
+        artifact: a model that can adapt.
+        load: how files are read.
+        device: of this process.
+        precision: of the model's arithmetic there.
+        num_cpus: number of cores to use; the estimate is the same with any.
+    """
+    from ser_core.models import Predictor
 
     predictor = Predictor(
         artifact,
@@ -87,16 +95,18 @@ def estimate(
     def look(plan: Path, most: int) -> Sample:
         return read_sample(load, artifact, plan, predictor.predict, num_windows=most, num_threads=num_threads)
 
-    sample = look(plan_file, num_windows)
-    adaptation = estimate_adaptation(artifact, sample.logits_NC, sample.components_NR, sample.num_files)
-    found = Estimate(adaptation=adaptation, num_failed=sample.num_failed)
-    return _with_folders(found, artifact, plan_file, look) if by_folder else found
+    return look
 
 
-def _with_folders(
-    found: Estimate, artifact: "Artifact", plan_file: Path, look: Callable[[Path, int], Sample]
-) -> Estimate:
-    """The estimate with what is taken beyond it of the largest folders; `look` gives so many windows of a plan."""
+def precision_here(precision: ResolvedPrecision, device: ResolvedDevice) -> ResolvedPrecision:
+    """The precision of a run as this process can have it, which need not be one of its nodes."""
+    from ser_core.models import has_bf16
+
+    return precision if precision == "fp32" or has_bf16(device) else "fp32"
+
+
+def _with_folders(found: Estimate, artifact: "Artifact", plan_file: Path, look: Look) -> Estimate:
+    """The estimate with what is taken beyond it of the largest folders."""
     from ser_core.models import estimate_folder
 
     names, num_folders = largest_folders(plan_file, _MAX_FOLDERS)
@@ -167,11 +177,9 @@ class OutputAdaptation:
     def estimated(
         self,
         fingerprint: Fingerprint,
-        source: Source,
-        windows: WindowSettings,
         plan_file: Path,
+        look: Look,
         *,
-        device: ResolvedDevice,
         report: Callable[[Estimate], None],
         restart: bool,
     ) -> "Artifact":
@@ -179,26 +187,13 @@ class OutputAdaptation:
 
         Args:
             fingerprint: what this run makes rows with, of the model before it is adapted.
-            source: what the plan is of.
-            windows: how files are cut.
             plan_file: the plan (PLAN_SCHEMA).
-            device: of this process.
+            look: reads a sample.
             report: called with what was found.
             restart: whether constants that are there are written over.
         """
-        from ser_core.models import has_bf16
-
-        is_possible = fingerprint.precision == "fp32" or has_bf16(device)
-        found = estimate(
-            self._artifact,
-            load_settings(self._config, source, windows, speech_settings(fingerprint)),
-            plan_file,
-            device=device,
-            precision=fingerprint.precision if is_possible else "fp32",
-            num_windows=SampleSettings().sample_windows,
-            num_cpus=local_hardware(self._config.cpus, 0).cpus,
-            by_folder=self.mode == "folder",
-        )
+        num_windows, by_folder = SampleSettings().sample_windows, self.mode == "folder"
+        found = estimate(self._artifact, plan_file, look, num_windows=num_windows, by_folder=by_folder)
         report(found)
         adapted = self._artifact.adapted(found.adaptation)
         kept = self._file.keep(fingerprint, found.adaptation, adapted.identity, restart=restart)

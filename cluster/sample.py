@@ -40,7 +40,7 @@ _LEAST_PER_FILE = 8
 _LOOKS = (2, 16, 128)
 _LEAST_LOOK_SECONDS = 60.0
 #: Windows that are listened to for each one that is wanted; in an archive with less speech the sample is smaller.
-_LISTENED_PER_WINDOW = 64
+LISTENED_PER_WINDOW = 64
 #: Files of the plan that are held at a time.
 _ROUND_FILES = 4_096
 _BATCH_WINDOWS, _BATCH_SECONDS = 16, 600.0
@@ -73,6 +73,17 @@ def batch_windows(window_seconds: float) -> int:
     return max(1, min(_BATCH_WINDOWS, int(_BATCH_SECONDS / window_seconds)))
 
 
+def windows_per_file(num_windows: int, num_files: int) -> int:
+    """Most windows that each of so many files gives to a sample."""
+    return max(_LEAST_PER_FILE, math.ceil(num_windows / num_files))
+
+
+def looks_seconds(per_file: int, window_seconds: float, max_file_seconds: float) -> list[float]:
+    """How much of a file is looked at until it has given its windows, ascending."""
+    looks = (look * per_file * window_seconds for look in _LOOKS)
+    return sorted({min(max_file_seconds, max(_LEAST_LOOK_SECONDS, seconds)) for seconds in looks})
+
+
 def read_sample(
     load: LoadSettings,
     artifact: "Artifact",
@@ -98,7 +109,7 @@ def read_sample(
     import torch
 
     num_torch_threads = torch.get_num_threads()
-    per_file = max(_LEAST_PER_FILE, math.ceil(num_windows / pq.read_metadata(plan_file).num_rows))
+    per_file = windows_per_file(num_windows, pq.read_metadata(plan_file).num_rows)
     reader = _Reader(load, artifact, per_file)
     batches = _Batches(predict, batch_windows(load.windows.window_seconds), num_threads)
     errors: list[BaseException] = []
@@ -133,17 +144,17 @@ def read_sample(
 
 
 def _fill(batches: "_Batches", reader: "_Reader", plan_file: Path, num_windows: int) -> None:
-    for rank, file in enumerate(_in_hash_order(plan_file)):
+    for rank, file in enumerate(in_hash_order(plan_file)):
         with closing(reader.windows(file)) as windows:
             for (channel, window_index), pcm_S in windows:
                 batches.add((rank, channel, window_index), pcm_S)
                 if batches.num_windows == num_windows:
                     return
-        if reader.num_listened >= num_windows * _LISTENED_PER_WINDOW:
+        if reader.num_listened >= num_windows * LISTENED_PER_WINDOW:
             return
 
 
-def _in_hash_order(plan_file: Path) -> Iterator[pa.Table]:
+def in_hash_order(plan_file: Path) -> Iterator[pa.Table]:
     """Each planned file (PENDING_SCHEMA) by itself, by the sha256 of its path."""
     after = b""
     while True:
@@ -177,10 +188,7 @@ class _Reader:
         self._per_channel = per_file if load.channels == "mix" else math.ceil(per_file / 2)
         windows = replace(load.windows, hop_seconds=load.windows.window_seconds)
         self._load = replace(load, windows=windows, features_on="device")
-        looks = (look * per_file * windows.window_seconds for look in _LOOKS)
-        self._looks_seconds = sorted(
-            {min(windows.max_file_seconds, max(_LEAST_LOOK_SECONDS, seconds)) for seconds in looks}
-        )
+        self._looks_seconds = looks_seconds(per_file, windows.window_seconds, windows.max_file_seconds)
         self._loaders: dict[float, Loader] = {}
         self._is_stopped = False
 

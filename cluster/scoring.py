@@ -1,20 +1,24 @@
 """The scoring pipeline, pending files in and predicted records out: on Ray Data, or in this process."""
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 import pyarrow as pa
 
+from cluster.adaptation import Look, look_at_audio, precision_here
 from cluster.local import LocalPipeline
-from cluster.resources import Resources
+from cluster.resources import Resources, choose_engine
+from cluster.session import local_hardware
 from cluster.stages import LoadSettings, PredictSettings
 from ser_core.audio import WindowSettings
-from ser_core.score_config import ScoreConfig
-from ser_core.settings import ResolvedPrecision
-from ser_core.source import Source
+from ser_core.score_config import ResolvedEngine, ScoreConfig
+from ser_core.settings import ResolvedDevice, ResolvedPrecision
+from ser_core.source import PlanSummary, Source, write_plan
 from ser_core.speech import SpeechSettings
+from ser_core.storage import Location
 from ser_core.tables import Fingerprint, RowAdaptation, RowSettings
 from ser_core.vocabulary import AdaptMode
 
@@ -39,9 +43,61 @@ class RemotePipeline:
         return self.process.run(pending, files_per_block)
 
 
+@dataclass(frozen=True)
+class Recordings:
+    """What a run scores: the recordings of a source. `StoredEmbeddings` has the same faces."""
+
+    source: Source
+    config: ScoreConfig
+    #: Before it is adapted.
+    artifact: "Artifact"
+    windows: WindowSettings
+
+    @classmethod
+    def of(cls, source: str, config: ScoreConfig) -> Self:
+        """As the command line and the settings name them."""
+        from ser_core.models import Artifact
+
+        parsed, artifact = Source.parse(source, config.glob), Artifact.load(config.model)
+        return cls(parsed, config, artifact, artifact.windows(config.window_seconds, config.hop_seconds))
+
+    def names(self) -> tuple[str, str | None]:
+        """The source, and the output whose embeddings take its place: None."""
+        return self.source.describe(), None
+
+    def precision(self, made_with: Fingerprint | None) -> ResolvedPrecision | None:
+        """What precision `auto` means in an output that was made with these settings; None: what there is."""
+        return made_with.precision if made_with else None
+
+    def choose_engine(
+        self, address: str | None, resources: Resources, num_files: int, num_bytes: float
+    ) -> tuple[ResolvedEngine, str]:
+        """Which engine scores so many pending files, of so many bytes in all, and why."""
+        return choose_engine(self.config, address, resources, num_files, num_bytes)
+
+    def write_plan(self, to: Path, *, exclude: Location) -> PlanSummary:
+        """Write what there is into a local Parquet file (PLAN_SCHEMA), without what lies in `exclude`."""
+        return write_plan(self.source, to, exclude=exclude)
+
+    def look(self, fingerprint: Fingerprint, device: ResolvedDevice) -> Look:
+        """What reads the sample from which an adaptation is estimated."""
+        load = load_settings(self.config, self.source, self.windows, speech_settings(fingerprint))
+        precision, num_cpus = precision_here(fingerprint.precision, device), local_hardware(self.config.cpus, 0).cpus
+        return look_at_audio(self.artifact, load, device=device, precision=precision, num_cpus=num_cpus)
+
+    def pipeline(
+        self, artifact: "Artifact", made_with: Fingerprint, resources: Resources, ray_process: "RayProcess | None"
+    ) -> AbstractContextManager[RemotePipeline | LocalPipeline]:
+        """What scores with a model: on the Ray of that process or, without one, in this process."""
+        config, embeddings = self.config, made_with.embeddings is not None
+        load = load_settings(config, self.source, self.windows, speech_settings(made_with), resources.block_bytes)
+        predict = predict_settings(config, resources, self.windows, made_with.precision, embeddings=embeddings)
+        return open_pipeline(ray_process, load, predict, resources, artifact)
+
+
 def fingerprint_of(
     config: ScoreConfig,
-    source: Source,
+    names: tuple[str, str | None],
     windows: WindowSettings,
     artifact: "Artifact",
     precision: ResolvedPrecision,
@@ -50,14 +106,25 @@ def fingerprint_of(
     adapt: AdaptMode,
     embeddings: bool,
 ) -> Fingerprint:
-    """What rows are made with; `listens_not_yet`: in an output of before there was speech detection, which goes on.
+    """What rows are made with.
+
+    Args:
+        config: the settings of the run.
+        names: the source, and the output whose embeddings take its place, if any.
+        windows: how files are cut.
+        artifact: the model.
+        precision: of its arithmetic.
+        listens_not_yet: whether the output is of before there was speech detection, and goes on.
+        adapt: what answers are adapted to.
+        embeddings: whether they are kept.
 
     Raises:
         ArtifactError: embeddings are asked for, and the model gives none.
     """
     listens = config.speech == "on" and not listens_not_yet
     return Fingerprint(
-        source=source.describe(),
+        source=names[0],
+        from_embeddings=names[1],
         glob=config.glob,
         model=artifact.identity,
         channels=config.channels,

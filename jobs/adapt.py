@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from cluster.adaptation import Estimate, estimate
+from cluster.adaptation import Estimate, estimate, look_at_audio
 from cluster.scoring import load_settings
 from cluster.session import local_hardware
 from jobs.console import Console
@@ -95,15 +95,10 @@ def _estimate(artifact: Artifact, source: Source, folder: Location, request: Req
         plan = write_plan(source, plan_file, exclude=folder)
         console.step("looking at a sample of the source")
         console.say(f"looking for a sample of {request.sample_windows} windows in {plan.num_files} files, on {device}")
-        return estimate(
-            artifact,
-            load_settings(config, source, windows, speech),
-            plan_file,
-            device=device,
-            precision=precision,
-            num_windows=request.sample_windows,
-            num_cpus=local_hardware(None, None).cpus,
-        )
+        load = load_settings(config, source, windows, speech)
+        num_cpus = local_hardware(None, None).cpus
+        look = look_at_audio(artifact, load, device=device, precision=precision, num_cpus=num_cpus)
+        return estimate(artifact, plan_file, look, num_windows=request.sample_windows)
 
 
 def _check_ours(folder: Location, typed: str, artifact: Artifact) -> None:

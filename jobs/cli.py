@@ -46,12 +46,11 @@ def _program(
 @settings_options(ScoreConfig, ScoreConfig.model_fields, model={"metavar": "NAME|DIR"} | MODEL)
 @with_own_code
 def score(  # noqa: PLR0913 - one parameter an option
-    source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="Directory, file, glob, s3://bucket/prefix, or list of paths.")
-    ],
+    source: common.AnySource,
     output: Annotated[str, typer.Argument(metavar="OUTPUT", help="Folder or s3://bucket/prefix for the results.")],
     *,
     overrides: dict[str, Any],
+    from_embeddings: common.FromEmbeddings = False,
     restart: Annotated[bool, typer.Option("--restart", help="Delete this program's results and begin anew.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; say what would be done.")] = False,
     config: common.ConfigFile = None,
@@ -63,7 +62,9 @@ def score(  # noqa: PLR0913 - one parameter an option
     settings = _checked(config, overrides, restart, dry_run)
     from jobs.score import Request, run_score
 
-    request = Request(source=source, output=output, config=settings, restart=restart, dry_run=dry_run)
+    request = Request(
+        source=source, output=output, config=settings, restart=restart, dry_run=dry_run, from_embeddings=from_embeddings
+    )
     return run_score(request, Console(output_mode, quiet, verbose))
 
 
@@ -199,9 +200,7 @@ def evaluate(  # noqa: PLR0913 - one parameter an option
     mix: common.Mixes = None,
     test_only: Annotated[bool, option(ClipSettings, "test_only")] = common.CLIPS.test_only,
     against: Annotated[str | None, option(ClipSettings, "against", metavar="MODEL2", **MODEL)] = common.CLIPS.against,
-    clips_per_speaker: Annotated[
-        int | None, option(ClipSettings, "clips_per_speaker")
-    ] = common.CLIPS.clips_per_speaker,
+    clips_per_speaker: common.ClipsPerSpeaker = common.CLIPS.clips_per_speaker,
     resamples: Annotated[int, option(BootstrapSettings, "resamples")] = common.BOOTSTRAP.resamples,
     seed: Annotated[int, option(BootstrapSettings, "seed")] = common.BOOTSTRAP.seed,
     draws: Annotated[str | None, typer.Option(hidden=True)] = None,

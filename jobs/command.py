@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from jobs.console import OutputMode
-from jobs.options import MODEL, Verb, at_home
+from jobs.options import MODEL, Verb, at_home, option
 from ser_core.errors import InterruptedRunError
 from ser_core.evaluation import BootstrapSettings, ClipSettings
 from ser_core.score_config import SampleSettings
@@ -39,6 +39,18 @@ ConfigFile = Annotated[
         help="YAML file of settings; options override it.", callback=lambda value: value and value.expanduser()
     ),
 ]
+AnySource = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="Directory, file, glob, s3://bucket/prefix, or list of paths.")
+]
+FromEmbeddings = Annotated[
+    bool,
+    typer.Option(
+        "--from-embeddings",
+        help="SOURCE is the OUTPUT of a run with --embeddings, whose embeddings take the place of audio: another model "
+        "with the same encoder, or another adaptation, is applied to them without decoding anything.",
+    ),
+]
+ClipsPerSpeaker = Annotated[int | None, option(ClipSettings, "clips_per_speaker")]
 Download = Annotated[
     str | None,
     typer.Option(metavar="DIR", callback=at_home, help="Fetch RAVDESS into DIR first; DIR is SOURCE then."),

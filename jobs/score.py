@@ -14,15 +14,17 @@ from jobs.interrupts import Interrupts
 from jobs.report import WITHOUT_SPEECH, Outcome, Preview, Result, check_tally, run_record, show_progress
 from ser_core.errors import SerError, ServiceError, SupersededError
 from ser_core.score_config import ResolvedEngine, ScoreConfig
-from ser_core.source import PlanSummary, Source, write_plan
+from ser_core.source import PlanSummary
 from ser_core.storage import Location
 from ser_core.tables import Fingerprint, OpenOutput, Output, Run
 from ser_core.temporary import temporary_folder
 
 if TYPE_CHECKING:
     from cluster.driver import Driver
+    from cluster.embedded.stored import StoredEmbeddings
     from cluster.ray_process import RayProcess
     from cluster.resources import Resources
+    from cluster.scoring import Recordings
     from ser_core.models import Artifact
 
 
@@ -35,6 +37,8 @@ class Request:
     config: ScoreConfig
     restart: bool
     dry_run: bool
+    #: Whether the source is an output, whose embeddings are scored.
+    from_embeddings: bool = False
 
 
 def run_score(request: Request, console: Console) -> int:
@@ -56,7 +60,6 @@ class _Job:
 
     def __init__(self, request: Request, console: Console, stack: ExitStack) -> None:
         from cluster.adaptation import OutputAdaptation
-        from ser_core.models import Artifact
 
         self._began = time.monotonic()
         self._request = request
@@ -64,11 +67,9 @@ class _Job:
         console.step("reading the model and looking at SOURCE and OUTPUT")
         self.interrupts = Interrupts()
         self._stack = stack
-        self._config = request.config
-        self._source = Source.parse(request.source, self._config.glob)
         self._location = Location.parse(request.output)
-        self._artifact = Artifact.load(self._config.model)
-        self._windows = self._artifact.windows(self._config.window_seconds, self._config.hop_seconds)
+        self._scored = self._look_at_source()
+        self._config, self._windows, self._artifact = self._scored.config, self._scored.windows, self._scored.artifact
         self._output = Output(self._location)
         #: None: the model's answers are not adapted.
         self._adapting = OutputAdaptation.asked_for(self._artifact, self._config, self._location)
@@ -76,6 +77,16 @@ class _Job:
         self._address = None if is_local else self._config.address or os.environ.get("RAY_ADDRESS")
         self._hardware = Hardware(cpus=1, gpus=0)
         self._ray: RayProcess | None = None
+
+    def _look_at_source(self) -> "Recordings | StoredEmbeddings":
+        source, config = self._request.source, self._request.config
+        if self._request.from_embeddings:
+            from cluster.embedded.stored import StoredEmbeddings
+
+            return StoredEmbeddings.of(source, config, output=self._location)
+        from cluster.scoring import Recordings
+
+        return Recordings.of(source, config)
 
     def preview(self) -> int:
         """--dry-run: what would be done; nothing is written."""
@@ -138,7 +149,7 @@ class _Job:
 
     def _driver(self, run: Run, outcome: Outcome, resources: "Resources", num_pending: int) -> "Driver":
         from cluster.driver import Driver
-        from cluster.scoring import load_settings, open_pipeline, predict_settings, row_settings, speech_settings
+        from cluster.scoring import row_settings
 
         config = self._config
         engine, why = outcome.engine = self._engine(resources, outcome.plan, num_pending)
@@ -146,11 +157,8 @@ class _Job:
         if engine == "ray":
             self._connect()
         self._console.step(f"scoring {num_pending} files: {resources.describe()}")
-        made_with = outcome.fingerprint
-        load = load_settings(config, self._source, self._windows, speech_settings(made_with), resources.block_bytes)
-        has_embeddings = made_with.embeddings is not None
-        predict = predict_settings(config, resources, self._windows, made_with.precision, embeddings=has_embeddings)
-        pipeline = open_pipeline(self._ray if engine == "ray" else None, load, predict, resources, self._artifact)
+        ray = self._ray if engine == "ray" else None
+        pipeline = self._scored.pipeline(self._artifact, outcome.fingerprint, resources, ray)
         return Driver(
             tables=run,
             pipeline=self._stack.enter_context(pipeline),
@@ -173,7 +181,7 @@ class _Job:
         self._console.step("listing the source")
         folder = self._stack.enter_context(temporary_folder())
         plan_file = folder / "plan.parquet"
-        return plan_file, write_plan(self._source, plan_file, exclude=self._location)
+        return plan_file, self._scored.write_plan(plan_file, exclude=self._location)
 
     def _resources(self) -> "Resources":
         """What the run will use."""
@@ -195,10 +203,8 @@ class _Job:
         return resources
 
     def _engine(self, resources: "Resources", plan: PlanSummary, num_pending: int) -> "tuple[ResolvedEngine, str]":
-        from cluster.resources import choose_engine
-
         num_bytes = plan.num_bytes * num_pending / plan.num_files
-        return choose_engine(self._config, self._address, resources, num_pending, num_bytes)
+        return self._scored.choose_engine(self._address, resources, num_pending, num_bytes)
 
     def _connect(self) -> Hardware:
         from cluster.ray_process import RayProcess
@@ -242,11 +248,9 @@ class _Job:
         self._console.say("adaptation: looking at a sample of SOURCE before anything is scored")
         adapted = self._adapting.estimated(
             fingerprint,
-            self._source,
-            self._windows,
             plan_file,
             # The driver of a cluster need not have the GPUs of its nodes.
-            device="cpu" if self._address else resources.device,
+            self._scored.look(fingerprint, "cpu" if self._address else resources.device),
             report=partial(say_estimate, self._console, self._config),
             restart=self._request.restart,
         )
@@ -270,7 +274,7 @@ class _Job:
             self._config.precision,
             self._windows,
             ask_nodes=self._ray.nodes_lacking if self._ray else None,
-            made_with=made_with.precision if made_with else None,
+            made_with=self._scored.precision(made_with),
             report=self._console.say,
         )
         # Where it is asked for, the check of settings refuses it.
@@ -279,7 +283,7 @@ class _Job:
             self._console.say(f"{self._location} {WITHOUT_SPEECH}")
         embeddings = self._config.embeddings
         return fingerprint_of(
-            self._config, self._source, self._windows, self._artifact, precision, listens_not_yet=is_old,
+            self._config, self._scored.names(), self._windows, self._artifact, precision, listens_not_yet=is_old,
             adapt="none" if self._adapting is None else self._adapting.mode,
             embeddings=made_with is not None and made_with.embeddings is not None if embeddings is None else embeddings,
         )  # fmt: skip

@@ -60,7 +60,7 @@ class ScoreConfig(Settings):
     embeddings: bool | None = Field(
         default=None,
         description="Whether OUTPUT keeps what the model's last layers read of each window, for "
-        "ser search; by default as it was made, and a new one does not.",
+        "--from-embeddings and ser search; by default as it was made, and a new one does not.",
     )
     batch_size: int | None = Field(
         default=None, ge=1, le=65_536, description="Windows that a predictor takes at a time; by default by device."

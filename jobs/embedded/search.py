@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from cluster.embedded.stored import model_of
 from cluster.resources import plan_resources
 from cluster.scoring import load_settings, open_pipeline, predict_settings, speech_settings
 from cluster.session import local_hardware
 from jobs.console import Console
-from ser_core.errors import SourceError, UsageError, printable
-from ser_core.models import Artifact, bundled_names
+from ser_core.errors import SourceError, printable
+from ser_core.models import Artifact
 from ser_core.records import PENDING_SCHEMA
 from ser_core.score_config import ScoreConfig
 from ser_core.source import Source, escape_path
@@ -49,24 +50,6 @@ def run_search(request: Request, console: Console) -> int:
         answer = _answer(match, output.made_with.hop_seconds, seconds_Q)
         console.result(_line(answer), answer)
     return 0
-
-
-def model_of(output: EmbeddedOutput, name: str | None) -> Artifact:
-    """The model of a name, or the bundled one that an output was made with.
-
-    Raises:
-        UsageError: none is named, and it was another; or its embeddings are others.
-    """
-    made_with = output.made_with.model.rpartition("@")[0]
-    if name is None and made_with not in bundled_names():
-        raise UsageError(f"{output.location} was made with {output.made_with.model}; give that model with --model")
-    artifact = Artifact.load(name or made_with)
-    if artifact.encoder.identity != output.encoder:
-        raise UsageError(
-            f"model '{artifact.identity}' has another encoder ({artifact.encoder.identity}) than {output.location} was "
-            f"made with ({output.encoder}); give a model with the same one, or score anew"
-        )
-    return artifact
 
 
 def _embeddings_of(file: str, output: EmbeddedOutput, artifact: Artifact) -> tuple[np.ndarray, list[float]]:

@@ -1,10 +1,12 @@
 """The plan of a run: a Parquet file of all that SOURCE holds, sorted by path, and what is counted on the way."""
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -30,6 +32,24 @@ class PlanSummary:
     left_out: Mapping[str, Mapping[str, int]]
     num_hidden: int
 
+    @classmethod
+    def of_written(cls, tables: Iterable[pa.Table], to: Path) -> Self:
+        """That of tables (PLAN_SCHEMA) as they are written to a local Parquet file, a row group each.
+
+        Raises:
+            ServiceError: the file system of `to` failed.
+        """
+        suffixes: Counter[str] = Counter()
+        num_files = num_bytes = 0
+        with faults_of(Location(str(to.parent))), pq.ParquetWriter(to, PLAN_SCHEMA, compression="zstd") as writer:
+            for table in tables:
+                writer.write_table(table)
+                num_files += len(table)
+                for path in table["path"].to_pylist():
+                    count_suffix(suffixes, path)
+                num_bytes += pc.sum(pc.max_element_wise(table["size"], 0)).as_py() or 0
+        return cls(num_files, num_bytes, dict(suffixes), {}, 0)
+
     @property
     def other_suffixes(self) -> Counter[str]:
         """Number of the others by suffix."""
@@ -44,19 +64,11 @@ def write_plan(source: Source, to: Path, *, exclude: Location | None) -> PlanSum
         ServiceError: the bucket or a file system failed as a whole, that of `to` too.
     """
     skipped = Skipped()
-    suffixes: Counter[str] = Counter()
-    num_files = num_bytes = 0
-    with faults_of(Location(str(to.parent))), pq.ParquetWriter(to, PLAN_SCHEMA, compression="zstd") as writer:
-        for table in source.list(exclude=exclude, skipped=skipped):
-            writer.write_table(table)
-            num_files += len(table)
-            for path in table["path"].to_pylist():
-                count_suffix(suffixes, path)
-            num_bytes += pc.sum(pc.max_element_wise(table["size"], 0)).as_py()
-    if num_files == 0:
+    summary = PlanSummary.of_written(source.list(exclude=exclude, skipped=skipped), to)
+    if not summary.num_files:
         raise SourceError(_nothing_found(source, skipped))
     left_out = {why: dict(counts) for why, counts in skipped.suffixes.items()}
-    return PlanSummary(num_files, num_bytes, dict(suffixes), left_out, skipped.num_hidden)
+    return replace(summary, left_out=left_out, num_hidden=skipped.num_hidden)
 
 
 def suffix_counts(counts: Mapping[str, int]) -> list[str]:

@@ -6,6 +6,7 @@ from .checks.verification import verify as verify
 from .comparison import Comparison as Comparison
 from .comparison import Tally as Tally
 from .embedded import EmbeddedOutput as EmbeddedOutput
+from .embedded import Embeddings as Embeddings
 from .neighbours import Match as Match
 from .neighbours import nearest as nearest
 from .output import OpenOutput as OpenOutput
@@ -20,6 +21,7 @@ __all__ = [
     "Assembler",
     "Comparison",
     "EmbeddedOutput",
+    "Embeddings",
     "Fingerprint",
     "Match",
     "OpenOutput",

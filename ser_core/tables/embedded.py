@@ -10,15 +10,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from ser_core import storage
 from ser_core.errors import DamagedOutputError, OutputError, UsageError
 from ser_core.storage import Location
 from ser_core.tables.output import Output
-from ser_core.tables.output_logs import OutputLogs, parts_at
-from ser_core.tables.parts import KEY_COLUMNS, Part, is_intact, open_part, output_faults
+from ser_core.tables.output_logs import OutputLogs
+from ser_core.tables.parts import KEY_COLUMNS, Part
 from ser_core.tables.schema import Fingerprint, read_description
+from ser_core.tables.stored_rows import StoredRows
+
+_COLUMNS = [*KEY_COLUMNS, "embedding"]
 
 
 @dataclass(frozen=True)
@@ -54,32 +55,20 @@ class EmbeddedOutput:
         #: What its rows were made with, and the identity of what computed its embeddings.
         self.made_with: Fingerprint = made_with
         self.encoder: str = made_with.embeddings
-        self._folder = logs.embeddings.location
         commit = min(log.stamp.commit for log in logs.logs)
-        with output_faults(location):
-            #: Of the table of embeddings.
-            self.parts: list[Part] = parts_at(logs.embeddings, commit)
+        self.predictions = StoredRows(logs.predictions, commit)
+        self.embeddings = StoredRows(logs.embeddings, commit)
+        self.files = StoredRows(logs.files, commit)
 
     def of_part(self, part: Part) -> Iterator[Embeddings]:
         """The embeddings of one part, a row group at a time; from any thread."""
-        opened = self._open(part)
-        for group in range(opened.num_row_groups):
-            rows = opened.read_row_group(group, [*KEY_COLUMNS, "embedding"], use_threads=False)
+        for rows in self.embeddings.of_part(part, _COLUMNS):
             yield Embeddings(rows.select(KEY_COLUMNS), _values_of(rows))
 
-    def _open(self, part: Part) -> pq.ParquetFile:
-        file = self._folder.join(part.path)
-        with output_faults(file):
-            try:
-                data = storage.read(file)
-            except FileNotFoundError as error:
-                raise OutputError(
-                    f"{file} is gone: a run took it away meanwhile; run the same command again"
-                ) from error
-            if not is_intact(part, data):
-                raise DamagedOutputError(f"{file} is damaged: its bytes have changed; see 'ser verify'")
-            # Its checksum is over all of it: those of its pages need not be computed, too.
-            return pq.ParquetFile(pa.BufferReader(data)) if part.checksum is not None else open_part(data)
+    def of_paths(self, paths: pa.Array) -> Iterator[Embeddings]:
+        """Those of some paths (sorted, each once), in no order, a row group's at a time."""
+        for rows in self.embeddings.of_paths(paths, _COLUMNS):
+            yield Embeddings(rows.select(KEY_COLUMNS), _values_of(rows))
 
 
 def _values_of(rows: pa.Table) -> npt.NDArray[np.float32]:

@@ -48,7 +48,7 @@ def nearest(output: EmbeddedOutput, queries_QE: npt.NDArray[np.float16], num_mat
         queries_QE: embeddings by the same encoder, at least one.
         num_matches: most windows of the result.
     """
-    parts = output.parts
+    parts = output.embeddings.parts
     if not parts:
         return []
     mean_E, scale_E = _standard(output, parts)

@@ -125,6 +125,8 @@ class Fingerprint(Settings):
     adapt: AdaptMode = "none"
     #: What computes the embeddings that are kept of each window that is judged; None: none are.
     embeddings: str | None = Field(default=None, exclude_if=lambda value: value is None)
+    #: The output whose embeddings rows are made from, where no audio is read; `source` is what that was made from.
+    from_embeddings: str | None = Field(default=None, exclude_if=lambda value: value is None)
 
     def changes_to(self, now: Self) -> list[str]:
         """What differs in another fingerprint, a phrase for each setting that names both values."""
@@ -141,12 +143,14 @@ class Fingerprint(Settings):
 
     def _shown(self) -> dict[str, Any]:
         """The settings as what they come to: before there was a choice every window was judged."""
-        return self.to_dict() | {"speech": self.speech or "all", "embeddings": self.embeddings}
+        of_embeddings = {"embeddings": self.embeddings, "from_embeddings": self.from_embeddings}
+        return self.to_dict() | {"speech": self.speech or "all"} | of_embeddings
 
 
 def describe(fingerprint: Fingerprint | None) -> str:
     """A table's description; without a fingerprint the table takes that of the next run."""
-    format_number = FORMAT if fingerprint is None or fingerprint.embeddings is None else FORMAT_OF_EMBEDDINGS
+    has_to_do_with_embeddings = fingerprint is not None and (fingerprint.embeddings or fingerprint.from_embeddings)
+    format_number = FORMAT_OF_EMBEDDINGS if has_to_do_with_embeddings else FORMAT
     return json.dumps({"format": format_number, "settings": fingerprint and fingerprint.to_dict()})
 
 

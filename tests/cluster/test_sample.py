@@ -179,7 +179,7 @@ def test_an_archive_without_speech_is_given_up(
     assert (found.num_windows, found.num_files, found.num_failed) == (0, 0, 0)
     write(tmp_path / "in" / max((f"{index}.wav" for index in range(50)), key=hash_of), speech(3.0, "angry"))
     assert look(num_windows=4, speech=SpeechSettings()).num_windows > 0
-    monkeypatch.setattr(sample, "_LISTENED_PER_WINDOW", 4)
+    monkeypatch.setattr(sample, "LISTENED_PER_WINDOW", 4)
     assert look(num_windows=4, speech=SpeechSettings()).num_windows == 0
 
 

@@ -118,7 +118,7 @@ def test_nearest_are_those_of_all_pairs_whatever_the_parts(output: Output, plan:
     world = {f"{index:02}.wav": Audio("1", windows=1 + index % 5) for index in range(20)}
     score_all(output, plan(world), world, settings=EMBEDDED, files_per_commit=7)
     kept = EmbeddedOutput(output.location)
-    groups = [group for part in kept.parts for group in kept.of_part(part)]
+    groups = [group for part in kept.embeddings.parts for group in kept.of_part(part)]
     values_NE = np.concatenate([group.values_NE for group in groups])
     queries_QE = values_NE[[3, 17]].astype(np.float16)
     found = nearest(kept, queries_QE, 6)

@@ -62,7 +62,7 @@ def test_it_is_one_line_that_names_the_step_and_the_file_of_its_traceback(
     cause: "object", words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("jobs.score.Source.parse", lambda *_: cause())  # type: ignore[operator]
+    monkeypatch.setattr("cluster.scoring.Source.parse", lambda *_: cause())  # type: ignore[operator]
     answer = ser_here("score", "examples", tmp_path / "out", **SECRETS)
     assert_one_line(answer, 1, "ser: reading the model and looking at SOURCE and OUTPUT: ", words)
     assert answer.err.count("\n") == 1

@@ -30,6 +30,15 @@ def test_what_version_0_1_stored_is_read_and_written_with_what_came_since() -> N
     assert now == stored | {"settings": stored["settings"] | came}
 
 
+def test_what_has_to_do_with_embeddings_is_for_programs_that_know_of_them() -> None:
+    stored = json.loads(describe(with_other(from_embeddings="/kept")))
+    assert stored["format"] == 2
+    assert read_description(json.dumps(stored), HERE) == with_other(from_embeddings="/kept")
+    assert SETTINGS.changes_to(with_other(from_embeddings="/kept")) == ['from_embeddings was nothing, now "/kept"']
+    assert json.loads(describe(with_other(embeddings="compact-0")))["format"] == 2
+    assert json.loads(describe(SETTINGS))["format"] == 1
+
+
 def test_an_output_that_was_let_go_takes_any_settings() -> None:
     assert read_description('{"format": 1, "settings": null}', HERE) is None
     assert read_description(describe(None), HERE) is None

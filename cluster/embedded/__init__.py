@@ -1,0 +1,1 @@
+"""What takes the place of audio where the embeddings of an output are scored."""

@@ -1,0 +1,127 @@
+"""The rows of one table of an output that somebody reads: what it held after one commit, by the paths of its rows."""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ser_core import storage
+from ser_core.errors import DamagedOutputError, OutputError
+from ser_core.tables.delta_log import DeltaLog
+from ser_core.tables.output_logs import parts_at
+from ser_core.tables.parts import Part, is_intact, open_part, output_faults
+from ser_core.tables.schema import filled
+
+#: Bytes of parts that are kept for the next paths, which are mostly in the same ones.
+_KEPT_BYTES = 2**28
+
+
+class StoredRows:
+    """Nothing is written, and a run may be on. Memory is bounded: parts are read a row group at a time."""
+
+    def __init__(self, log: DeltaLog, commit: int) -> None:
+        """
+        Args:
+            log: the table, which was looked at.
+            commit: the number of the commit after which it is read.
+        """
+        self._folder = log.location
+        self._schema = log.schema
+        self._column = log.partition_column
+        with output_faults(log.location):
+            #: In the order of their paths.
+            self.parts = sorted(parts_at(log, commit), key=lambda part: (part.first_path, part.path))
+        self._kept: OrderedDict[Part, pq.ParquetFile] = OrderedDict()
+
+    def schema_of(self, columns: list[str]) -> pa.Schema:
+        """These columns, of which the partition column may be one."""
+        types = {**{field.name: field.type for field in self._schema}, self._column: pa.string()}
+        return pa.schema([(name, types[name]) for name in columns])
+
+    def of_part(self, part: Part, columns: list[str]) -> Iterator[pa.Table]:
+        """These columns of a part, a row group at a time; from any thread."""
+        opened = self._open(part)
+        for group in range(opened.num_row_groups):
+            yield self._read(opened, group, columns)
+
+    def of_paths(self, paths: pa.Array, columns: list[str]) -> Iterator[pa.Table]:
+        """These columns of the rows of some paths, in no order, a row group's at a time.
+
+        Args:
+            paths: sorted, each once.
+            columns: the partition column may be one of them.
+        """
+        if not len(paths):
+            return
+        first, last = paths[0].as_py(), paths[-1].as_py()
+        for part in self.parts:
+            if part.first_path > last or part.last_path < first:
+                continue
+            of_part = _between(paths, part.first_path, part.last_path)
+            if len(of_part):
+                for rows in self._of_part(part, of_part, [name for name in columns if name != self._column]):
+                    yield self._with_partition(rows, part).select(columns)
+
+    def sorted_of_paths(self, paths: pa.Array, columns: list[str], by: list[str]) -> pa.Table:
+        """The same at once, sorted by columns."""
+        found = [*self.of_paths(paths, columns)]
+        rows = pa.concat_tables(found or [self.schema_of(columns).empty_table()])
+        return rows.sort_by([(name, "ascending") for name in by]).combine_chunks()
+
+    def _of_part(self, part: Part, paths: pa.Array, columns: list[str]) -> Iterator[pa.Table]:
+        opened = self._keep(part)
+        for group in range(opened.num_row_groups):
+            if not _may_hold(opened, group, paths):
+                continue
+            is_wanted = pc.is_in(self._read(opened, group, ["path"])["path"], value_set=paths)
+            if pc.any(is_wanted).as_py():
+                rows = self._read(opened, group, columns)
+                yield rows if pc.all(is_wanted).as_py() else rows.filter(is_wanted)
+
+    def _with_partition(self, rows: pa.Table, part: Part) -> pa.Table:
+        return rows.append_column(self._column, pa.repeat(pa.scalar(part.partition), rows.num_rows))
+
+    def _read(self, opened: pq.ParquetFile, group: int, columns: list[str]) -> pa.Table:
+        """A row group; null where the part was written before there was such a column."""
+        known = [name for name in columns if name in opened.schema_arrow.names]
+        schema = pa.schema([self._schema.field(name) for name in columns])
+        with output_faults(self._folder):
+            return filled(opened.read_row_group(group, known, use_threads=False), schema)
+
+    def _keep(self, part: Part) -> pq.ParquetFile:
+        """A part, opened, with others of late."""
+        if part not in self._kept:
+            self._kept[part] = self._open(part)
+        self._kept.move_to_end(part)
+        while len(self._kept) > 1 and sum(kept.num_bytes for kept in self._kept) > _KEPT_BYTES:
+            self._kept.popitem(last=False)
+        return self._kept[part]
+
+    def _open(self, part: Part) -> pq.ParquetFile:
+        file = self._folder.join(part.path)
+        with output_faults(file):
+            try:
+                data = storage.read(file)
+            except FileNotFoundError as error:
+                raise OutputError(
+                    f"{file} is gone: a run took it away meanwhile; run the same command again"
+                ) from error
+            if not is_intact(part, data):
+                raise DamagedOutputError(f"{file} is damaged: its bytes have changed; see 'ser verify'")
+            # Its checksum is over all of it: those of its pages need not be computed, too.
+            return pq.ParquetFile(pa.BufferReader(data)) if part.checksum is not None else open_part(data)
+
+
+def _between(paths: pa.Array, first: str, last: str) -> pa.Array:
+    return paths.filter(pc.and_(pc.greater_equal(paths, first), pc.less_equal(paths, last)))
+
+
+def _may_hold(opened: pq.ParquetFile, group: int, paths: pa.Array) -> bool:
+    """Whether a row group may hold one of the paths, by the bounds that it says."""
+    column = next(number for number, leaf in enumerate(opened.schema) if leaf.path == "path")
+    said = opened.metadata.row_group(group).column(column).statistics
+    if said is None or not said.has_min_max:
+        return True
+    return len(_between(paths, said.min, said.max)) > 0
