@@ -16,7 +16,7 @@ import pytest
 
 from tests.support.cli import Answer, assert_one_line, files, predictions, ser, start
 from tests.support.processes import assert_none_left
-from tests.support.run_control import wait_for
+from tests.support.run_control import num_committed, wait_for
 from tests.support.train_command import words
 
 NUM_FILES = 60
@@ -88,7 +88,7 @@ def test_ten_kills_and_one_more_run_leave_nothing(source: Path, data: Path, fold
 def test_a_terminal_that_is_gone_ends_a_run_on_ray_as_sigterm_does(source: Path, folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     process = start("score", source, output, "--engine", "ray", "--commit-seconds", "0.2", TMPDIR=str(folder))
-    wait_for(lambda: (output / "files").exists() and files(output).num_rows > 0, process)
+    wait_for(lambda: num_committed(output) > 0, process)
     # As the kernel does it: to the whole group, Ray's processes among it.
     os.killpg(process.pid, signal.SIGHUP)
     out, err = process.communicate(timeout=60)
