@@ -10,6 +10,7 @@ import yaml
 
 from ser_core.corpora.manifest import read_manifests, rows_to_table, write_manifest
 from ser_core.models.artifact import Artifact
+from ser_core.training import load_train_config
 from tests.support.cli import Answer, assert_one_line, ser_here
 from tests.support.models import tiny_artifact
 from tests.support.trained_here import TrainsHere
@@ -116,3 +117,14 @@ def test_the_licence_of_the_weights_goes_with_them(data: Path, tmp_path: Path) -
     assert (mine.config.licence, mine.config.licence_file) == (start.config.licence, start.config.licence_file)
     assert mine.licence_text == start.licence_text
     assert mine.config.training["settings"]["split"]["validation_speakers"] == 0
+
+
+def test_the_strength_of_a_ridge_is_not_that_of_the_loss_that_moves_it(tmp_path: Path) -> None:
+    start = tiny_artifact()
+    for loss, strength in (("logistic", 0.02), ("squared", 0.003)):
+        recipe = {"regression_loss": loss, "regression_c": 0.02, "weight_decay": 0.07}
+        config = start.config.replace(training=start.config.training | {"settings": recipe})
+        dataclasses.replace(start, config_json=config.to_json()).save(str(tmp_path / loss))
+        settings = load_train_config(None, {}, start=str(tmp_path / loss))
+        assert (settings.regression_loss, settings.regression_c) == ("logistic", strength)
+        assert settings.weight_decay == 0.07
