@@ -212,7 +212,7 @@ class PredictStage:
         mel = loaded.config.mel
         #: (F, T) of a log-mel window, or (S,) of pcm.
         self._window_shape = (
-            (mel.num_mels, mel.num_frames(settings.window_samples))
+            (mel.num_rows, mel.num_frames(settings.window_samples))
             if settings.features_on == "cpu"
             else (settings.window_samples,)
         )

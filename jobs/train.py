@@ -109,8 +109,9 @@ class _Command:
             config=self._config, manifest=manifest, folder=self._folder.folder, run="", base=str(Path.cwd()),
             code=self._code,
         )  # fmt: skip
-        weights = self._config.weights
-        if weights is not None and (is_published(weights) or is_http_url(weights)):
+        for weights in filter(None, (self._config.weights, self._config.second_weights)):
+            if not is_published(weights) and not is_http_url(weights):
+                continue
             self._console.say(f"weights {without_password(weights)}: fetched into {job.cache_folder}, or found there")
         num_workers = self._config.workers or 1
         if not self._address:

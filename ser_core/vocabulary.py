@@ -56,6 +56,7 @@ PUBLISHED_WEIGHTS = {
     "torchvision/vgg16": "vgg16-397923af.pth",
     "torchvision/vgg16-features": "vgg16_features-amdegroot-88682ab5.pth",
     **{f"openai/whisper-{size}": f"{HUB_SCHEME}openai/whisper-{size}" for size in ("tiny", "base", "small", "medium")},
+    "UsefulSensors/moonshine-base": f"{HUB_SCHEME}UsefulSensors/moonshine-base",
 }
 
 

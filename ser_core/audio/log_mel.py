@@ -1,6 +1,7 @@
 """Waveform -> log-mel spectrogram: the only mel code, for training and for scoring, on CPU and on a device.
 
-Shape letters: B windows, N samples, F mel bands, K frequency bins, T frames.
+Shape letters: B windows, N samples, F mel bands, K frequency bins, T frames, H samples
+of a hop.
 
 The definition is librosa's (`melspectrogram` of power, Slaney mels and norm, periodic Hann, centred frames with zero
 padding, then `power_to_db(ref=np.max)`), computed for a whole batch by `torch.stft`; or Whisper's, which differs in the
@@ -48,7 +49,7 @@ def mel_db(pcm_BN: Tensor, settings: MelSettings, filterbank_FK: Tensor) -> Tens
         settings: sizes of the transform; the constants `mean_db` and `std_db` are not used here.
         filterbank_FK: on the same device as `pcm_BN`.
     """
-    db_BFT = 10.0 * _log10_mel(pcm_BN, settings, filterbank_FK, pad_mode="constant")
+    db_BFT = 10.0 * _log10_mel(_cleaned(pcm_BN, settings), settings, filterbank_FK, pad_mode="constant")
     relative_BFT = db_BFT - db_BFT.amax(dim=(1, 2), keepdim=True)
     return relative_BFT.clamp(min=-settings.top_db)
 
@@ -57,18 +58,26 @@ def mel_whisper(pcm_BN: Tensor, settings: MelSettings, filterbank_FK: Tensor) ->
     """Log-mel (B, F, T) as Whisper takes it: log10, floored 8 below the window's maximum, then (x + 4) / 4.
 
     The last frame is dropped, and the window mirrored at its ends, as Whisper's own code does. Of cleaned windows the
-    highest value is 1, about as it is of speech at the usual level.
+    highest value is 1, about as it is of speech at the usual level. Below the bands may follow the samples of each hop,
+    whose peak is about 1: then F is `settings.num_rows`.
     """
+    pcm_BN = _cleaned(pcm_BN, settings)
     log_BFT = _log10_mel(pcm_BN, settings, filterbank_FK, pad_mode="reflect")[:, :, :-1]
     highest_B11 = log_BFT.amax(dim=(1, 2), keepdim=True)
-    if settings.cleaned:
-        return ((log_BFT - highest_B11).clamp(min=-_WHISPER_RANGE) + 4.0) / 4.0
-    return (log_BFT.maximum(highest_B11 - _WHISPER_RANGE) + 4.0) / 4.0
+    if not settings.cleaned:
+        return (log_BFT.maximum(highest_B11 - _WHISPER_RANGE) + 4.0) / 4.0
+    mel_BFT = ((log_BFT - highest_B11).clamp(min=-_WHISPER_RANGE) + 4.0) / 4.0
+    if not settings.samples:
+        return mel_BFT
+    samples_BHT = pcm_BN.unfold(1, settings.hop_length, settings.hop_length).transpose(1, 2)
+    return torch.cat([mel_BFT, samples_BHT], dim=1)
+
+
+def _cleaned(pcm_BN: Tensor, settings: MelSettings) -> Tensor:
+    return clean(pcm_BN, settings.sample_rate_hz, settings.high_pass_hz) if settings.cleaned else pcm_BN
 
 
 def _log10_mel(pcm_BN: Tensor, settings: MelSettings, filterbank_FK: Tensor, pad_mode: str) -> Tensor:
-    if settings.cleaned:
-        pcm_BN = clean(pcm_BN, settings.sample_rate_hz, settings.high_pass_hz)
     peak_B1 = pcm_BN.abs().amax(dim=1, keepdim=True)
     spectrum_BKT = torch.stft(
         pcm_BN * (_MAX_PEAK / peak_B1).clamp(max=1.0),
@@ -98,7 +107,7 @@ class LogMel(nn.Module):
         self.register_buffer("filterbank_FK", librosa_filterbank(settings) if filterbank_FK is None else filterbank_FK)
 
     def forward(self, pcm_BN: Tensor) -> Tensor:
-        """Normalised log-mel (B, F, T) of float32 windows (B, N); T = settings.num_frames(N)."""
+        """Normalised log-mel (B, F, T) of float32 windows (B, N); F = settings.num_rows, T = settings.num_frames(N)."""
         with torch.autocast(pcm_BN.device.type, enabled=False):
             if self.settings.scale == "whisper":
                 return mel_whisper(pcm_BN.float(), self.settings, self.filterbank_FK)

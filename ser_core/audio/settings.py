@@ -39,6 +39,11 @@ class MelSettings(Settings):
         description="What lies below it (drift, rumble) is taken out of a cleaned window too; 0 for nothing.",
     )
     scale: MelScale = Field(default="db", description="db, or as Whisper was trained.")
+    samples: bool = Field(
+        default=False,
+        description="Whether below the mel bands each frame has its samples too, hop_length rows of the cleaned "
+        "window, for a model that reads both; with scale whisper and cleaned.",
+    )
     top_db: float = Field(default=80.0, gt=0, description="Depth of the floor below the window's own maximum, in dB.")
     mean_db: float = Field(
         default=-40.0, description="Constant of the training data that is taken from the log-mel, in dB."
@@ -53,10 +58,17 @@ class MelSettings(Settings):
             raise ValueError(
                 "high_pass_hz needs cleaned: true (else set it to 0), and is at most a quarter of sample_rate_hz"
             )
+        if self.samples and not (self.cleaned and self.scale == "whisper"):
+            raise ValueError("samples needs cleaned: true and scale: whisper (else set it to false)")
         # A window is mirrored at its ends, so the shortest one must hold half a frame.
         if self.scale == "whisper" and self.n_fft >= 2 * MIN_WINDOW_SECONDS * self.sample_rate_hz:
             raise ValueError(f"scale whisper needs an n_fft shorter than {2 * MIN_WINDOW_SECONDS:g} s")
         return self
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of what a model sees: mel bands, and the samples of a frame where they are there too."""
+        return self.num_mels + self.samples * self.hop_length
 
     def num_frames(self, window_samples: int) -> int:
         """Frames of a window (centred frames: 1 + samples // hop, of which Whisper drops the last)."""

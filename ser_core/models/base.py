@@ -69,6 +69,11 @@ class SpeechModel(nn.Module):
         return False
 
     @property
+    def has_second_encoder(self) -> bool:
+        """Whether there are two encoders, each of which starts from weights of its own."""
+        return False
+
+    @property
     def encoding_key(self) -> str:
         """Names what changes the output of the frozen layers beside their weights."""
         return ""

@@ -98,7 +98,7 @@ class OwnCode:
         return _checked(getattr(module, _OBJECT, None), self.file, self.origin)
 
     @staticmethod
-    def check_model(name: str, model: "SpeechModel", num_mels: int, num_labels: int) -> None:
+    def check_model(name: str, model: "SpeechModel", num_rows: int, num_labels: int) -> None:
         """Whether a new model of a person's own architecture does what training and scoring rely on.
 
         Raises:
@@ -111,7 +111,7 @@ class OwnCode:
         with faults_of(name), torch.inference_mode():
             model.eval()
             for num_frames in (64, 1):
-                mel_BFT = torch.randn(3, num_mels, num_frames, generator=torch.Generator().manual_seed(0))
+                mel_BFT = torch.randn(3, num_rows, num_frames, generator=torch.Generator().manual_seed(0))
                 logits_BC = model(mel_BFT)
                 if tuple(logits_BC.shape) != (len(mel_BFT), num_labels):
                     shape = tuple(logits_BC.shape)

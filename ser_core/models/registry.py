@@ -10,7 +10,7 @@ from ser_core.models.artifact_config import CodeOrigin
 from ser_core.models.base import Architecture, SpeechModel
 from ser_core.settings import Settings
 
-#: Each is the `ARCHITECTURE` of the module of its name, which is imported when it is asked for.
+#: Each is the `ARCHITECTURE` of the module of its name in `architectures`, which is imported when it is asked for.
 ARCHITECTURES = ("compact", "vgg16-bilstm", "whisper-bilstm")
 
 
@@ -54,7 +54,9 @@ def architecture(name: str) -> Architecture:
     if (code := own_code.named_by_user(name)) is not None:
         return code.architecture
     if name in ARCHITECTURES:
-        found: Architecture = importlib.import_module(f"ser_core.models.{name.replace('-', '_')}").ARCHITECTURE
+        found: Architecture = importlib.import_module(
+            f"ser_core.models.architectures.{name.replace('-', '_')}"
+        ).ARCHITECTURE
         return found
     if (found_installed := own_code.installed(name)) is not None:
         return found_installed

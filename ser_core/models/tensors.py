@@ -51,7 +51,7 @@ class Encoder:
             if name.partition(".")[0] not in model.HEAD_MODULES:
                 digest.update(f"{name} {tuple(tensor.shape)}".encode() + tensor.contiguous().numpy().tobytes())
         with torch.inference_mode():
-            embedding_BE = model.embed_encoded(model.encode_frozen(torch.zeros(1, config.mel.num_mels, 32)))
+            embedding_BE = model.embed_encoded(model.encode_frozen(torch.zeros(1, config.mel.num_rows, 32)))
         return cls(f"{config.architecture}-{digest.hexdigest()[:12]}", embedding_BE.shape[1])
 
 

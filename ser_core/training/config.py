@@ -79,6 +79,11 @@ class TrainConfig(Settings):
         pattern="^[0-9a-f]{8,64}$",
         description="How the sha256 of these weights begins, so that a recipe cannot start from others.",
     )
+    second_weights: PathText | None = Field(
+        default=None,
+        description="Those of the second encoder, where the architecture has two (whisper-bilstm with "
+        "moonshine_layers): a file, a URL or a published name, UsefulSensors/moonshine-base.",
+    )
     window_seconds: WindowSeconds = Field(default=3.0, description="Length of a window in seconds.")
     windows_per_clip: int = Field(
         default=4,
@@ -206,7 +211,8 @@ class TrainConfig(Settings):
                 "cache_frozen caches the output of frozen layers, so nothing before them can be augmented: "
                 "switch the augmentation off, or cache_frozen"
             )
-        self.mel_settings(MelSettings())
+        if self.mel_settings(MelSettings()).samples and self.augmentation.changes_mel:
+            raise ValueError("mel: samples cannot be changed as mel bands are: switch tempo and masks off")
         return self
 
     def mel_settings(self, default: MelSettings) -> MelSettings:
@@ -225,10 +231,9 @@ class TrainConfig(Settings):
         private.
         """
         whole = self.model_dump(mode="json", exclude=set(PLACE_SETTINGS))
-        for name in ("weights", "licence_file"):
-            whole[name] = None if whole[name] is None else _last_part(whole[name])
-        if self.weights is not None and is_published(self.weights):
-            whole["weights"] = self.weights
+        for name in ("weights", "second_weights", "licence_file"):
+            place = whole[name]
+            whole[name] = place if place is None or is_published(place) else _last_part(place)
         whole["distillation"]["teachers"] = [_last_part(name) for name in self.distillation.teachers]
         return whole
 

@@ -20,7 +20,14 @@ from ser_core.storage import Location, read
 from ser_core.training.cautions import few_speakers
 from ser_core.training.config import FOLD, TrainConfig
 from ser_core.training.data import ClipSets, check_emotions, check_sets, make_folds
-from ser_core.training.transfer import Start, check_leakage, check_teacher, speakers_known_from
+from ser_core.training.transfer import (
+    Start,
+    check_frozen,
+    check_leakage,
+    check_teacher,
+    round_frozen,
+    speakers_known_from,
+)
 from ser_core.vocabulary import is_published
 
 
@@ -139,9 +146,15 @@ class Job:
     @cached_property
     def start(self) -> Start:
         """What the model starts from."""
-        weights = self.config.weights
-        where = weights and self._placed(weights)
-        return Start(f"weights {weights}", where, self.cache_folder, self.config.weights_sha256)
+        return self._start("weights", self.config.weights, self.config.weights_sha256)
+
+    @cached_property
+    def second_start(self) -> Start:
+        """What its second encoder starts from."""
+        return self._start("second_weights", self.config.second_weights)
+
+    def _start(self, setting: str, weights: str | None, known_sha256: str | None = None) -> Start:
+        return Start(f"{setting} {weights}", weights and self._placed(weights), self.cache_folder, known_sha256)
 
     @cached_property
     def _shared_teachers(self) -> dict[str, Artifact]:
@@ -177,8 +190,9 @@ class Job:
             torch.manual_seed(config.seed)
             model = models.build(config.architecture, config.architecture_settings, self.mel.num_mels, len(self.labels))
         self.start.load_into(model, self.labels)
+        self.second_start.load_into(model, self.labels)
         if config.weights_dtype == "fp16":
-            _round_frozen(model)
+            round_frozen(model)
         return model
 
     def check_workers(self, num_workers: int) -> None:
@@ -199,17 +213,10 @@ class Job:
         model = self.new_model()
         origin = models.architecture(self.config.architecture).origin
         if origin is not None:
-            OwnCode.check_model(self.config.architecture, model, self.mel.num_mels, len(self.labels))
-        if origin is None and self.config.weights is None and model.has_frozen_layers:
-            raise UsageError(
-                f"architecture_settings: layers of {self.config.architecture} are frozen, and no weights are given, so "
-                "they would stay random; give weights (--weights openai/whisper-base or imagenet), --from MODEL, or "
-                "frozen_layers or frozen_blocks 0"
-            )
+            OwnCode.check_model(self.config.architecture, model, self.mel.num_rows, len(self.labels))
+        check_frozen(model, self.config, self.start, is_own=origin is not None)
         teachers = [teacher.content_hash for number in range(self.num_folds) for teacher in self.fold(number).teachers]
         _ = self.licence_text
-        if self.config.cache_frozen and not model.has_frozen_layers:
-            raise UsageError(f"cache_frozen: no layer of {self.config.architecture} is frozen by its settings")
         smallest = min(self.sets, key=lambda sets: len(sets.training_N))
         return Checked(
             caution=few_speakers(smallest, self.manifest, self.config.split),
@@ -219,6 +226,7 @@ class Job:
                 "manifest": self.manifest.content_hash(),
                 "code": origin and origin.to_dict(),
                 "weights_sha256": self.start.sha256,
+                "second_weights_sha256": self.second_start.sha256,
                 "teachers_sha256": list(dict.fromkeys(teachers)),
                 "settings": self.config.recipe(),
             },
@@ -290,11 +298,3 @@ class Fold:
             "test_speakers": set(of[self.sets.test_N]),
         }
         return {name: sorted(speakers) for name, speakers in found.items()}
-
-
-@torch.no_grad()
-def _round_frozen(model: SpeechModel) -> None:
-    """Round frozen weights as they will be stored, so that what is measured is what is stored."""
-    for parameter in model.parameters():
-        if not parameter.requires_grad:
-            parameter.copy_(parameter.half())

@@ -60,12 +60,15 @@ The temperature is {config.temperature:g}{_BY_FOLDS if calibrated_by_folds else 
 
 def _start(fold: Fold) -> str:
     """Where the weights came from that it began with."""
-    source = fold.job.start.source
-    if source is None:
-        return ""
+    sources = filter(None, (fold.job.start.source, fold.job.second_start.source))
+    told = " and with ".join(_told(source) for source in sources)
+    return f"Began with {told}.\n" if told else ""
+
+
+def _told(source: dict[str, str | None]) -> str:
     known = [source.get("model") or source.get("repository"), source.get("file")]
     named = [f"{name} {source[name]}" for name in ("revision", "sha256") if source.get(name)]
-    return f"Began with {', '.join([*filter(None, known), *named])}.\n"
+    return ", ".join([*filter(None, known), *named])
 
 
 def _sets_table(fold: Fold) -> str:

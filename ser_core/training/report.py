@@ -166,6 +166,7 @@ def _artifact_config(result: FoldResult, log_mel: LogMel, trained: Trained, says
             "settings": config.recipe(),
             "weights_sha256": job.start.sha256,
             "weights_source": job.start.source,
+            "second_weights_source": job.second_start.source,
             "teachers_sha256": [artifact.content_hash for artifact in fold.teachers],
             "manifest": manifest_facts(job),
             "split": fold.sets.split,

@@ -144,6 +144,37 @@ class Start:
         model.load_state_dict(tensors)
 
 
+def check_frozen(model: SpeechModel, config: TrainConfig, start: Start, *, is_own: bool) -> None:
+    """Whether there are frozen layers where they are to be cached, and whether they have trained weights.
+
+    Raises:
+        UsageError: there are none; or they would stay random, in an architecture that is not the user's own.
+    """
+    if config.cache_frozen and not model.has_frozen_layers:
+        raise UsageError(f"cache_frozen: no layer of {config.architecture} is frozen by its settings")
+    if is_own:
+        return
+    if model.has_frozen_layers and config.weights is None:
+        raise UsageError(
+            f"architecture_settings: layers of {config.architecture} are frozen, and no weights are given, so they "
+            "would stay random; give weights (--weights openai/whisper-base or imagenet), --from MODEL, or "
+            "frozen_layers or frozen_blocks 0"
+        )
+    if model.has_second_encoder and config.second_weights is None and start.artifact is None:
+        raise UsageError(
+            "architecture_settings: the second encoder is frozen, and no weights are given for it, so it would stay "
+            "random; give second_weights (UsefulSensors/moonshine-base), --from MODEL, or moonshine_layers 0"
+        )
+
+
+@torch.no_grad()
+def round_frozen(model: SpeechModel) -> None:
+    """Round frozen weights as they will be stored, so that what is measured is what is stored."""
+    for parameter in model.parameters():
+        if not parameter.requires_grad:
+            parameter.copy_(parameter.half())
+
+
 def _of_labels(config: ArtifactConfig) -> frozenset[str]:
     """Names of the tensors of a model's last layer: those that have a row for each label."""
     with torch.device("meta"):

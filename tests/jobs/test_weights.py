@@ -7,17 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import save_file
 
 from ser_core.errors import ArtifactError
-from ser_core.models import bundled_names, read_config
+from ser_core.models import Artifact, bundled_names, read_config
+from ser_core.models.architectures.moonshine_encoder import MoonshineEncoder
 from ser_core.training import TrainConfig
 from ser_core.training.transfer import Start
 from tests.support.cli import Answer, assert_one_line, ser_here
 from tests.support.http_server import FlakyServer, serving
 from tests.support.trained_here import TrainsHere
-from tests.support.training import REGRESSION, settings, write_corpus, write_encoder
+from tests.support.training import REGRESSION, TWO_ENCODERS, settings, write_corpus, write_encoder
 
+NOBODY_NEW = ("--test-share", "0", "--validation-speakers", "0", "--calibration-speakers", "0", "--epochs", "1")
 NAME, COMMIT = "openai/whisper-base", "e37978b90ca9"
 
 
@@ -88,6 +92,31 @@ def test_a_recipe_may_say_the_hash_of_its_weights(data: Path, tmp_path: Path) ->
     assert made["weights_source"] == {"file": "encoder.safetensors", "sha256": sha256}
     # Where a file of one's own lies is nobody's business.
     assert made["settings"]["weights"] == "encoder.safetensors"
+
+
+def test_a_second_encoder_has_weights_of_its_own(data: Path, tmp_path: Path) -> None:
+    first, file = write_encoder(tmp_path / "first.safetensors", 32), tmp_path / "second.safetensors"
+    recipe = settings(data / "cache", **TWO_ENCODERS, epochs=1, weights=str(first))
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    answer = train(data, tmp_path / "my", recipe=tmp_path / "recipe.yaml")
+    assert_one_line(answer, 2, "the second encoder is frozen", "stay random; give second_weights", "--from MODEL")
+    second = MoonshineEncoder(32, 2)
+    save_file({f"model.encoder.{name}": value for name, value in second.state_dict().items()}, file)
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe | {"second_weights": str(file)}))
+    answer = train(data, tmp_path / "my", recipe=tmp_path / "recipe.yaml")
+    assert answer.code in {0, 3}, answer.err
+    artifact = Artifact.load(str(tmp_path / "my"))
+    tensors = artifact.model().state_dict()
+    for name, value in second.state_dict().items():
+        torch.testing.assert_close(tensors[f"moonshine.encoder.{name}"], value, rtol=1e-3, atol=1e-3)
+    assert artifact.config.training["second_weights_source"]["file"] == "second.safetensors"
+    assert "Began with first.safetensors, sha256 " in artifact.card
+    assert " and with second.safetensors, sha256 " in artifact.card
+    # It goes with the model that another one starts from.
+    answer = ser_here(
+        "train", data / "tone.parquet", tmp_path / "mine", "--from", tmp_path / "my", *NOBODY_NEW, ray=TrainsHere
+    )
+    assert answer.code in {0, 3}, answer.err
 
 
 def test_a_published_name_is_no_folder_of_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load, save
 
 from ser_core.errors import ArtifactError, UsageError
+from ser_core.models.architectures.compact import Compact
 from ser_core.models.artifact import Artifact, bundled_names
 from ser_core.models.base import SpeechModel
-from ser_core.models.compact import Compact
 from ser_core.models.precision import has_bf16, resolve_device
 from ser_core.models.predictor import Predictor, _hold_in_bf16
 from ser_core.models.registry import ARCHITECTURES, build, default_mel

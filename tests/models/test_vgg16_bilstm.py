@@ -8,8 +8,8 @@ from torch import Tensor
 from ser_core.audio import LogMel, MelSettings
 from ser_core.errors import UsageError
 from ser_core.models import Artifact, ArtifactConfig
+from ser_core.models.architectures.vgg16_bilstm import Vgg16Bilstm
 from ser_core.models.registry import build, resolved_settings
-from ser_core.models.vgg16_bilstm import Vgg16Bilstm
 from tests.models.test_vgg16_weights import published, written
 
 NUM_MELS, NUM_LABELS = 16, 5

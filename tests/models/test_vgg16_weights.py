@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ser_core.errors import UsageError
+from ser_core.models.architectures.vgg16_weights import CONVOLUTIONS, read_features
 from ser_core.models.registry import build
-from ser_core.models.vgg16_weights import CONVOLUTIONS, read_features
 
 Tensors = dict[str, Tensor]
 #: The first biases of the two published sorts of weights, by what they want.

@@ -10,10 +10,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ser_core.errors import UsageError
+from ser_core.models.architectures.whisper_bilstm import WhisperBilstm, _Heard
+from ser_core.models.architectures.whisper_encoder import WhisperEncoder, positions
+from ser_core.models.architectures.whisper_settings import WhisperBilstmSettings
 from ser_core.models.registry import build
-from ser_core.models.whisper_bilstm import WhisperBilstm
-from ser_core.models.whisper_encoder import WhisperEncoder, positions
-from ser_core.models.whisper_settings import WhisperBilstmSettings
 
 NUM_MELS, NUM_LABELS = 20, 5
 TINY: dict[str, Any] = {
@@ -186,8 +186,8 @@ def test_the_lstm_is_left_out_of_some_windows_in_training_alone() -> None:
 def statistics_of(model: WhisperBilstm, mel_BFT: torch.Tensor, layers_BLSH: torch.Tensor) -> torch.Tensor:
     """The plain statistics of layers, (B, L, 2H)."""
     loudness_BS = model.encode_frozen(mel_BFT)[:, 0, :, -2]
-    (weight_BS,) = model._views(loudness_BS, torch.ones_like(loudness_BS))
-    plain_BP = model._statistics(layers_BLSH, weight_BS)
+    heard = _Heard(layers_BLSH, loudness_BS, torch.ones_like(loudness_BS), [])
+    (plain_BP,) = model._views(heard, layers_BLSH)
     return plain_BP.unflatten(1, (layers_BLSH.shape[1], -1))
 
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from ser_core.corpora.manifest import rows_to_table, write_manifest
-from ser_core.models.whisper_encoder import WhisperEncoder
+from ser_core.models.architectures.whisper_encoder import WhisperEncoder
 from ser_core.training.config import TrainConfig
 from ser_core.training.data.augment import OFF
 
@@ -116,6 +116,15 @@ REGRESSION = WHISPER | {
     | {"num_layers": 1, "regression": True, "hidden_units": 0, "num_classifiers": 1},
     "sampling": "square_root",
     "windows_per_clip": 3,
+}
+
+
+#: The same with a second encoder beside the first, which hears samples.
+TWO_ENCODERS = REGRESSION | {
+    "architecture_settings": REGRESSION["architecture_settings"]
+    | {"moonshine_layers": 2, "moonshine_width": 32, "mask_padding": True, "speech_ranges_db": [0.0, 30.0]},
+    "mel": {"num_mels": 32, "scale": "whisper", "cleaned": True, "samples": True},
+    "augmentation": {},
 }
 
 

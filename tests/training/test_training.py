@@ -17,7 +17,7 @@ from ser_core.training.events import EpochDone, FoldBegan
 from ser_core.training.fitting.regression import fit
 from ser_core.training.job import Job
 from ser_core.training.run import open_waveforms
-from tests.support.training import EVERYTHING, REGRESSION, VGG, WHISPER
+from tests.support.training import EVERYTHING, REGRESSION, TWO_ENCODERS, VGG, WHISPER
 from tests.support.training_runs import StoppedError, equal, job_values, run, weights
 from tests.support.training_worker import make_job
 
@@ -76,7 +76,7 @@ SEVERAL_VIEWS = REGRESSION | {
 
 
 @pytest.mark.parametrize(
-    "changes", [REGRESSION, SEVERAL_VIEWS, VGG | {"sampling": "square_root", "windows_per_clip": 3}]
+    "changes", [REGRESSION, SEVERAL_VIEWS, TWO_ENCODERS, VGG | {"sampling": "square_root", "windows_per_clip": 3}]
 )
 def test_a_regression_is_fitted_to_what_is_learned_from(
     manifests: list[str], tmp_path: Path, cache: Path, changes: dict[str, Any]

@@ -119,6 +119,11 @@ class FrontEnd:
         return torch.from_numpy(values).to(self._device)
 
     @property
+    def num_mels(self) -> int:
+        """Rows of a log-mel that are bands."""
+        return self._log_mel.settings.num_mels
+
+    @property
     def num_regression_features(self) -> int:
         """Number of features that the model's regression reads."""
         return 0 if self._model.regression is None else self._model.regression.weight_CP.shape[1]

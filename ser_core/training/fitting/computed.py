@@ -44,7 +44,8 @@ def tempo_changes(data: TrainingData, window_W: Numbers) -> Floats:
     def changes(row_B: Numbers) -> Floats:
         mel_BFT = front_end.mel(data.windows.read(data.waveforms, window_W[row_B]))
         for mel_FT, tempo in zip(mel_BFT, tempo_W[row_B].tolist(), strict=True):
-            stretch(mel_FT, tempo)
+            # Another tempo of the samples is not made: what reads them is as it was.
+            stretch(mel_FT[: front_end.num_mels], tempo)
         changed_BVP = front_end.regression_views(front_end.encode(mel_BFT))
         return changed_BVP - front_end.regression_views(data.encoded(window_W[row_B]))
 

@@ -14,9 +14,9 @@ from torch.nn.functional import pad
 
 from ser_core.audio import MelSettings
 from ser_core.errors import UsageError
+from ser_core.models.architectures.vgg16_weights import BLOCK_ENDS, WeightsInput, read_features
 from ser_core.models.base import Architecture, Regression, SpeechModel
 from ser_core.models.layers import BatchNorm, as_read, weighted_statistics
-from ser_core.models.vgg16_weights import BLOCK_ENDS, WeightsInput, read_features
 from ser_core.settings import Settings
 
 _CHANNELS = (64, 128, 256, 512, 512)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ser_core.models.whisper_encoder import HEAD_FEATURES
+from ser_core.models.architectures.whisper_encoder import HEAD_FEATURES
 from ser_core.settings import Settings
 
 
@@ -27,6 +27,17 @@ class WhisperBilstmSettings(Settings):
         multiple_of=HEAD_FEATURES,
         description="Features of the encoder's layers.",
     )
+    moonshine_layers: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="Blocks of Moonshine's encoder, frozen, whose statistics are read beside those of these layers; "
+        "moonshine-base has 8. It hears samples: mel {samples: true, cleaned: true, scale: whisper}. 0: none.",
+    )
+    first_moonshine_layer: int = Field(
+        default=2, ge=1, description="First of its blocks that is read; 1: the first one."
+    )
+    moonshine_width: int = Field(default=416, ge=16, le=8192, multiple_of=16, description="Features of its blocks.")
     steps_per_lstm_step: int = Field(
         default=2, ge=1, le=1000, description="Steps of 20 ms whose mean is one step of the BiLSTM."
     )
@@ -90,6 +101,10 @@ class WhisperBilstmSettings(Settings):
         for name in ("frozen_layers", "first_mixed_layer"):
             if getattr(self, name) > self.num_layers:
                 raise ValueError(f"{name} must be at most num_layers ({self.num_layers})")
+        if self.moonshine_layers and (self.frozen_layers == 0 or self.statistics != "layers"):
+            raise ValueError("moonshine_layers are frozen: frozen_layers must be above 0, and statistics 'layers'")
+        if 0 < self.moonshine_layers < self.first_moonshine_layer:
+            raise ValueError(f"first_moonshine_layer must be at most moonshine_layers ({self.moonshine_layers})")
         if self.regression and (self.frozen_layers < self.num_layers or self.statistics != "layers"):
             raise ValueError(
                 "a regression reads what does not change in training: frozen_layers must be num_layers, and statistics "

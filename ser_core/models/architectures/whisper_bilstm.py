@@ -1,28 +1,42 @@
 """`whisper-bilstm`: the first layers of Whisper-base's encoder, mixed, read along time by a BiLSTM.
 
-Shape letters: B windows, F mel bands, T mel frames, S steps (T / 2), L layers, H features,
+Beside them those of Moonshine's encoder may be read, which hears the samples.
+
+Shape letters: B windows, F rows of the log-mel (its bands, and samples where they are asked for), T mel frames,
+S steps (T / 2), L layers, H features,
 E values of an embedding, K classifiers, C labels.
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d, dropout, layer_norm, max_pool1d
 
 from ser_core.audio import MelSettings
+from ser_core.models.architectures.moonshine_encoder import MoonshineStatistics, is_moonshine
+from ser_core.models.architectures.whisper_encoder import WhisperEncoder
+from ser_core.models.architectures.whisper_settings import WhisperBilstmSettings
+from ser_core.models.architectures.whisper_steps import loudest_bands, mixed, speech_weights
 from ser_core.models.base import Architecture, Regression, SpeechModel
 from ser_core.models.layers import Standardise, as_read, attentive_statistics, weighted_statistics
-from ser_core.models.whisper_encoder import WhisperEncoder
-from ser_core.models.whisper_settings import WhisperBilstmSettings
 
-#: Whisper's log-mel is log10 of power / 4.
-_DB_PER_UNIT = 40.0
 #: Whisper's log-mel goes no lower than 2 below its highest value; a little less, for rounding.
 _FLOOR = 1.99
-#: How softly a step begins to count as speech: a hard step would turn rounding into another prediction.
-_SPEECH_EDGE_DB = 2.0
 _HIDDEN_DROPOUT = 0.5
+
+
+class _Heard(NamedTuple):
+    """What is read of windows."""
+
+    #: The layers that are mixed, normed as their scales differ.
+    layers_BLSH: Tensor
+    loudness_BS: Tensor
+    #: 1 where a step is audio.
+    audio_BS: Tensor
+    #: Statistics of Moonshine's blocks (B, P), of each view.
+    moonshine: list[Tensor]
 
 
 class WhisperBilstm(SpeechModel):
@@ -38,7 +52,7 @@ class WhisperBilstm(SpeechModel):
 
     def __init__(self, settings: WhisperBilstmSettings, num_mels: int, num_labels: int) -> None:
         super().__init__()
-        self._settings = settings
+        self._settings, self._num_mels = settings, num_mels
         self.encoder = WhisperEncoder(num_mels, settings.width, settings.num_layers)
         for module in self._frozen_modules():
             module.requires_grad_(False)
@@ -48,6 +62,12 @@ class WhisperBilstm(SpeechModel):
         self.dropout = nn.Dropout(settings.dropout)
         self._num_pooled = 4 * settings.lstm_units
         num_statistics = 2 * settings.width * {"none": 0, "mix": 1, "layers": len(self.mix_L)}[settings.statistics]
+        self.moonshine: MoonshineStatistics | None = None
+        if settings.moonshine_layers:
+            self.moonshine = MoonshineStatistics(
+                settings.moonshine_width, settings.moonshine_layers, settings.first_moonshine_layer
+            )
+            num_statistics += self.moonshine.num_features
         self._num_statistics = num_statistics
         if settings.regression:
             self.regression = Regression(num_statistics, num_labels)
@@ -70,9 +90,16 @@ class WhisperBilstm(SpeechModel):
         return self._settings.frozen_layers > 0
 
     @property
+    def has_second_encoder(self) -> bool:
+        return self.moonshine is not None
+
+    @property
     def encoding_key(self) -> str:
-        padding = "masked" if self._settings.mask_padding else "read"
-        return f"from layer {self._first_cached}, padding {padding}"
+        settings = self._settings
+        key = f"from layer {self._first_cached}, padding {'masked' if settings.mask_padding else 'read'}"
+        if self.moonshine is None:
+            return key
+        return f"{key}, from block {settings.first_moonshine_layer}, views {settings.speech_ranges_db}"
 
     @property
     def _first_cached(self) -> int:
@@ -82,29 +109,36 @@ class WhisperBilstm(SpeechModel):
         """The frozen layers that are still needed, (B, L, S, H + 2): those that are mixed, and the last one.
 
         The last two features are the step's loudness, and 1; all are 0 where the step is padding, so that clips of
-        unlike lengths can be mixed.
+        unlike lengths can be mixed. With Moonshine's blocks (B, X): the same in one row, and behind it their statistics
+        of each view.
         """
         if not self.has_frozen_layers:
             return mel_BFT
         with torch.no_grad():
-            loudness_BS = _loudness(mel_BFT)
+            samples_BHT, mel_BFT = mel_BFT[:, self._num_mels :], mel_BFT[:, : self._num_mels]
+            loudness_BS = loudest_bands(mel_BFT)
             audio_BS = self._is_audio(loudness_BS)
             layers = self._run([self.encoder.embed(mel_BFT)], audio_BS, 0, self._settings.frozen_layers)
             cached_BLSH = torch.stack(layers[self._first_cached :], dim=1)
             facts_BS2 = torch.stack([loudness_BS, torch.ones_like(loudness_BS)], dim=2).to(cached_BLSH.dtype)
             facts_BLS2 = facts_BS2[:, None].expand(*cached_BLSH.shape[:3], 2)
-            return torch.cat([cached_BLSH, facts_BLS2], dim=3) * audio_BS[:, None, :, None]
+            encoded_BLSH = torch.cat([cached_BLSH, facts_BLS2], dim=3) * audio_BS[:, None, :, None]
+            if self.moonshine is None:
+                return encoded_BLSH
+            ranges_db = loudness_BS.new_tensor(self._settings.speech_ranges_db)
+            counts = [audio_BS * speech_weights(loudness_BS, range_db_1) for range_db_1 in ranges_db[:, None]]
+            views = self.moonshine(samples_BHT, self._num_real(samples_BHT), counts)
+            return torch.cat([encoded_BLSH.flatten(1), *views], dim=1)
 
     def embed_encoded(self, encoded: Tensor) -> Tensor:
         """What the BiLSTM's steps come to, and behind it the plain statistics of every view of the window.
 
         Where a regression alone reads these, of the views' mean: what is linear says the same of it.
         """
-        layers_BLSH, loudness_BS, audio_BS = self._layers(encoded)
-        mix_BSH = _mixed(layers_BLSH, self.mix_L.softmax(dim=0)) * (audio_BS > 0)[:, :, None]
-        pooled_BH = self._pooled(mix_BSH, audio_BS)
-        read_BLSH = mix_BSH[:, None] if self._settings.statistics == "mix" else layers_BLSH
-        views = [self._statistics(read_BLSH, speech_BS) for speech_BS in self._views(loudness_BS, audio_BS)]
+        heard = self._heard(encoded)
+        mix_BSH = mixed(heard.layers_BLSH, self.mix_L.softmax(dim=0)) * (heard.audio_BS > 0)[:, :, None]
+        pooled_BH = self._pooled(mix_BSH, heard.audio_BS)
+        views = self._views(heard, mix_BSH[:, None] if self._settings.statistics == "mix" else heard.layers_BLSH)
         if self._settings.classifiers_learn_rest:
             views = [torch.stack(views).mean(dim=0)]
         return torch.cat([pooled_BH, *views], dim=1)
@@ -127,22 +161,27 @@ class WhisperBilstm(SpeechModel):
         return torch.stack(self.regression_views(encoded)).mean(dim=0)
 
     def regression_views(self, encoded: Tensor) -> list[Tensor]:
-        layers_BLSH, loudness_BS, audio_BS = self._layers(encoded)
-        return [self._statistics(layers_BLSH, speech_BS) for speech_BS in self._views(loudness_BS, audio_BS)]
+        heard = self._heard(encoded)
+        return self._views(heard, heard.layers_BLSH)
 
-    def _layers(self, encoded: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The layers that are mixed, normed as their scales differ; each step's loudness, and 1 where it is audio."""
+    def _heard(self, encoded: Tensor) -> _Heard:
         settings = self._settings
+        moonshine: list[Tensor] = []
         if self.has_frozen_layers:
             cached_BLSH = encoded.float() if encoded.dtype == torch.float16 else encoded
+            if self.moonshine is not None:
+                num_layers = settings.frozen_layers + 1 - self._first_cached
+                num_views = len(settings.speech_ranges_db) * self.moonshine.num_features
+                moonshine = list(torch.split(cached_BLSH[:, -num_views:], self.moonshine.num_features, dim=1))
+                cached_BLSH = cached_BLSH[:, :-num_views].reshape(len(encoded), num_layers, -1, settings.width + 2)
             loudness_BS, audio_BS = cached_BLSH[:, 0, :, -2:].unbind(dim=2)
             first, layers = self._first_cached, list(cached_BLSH[..., :-2].unbind(dim=1))
         else:
-            first, layers, loudness_BS = 0, [self.encoder.embed(encoded)], _loudness(encoded)
+            first, layers, loudness_BS = 0, [self.encoder.embed(encoded)], loudest_bands(encoded)
             audio_BS = self._is_audio(loudness_BS).to(loudness_BS.dtype)
         layers = self._run(layers, audio_BS > 0, settings.frozen_layers, settings.num_layers)
         layers_BLSH = torch.stack(layers[settings.first_mixed_layer - first :], dim=1)
-        return layer_norm(layers_BLSH, layers_BLSH.shape[3:]), loudness_BS, audio_BS
+        return _Heard(layer_norm(layers_BLSH, layers_BLSH.shape[3:]), loudness_BS, audio_BS, moonshine)
 
     def _run(self, layers: list[Tensor], is_audio_BS: Tensor, start: int, end: int) -> list[Tensor]:
         """`layers`, and after them what the blocks from `start` to `end` make of the last one."""
@@ -198,13 +237,24 @@ class WhisperBilstm(SpeechModel):
         is_loud_BS = loudness_BS > loudness_BS.amax(dim=1, keepdim=True) - _FLOOR
         return is_loud_BS.flip(1).cummax(dim=1).values.flip(1)
 
-    def _views(self, loudness_BS: Tensor, audio_BS: Tensor) -> list[Tensor]:
-        """What each step counts (B, S) in every view; in training in one alone, drawn for each window."""
-        ranges_db = loudness_BS.new_tensor(self._settings.speech_ranges_db)
-        views = list(ranges_db[:, None])
+    def _num_real(self, samples_BHT: Tensor) -> Tensor:
+        """Samples of each window before its padding; all of one that is silent as a whole."""
+        pcm_BN = samples_BHT.transpose(1, 2).flatten(1)
+        position_N = torch.arange(1, pcm_BN.shape[1] + 1, device=pcm_BN.device)
+        last_B = (position_N * (pcm_BN != 0)).amax(dim=1)
+        return last_B.where((last_B > 0) & self._settings.mask_padding, pcm_BN.shape[1])
+
+    def _views(self, heard: _Heard, read_BLSH: Tensor) -> list[Tensor]:
+        """The plain statistics (B, P) of every view; in training of one alone, drawn for each window."""
+        ranges_db = heard.loudness_BS.new_tensor(self._settings.speech_ranges_db)
+        views, moonshine = list(ranges_db[:, None]), heard.moonshine
         if self.training and len(views) > 1:
-            views = [ranges_db[torch.randint(len(views), (len(loudness_BS),))]]
-        return [audio_BS * _speech(loudness_BS, range_db_B) for range_db_B in views]
+            drawn_B = torch.randint(len(views), (len(read_BLSH),))
+            views = [ranges_db[drawn_B]]
+            moonshine = [torch.stack(moonshine)[drawn_B, torch.arange(len(drawn_B))]] if moonshine else []
+        speech = [heard.audio_BS * speech_weights(heard.loudness_BS, range_db_B) for range_db_B in views]
+        plain = [self._statistics(read_BLSH, speech_BS) for speech_BS in speech]
+        return [torch.cat(parts, dim=1) for parts in zip(plain, moonshine, strict=True)] if moonshine else plain
 
     def encoder_layers(self) -> list[list[nn.Parameter]]:
         """The parameters that are not frozen, of the convolutions and of each block."""
@@ -213,7 +263,10 @@ class WhisperBilstm(SpeechModel):
         return [[parameter for parameter in layer if parameter.requires_grad] for layer in layers]
 
     def load_weights(self, file: Path) -> None:
-        self.encoder.load_published(file)
+        if self.moonshine is not None and is_moonshine(file):
+            self.moonshine.encoder.load_published(file)
+        else:
+            self.encoder.load_published(file)
 
 
 def _classifier(num_features: int, num_labels: int, settings: WhisperBilstmSettings) -> nn.Module:
@@ -226,32 +279,6 @@ def _classifier(num_features: int, num_labels: int, settings: WhisperBilstmSetti
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
     return nn.Sequential(*layers, last)
-
-
-def _mixed(layers_BLSH: Tensor, share_L: Tensor) -> Tensor:
-    """The weighted sum of layers (B, S, H); as a product of matrices, which needs no gradient of their size."""
-    with torch.autocast(layers_BLSH.device.type, enabled=False):
-        share_B1L = share_L.to(layers_BLSH.dtype).expand(len(layers_BLSH), 1, -1)
-        return torch.bmm(share_B1L, layers_BLSH.flatten(2)).view_as(layers_BLSH[:, 0])
-
-
-def _speech(loudness_BS: Tensor, range_db_B: Tensor) -> Tensor:
-    """The weight (B, S) of each step as speech, 0 to 1; the loudest always counts, and all where the range is 0.
-
-    Args:
-        loudness_BS: as `_loudness` has it.
-        range_db_B: for each window, or (1,) for all.
-    """
-    below_BS = (loudness_BS - loudness_BS.amax(dim=1, keepdim=True)) * _DB_PER_UNIT
-    counts_BS = ((below_BS + range_db_B[:, None]) / _SPEECH_EDGE_DB).sigmoid()
-    return counts_BS.where(range_db_B[:, None] > 0, 1.0)
-
-
-def _loudness(mel_BFT: Tensor) -> Tensor:
-    """The loudest band of each step's two frames (B, S), on the scale of the log-mel."""
-    frames_B1T = mel_BFT.amax(dim=1, keepdim=True)
-    steps_BS: Tensor = max_pool1d(frames_B1T, kernel_size=2, stride=2, ceil_mode=True).squeeze(1)
-    return steps_BS
 
 
 ARCHITECTURE = Architecture(
