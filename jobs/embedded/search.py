@@ -1,5 +1,6 @@
 """`ser search`: the windows of an output that are nearest to those of a recording."""
 
+import gc
 import os
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -23,6 +24,9 @@ from ser_core.source import Source, escape_path
 from ser_core.storage import Location
 from ser_core.tables import EmbeddedOutput, Match, nearest
 
+#: A recording that is looked for has few windows, and what fills up their batch costs as much as they do.
+_BATCH_SIZE = 4
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
@@ -43,8 +47,9 @@ def run_search(request: Request, console: Console) -> int:
         SourceError: nothing in FILE can be looked for.
     """
     output = EmbeddedOutput(Location.parse(request.output))
-    artifact = model_of(output, request.model)
-    queries_QE, seconds_Q = _embeddings_of(request.file, output, artifact)
+    queries_QE, seconds_Q = _embeddings_of(request.file, output, model_of(output, request.model))
+    # The model has been asked, and its memory is that of the search: what points at itself would keep it.
+    gc.collect()
     matches = nearest(output, queries_QE, request.top)
     for match in matches:
         answer = _answer(match, output.made_with.hop_seconds, seconds_Q)
@@ -56,7 +61,10 @@ def _embeddings_of(file: str, output: EmbeddedOutput, artifact: Artifact) -> tup
     """The embeddings (Q, E) of a recording's windows that are judged, as those of the output; and their starts."""
     made_with = output.made_with
     config = ScoreConfig(
-        channels=made_with.channels, audio_stream=made_with.audio_stream, max_file_hours=made_with.max_file_hours
+        channels=made_with.channels,
+        audio_stream=made_with.audio_stream,
+        max_file_hours=made_with.max_file_hours,
+        batch_size=_BATCH_SIZE,
     )
     windows = artifact.windows(made_with.window_seconds, made_with.hop_seconds)
     resources = plan_resources(config, local_hardware(None, 0))

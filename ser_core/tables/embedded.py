@@ -60,9 +60,9 @@ class EmbeddedOutput:
         self.embeddings = StoredRows(logs.embeddings, commit)
         self.files = StoredRows(logs.files, commit)
 
-    def of_part(self, part: Part) -> Iterator[Embeddings]:
-        """The embeddings of one part, a row group at a time; from any thread."""
-        for rows in self.embeddings.of_part(part, _COLUMNS):
+    def of_part(self, part: Part, rows_at_a_time: int) -> Iterator[Embeddings]:
+        """The embeddings of one part, so many rows at a time at most; from any thread."""
+        for rows in self.embeddings.of_part(part, _COLUMNS, rows_at_a_time):
             yield Embeddings(rows.select(KEY_COLUMNS), _values_of(rows))
 
     def of_paths(self, paths: pa.Array) -> Iterator[Embeddings]:

@@ -1,7 +1,8 @@
 """The windows of an output that are nearest to others, by the cosine of their standardised embeddings.
 
-Parts are read one by one, in as many threads as there are cores, so memory does not grow with the output. Embeddings
-are standardised by the mean and deviation of a sample of the output's: what all windows share tells none of them.
+Parts are read in small pieces, in as many threads as there are cores, so memory does not grow with the output.
+Embeddings are standardised by the mean and deviation of a sample of the output's: what all windows share tells none of
+them.
 
 Shape letters: N windows of the output, Q windows that are looked for, E values of an embedding.
 """
@@ -11,6 +12,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +23,10 @@ from ser_core.tables.embedded import EmbeddedOutput, Embeddings
 from ser_core.tables.parts import Part
 
 FloatArray = npt.NDArray[np.float32]
-#: Row groups that are looked at for mean and deviation, of parts all over the output.
-_SAMPLED_GROUPS = 8
-#: Values that are computed at a time: they stay in a core's cache.
-_VALUES_AT_A_TIME = 2**18
+#: Values that are read and computed at a time: they stay in a core's cache.
+_VALUES_AT_A_TIME = 2**19
+#: Parts, all over the output, whose first pieces are looked at for mean and deviation, and how many of each.
+_SAMPLED_PARTS, _SAMPLED_PIECES = 8, 8
 _LEAST_DEVIATION = 1e-6
 
 
@@ -51,13 +53,18 @@ def nearest(output: EmbeddedOutput, queries_QE: npt.NDArray[np.float16], num_mat
     parts = output.embeddings.parts
     if not parts:
         return []
-    mean_E, scale_E = _standard(output, parts)
+    rows_at_a_time = max(1, _VALUES_AT_A_TIME // queries_QE.shape[1])
+    mean_E, scale_E = _standard(output, parts, rows_at_a_time)
     standard_QE: FloatArray = (queries_QE.astype(np.float32) - mean_E) * scale_E
     standard_QE /= np.maximum(np.linalg.norm(standard_QE, axis=1, keepdims=True), _LEAST_DEVIATION)
 
     def of_part(part: Part) -> list[Match]:
-        groups = (_matches(group, mean_E, scale_E, standard_QE, num_matches) for group in output.of_part(part))
-        return heapq.nsmallest(num_matches, (match for matches in groups for match in matches))
+        best: list[Match] = []
+        for piece in output.of_part(part, rows_at_a_time):
+            distances = _distances(piece.values_NE, mean_E, scale_E, standard_QE)
+            limit = best[-1].distance if len(best) == num_matches else np.inf
+            best = heapq.nsmallest(num_matches, [*best, *_matches(piece, *distances, num_matches, limit)])
+        return best
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         found = heapq.nsmallest(num_matches, (match for matches in pool.map(of_part, parts) for match in matches))
@@ -66,15 +73,15 @@ def nearest(output: EmbeddedOutput, queries_QE: npt.NDArray[np.float16], num_mat
     return found
 
 
-def _standard(output: EmbeddedOutput, parts: list[Part]) -> tuple[FloatArray, FloatArray]:
+def _standard(output: EmbeddedOutput, parts: list[Part], rows_at_a_time: int) -> tuple[FloatArray, FloatArray]:
     """Mean and one over the deviation of each value (E,), of a sample of the output."""
-    step = max(1, len(parts) // _SAMPLED_GROUPS)
+    step = max(1, len(parts) // _SAMPLED_PARTS)
     sums_E, squares_E, num_windows = np.float64(0.0), np.float64(0.0), 0
-    for part in parts[::step][:_SAMPLED_GROUPS]:
-        values_NE = next(output.of_part(part)).values_NE
-        sums_E = sums_E + values_NE.sum(axis=0, dtype=np.float64)
-        squares_E = squares_E + np.einsum("ne,ne->e", values_NE, values_NE, dtype=np.float64)
-        num_windows += len(values_NE)
+    for part in parts[::step][:_SAMPLED_PARTS]:
+        for piece in islice(output.of_part(part, rows_at_a_time), _SAMPLED_PIECES):
+            sums_E = sums_E + piece.values_NE.sum(axis=0, dtype=np.float64)
+            squares_E = squares_E + np.square(piece.values_NE, dtype=np.float64).sum(axis=0)
+            num_windows += len(piece.values_NE)
     mean_E = sums_E / num_windows
     deviation_E = np.sqrt(np.maximum(squares_E / num_windows - np.square(mean_E), 0.0))
     # What never changes says nothing.
@@ -83,13 +90,16 @@ def _standard(output: EmbeddedOutput, parts: list[Part]) -> tuple[FloatArray, Fl
 
 
 def _matches(
-    group: Embeddings, mean_E: FloatArray, scale_E: FloatArray, queries_QE: FloatArray, num_matches: int
+    piece: Embeddings, distance_N: FloatArray, query_N: npt.NDArray[np.intp], num_matches: int, limit: float
 ) -> Iterator[Match]:
-    distance_N, query_N = _distances(group.values_NE, mean_E, scale_E, queries_QE)
-    best = np.argpartition(distance_N, min(num_matches, len(distance_N) - 1))[:num_matches]
-    columns = [group.keys[name].take(pa.array(best)).to_pylist() for name in ("path", "channel", "window_index")]
-    for row, (path, channel, window_index) in zip(best, zip(*columns, strict=True), strict=True):
-        yield Match(float(distance_N[row]), path, channel, window_index, int(query_N[row]))
+    """The nearest of these windows that are no further than a limit."""
+    near = np.flatnonzero(distance_N <= limit)
+    if len(near) > num_matches:
+        near = near[np.argpartition(distance_N[near], num_matches - 1)[:num_matches]]
+    if len(near):
+        columns = [piece.keys[name].take(pa.array(near)).to_pylist() for name in ("path", "channel", "window_index")]
+        for row, (path, channel, window_index) in zip(near, zip(*columns, strict=True), strict=True):
+            yield Match(float(distance_N[row]), path, channel, window_index, int(query_N[row]))
 
 
 def _distances(
@@ -98,16 +108,8 @@ def _distances(
     """Distance (N,) of each window from the nearest query, and which that is."""
     # A thread for each part is enough; the setting belongs to the calling thread.
     torch.set_num_threads(1)
-    scale, queries = torch.from_numpy(scale_E), torch.from_numpy(queries_QE)
-    distance_N = np.empty(len(values_NE), np.float32)
-    query_N = np.empty(len(values_NE), np.intp)
-    step = max(1, _VALUES_AT_A_TIME // values_NE.shape[1])
     with torch.inference_mode():
-        for first in range(0, len(values_NE), step):
-            some = slice(first, first + step)
-            standard = torch.from_numpy(values_NE[some] - mean_E).mul_(scale)
-            norm = torch.linalg.vector_norm(standard, dim=1).clamp(min=_LEAST_DEVIATION)
-            cosine, nearest_query = (standard @ queries.T).max(dim=1)
-            distance_N[some] = (1 - cosine / norm).clamp(min=0.0).numpy()
-            query_N[some] = nearest_query.numpy()
-    return distance_N, query_N
+        standard = torch.from_numpy(values_NE - mean_E).mul_(torch.from_numpy(scale_E))
+        norm = torch.linalg.vector_norm(standard, dim=1).clamp(min=_LEAST_DEVIATION)
+        cosine, nearest_query = (standard @ torch.from_numpy(queries_QE).T).max(dim=1)
+        return (1 - cosine / norm).clamp(min=0.0).numpy(), nearest_query.numpy()

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -9,9 +10,10 @@ import pyarrow.parquet as pq
 
 from ser_core import storage
 from ser_core.errors import DamagedOutputError, OutputError
+from ser_core.storage import Location
 from ser_core.tables.delta_log import DeltaLog
 from ser_core.tables.output_logs import parts_at
-from ser_core.tables.parts import Part, is_intact, open_part, output_faults
+from ser_core.tables.parts import ROWS_PER_GROUP, Part, is_intact, open_part, output_faults
 from ser_core.tables.schema import filled
 
 #: Bytes of parts that are kept for the next paths, which are mostly in the same ones.
@@ -19,7 +21,7 @@ _KEPT_BYTES = 2**28
 
 
 class StoredRows:
-    """Nothing is written, and a run may be on. Memory is bounded: parts are read a row group at a time."""
+    """Nothing is written, and a run may be on."""
 
     def __init__(self, log: DeltaLog, commit: int) -> None:
         """
@@ -40,11 +42,17 @@ class StoredRows:
         types = {**{field.name: field.type for field in self._schema}, self._column: pa.string()}
         return pa.schema([(name, types[name]) for name in columns])
 
-    def of_part(self, part: Part, columns: list[str]) -> Iterator[pa.Table]:
-        """These columns of a part, a row group at a time; from any thread."""
-        opened = self._open(part)
-        for group in range(opened.num_row_groups):
-            yield self._read(opened, group, columns)
+    def of_part(self, part: Part, columns: list[str], rows_at_a_time: int = ROWS_PER_GROUP) -> Iterator[pa.Table]:
+        """These columns of a part, so many rows at a time at most; from any thread.
+
+        Of a local part one row group is in memory, compressed: its pages are held against their checksums as they come.
+        """
+        schema = self.schema_of(columns)
+        with self._open_in_pieces(part) as opened:
+            known = [name for name in columns if name in opened.schema_arrow.names]
+            for group in range(opened.num_row_groups):
+                for rows in opened.iter_batches(rows_at_a_time, [group], known, use_threads=False):
+                    yield filled(pa.Table.from_batches([rows]), schema)
 
     def of_paths(self, paths: pa.Array, columns: list[str]) -> Iterator[pa.Table]:
         """These columns of the rows of some paths, in no order, a row group's at a time.
@@ -75,19 +83,19 @@ class StoredRows:
         for group in range(opened.num_row_groups):
             if not _may_hold(opened, group, paths):
                 continue
-            is_wanted = pc.is_in(self._read(opened, group, ["path"])["path"], value_set=paths)
+            is_wanted = pc.is_in(self._read(part, opened, group, ["path"])["path"], value_set=paths)
             if pc.any(is_wanted).as_py():
-                rows = self._read(opened, group, columns)
+                rows = self._read(part, opened, group, columns)
                 yield rows if pc.all(is_wanted).as_py() else rows.filter(is_wanted)
 
     def _with_partition(self, rows: pa.Table, part: Part) -> pa.Table:
         return rows.append_column(self._column, pa.repeat(pa.scalar(part.partition), rows.num_rows))
 
-    def _read(self, opened: pq.ParquetFile, group: int, columns: list[str]) -> pa.Table:
+    def _read(self, part: Part, opened: pq.ParquetFile, group: int, columns: list[str]) -> pa.Table:
         """A row group; null where the part was written before there was such a column."""
         known = [name for name in columns if name in opened.schema_arrow.names]
         schema = pa.schema([self._schema.field(name) for name in columns])
-        with output_faults(self._folder):
+        with output_faults(self._folder.join(part.path)):
             return filled(opened.read_row_group(group, known, use_threads=False), schema)
 
     def _keep(self, part: Part) -> pq.ParquetFile:
@@ -99,19 +107,38 @@ class StoredRows:
             self._kept.popitem(last=False)
         return self._kept[part]
 
+    @contextmanager
+    def _open_in_pieces(self, part: Part) -> Iterator[pq.ParquetFile]:
+        file = self._folder.join(part.path)
+        if file.is_s3:
+            yield self._open(part)
+            return
+        with _faults(file), pa.OSFile(file.path) as data:
+            if data.size() != part.num_bytes:
+                raise _damaged(file)
+            yield pq.ParquetFile(data, page_checksum_verification=True)
+
     def _open(self, part: Part) -> pq.ParquetFile:
         file = self._folder.join(part.path)
-        with output_faults(file):
-            try:
-                data = storage.read(file)
-            except FileNotFoundError as error:
-                raise OutputError(
-                    f"{file} is gone: a run took it away meanwhile; run the same command again"
-                ) from error
+        with _faults(file):
+            data = storage.read(file)
             if not is_intact(part, data):
-                raise DamagedOutputError(f"{file} is damaged: its bytes have changed; see 'ser verify'")
+                raise _damaged(file)
             # Its checksum is over all of it: those of its pages need not be computed, too.
             return pq.ParquetFile(pa.BufferReader(data)) if part.checksum is not None else open_part(data)
+
+
+@contextmanager
+def _faults(file: Location) -> Iterator[None]:
+    with output_faults(file):
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise OutputError(f"{file} is gone: a run took it away meanwhile; run the same command again") from error
+
+
+def _damaged(file: Location) -> DamagedOutputError:
+    return DamagedOutputError(f"{file} is damaged: its bytes have changed; see 'ser verify'")
 
 
 def _between(paths: pa.Array, first: str, last: str) -> pa.Array:

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 from deltalake import DeltaTable
 
+from ser_core.errors import OutputError
 from ser_core.models.artifact import Artifact
 from ser_core.storage.location import Location
 from ser_core.tables.checks.verification import verify
@@ -114,11 +116,32 @@ def test_what_cannot_be_searched_is_a_line(scored: Path, tmp_path: Path) -> None
     assert_one_line(other, 2, "has another encoder (whisper-bilstm-", "compact-")
 
 
+def test_a_part_that_is_damaged_is_named_and_not_searched(output: Output, plan: Callable[[World], Path]) -> None:
+    world = {f"{index:02}.wav": Audio("1", windows=4) for index in range(9)}
+    score_all(output, plan(world), world, settings=EMBEDDED)
+    [part] = Path(output.location.path, "embeddings").rglob("*.parquet")
+    whole = part.read_bytes()
+    queries_QE = np.zeros((1, 3), np.float16)
+    columns = pq.read_metadata(part).row_group(0)
+    values = next(c for c in map(columns.column, range(columns.num_columns)) if "embedding" in c.path_in_schema)
+    last = values.data_page_offset + values.total_compressed_size - 1
+    for damaged, words in (
+        (whole[:last] + bytes([whole[last] ^ 1]) + whole[last + 1 :], "cannot be used"),
+        (whole[:-5] + bytes([whole[-5] ^ 1]) + whole[-4:], "cannot be used"),
+        (whole[:-1], "its bytes have changed"),
+        (None, "is gone"),
+    ):
+        part.unlink() if damaged is None else part.write_bytes(damaged)
+        with pytest.raises(OutputError, match=words) as told:
+            nearest(EmbeddedOutput(output.location), queries_QE, 2)
+        assert part.name in str(told.value)
+
+
 def test_nearest_are_those_of_all_pairs_whatever_the_parts(output: Output, plan: Callable[[World], Path]) -> None:
     world = {f"{index:02}.wav": Audio("1", windows=1 + index % 5) for index in range(20)}
     score_all(output, plan(world), world, settings=EMBEDDED, files_per_commit=7)
     kept = EmbeddedOutput(output.location)
-    groups = [group for part in kept.embeddings.parts for group in kept.of_part(part)]
+    groups = [group for part in kept.embeddings.parts for group in kept.of_part(part, 3)]
     values_NE = np.concatenate([group.values_NE for group in groups])
     queries_QE = values_NE[[3, 17]].astype(np.float16)
     found = nearest(kept, queries_QE, 6)
