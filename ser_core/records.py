@@ -63,7 +63,7 @@ _NOTHING_HEARD: dict[str, Any] = {"speech_share": [], "is_judged": [], "speech_s
 #: The pending part of the plan, with each file's index in it: the input of a loader.
 PENDING_SCHEMA = PLAN_SCHEMA.append(pa.field("file_id", pa.int64(), nullable=False))
 
-#: Loader -> predictor. `payload` is float32, C order: of the J windows that are judged the log-mel (J, num_mels,
+#: Loader -> predictor. `payload` is float32, C order: of the J windows that are judged the log-mel (J, num_rows,
 #: num_frames), or, with features on the device, pcm (J, window_samples).
 LOADED_SCHEMA = pa.schema([*_RECORD_FIELDS, pa.field("payload", pa.large_binary(), nullable=False)])
 

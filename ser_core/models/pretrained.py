@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ser_core.encoding import json_bytes, read_json
 from ser_core.errors import SourceError, UsageError, without_password
@@ -32,6 +32,8 @@ _HUB_NAME = re.compile(
 )
 #: Under which of these names training programs put the tensors of a model, beside other things.
 _GROUPS = ("state_dict", "model_state_dict", "model")
+#: What the names of an encoder's tensors begin with, where there is a decoder too.
+_ENCODER_PREFIXES = ("model.encoder.", "encoder.")
 _TIMEOUT_SECONDS, _MAX_REDIRECTS = 30.0, 5
 
 
@@ -189,3 +191,37 @@ def read_checkpoint(file: Path) -> dict[str, Tensor]:
             tensors = inner
             break
     return {name: value for name, value in tensors.items() if isinstance(name, str) and isinstance(value, Tensor)}
+
+
+def without_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """An encoder's tensors alone, by their names within it; all of them, where nothing tells it from a decoder."""
+    for prefix in _ENCODER_PREFIXES:
+        if tensors := {name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)}:
+            return tensors
+    return state
+
+
+def load_encoder(encoder: nn.Module, found: dict[str, Tensor], file: Path, published: str) -> None:
+    """Give an encoder the tensors of its names; what else there is stays behind.
+
+    Args:
+        encoder: is loaded.
+        found: tensors by name.
+        file: where they are from.
+        published: the name of weights that fit.
+
+    Raises:
+        UsageError: one is missing, has another shape, or holds what is no finite number.
+    """
+    for name, expected in encoder.state_dict().items():
+        tensor = found.get(name)
+        if tensor is None:
+            raise UsageError(f"weights {file}: no encoder of {published} ('{name}' is missing)")
+        if tensor.shape != expected.shape:
+            raise UsageError(
+                f"weights {file}: '{name}' is {tuple(tensor.shape)} instead of {tuple(expected.shape)}: give "
+                f"{published}, or the sizes of this one as architecture settings"
+            )
+        if not tensor.is_floating_point() or not tensor.float().isfinite().all():
+            raise UsageError(f"weights {file}: '{name}' holds values that are not finite numbers; give another file")
+    encoder.load_state_dict({name: found[name] for name in encoder.state_dict()})

@@ -15,11 +15,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention
+from torch.nn.functional import gelu, layer_norm, pad, scaled_dot_product_attention
 
-from ser_core.errors import UsageError
 from ser_core.models.layers import weighted_statistics
-from ser_core.models.pretrained import read_checkpoint
+from ser_core.models.pretrained import load_encoder, read_checkpoint, without_prefix
 
 #: Kernel and stride of each convolution, in what comes into it.
 _KERNELS, _STRIDES = (127, 7, 3), (64, 3, 2)
@@ -34,7 +33,6 @@ _MLP_RATIO = 4
 _LEAST_COUNT = 1e-6
 #: Peak of what the encoder hears: about that of the recordings it was trained on.
 _LEVEL = 0.5
-_PREFIXES = ("model.encoder.", "encoder.")
 
 
 class MoonshineEncoder(nn.Module):
@@ -52,7 +50,7 @@ class MoonshineEncoder(nn.Module):
         """Each block's output (B, S, H), and which steps are audio (B, S): what comes of padding counts nowhere.
 
         Args:
-            pcm_BN: float32 samples at the level of speech; 400 at least.
+            pcm_BN: float32 samples at the level of speech, as many as a step hears at least.
             num_real_B: samples of each window before its padding.
         """
         maps_BHS = self.conv1(pcm_BN[:, None]).tanh()
@@ -92,23 +90,7 @@ class MoonshineEncoder(nn.Module):
         Raises:
             UsageError: the file cannot be read, or holds no encoder of these sizes.
         """
-        state = read_checkpoint(file)
-        for prefix in _PREFIXES:
-            if tensors := {name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)}:
-                state = tensors
-                break
-        for name, expected in self.state_dict().items():
-            tensor = state.get(name)
-            if tensor is None or tensor.shape != expected.shape:
-                found = (
-                    "is missing" if tensor is None else f"is {tuple(tensor.shape)} instead of {tuple(expected.shape)}"
-                )
-                raise UsageError(f"weights {file}: no encoder of UsefulSensors/moonshine-base ('{name}' {found})")
-            if not tensor.is_floating_point() or not tensor.float().isfinite().all():
-                raise UsageError(
-                    f"weights {file}: '{name}' holds values that are not finite numbers; give another file"
-                )
-        self.load_state_dict({name: state[name] for name in self.state_dict()})
+        load_encoder(self, without_prefix(read_checkpoint(file)), file, "UsefulSensors/moonshine-base")
 
 
 def is_moonshine(file: Path) -> bool:
@@ -117,9 +99,7 @@ def is_moonshine(file: Path) -> bool:
     Raises:
         UsageError: it cannot be read.
     """
-    return any(
-        name.endswith("encoder.groupnorm.weight") or name == "groupnorm.weight" for name in read_checkpoint(file)
-    )
+    return "groupnorm.weight" in without_prefix(read_checkpoint(file))
 
 
 def _first(num_B: Tensor, num_steps: int) -> Tensor:
@@ -176,6 +156,7 @@ class MoonshineStatistics(nn.Module):
             counts: of each view, what each two columns count (B, T / 2).
         """
         pcm_BN = _LEVEL * samples_BHT.transpose(1, 2).flatten(1)
+        pcm_BN = pad(pcm_BN, (0, max(0, _FIELD_SAMPLES - pcm_BN.shape[1])))
         layers, is_audio_BS = self.encoder(pcm_BN, num_real_B)
         read_BLSH = torch.stack([layer_norm(layer.float(), layer.shape[2:]) for layer in layers[self._first :]], dim=1)
         views = []

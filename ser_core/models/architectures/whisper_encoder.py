@@ -15,14 +15,13 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from ser_core.errors import UsageError
-from ser_core.models.pretrained import read_checkpoint
+from ser_core.models.pretrained import load_encoder, read_checkpoint, without_prefix
 
 #: Features of an attention head, the same in every size of Whisper.
 HEAD_FEATURES = 64
 _KERNEL_FRAMES = 3
 #: Features of the MLP's hidden layer, in layers' features; the same in every size of Whisper.
 _MLP_RATIO = 4
-_PREFIXES = ("model.encoder.", "encoder.")
 #: Parts of names in OpenAI's own files, and what they are called in the published checkpoints.
 _OPENAI_NAMES = {
     "positional_embedding": "embed_positions.weight", "blocks": "layers", "attn.query": "self_attn.q_proj",
@@ -56,31 +55,10 @@ class WhisperEncoder(nn.Module):
         Raises:
             UsageError: the file cannot be read, or holds no encoder of these sizes.
         """
-        found = _encoder_tensors(read_checkpoint(file))
-        for name, expected in self.state_dict().items():
-            tensor = found.get(name)
-            if tensor is None:
-                raise UsageError(f"weights {file}: no encoder of openai/whisper-base ('{name}' is missing)")
-            if tensor.shape != expected.shape:
-                raise UsageError(
-                    f"weights {file}: '{name}' is {tuple(tensor.shape)} instead of {tuple(expected.shape)}: "
-                    "give openai/whisper-base, or the sizes of this one as architecture settings"
-                )
-            if not tensor.is_floating_point() or not tensor.float().isfinite().all():
-                raise UsageError(
-                    f"weights {file}: '{name}' holds values that are not finite numbers; give another file"
-                )
+        state = without_prefix(read_checkpoint(file))
+        found = {_NAME_OF_OPENAI.sub(lambda match: _OPENAI_NAMES[match[0]], name): state[name] for name in state}
         _check_positions(file, found.get("embed_positions.weight"))
-        self.load_state_dict({name: found[name] for name in self.state_dict()})
-
-
-def _encoder_tensors(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The encoder's tensors by the names of the published checkpoints; OpenAI's own file (base.pt) has others."""
-    for prefix in _PREFIXES:
-        if tensors := {name.removeprefix(prefix): state[name] for name in state if name.startswith(prefix)}:
-            state = tensors
-            break
-    return {_NAME_OF_OPENAI.sub(lambda found: _OPENAI_NAMES[found[0]], name): state[name] for name in state}
+        load_encoder(self, found, file, "openai/whisper-base")
 
 
 def _check_positions(file: Path, found_SH: Tensor | None) -> None:
