@@ -36,6 +36,15 @@ def resolved_settings(name: str, settings: dict[str, Any]) -> dict[str, Any]:
     return _settings(name, settings).to_dict()
 
 
+def chosen_settings(name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of an architecture that are not as by default: one that is added later changes nothing here.
+
+    Raises:
+        UsageError: the architecture, or one of its settings, is unknown.
+    """
+    return _settings(name, settings).model_dump(mode="json", exclude_defaults=True)
+
+
 def default_mel(name: str) -> MelSettings:
     """The features of a new model of the named architecture, where nothing else is said.
 

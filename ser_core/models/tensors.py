@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from ser_core.errors import ArtifactError
 from ser_core.models.artifact_config import ArtifactConfig
-from ser_core.models.registry import resolved_settings
+from ser_core.models.registry import chosen_settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,10 +42,12 @@ class Encoder:
         """That of a model with these settings and features."""
         import torch
 
-        settings = resolved_settings(config.architecture, config.architecture_settings)
+        settings = chosen_settings(config.architecture, config.architecture_settings)
         settings = {name: value for name, value in settings.items() if name not in model.HEAD_SETTINGS}
         code = config.code and config.code.to_dict()
-        said = {"architecture": config.architecture, "code": code, "settings": settings, "mel": config.mel.to_dict()}
+        said = {"architecture": config.architecture, "code": code, "settings": settings}
+        # Outputs name it: where a later version has more settings, it must stay what it was.
+        said["mel"] = config.mel.model_dump(mode="json", exclude_defaults=True)
         digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
         for name, tensor in sorted((model.state_dict() | {"filterbank_FK": filterbank_FK}).items()):
             if name.partition(".")[0] not in model.HEAD_MODULES:
