@@ -120,12 +120,17 @@ def _network(settings: LimitSettings, index: int, size: int) -> Callable[[], int
     import torch
 
     from ser_core.models import Predictor
+    from ser_core.settings import Threads
 
     artifact = _artifact(settings)
     with torch.inference_mode():
         mel_BFT = artifact.log_mel()(torch.from_numpy(_noise(settings, size))).numpy()
     predictor = Predictor(
-        artifact, device=settings.device, precision=settings.precision, batch_size=size, num_threads=settings.threads
+        artifact,
+        device=settings.device,
+        precision=settings.precision,
+        batch_size=size,
+        threads=Threads(settings.threads),
     )
 
     def step() -> int:

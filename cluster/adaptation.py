@@ -12,7 +12,7 @@ from cluster.sample import Sample, batch_windows, read_sample
 from cluster.stages import LoadSettings
 from ser_core.errors import UsageError
 from ser_core.score_config import SampleSettings, ScoreConfig
-from ser_core.settings import ResolvedDevice, ResolvedPrecision
+from ser_core.settings import ResolvedDevice, ResolvedPrecision, Threads
 from ser_core.source import largest_folders, split_plan
 from ser_core.storage import Location
 from ser_core.tables import AdaptationFile, Fingerprint
@@ -81,16 +81,16 @@ def look_at_audio(
     """
     from ser_core.models import Predictor
 
+    num_threads = 1 if device == "cuda" else max(1, min(_MAX_THREADS, int(num_cpus)))
     predictor = Predictor(
         artifact,
         device=device,
         precision=precision,
         batch_size=batch_windows(load.windows.window_seconds),
         features_on="device",
-        num_threads=1,
+        threads=Threads(1, num_threads),
         gives_components=True,
     )
-    num_threads = 1 if device == "cuda" else max(1, min(_MAX_THREADS, int(num_cpus)))
 
     def look(plan: Path, most: int) -> Sample:
         return read_sample(load, artifact, plan, predictor.predict, num_windows=most, num_threads=num_threads)

@@ -38,7 +38,7 @@ class LocalPipeline:
         self.resources = resources
         self._load = load
         self._artifact = artifact
-        self._predict = PredictStage(predict, artifact)
+        self._predict = PredictStage(predict, artifact, resources.num_predictors)
         self._attempts = Attempts()
         self._lock = threading.Lock()
         self._is_closed = False

@@ -8,7 +8,7 @@ import numpy as np
 from cluster.resources import Resources
 from ser_core.audio import WindowSettings
 from ser_core.errors import SerError, UsageError, one_line
-from ser_core.settings import Precision, ResolvedPrecision
+from ser_core.settings import Precision, ResolvedPrecision, Threads
 
 if TYPE_CHECKING:
     from ser_core.models import Artifact
@@ -135,7 +135,7 @@ def _try_here(artifact: "Artifact", resources: Resources, precision: Precision, 
             precision=tried,
             batch_size=resources.batch_size,
             features_on="device",
-            num_threads=resources.threads_per_predictor,
+            threads=Threads(resources.threads_per_predictor),
         )
         # One window is enough: every batch is padded to its full size.
         predictor.predict(np.zeros((1, windows.window_samples), dtype=np.float32))

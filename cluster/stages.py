@@ -20,7 +20,7 @@ from ser_core.errors import SerError, one_line
 from ser_core.faults import Fault
 from ser_core.records import LOADED_SCHEMA, PREDICTED_SCHEMA, record
 from ser_core.score_config import FeaturesOn
-from ser_core.settings import ResolvedDevice, ResolvedPrecision
+from ser_core.settings import ResolvedDevice, ResolvedPrecision, Threads
 from ser_core.source import PlannedFile, Source
 from ser_core.speech import SpeechSettings
 from ser_core.vocabulary import Channels
@@ -205,7 +205,15 @@ class Loader:
 class PredictStage:
     """Records with windows -> records with calibrated probabilities of those that are judged."""
 
-    def __init__(self, settings: PredictSettings, artifact: "Artifact | ray.ObjectRef[bytes]") -> None:
+    def __init__(
+        self, settings: PredictSettings, artifact: "Artifact | ray.ObjectRef[bytes]", num_callers: int = 1
+    ) -> None:
+        """
+        Args:
+            settings: how the model is asked.
+            artifact: the model.
+            num_callers: number of threads that call it at a time.
+        """
         from ser_core.models import Predictor
 
         loaded = _resolve(artifact)
@@ -222,7 +230,7 @@ class PredictStage:
             precision=settings.precision,
             batch_size=settings.batch_size,
             features_on=settings.features_on,
-            num_threads=settings.num_threads,
+            threads=Threads(settings.num_threads, num_callers),
             gives_embeddings=settings.gives_embeddings,
         )
 

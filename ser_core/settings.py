@@ -7,6 +7,7 @@ import os
 import reprlib
 import typing
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
@@ -68,6 +69,16 @@ _GONE = {
 _MAX_SHOWN, _MAX_NAMES = 60, 3
 #: What waits longer than this many seconds overflows somewhere.
 _MAX_SECONDS = 1e9
+
+
+@dataclass(frozen=True)
+class Threads:
+    """The CPU threads of a predictor."""
+
+    #: That work on one batch; None: as many as torch has in this process.
+    per_batch: int | None = None
+    #: That call `predict` at a time.
+    num_callers: int = 1
 
 
 def require(condition: bool, message: str) -> None:

@@ -99,6 +99,15 @@ def private_folder(folder: Path) -> None:
         folder.chmod(0o700)
 
 
+def user_cache_folder() -> Path:
+    """Where this machine caches what this user's commands made; it may not be there.
+
+    Raises:
+        RuntimeError: the user has no home.
+    """
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ser"
+
+
 def _new_in(parent: Path) -> Path:
     return parent / f"ser-{secrets.token_hex(8)}"
 

@@ -5,8 +5,8 @@ from importlib.metadata import version
 
 #: Packages whose version may change a prediction.
 _PACKAGES = (
-    "ser", "deltalake", "librosa", "numpy", "pyarrow", "ray", "safetensors", "scikit-learn", "soundfile", "soxr",
-    "torch",
+    "ser", "deltalake", "librosa", "numpy", "openvino", "pyarrow", "ray", "safetensors", "scikit-learn", "soundfile",
+    "soxr", "torch",
 )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from cluster.sample import Sample, batch_windows
 from ser_core.audio import WindowSettings
 from ser_core.errors import UsageError
 from ser_core.score_config import ResolvedEngine, ScoreConfig
-from ser_core.settings import ResolvedDevice, ResolvedPrecision
+from ser_core.settings import ResolvedDevice, ResolvedPrecision, Threads
 from ser_core.source import PlanSummary
 from ser_core.storage import Location
 from ser_core.tables import EmbeddedOutput, Fingerprint
@@ -121,7 +121,7 @@ class StoredEmbeddings:
             precision=made_with.precision,
             # As scoring anew: sums in bf16 depend on the shape of a batch.
             batch_size=resources.batch_size,
-            num_threads=resources.num_predictors * resources.threads_per_predictor,
+            threads=Threads(resources.num_predictors * resources.threads_per_predictor),
             gives_embeddings=hands_embeddings_on,
         )
         pipeline = EmbeddedPipeline(self.output, predictor, resources, hands_embeddings_on=hands_embeddings_on)

@@ -12,10 +12,13 @@ from torch import Tensor, nn
 
 from ser_core.errors import ArtifactError
 from ser_core.models.artifact import Artifact
+from ser_core.models.engine.embedder import Embedder
 from ser_core.models.output import ModelOutput
 from ser_core.models.tensors import require_embeddings
 from ser_core.score_config import FeaturesOn
-from ser_core.settings import ResolvedDevice, ResolvedPrecision
+from ser_core.settings import ResolvedDevice, ResolvedPrecision, Threads
+
+_ALL = Threads()
 
 
 class Predictor:
@@ -29,7 +32,7 @@ class Predictor:
         precision: ResolvedPrecision = "fp32",
         batch_size: int = 64,
         features_on: FeaturesOn = "cpu",
-        num_threads: int | None = None,
+        threads: Threads = _ALL,
         gives_embeddings: bool = False,
         gives_components: bool = False,
     ) -> None:
@@ -41,7 +44,7 @@ class Predictor:
             precision: bf16 runs the network (never the features or the softmax) under autocast.
             batch_size: windows of every batch; a short one is padded.
             features_on: `cpu`: payloads are log-mel; `device`: payloads are waveforms, mel is computed here.
-            num_threads: CPU threads of torch in this process; None leaves them alone.
+            threads: of the CPU, here.
             gives_embeddings: whether outputs hold them.
             gives_components: whether outputs hold those of the model's reference.
 
@@ -54,7 +57,7 @@ class Predictor:
         self._precision = precision
         #: Windows of every batch.
         self.batch_size = batch_size
-        self._num_threads = num_threads
+        self._num_threads = threads.per_batch
         self._model = artifact.model().to(self._device)
         self._gives_embeddings = gives_embeddings
         if self._gives_embeddings:
@@ -62,6 +65,12 @@ class Predictor:
         self._components_PR: Tensor | None = None
         if gives_components:
             self._components_PR = torch.from_numpy(artifact.require_adaptable().components_PR).to(self._device)
+        self._embedder: Embedder | None = None
+        if device == "cpu" and self._model.has_embeddings:
+            num_threads = threads.per_batch or torch.get_num_threads()
+            self._embedder = Embedder(
+                artifact, precision=precision, num_threads=num_threads, num_callers=threads.num_callers
+            )
         if precision == "bf16":
             _hold_in_bf16(self._model)
         self._log_mel = artifact.log_mel().to(self._device) if features_on == "device" else None
@@ -124,6 +133,8 @@ class Predictor:
     @torch.inference_mode()
     def _predict_batch(self, batch: Tensor) -> dict[str, Tensor]:
         model = self._model
+        if (embedding_BE := self._embedded(batch)) is not None:
+            return self._classify_batch(embedding_BE)
         with self._autocast():
             mel_BFT = self._mel(batch)
             if not self._gives_embeddings and self._components_PR is None:
@@ -132,6 +143,10 @@ class Predictor:
             if not model.has_embeddings:
                 return self._said(model.forward_encoded(encoded), features_BP=model.regression_features(encoded))
             return self._said_of_embedded(model.embed_encoded(encoded))
+
+    def _embedded(self, batch: Tensor) -> Tensor | None:
+        """The embeddings of a batch, where they are computed by OpenVINO."""
+        return None if self._embedder is None else self._embedder(self._mel(batch))
 
     @torch.inference_mode()
     def _classify_batch(self, embedding_BE: Tensor) -> dict[str, Tensor]:

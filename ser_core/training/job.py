@@ -1,7 +1,6 @@
 """A training as a whole and its folds: what decides the outcome, where it goes, what is checked before it begins."""
 
 import dataclasses
-import os
 from collections import Counter
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +16,7 @@ from ser_core.corpora import Manifest
 from ser_core.errors import UsageError
 from ser_core.models import Artifact, OwnCode, SpeechModel, bundled_names
 from ser_core.storage import Location, read
+from ser_core.temporary import user_cache_folder
 from ser_core.training.cautions import few_speakers
 from ser_core.training.config import FOLD, TrainConfig
 from ser_core.training.data import ClipSets, check_emotions, check_sets, make_folds
@@ -119,7 +119,7 @@ class Job:
         """Where this machine caches decoded clips and features."""
         if self.config.cache_dir is not None:
             return Path(self.base, self.config.cache_dir)
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ser"
+        return user_cache_folder()
 
     @property
     def licence_file(self) -> str | None:

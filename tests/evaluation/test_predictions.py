@@ -19,6 +19,7 @@ from ser_core.evaluation.predictions import (
 )
 from ser_core.models.artifact_config import Adaptation
 from ser_core.models.predictor import Predictor
+from ser_core.settings import Threads
 from ser_core.speech import SpeechSettings
 from ser_core.storage.location import put
 from tests.conftest import S3Server
@@ -50,7 +51,7 @@ def manifest_of(paths: list[str]) -> Manifest:
 
 
 def predictor(batch_size: int = 4) -> Predictor:
-    return Predictor(tiny_artifact(), features_on="device", batch_size=batch_size, num_threads=1)
+    return Predictor(tiny_artifact(), features_on="device", batch_size=batch_size, threads=Threads(1))
 
 
 def plain_prediction(file: Path) -> np.ndarray:

@@ -16,7 +16,7 @@ from ser_core.models.base import SpeechModel
 from ser_core.models.precision import has_bf16, resolve_device
 from ser_core.models.predictor import Predictor, _hold_in_bf16
 from ser_core.models.registry import ARCHITECTURES, build, default_mel
-from ser_core.settings import Device, Precision, ResolvedPrecision
+from ser_core.settings import Device, Precision, ResolvedPrecision, Threads
 from tests.support.models import LABELS, adaptable_artifact, tiny_artifact
 
 SAMPLES = 16_000
@@ -34,6 +34,12 @@ def pcm_windows(num_windows: int) -> np.ndarray:
 def mel_windows(num_windows: int) -> np.ndarray:
     mel: np.ndarray = tiny_artifact().log_mel()(torch.from_numpy(pcm_windows(num_windows))).numpy()
     return mel
+
+
+@pytest.fixture
+def torch_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On CPUs, too, torch runs the network."""
+    monkeypatch.setattr("ser_core.models.predictor.Embedder", lambda *_, **__: None)
 
 
 @pytest.mark.parametrize("artifact", [tiny_artifact(), tiny_artifact(architecture="whisper-bilstm"), *BUNDLED])
@@ -57,6 +63,7 @@ def test_predictions_do_not_depend_on_neighbours_or_order(artifact: Artifact) ->
     np.testing.assert_allclose(predictor.predict(pcm[3:4]).probabilities_NC, whole[3:4], atol=1e-6)
 
 
+@pytest.mark.usefixtures("torch_runs")
 def test_every_batch_has_one_shape(monkeypatch: pytest.MonkeyPatch) -> None:
     shapes = []
     predictor = Predictor(tiny_artifact(), batch_size=8)
@@ -136,8 +143,9 @@ def test_an_encoder_is_the_same_whatever_its_head_is() -> None:
     assert adaptable_artifact().encoder.identity.startswith("whisper-bilstm-")
 
 
+@pytest.mark.usefixtures("torch_runs")
 def test_no_gradient_is_kept_in_any_thread() -> None:
-    predictor = Predictor(tiny_artifact(), num_threads=1)
+    predictor = Predictor(tiny_artifact(), threads=Threads(1))
     mel = mel_windows(2)
     inference: list[bool] = []
     predictor._model.register_forward_hook(lambda *_: inference.append(torch.is_inference_mode_enabled()))
@@ -147,8 +155,9 @@ def test_no_gradient_is_kept_in_any_thread() -> None:
     assert inference == [True]
 
 
+@pytest.mark.usefixtures("torch_runs")
 def test_the_number_of_threads_holds_in_the_calling_thread() -> None:
-    predictor = Predictor(tiny_artifact(), num_threads=1)
+    predictor = Predictor(tiny_artifact(), threads=Threads(1))
     seen: list[int] = []
     predictor._model.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
     before = torch.get_num_threads()

@@ -235,7 +235,7 @@ class WhisperBilstm(SpeechModel):
         if not self._settings.mask_padding:
             return torch.ones_like(loudness_BS, dtype=torch.bool)
         is_loud_BS = loudness_BS > loudness_BS.amax(dim=1, keepdim=True) - _FLOOR
-        return is_loud_BS.flip(1).cummax(dim=1).values.flip(1)
+        return is_loud_BS.flip(1).cumsum(dim=1).flip(1) > 0
 
     def _num_real(self, samples_BHT: Tensor) -> Tensor:
         """Samples of each window before its padding; all of one that is silent as a whole."""
