@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from ser_core.audio.log_mel import LogMel
+from ser_core.audio.settings import MelSettings
 from ser_core.models.adaptation import estimate_adaptation
 from ser_core.models.artifact import Artifact, bundled_names
 from ser_core.models.artifact_config import CodeOrigin
@@ -28,22 +30,33 @@ from tests.support.cli import ROOT, as_plain_user, clean_environment
 from tests.support.models import LABELS, adaptable_artifact, tiny_artifact
 
 
-def of_vgg16() -> Artifact:
-    """An untrained `vgg16-bilstm` of two blocks."""
-    settings, mel = {"num_blocks": 2, "lstm_units": 8}, default_mel("vgg16-bilstm")
+def untrained(name: str, architecture: str, settings: dict[str, Any], mel: MelSettings) -> Artifact:
+    """A model of these settings."""
     with torch.random.fork_rng():
         torch.manual_seed(3)
-        model = build("vgg16-bilstm", settings, mel.num_mels, len(LABELS)).eval()
+        model = build(architecture, settings, mel.num_mels, len(LABELS)).eval()
     config = tiny_artifact().config.replace(
-        name="vgg16", architecture="vgg16-bilstm", architecture_settings=settings, mel=mel, licence_file=None
+        name=name, architecture=architecture, architecture_settings=settings, mel=mel, licence_file=None
     )
     return Artifact.of_model(config, model, LogMel(mel))
+
+
+VGG16 = untrained("vgg16", "vgg16-bilstm", {"num_blocks": 2, "lstm_units": 8}, default_mel("vgg16-bilstm"))
+TWO_ENCODERS = untrained(
+    "two encoders",
+    "whisper-bilstm",
+    {
+        "num_layers": 1, "frozen_layers": 1, "first_mixed_layer": 1, "width": 64, "lstm_units": 8, "mask_padding": True,
+        "moonshine_layers": 2, "moonshine_width": 80, "speech_ranges_db": (0.0, 30.0), "num_classifiers": 1,
+    },
+    default_mel("whisper-bilstm").replace(samples=True),
+)  # fmt: skip
 
 
 #: Of probabilities: rounding of float32, and of what is computed in bf16.
 BOUNDS: dict[ResolvedPrecision, float] = {"fp32": 1e-4, "bf16": 0.05}
 TINY = tiny_artifact(architecture="whisper-bilstm")
-ARTIFACTS = [adaptable_artifact(), of_vgg16(), *map(Artifact.load, bundled_names())]
+ARTIFACTS = [adaptable_artifact(), VGG16, TWO_ENCODERS, *map(Artifact.load, bundled_names())]
 PRECISIONS: list[ResolvedPrecision] = ["fp32", "bf16"] if has_bf16("cpu") else ["fp32"]
 
 

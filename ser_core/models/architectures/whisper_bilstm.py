@@ -242,7 +242,8 @@ class WhisperBilstm(SpeechModel):
         pcm_BN = samples_BHT.transpose(1, 2).flatten(1)
         position_N = torch.arange(1, pcm_BN.shape[1] + 1, device=pcm_BN.device)
         last_B = (position_N * (pcm_BN != 0)).amax(dim=1)
-        return last_B.where((last_B > 0) & self._settings.mask_padding, pcm_BN.shape[1])
+        is_padded_B = last_B > 0 if self._settings.mask_padding else torch.zeros_like(last_B, dtype=torch.bool)
+        return last_B.where(is_padded_B, pcm_BN.shape[1])
 
     def _views(self, heard: _Heard, read_BLSH: Tensor) -> list[Tensor]:
         """The plain statistics (B, P) of every view; in training of one alone, drawn for each window."""

@@ -55,7 +55,7 @@ def make_graph(model: SpeechModel, shape_BFT: tuple[int, ...]) -> bytes:
             # Held until the end: the front end does not.
             decoder = TorchScriptPythonDecoder(trace(_Embeds(model), torch.zeros(shape_BFT), check_trace=False))
             graph = front_end.convert(front_end.load(decoder))
-        except (AttributeError, OpConversionFailure) as error:
+        except (AttributeError, RuntimeError, OpConversionFailure) as error:
             raise NoGraphError(one_line(error)) from error
     graph.reshape(list(shape_BFT))
     return _to_bytes(graph)
