@@ -245,15 +245,15 @@ def test_another_users_folder_is_not_read(own_folder: Path, monkeypatch: pytest.
     assert cache.cached("name", lambda: b"yours") == b"yours"
 
 
-def test_what_was_not_used_for_longest_goes(own_folder: Path) -> None:
-    for number in range(cache.MAX_FILES):
+def test_what_was_not_used_for_longest_goes(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Of each file 32 bytes are its digest.
+    monkeypatch.setattr(cache, "MAX_BYTES", 4 * (32 + 5) + 20)
+    for number in range(4):
         cache.cached(f"graph-{number}", lambda: b"bytes")
         os.utime(own_folder / f"graph-{number}", (number, number))
     cache.cached("graph-0", lambda: b"never made")
     cache.cached("new", lambda: b"bytes")
-    assert {file.name for file in own_folder.iterdir()} == {"graph-0", "new"} | {
-        f"graph-{number}" for number in range(2, cache.MAX_FILES)
-    }
+    assert {file.name for file in own_folder.iterdir()} == {"graph-0", "new"} | {f"graph-{number}" for number in (2, 3)}
 
 
 _CALL = """

@@ -9,12 +9,13 @@ import os
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import accumulate
 from pathlib import Path
 
 from ser_core.temporary import private_folder, user_cache_folder
 
-#: So many files stay, those that were used last; one may have as many bytes as its model in float32.
-MAX_FILES = 8
+#: So many bytes stay, of the files that were used last; one has about as many as its model in float32.
+MAX_BYTES = 2**29
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -77,6 +78,8 @@ def _write(file: Path, content: bytes) -> None:
 
 def _prune(folder: Path) -> None:
     """Delete what was not used for longest; also what killed processes left unfinished."""
-    by_use = sorted(folder.iterdir(), key=lambda file: file.stat().st_mtime, reverse=True)
-    for file in by_use[MAX_FILES:]:
-        file.unlink(missing_ok=True)
+    facts = [(file, file.stat()) for file in folder.iterdir()]
+    facts.sort(key=lambda fact: fact[1].st_mtime, reverse=True)
+    for (file, _), num_bytes in zip(facts, accumulate(fact.st_size for _, fact in facts), strict=True):
+        if num_bytes > MAX_BYTES:
+            file.unlink(missing_ok=True)
