@@ -65,6 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> "pytest.Generator[Path]"
     """The folder of cached graphs."""
     with pytest.MonkeyPatch.context() as patch:
         home = tmp_path_factory.mktemp("cache")
+        patch.setattr(embedder, "MIN_WEIGHT_BYTES", 0)
         patch.setenv("XDG_CACHE_HOME", str(home))
         yield home / "ser" / "graphs"
 
@@ -259,7 +260,9 @@ def test_what_was_not_used_for_longest_goes(own_folder: Path, monkeypatch: pytes
 _CALL = """
 import os, sys, numpy
 from ser_core.models.artifact import Artifact
+from ser_core.models.engine import embedder
 from ser_core.models.predictor import Predictor
+embedder.MIN_WEIGHT_BYTES = 0
 def refuse(event, arguments):
     if event.startswith("socket.") or event == "urllib.Request":
         print(event, arguments, file=sys.stderr, flush=True)
@@ -306,6 +309,9 @@ def test_torch_runs_what_openvino_may_not_or_cannot(monkeypatch: pytest.MonkeyPa
     origin = CodeOrigin(file="my_net.py", sha256="0" * 64)
     foreign = Artifact(TINY.config.replace(code=origin).to_json(), TINY.weights)
     assert not embedder.runs(foreign, "fp32")
+    with monkeypatch.context() as patch:
+        patch.setattr(embedder, "MIN_WEIGHT_BYTES", len(TINY.weights) + 1)
+        assert not embedder.runs(TINY, "fp32")
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "ser_core.models.engine.silent_openvino", None)
         assert not embedder.runs(TINY, "fp32")
