@@ -145,10 +145,11 @@ class Start:
 
 
 def check_frozen(model: SpeechModel, config: TrainConfig, start: Start, *, is_own: bool) -> None:
-    """Whether there are frozen layers where they are to be cached, and whether they have trained weights.
+    """Whether there are frozen layers where they are to be cached, and whether they have trained weights and an input.
 
     Raises:
-        UsageError: there are none; or they would stay random, in an architecture that is not the user's own.
+        UsageError: there are none; or, in an architecture that is not the user's own, they would stay random or hear
+            nothing.
     """
     if config.cache_frozen and not model.has_frozen_layers:
         raise UsageError(f"cache_frozen: no layer of {config.architecture} is frozen by its settings")
@@ -159,6 +160,11 @@ def check_frozen(model: SpeechModel, config: TrainConfig, start: Start, *, is_ow
             f"architecture_settings: layers of {config.architecture} are frozen, and no weights are given, so they "
             "would stay random; give weights (--weights openai/whisper-base or imagenet), --from MODEL, or "
             "frozen_layers or frozen_blocks 0"
+        )
+    if model.has_second_encoder and not config.mel.get("samples"):
+        raise UsageError(
+            "architecture_settings: the second encoder hears samples, and the log-mel has none; give mel: "
+            "{samples: true, cleaned: true, scale: whisper}, or moonshine_layers 0"
         )
     if model.has_second_encoder and config.second_weights is None and start.artifact is None:
         raise UsageError(
