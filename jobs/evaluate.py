@@ -127,7 +127,7 @@ def _evaluated(
     is_adapted = request.clips.adapt != "none"
     predictor = Predictor(artifact, features_on="device", gives_components=is_adapted, **running)
     found = _predict(predictor, clips, subject.sets, request, console)
-    clips = clips.with_audio_seconds(found.seconds_G)
+    clips = clips.decoded(found.seconds_G, found.hashes)
     evaluation = evaluate_predictions(
         clips,
         found.probabilities_GC,
@@ -153,11 +153,12 @@ def _running(settings: ScoreConfig) -> "Running":
 
 @dataclass(frozen=True)
 class _Predictions:
-    """The predictions to report on, and what others there are where the model is adapted; how long the clips are."""
+    """The predictions to report on, others where the model is adapted, and how long clips are, and their hashes."""
 
     probabilities_GC: "Floats"
     adaptation: "AdaptedResult | None"
     seconds_G: "Floats"
+    hashes: list[str]
 
 
 def _predict(
@@ -169,23 +170,25 @@ def _predict(
     from ser_core.evaluation import AdaptableClips, predict_manifest
     from ser_core.speech import SpeechSettings
 
-    def show(num_done: int, seconds: float) -> None:
+    def show(num_done: int, seconds: float, audio_hash: str) -> None:
         seconds_G[num_done - 1] = seconds
+        hashes.append(audio_hash)
         progress.update(num_done, len(manifest), f"{num_done}/{len(manifest)} clips")
 
     artifact, adapt, seconds_G = predictor.artifact, request.clips.adapt, np.zeros(len(manifest))
+    hashes: list[str] = []
     asked = predictor, manifest, artifact.windows(), SpeechSettings.asked_for(request.settings)
     try:
         with Interrupts(), console.progress() as progress:
             if adapt == "none":
-                return _Predictions(predict_manifest(*asked, show), None, seconds_G)
+                return _Predictions(predict_manifest(*asked, show), None, seconds_G, hashes)
             clips = AdaptableClips.predict(*asked, show)
     except torch.OutOfMemoryError as error:
         batch_size = predictor.batch_size
         raise SerError(
             f"the GPU has no memory for batches of {batch_size}; use a smaller --batch-size, or --device cpu"
         ) from error
-    return _Predictions(*clips.adapt(adapt, request.clips.parsed_mixes, sets, request.bootstrap), seconds_G)
+    return _Predictions(*clips.adapt(adapt, request.clips.parsed_mixes, sets, request.bootstrap), seconds_G, hashes)
 
 
 def _about(request: Request, artifact: "Artifact", of_clips: dict[str, Any], running: Running) -> "About":

@@ -7,6 +7,7 @@ from .load import load_segments as load_segments
 from .load import look_at_clips as look_at_clips
 from .log_mel import LogMel as LogMel
 from .log_mel import fit_log_mel as fit_log_mel
+from .segments import AUDIO_HASH_CHARACTERS as AUDIO_HASH_CHARACTERS
 from .segments import Segment as Segment
 from .segments import WindowSettings as WindowSettings
 from .segments import closing_segment as closing_segment
@@ -14,6 +15,7 @@ from .segments import count_windows as count_windows
 from .settings import MelSettings as MelSettings
 
 __all__ = [
+    "AUDIO_HASH_CHARACTERS",
     "CLIP_SOURCE",
     "DECODE_WORKER",
     "Decoder",

@@ -32,6 +32,7 @@ class Decoder:
         windows: WindowSettings,
         timeout_seconds: float,
         audio_stream: int = 0,
+        hashes_audio: bool = False,
         memory_limit_bytes: int = DEFAULT_MEMORY_LIMIT_BYTES,
         retries: int = 2,
         worker: str = DECODE_WORKER,
@@ -42,12 +43,17 @@ class Decoder:
             windows: see `iter_segments`.
             timeout_seconds: longest wait for a finished segment, and until the child has taken a file's contents.
             audio_stream: see `iter_segments`.
+            hashes_audio: see `iter_segments`.
             memory_limit_bytes: most memory that decoding may take on top of the child as it starts.
             retries: how often a file is tried again.
             worker: the module whose `main` the child runs.
         """
         self._setup = Setup(
-            channels=channels, windows=windows, memory_limit_bytes=memory_limit_bytes, audio_stream=audio_stream
+            channels=channels,
+            windows=windows,
+            memory_limit_bytes=memory_limit_bytes,
+            audio_stream=audio_stream,
+            hashes_audio=hashes_audio,
         )
         self._timeout_seconds = timeout_seconds
         self._num_attempts = 1 + retries

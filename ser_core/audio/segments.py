@@ -20,6 +20,7 @@ MAX_PENDING_BYTES = 64 * 2**20
 #: Most windows of a file, over all its channels: their rows wait until the file is whole.
 MAX_FILE_WINDOWS = 1_000_000
 SILENCE_DBFS = -120.0
+AUDIO_HASH_CHARACTERS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +92,8 @@ class Segment:
     promised_seconds: float | None = None
     #: Number of the file's channels that get segments.
     num_channels: int = 1
+    #: AUDIO_HASH_CHARACTERS of a hash of the file's samples, in its last segment; None where it was not asked for.
+    audio_hash: str | None = None
 
 
 def closing_segment(

@@ -43,6 +43,8 @@ class Setup:
     memory_limit_bytes: int
     #: Which audio stream to read of a file that has several.
     audio_stream: int = 0
+    #: Whether a file's last segment says the hash of its samples.
+    hashes_audio: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +145,7 @@ def _answer(wire: Wire, setup: Setup) -> None:
             windows=setup.windows,
             audio_stream=setup.audio_stream,
             suffix=request.suffix,
+            hashes_audio=setup.hashes_audio,
         )
         for index, segment in enumerate(segments):
             if index < request.num_skipped:

@@ -51,8 +51,8 @@ _FORMER_FIELDS = [
     pa.field("repetition", pa.int64()),
 ]
 _HASHED_COLUMNS = (*MANIFEST_SCHEMA.names[:-1], "modality", "vocal_channel", "intensity", "statement", "repetition")
-#: Beside them where clips were decoded; no manifest file has it.
-_SECONDS = "audio_seconds"
+#: Beside them where clips were decoded; no manifest file has them.
+_SECONDS, _AUDIO_HASH = _DECODED = "audio_seconds", "audio_hash"
 _ORDER = [("corpus", "ascending"), ("path", "ascending")]
 _MAX_NAMED = 3
 #: More than all corpora of emotional speech have together.
@@ -116,14 +116,20 @@ class Manifest:
         """(N,) How long the clips are; None where nobody has decoded them."""
         return self.table[_SECONDS].to_numpy() if _SECONDS in self.table.column_names else None
 
-    def with_audio_seconds(self, seconds_N: npt.NDArray[np.float64]) -> "Manifest":
-        """The same clips, of which it is known how long they are."""
-        return Manifest(self.table.append_column(_SECONDS, pa.array(seconds_N)))
+    @property
+    def audio_hashes(self) -> list[str] | None:
+        """(N,) Hashes of the clips' samples; None where nobody has decoded them."""
+        return self.table[_AUDIO_HASH].to_pylist() if _AUDIO_HASH in self.table.column_names else None
+
+    def decoded(self, seconds_N: npt.NDArray[np.float64], hash_N: Sequence[str] | npt.NDArray[np.str_]) -> "Manifest":
+        """The same clips, of which it is known how long they are, and the hash of their samples."""
+        table = self.table.append_column(_SECONDS, pa.array(seconds_N))
+        return Manifest(table.append_column(_AUDIO_HASH, pa.array(hash_N, pa.string())))
 
     @classmethod
     def of_predictions(cls, table: pa.Table) -> "Manifest":
         """The clips of a table of predictions, which has more columns."""
-        known = [*MANIFEST_SCHEMA.names, *(field.name for field in _FORMER_FIELDS), _SECONDS]
+        known = [*MANIFEST_SCHEMA.names, *(field.name for field in _FORMER_FIELDS), *_DECODED]
         return cls(table.select([name for name in known if name in table.column_names]))
 
     def _texts(self, column: str) -> npt.NDArray[np.object_]:

@@ -9,6 +9,7 @@ from .label_sets import LabelSets as LabelSets
 from .metrics import Floats as Floats
 from .metrics import accuracy as accuracy
 from .metrics import uar as uar
+from .model_training import ModelSpeakers as ModelSpeakers
 from .page import render_page as render_page
 from .predict import predict_manifest as predict_manifest
 from .predictions import fit_temperature as fit_temperature
@@ -16,7 +17,6 @@ from .predictions import predictions_table as predictions_table
 from .predictions import probabilities_in as probabilities_in
 from .result import About as About
 from .result import Evaluation as Evaluation
-from .result import ModelSpeakers as ModelSpeakers
 from .sampling import chosen_clips as chosen_clips
 from .settings import BootstrapSettings as BootstrapSettings
 from .settings import ClipSettings as ClipSettings

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from ser_core.corpora import Manifest
 from ser_core.evaluation import metrics
@@ -16,8 +17,9 @@ from ser_core.evaluation.details import baselines, hardest, intensities, length_
 from ser_core.evaluation.groups import GroupMetrics, Groups
 from ser_core.evaluation.label_sets import LabelSets
 from ser_core.evaluation.metrics import Floats, Labels
+from ser_core.evaluation.model_training import ModelSpeakers
 from ser_core.evaluation.predictions import at_temperature
-from ser_core.evaluation.result import About, Evaluation, ModelSpeakers
+from ser_core.evaluation.result import About, Evaluation
 from ser_core.evaluation.sampling import rows_by
 from ser_core.evaluation.settings import BootstrapSettings
 from ser_core.vocabulary import LABELS, NO_SPEECH
@@ -62,6 +64,7 @@ def evaluate_predictions(
         settings=settings or BootstrapSettings(),
     )
     names = (*sets.labels, NO_SPEECH)[: predictions.calibrated_GL.shape[1]]
+    is_heard_G = model_speakers.heard(manifest) if model_speakers else None
     predicted_G, confidence_G = predictions.calibrated_GL.argmax(axis=1), predictions.calibrated_GL.max(axis=1)
     return Evaluation(
         title=title,
@@ -77,8 +80,9 @@ def evaluate_predictions(
         reliability=predictions.reliability(predictions.calibrated_GL),
         reliability_uncalibrated=predictions.reliability(predictions.uncalibrated_GL),
         coverage=metrics.coverage_curve(confidence_G, predicted_G == sets.label_G),
-        by=_groups(manifest, model_speakers, predictions),
+        by=_groups(manifest, _is_seen(manifest, model_speakers, is_heard_G), predictions),
         model_speakers=model_speakers,
+        heard_paths=None if is_heard_G is None else tuple(np.array(manifest.paths, object)[is_heard_G]),
         baselines=baselines(sets, manifest),
         hardest=hardest(sets, manifest, predictions.calibrated_GL),
     )
@@ -136,9 +140,16 @@ class _Predictions:
         return metrics.reliability(probabilities_GL.max(axis=1), probabilities_GL.argmax(axis=1) == self.label_G)
 
 
-def _groups(manifest: Manifest, model_speakers: ModelSpeakers | None, predictions: _Predictions) -> Groups:
+def _is_seen(
+    manifest: Manifest, model_speakers: ModelSpeakers | None, is_heard_G: npt.NDArray[np.bool_] | None
+) -> npt.NDArray[np.bool_]:
+    """(G,) Of which clips the speaker, or the audio, was in the model's training."""
+    is_known_G = np.isin(manifest.speakers.astype(str), model_speakers.training if model_speakers else ())
+    return is_known_G if is_heard_G is None else is_known_G | is_heard_G
+
+
+def _groups(manifest: Manifest, is_seen_G: npt.NDArray[np.bool_], predictions: _Predictions) -> Groups:
     intensity_G = intensities(manifest)
-    is_seen_G = np.isin(manifest.speakers.astype(str), model_speakers.training if model_speakers else ())
     return Groups(
         corpus=predictions.by(manifest.corpora),
         speaker=predictions.by(manifest.speakers),

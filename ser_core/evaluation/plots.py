@@ -15,8 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from ser_core.evaluation.history import History
 from ser_core.evaluation.metrics import CoveragePoint, Reliability
+from ser_core.evaluation.model_training import History
 
 #: matplotlib draws with these colours; in the SVG each becomes the CSS variable of its name, so that the page decides.
 _COLOURS = {"ink": "#010101", "soft": "#020202", "line": "#030303", "accent": "#040404", "warm": "#050505"}

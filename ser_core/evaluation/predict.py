@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 _DECODE_SECONDS = 300.0
 #: Windows that are listened to together: the detector takes several times as long for one alone.
 _HEARD_WINDOWS = 48
-#: Is called with the number of clips that are done, and how many seconds the last of them has.
-OnClip = Callable[[int, float], None]
+#: Is called with the number of clips that are done, how many seconds the last of them has, and the hash of its samples.
+OnClip = Callable[[int, float, str], None]
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def predict_with_statistics(
 
 def _add_clips(sums: "_Sums", manifest: Manifest, windows: WindowSettings, on_clip: OnClip | None) -> None:
     with (
-        Decoder(channels="mix", windows=windows, timeout_seconds=_DECODE_SECONDS) as decoder,
+        Decoder(channels="mix", windows=windows, timeout_seconds=_DECODE_SECONDS, hashes_audio=True) as decoder,
         closing(load_segments(decoder, CLIP_SOURCE, look_at_clips(manifest.paths))) as segments,
     ):
         seconds = 0.0
@@ -115,7 +115,7 @@ def _add_clips(sums: "_Sums", manifest: Manifest, windows: WindowSettings, on_cl
             sums.add(clip, segment)
             seconds = max([seconds, *segment.end_seconds])
             if segment.is_last and on_clip is not None:
-                on_clip(clip + 1, seconds)
+                on_clip(clip + 1, seconds, segment.audio_hash or "")
             seconds = 0.0 if segment.is_last else seconds
 
 

@@ -4,56 +4,21 @@ Shape letters: L labels of the evaluation: the model's, then those that it lacks
 """
 
 import dataclasses
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import Any, Self
 
 from ser_core.corpora import is_known_speaker
 from ser_core.evaluation.adapted_result import AdaptedResult
 from ser_core.evaluation.details import Baseline, HardClip
 from ser_core.evaluation.groups import Against, GroupMetrics, Groups
-from ser_core.evaluation.history import History
 from ser_core.evaluation.metrics import ClassMetrics, CoveragePoint, Labels, Reliability
+from ser_core.evaluation.model_training import History, ModelSpeakers
 from ser_core.evaluation.settings import BootstrapSettings
 from ser_core.vocabulary import NO_SPEECH
 
 #: Format of the JSON; raised when a field goes or changes its meaning. 2: resamples, predictions, missing_labels, seen.
 FORMAT_NUMBER = 2
-_MAX_NAMED = 6
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelSpeakers:
-    """Whose clips made a model, as "<corpus>-<id>"."""
-
-    #: The weights were fitted to them.
-    training: tuple[str, ...] = ()
-    #: The best epoch was chosen by them.
-    validation: tuple[str, ...] = ()
-    #: The temperature was fitted to them.
-    calibration: tuple[str, ...] = ()
-
-    @classmethod
-    def of_training(cls, training: dict[str, Any]) -> Self | None:
-        """The speakers that `training` of a model's config names; None where it does not say.
-
-        It reads the lists `speakers`, `validation_speakers` and `calibration_speakers`; only the first must be there.
-        """
-        seen, validation, calibration = (
-            _texts(training.get(name)) for name in ("speakers", "validation_speakers", "calibration_speakers")
-        )
-        if seen is None:
-            return None
-        return cls(training=seen, validation=validation or (), calibration=calibration or ())
-
-    def among(self, speakers: Collection[str]) -> Self:
-        """Those who are among these speakers, in their order."""
-        sets = {part: set(names) for part, names in dataclasses.asdict(self).items()}
-        return type(self)(**{part: tuple(name for name in speakers if name in names) for part, names in sets.items()})
-
-
-def _texts(value: Any) -> tuple[str, ...] | None:
-    is_list_of_texts = isinstance(value, list) and all(isinstance(item, str) for item in value)
-    return tuple(value) if is_list_of_texts else None
+_MAX_NAMED, _MAX_NAMED_PATHS = 6, 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -118,6 +83,8 @@ class Evaluation:
     baselines: dict[str, Baseline]
     #: The clips that are wrong with the least probability of the right label.
     hardest: tuple[HardClip, ...]
+    #: Paths of clips whose audio the model was fitted to, whoever is said to speak; None: it was not compared.
+    heard_paths: tuple[str, ...] | None = None
     #: The epochs of the model's training; none where they are not known.
     history: History = dataclasses.field(default_factory=History)
     #: Another model on the same clips; None: there is none.
@@ -172,9 +139,11 @@ class Evaluation:
         if found := tuple(speaker for speaker in overlap.training if speaker not in unknown):
             yield f"{len(found)} of the {total} speakers were in the model's training ({_named(found)}); {flatter}."
         elif not unknown:
+            yield f"None of the speakers was in the model's training, by their names{self._compared_audio}."
+        if self.heard_paths:
             yield (
-                "None of the speakers was in the model's training, by their names; whether the same audio was there "
-                "under other names was not compared."
+                f"The audio of {len(self.heard_paths)} of the {self.overall.num_clips} clips was in the model's "
+                f"training, whoever is said to speak ({_named(self.heard_paths, _MAX_NAMED_PATHS)}); {flatter}."
             )
         for found, words in (
             (overlap.validation, "chose the epoch that was kept"),
@@ -182,6 +151,12 @@ class Evaluation:
         ):
             if found:
                 yield f"{len(found)} of the {total} speakers {words} ({_named(found)})."
+
+    @property
+    def _compared_audio(self) -> str:
+        if self.heard_paths is None:
+            return "; whether the same audio was there under other names was not compared"
+        return "" if self.heard_paths else ", nor the audio of any clip, by hashes of their samples"
 
     def _notes_on_labels(self) -> Iterator[str]:
         of_model = [label for label in self.labels if label not in {*self.missing_labels, NO_SPEECH}]
@@ -225,8 +200,9 @@ class Evaluation:
             "reliability_uncalibrated": _bin_dicts(self.reliability_uncalibrated),
             "coverage": [dataclasses.asdict(point) for point in self.coverage],
             "by": self.by.to_dict(),
-            "model_speakers": dataclasses.asdict(self.model_speakers) if self.model_speakers else None,
-            "overlap": dataclasses.asdict(self.overlap) if self.overlap else None,
+            "model_speakers": self.model_speakers.to_dict() if self.model_speakers else None,
+            "overlap": self.overlap.to_dict() if self.overlap else None,
+            "heard_clips": None if self.heard_paths is None else list(self.heard_paths),
             "baselines": {name: dataclasses.asdict(one) for name, one in self.baselines.items()},
             "hardest": [dataclasses.asdict(clip) for clip in self.hardest],
             "history": self.history.model_dump(mode="json")["history"],
@@ -260,6 +236,6 @@ def _bin_dicts(reliability: Reliability) -> list[dict[str, Any]]:
     ]
 
 
-def _named(names: tuple[str, ...] | list[str]) -> str:
-    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
-    return ", ".join(names[:_MAX_NAMED]) + more
+def _named(names: tuple[str, ...] | list[str], most: int = _MAX_NAMED) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from ser_core import models
@@ -241,8 +240,8 @@ class Fold:
     #: Number of the fold, from 0 on.
     number: int
     sets: ClipSets
-    #: How long each clip of the job is; None where they are not decoded.
-    seconds_N: npt.NDArray[np.float64] | None = None
+    #: The job's clips with how long each is and its hash; None where they are not decoded.
+    decoded: Manifest | None = None
 
     @property
     def folder(self) -> Location:
@@ -265,8 +264,7 @@ class Fold:
     @property
     def test(self) -> Manifest:
         """The clips that test the model."""
-        test = self.job.manifest.take(self.sets.test_N)
-        return test if self.seconds_N is None else test.with_audio_seconds(self.seconds_N[self.sets.test_N])
+        return (self.decoded or self.job.manifest).take(self.sets.test_N)
 
     @cached_property
     def teachers(self) -> list[Artifact]:

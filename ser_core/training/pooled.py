@@ -67,7 +67,7 @@ def _of_table(job: Job, table: pa.Table) -> Evaluation:
     """The evaluation of a test's predictions."""
     tested, probabilities_GC = Manifest.of_predictions(table), probabilities_in(table, job.labels)
     if job.config.split.has_folds:
-        return _pooled(job, tested, probabilities_GC, table["temperature"].to_numpy())
+        return _pooled(job, table)
     config = models.read_config(job.folder.url)
     evaluation = evaluate_predictions(
         tested,
@@ -87,7 +87,10 @@ def write_pooled(job: Job) -> None:
     of it does no harm: what is read of a fold are predictions at temperature 1.
     """
     folds = [job.fold(number) for number in range(job.num_folds)]
-    predictions = [_read_predictions(fold) for fold in folds]
+    tables = [_read_table(fold.folder) for fold in folds]
+    predictions = [probabilities_in(table, job.labels) for table in tables]
+    decoded = _decoded(job.manifest, tables)
+    folds = [dataclasses.replace(fold, decoded=decoded) for fold in folds]
     finish = _calibrated if job.calibrates_by_folds else _as_written
     results = [finish(fold, predictions) for fold in folds]
     table = pa.concat_tables([result.predictions() for result in results])
@@ -108,19 +111,45 @@ def write_pooled(job: Job) -> None:
         report |= {"matrix": _matrix(results), "test": None}
     else:
         spreads = {name: _spread([getattr(metrics, name).value for metrics in overall]) for name in _METRICS}
-        temperature_G = table["temperature"].to_numpy()
-        report |= {"over_folds": spreads, "test": _pooled(job, tested, probabilities_GC, temperature_G).to_dict()}
+        report |= {"over_folds": spreads, "test": _pooled(job, table).to_dict()}
     write(job.folder.join(REPORT_FILE), json_bytes(report))
 
 
-def _pooled(job: Job, tested: Manifest, probabilities_GC: Floats, temperature_G: Floats) -> Evaluation:
+def _pooled(job: Job, table: pa.Table) -> Evaluation:
+    tested, probabilities_GC = Manifest.of_predictions(table), probabilities_in(table, job.labels)
     overlap = any(sets.speakers_overlap for sets in job.sets)
-    seen = ModelSpeakers(training=tuple(sorted(set(job.manifest.speakers))) if overlap else ())
+    trained = tuple(sorted(set(job.manifest.speakers))) if overlap else ()
+    seen = ModelSpeakers(training=trained, audio_hashes=_in_several(table))
     title = f"{job.name}: {job.num_folds} folds by {job.config.split.split}, pooled"
     labels = label_sets(job, tested)
+    temperature_G = table["temperature"].to_numpy()
     return evaluate_predictions(
         tested, probabilities_GC, temperature_G, labels=labels, model_speakers=seen, title=title
     )
+
+
+def _in_several(table: pa.Table) -> frozenset[str] | None:
+    """Hashes of the audio that is in several folds: whoever was tested by it in one was trained on it in the others."""
+    hashes = Manifest.of_predictions(table).audio_hashes
+    if hashes is None:
+        return None
+    folds_of: dict[str, set[int]] = {}
+    for audio_hash, fold in zip(hashes, table["fold"].to_pylist(), strict=True):
+        folds_of.setdefault(audio_hash, set()).add(fold)
+    return frozenset(audio_hash for audio_hash, folds in folds_of.items() if len(folds) > 1)
+
+
+def _decoded(manifest: Manifest, tables: list[pa.Table]) -> Manifest:
+    """The clips with what the folds' trainings heard of those that they tested."""
+    found = [Manifest.of_predictions(table) for table in tables]
+    known: dict[str, tuple[float, str]] = {}
+    for one in found:
+        if one.audio_hashes is not None and one.audio_seconds is not None:
+            known |= dict(zip(one.paths, zip(one.audio_seconds, one.audio_hashes, strict=True), strict=True))
+    if not known:
+        return manifest
+    seconds, hashes = zip(*(known.get(path, (np.nan, "")) for path in manifest.paths), strict=True)
+    return manifest.decoded(np.array(seconds), hashes)
 
 
 def _matrix(results: list[FoldResult]) -> dict[str, dict[str, Any]]:
@@ -163,11 +192,6 @@ def _one_answer(fold: Fold) -> Any:
 def _spread(values: list[float]) -> dict[str, float]:
     """Mean over the folds, and standard deviation (of a sample)."""
     return {"mean": float(np.mean(values)), "standard_deviation": float(np.std(values, ddof=1))}
-
-
-def _read_predictions(fold: Fold) -> Floats:
-    """A fold's predictions for its test clips, at temperature 1."""
-    return probabilities_in(_read_table(fold.folder), fold.job.labels)
 
 
 def _read_table(folder: Location) -> pa.Table:

@@ -32,6 +32,8 @@ from ser_core.training.model_card import card_of
 from ser_core.versions import package_versions
 
 REPORT_FILE, PREDICTIONS_FILE, PAGE_FILE = "report.json", "predictions.parquet", "evaluation.html"
+#: They make a config longer by 8 bytes each.
+_MAX_HASHED_CLIPS = 100_000
 Floats = npt.NDArray[np.float64]
 
 
@@ -92,7 +94,8 @@ def write_fold(
     if len(fold.sets.calibration_N):
         calibration = job.manifest.take(fold.sets.calibration_N)
         temperature = fitted_temperature(job, calibration, predictions.calibration_NC)
-    result = evaluate_fold(fold, predictions.test_NC, temperature, ModelSpeakers.of_training(dict(fold.speakers)))
+    seen = ModelSpeakers.of_training(_training_clips(fold))
+    result = evaluate_fold(fold, predictions.test_NC, temperature, seen)
     config = _artifact_config(result, log_mel, trained, _one_answer(fold, predictions))
     artifact = Artifact.of_model(config, model, log_mel, licence_text=job.licence_text, reference=reference)
     save_fold(result, artifact, trained.best.number)
@@ -172,7 +175,7 @@ def _artifact_config(result: FoldResult, log_mel: LogMel, trained: Trained, says
             "split": fold.sets.split,
             "speakers_overlap": fold.sets.speakers_overlap,
             "clips_without_speech": _num_without_speech(fold),
-            **fold.speakers,
+            **_training_clips(fold),
             "seed": config.seed,
             "history": [dataclasses.asdict(record) for record in trained.history],
             "best_epoch": trained.best.number,
@@ -181,6 +184,28 @@ def _artifact_config(result: FoldResult, log_mel: LogMel, trained: Trained, says
             "versions": package_versions(),
         },
     )
+
+
+def _training_clips(fold: Fold) -> dict[str, Any]:
+    """What a model's config says of who is in its sets, and of what audio its weights were fitted to.
+
+    Of more clips than `_MAX_HASHED_CLIPS`, and where another model that is learned from does not say it, the audio is
+    not said.
+    """
+    assert fold.decoded is not None
+    others = [
+        ModelSpeakers.of_training(one.config.training)
+        for one in (*fold.teachers, fold.job.start.artifact)
+        if one is not None
+    ]
+    hashes = set(fold.decoded.take(fold.sets.training_N).audio_hashes or ())
+    for other in others:
+        if other is None or other.audio_hashes is None:
+            return dict(fold.speakers)
+        hashes |= other.audio_hashes
+    if len(hashes) > _MAX_HASHED_CLIPS:
+        return dict(fold.speakers)
+    return {**fold.speakers, "audio_hashes": "".join(sorted(hashes))}
 
 
 def _num_without_speech(fold: Fold) -> int:

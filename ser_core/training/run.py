@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from ser_core import storage
 from ser_core.audio import LogMel, MelSettings, fit_log_mel
+from ser_core.corpora import Manifest
 from ser_core.distributed import ProcessGroup
 from ser_core.errors import UsageError
 from ser_core.models import Artifact, has_bf16
@@ -110,14 +110,14 @@ def _run_job(job: Job, worker: Worker, callback: Callback, folds: Iterable[int] 
     for number in range(job.num_folds) if folds is None else folds:
         fold = job.fold(number)
         if not worker.group.broadcast(lambda fold=fold: is_done(fold)):  # type: ignore[misc]
-            fold = dataclasses.replace(_spoken(fold, windows, worker.group.size), seconds_N=_seconds(waveforms, job))
+            fold = dataclasses.replace(_spoken(fold, windows, worker.group.size), decoded=_decoded(waveforms, job))
             _FoldRun(fold, waveforms, windows, worker, callback).run()
 
 
-def _seconds(waveforms: WaveformCache, job: Job) -> npt.NDArray[np.float64]:
-    """How long each clip is."""
+def _decoded(waveforms: WaveformCache, job: Job) -> Manifest:
+    """The clips with what decoding told of them."""
     samples_N = np.array([waveforms.num_samples(clip) for clip in range(len(waveforms))])
-    return samples_N / job.mel.sample_rate_hz
+    return job.manifest.decoded(samples_N / job.mel.sample_rate_hz, waveforms.hash_N)
 
 
 def _spoken(fold: Fold, windows: TrainingWindows, num_workers: int) -> Fold:

@@ -15,7 +15,7 @@ import soundfile
 import soxr
 
 from ser_core.audio.decode import iter_segments
-from ser_core.audio.segments import Segment, WindowSettings
+from ser_core.audio.segments import AUDIO_HASH_CHARACTERS, Segment, WindowSettings
 from ser_core.errors import ServiceError
 from ser_core.faults import Fault
 from ser_core.vocabulary import REASONS, Channels
@@ -115,6 +115,30 @@ def test_a_long_16_khz_file_gives_the_windows_of_its_pieces() -> None:
     piece_samples = 20 * WINDOWS.window_samples
     pieces = [segments_of(encode(pcm_TC[at : at + piece_samples])) for at in range(0, len(pcm_TC), piece_samples)]
     np.testing.assert_array_equal(whole, np.concatenate([windows_of(piece) for piece in pieces]))
+
+
+def test_the_hash_of_audio_is_that_of_its_samples_whatever_holds_them() -> None:
+    # Integers: of floats each encoder makes its own.
+    pcm_TC = (noise(250.5, rate_hz=8_000, num_channels=2) * 2**15).astype(np.int16)
+
+    def found(pcm_TC: np.ndarray, **options: Any) -> str | None:
+        contents = encode(pcm_TC, rate_hz=options.pop("rate_hz", 8_000), **options)
+        *before, last = iter_segments(contents, channels="mix", windows=WINDOWS, hashes_audio=True)
+        assert before
+        assert {segment.audio_hash for segment in before} == {None}
+        return last.audio_hash
+
+    whole = found(pcm_TC)
+    assert whole is not None
+    assert len(whole) == AUDIO_HASH_CHARACTERS
+    assert found(pcm_TC, format="FLAC") == found(pcm_TC, format="AIFF") == whole
+    *_, last = iter_segments(encode(pcm_TC, rate_hz=8_000), channels="each", windows=WINDOWS, hashes_audio=True)
+    assert last.audio_hash == whole
+    other_TC = pcm_TC.copy()
+    other_TC[-1, 1] += 1
+    others = {found(other_TC), found(pcm_TC[:-1]), found(pcm_TC, rate_hz=8_001), found(pcm_TC.reshape(-1, 1))}
+    assert len(others - {whole}) == 4
+    assert {segment.audio_hash for segment in segments_of(encode(pcm_TC, rate_hz=8_000))} == {None}
 
 
 def test_each_channel_has_windows_of_its_own() -> None:

@@ -10,8 +10,8 @@ from ser_core.corpora.manifest import Manifest, rows_to_table
 from ser_core.evaluation.bootstrap import BootstrapSettings
 from ser_core.evaluation.details import baselines
 from ser_core.evaluation.evaluate import evaluate_predictions
-from ser_core.evaluation.history import History
 from ser_core.evaluation.label_sets import LabelSets
+from ser_core.evaluation.model_training import History
 from ser_core.evaluation.page import render_page
 from ser_core.vocabulary import LABELS
 from tests.evaluation.test_page import Page
@@ -82,7 +82,7 @@ def test_clips_are_grouped_by_intensity_as_their_names_say_and_by_length() -> No
     clips = clips_of(["03-01-03-01-01-01-01.wav", "03-01-04-02-01-01-02.wav", "03-01-04-02-01-01-03.wav"],
                      ["happy", "sad", "sad"])  # fmt: skip
     seconds_G = np.array([0.9, 3.0, 12.0])
-    found = evaluate_predictions(clips.with_audio_seconds(seconds_G), np.eye(8)[clips.label_N], settings=SETTINGS)
+    found = evaluate_predictions(clips.decoded(seconds_G, ["a", "b", "c"]), np.eye(8)[clips.label_N], settings=SETTINGS)
     assert {name: one.num_clips for name, one in found.by.intensity.items()} == {"normal": 1, "strong": 2}
     assert list(found.by.length) == ["under 1 s", "3 to 5 s", "10 s and more"]
     page = render_page(found)

@@ -10,8 +10,8 @@ from ser_core.errors import SourceError, UsageError
 from ser_core.evaluation import metrics
 from ser_core.evaluation.bootstrap import BootstrapSettings
 from ser_core.evaluation.evaluate import LabelSets, compare_predictions, evaluate_predictions
+from ser_core.evaluation.model_training import ModelSpeakers
 from ser_core.evaluation.predictions import at_temperature, predictions_table, probabilities_in
-from ser_core.evaluation.result import ModelSpeakers
 from ser_core.vocabulary import LABELS
 from tests.support.evaluations import ABOUT, manifest, predictions
 
@@ -138,6 +138,39 @@ def test_speakers_of_the_training_are_a_group() -> None:
     assert found.by.seen["in the training"].num_speakers == 2
     assert any(note.startswith("2 of the 7 speakers were in the model's training") for note in found.notes)
     assert any(note.startswith("1 of the 7 speakers chose the epoch that was kept") for note in found.notes)
+
+
+@pytest.mark.parametrize("num_heard", [0, 1, 3])
+def test_audio_is_compared_by_its_hashes_where_both_have_them(num_heard: int) -> None:
+    clips = manifest()
+    hashes = [f"{index:08d}" for index in range(len(clips))]
+    decoded = clips.decoded(np.ones(len(clips)), hashes)
+    training = {"speakers": ["other-9"], "audio_hashes": "".join(["x" * 8, *hashes[:num_heard]])}
+    seen = ModelSpeakers.of_training(training)
+    found = evaluate_predictions(decoded, predictions(clips), model_speakers=seen, settings=SETTINGS)
+    assert found.heard_paths == tuple(clips.paths[:num_heard])
+    assert found.to_dict()["heard_clips"] == clips.paths[:num_heard]
+    none = "None of the speakers was in the model's training, by their names"
+    if num_heard == 0:
+        assert f"{none}, nor the audio of any clip, by hashes of their samples." in found.notes
+        assert not found.by.seen
+        return
+    assert f"{none}." in found.notes
+    more = " and 1 more" if num_heard == 3 else ""
+    [told] = [note for note in found.notes if note.startswith("The audio of")]
+    assert told.startswith(f"The audio of {num_heard} of the {len(clips)} clips was in the model's training, whoever")
+    assert f"({', '.join(clips.paths[: min(num_heard, 2)])}{more})" in told
+    assert found.by.seen["in the training"].num_clips == num_heard
+
+
+def test_audio_is_not_compared_where_one_side_has_no_hashes() -> None:
+    clips = manifest()
+    decoded = clips.decoded(np.ones(len(clips)), ["a" * 8] * len(clips))
+    hashed = ModelSpeakers(training=("other-9",), audio_hashes=frozenset())
+    for of_clips, seen in ((decoded, OTHERS), (clips, hashed)):
+        found = evaluate_predictions(of_clips, predictions(clips), model_speakers=seen, settings=SETTINGS)
+        assert found.heard_paths is None
+        assert any(note.endswith("under other names was not compared.") for note in found.notes)
 
 
 def test_notes_say_whether_speakers_are_new_or_unknown() -> None:

@@ -67,15 +67,16 @@ def plain_prediction(file: Path) -> np.ndarray:
 @pytest.mark.parametrize("batch_size", [4, 64])
 def test_predictions_are_those_of_scoring_whatever_the_batch(tmp_path: Path, batch_size: int) -> None:
     files = write_clips(tmp_path)
-    done: list[tuple[int, float]] = []
+    done: list[tuple[int, float, str]] = []
     probabilities_GC = predict_manifest(
         predictor(batch_size), manifest_of(list(map(str, files))), WINDOWS, ALL, lambda *one: done.append(one)
     )
     np.testing.assert_allclose(probabilities_GC, [plain_prediction(file) for file in files], atol=1e-5)
-    assert [number for number, _ in done] == list(range(1, len(files) + 1))
+    assert [number for number, _, _ in done] == list(range(1, len(files) + 1))
     lengths = [soundfile.info(file).duration for file in files]
     # A tail that is too short for a window is none.
-    np.testing.assert_allclose([seconds for _, seconds in done], lengths, atol=WINDOWS.min_tail_seconds)
+    np.testing.assert_allclose([seconds for _, seconds, _ in done], lengths, atol=WINDOWS.min_tail_seconds)
+    assert len({audio_hash for _, _, audio_hash in done}) == len(files)
 
 
 def test_with_statistics_predictions_are_the_same_and_a_shift_is_that_of_all_windows(tmp_path: Path) -> None:

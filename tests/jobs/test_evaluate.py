@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 
 from jobs.cli import run
 from ser_core.corpora.manifest import rows_to_table, write_manifest
@@ -131,6 +133,22 @@ def test_training_writes_the_same_predictions_under_the_same_names(tmp_path: Pat
     numbers = ["confidence", "p_calm", "p_happy", "p_angry"]
     np.testing.assert_allclose(trained[numbers], evaluated.loc[trained.index, numbers], atol=1e-5)
     assert (evaluated["p_calm"] > 0).all()
+    assert (trained["audio_hash"] == evaluated["audio_hash"]).all()
+    assert any("nor the audio of any clip" in note for note in _read(tmp_path / "model/report.json")["test"]["notes"])
+    assert any("nor the audio of any clip" in note for note in _read(tmp_path / "out/evaluation.json")["notes"])
+    # A clip of the training, in another container and said to be of somebody else.
+    known, rate_hz = soundfile.read(pq.read_table(manifests[0])["path"][0].as_py())
+    (tmp_path / "copy.flac").write_bytes(encode(known, rate_hz=rate_hz, format="FLAC"))
+    row = {"path": str(tmp_path / "copy.flac"), "corpus": "hum", "emotion": "happy", "speaker": "hum-new"}
+    write_manifest(rows_to_table([row]), str(tmp_path / "copy.parquet"))
+    assert run(["evaluate", arguments[0], manifests[1], str(tmp_path / "copy.parquet"), arguments[2], *options]) == 0
+    notes = _read(tmp_path / "out/evaluation.json")["notes"]
+    assert any(note.startswith("The audio of 1 of the 9 clips was in the model's training") for note in notes)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(file.read_text())
+    return found
 
 
 def test_the_same_command_gives_the_same_files(place: Path, tmp_path: Path) -> None:

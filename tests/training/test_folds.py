@@ -24,7 +24,10 @@ def test_folds_are_pooled_and_what_is_done_is_left_out(manifests: list[str], tmp
     assert report["test"]["overall"]["clips"] == len(job.manifest)
     assert [fold["clips"] for fold in report["folds"]] == [len(fold.test_N) for fold in job.sets]
     assert set(report["over_folds"]) == {"accuracy", "macro_f1", "uar", "ece"}
-    assert any("None of the speakers was in the model's training, by" in note for note in report["test"]["notes"])
+    assert any("nor the audio of any clip" in note for note in report["test"]["notes"])
+    assert sum(group["clips"] for group in report["test"]["by"]["length"].values()) == len(job.manifest)
+    table = pq.read_table(tmp_path / "model/predictions.parquet")
+    assert len(set(table["audio_hash"].to_pylist())) == len(job.manifest)
     assert not (tmp_path / "model/config.json").exists()
     for number in (1, 2):
         Artifact.load(str(tmp_path / f"model/fold-{number}"))

@@ -64,6 +64,8 @@ def test_waveforms_are_those_of_scoring(clips: Manifest, tmp_path: Path, monkeyp
         expected_T, pcm_T = as_scored(path), cache.waveform(index)[:]
         assert pcm_T.dtype == np.float32
         assert len(pcm_T) == len(expected_T) == cache.num_samples(index)
+        *_, last = iter_segments(path, channels="mix", windows=WindowSettings(), hashes_audio=True)
+        assert cache.hash_N[index] == last.audio_hash
         np.testing.assert_allclose(pcm_T, expected_T, rtol=0, atol=2.0**-15 * np.abs(expected_T).max())
         assert pcm_T.flags.writeable
 

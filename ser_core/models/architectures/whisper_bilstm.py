@@ -18,7 +18,7 @@ from ser_core.audio import MelSettings
 from ser_core.models.architectures.moonshine_encoder import MoonshineStatistics, is_moonshine
 from ser_core.models.architectures.whisper_encoder import WhisperEncoder
 from ser_core.models.architectures.whisper_settings import WhisperBilstmSettings
-from ser_core.models.architectures.whisper_steps import loudest_bands, mixed, speech_weights
+from ser_core.models.architectures.whisper_steps import loudest_bands, mixed, step_counts
 from ser_core.models.base import Architecture, Regression, SpeechModel
 from ser_core.models.layers import Standardise, as_read, attentive_statistics, weighted_statistics
 
@@ -126,7 +126,7 @@ class WhisperBilstm(SpeechModel):
             if self.moonshine is None:
                 return encoded_BLSH
             ranges_db = loudness_BS.new_tensor(self._settings.speech_ranges_db)
-            counts = [audio_BS * speech_weights(loudness_BS, range_db_1) for range_db_1 in ranges_db[:, None]]
+            counts = step_counts(audio_BS, loudness_BS, list(ranges_db[:, None]))
             views = self.moonshine(samples_BHT, self._num_real(samples_BHT), counts)
             return torch.cat([encoded_BLSH.flatten(1), *views], dim=1)
 
@@ -253,8 +253,8 @@ class WhisperBilstm(SpeechModel):
             drawn_B = torch.randint(len(views), (len(read_BLSH),))
             views = [ranges_db[drawn_B]]
             moonshine = [torch.stack(moonshine)[drawn_B, torch.arange(len(drawn_B))]] if moonshine else []
-        speech = [heard.audio_BS * speech_weights(heard.loudness_BS, range_db_B) for range_db_B in views]
-        plain = [self._statistics(read_BLSH, speech_BS) for speech_BS in speech]
+        counts = step_counts(heard.audio_BS, heard.loudness_BS, views)
+        plain = [self._statistics(read_BLSH, count_BS) for count_BS in counts]
         return [torch.cat(parts, dim=1) for parts in zip(plain, moonshine, strict=True)] if moonshine else plain
 
     def encoder_layers(self) -> list[list[nn.Parameter]]:

@@ -24,7 +24,7 @@ def speech_weights(loudness_BS: Tensor, range_db_B: Tensor) -> Tensor:
     """The weight (B, S) of each step as speech, 0 to 1; the loudest always counts, and all where the range is 0.
 
     Args:
-        loudness_BS: as `_loudness` has it.
+        loudness_BS: as `loudest_bands` has it.
         range_db_B: for each window, or (1,) for all.
     """
     below_BS = (loudness_BS - loudness_BS.amax(dim=1, keepdim=True)) * _DB_PER_UNIT
@@ -37,3 +37,14 @@ def loudest_bands(mel_BFT: Tensor) -> Tensor:
     frames_B1T = mel_BFT.amax(dim=1, keepdim=True)
     steps_BS: Tensor = max_pool1d(frames_B1T, kernel_size=2, stride=2, ceil_mode=True).squeeze(1)
     return steps_BS
+
+
+def step_counts(audio_BS: Tensor, loudness_BS: Tensor, range_db: list[Tensor]) -> list[Tensor]:
+    """What each step counts (B, S) in each view: not at all where it is padding, else as speech.
+
+    Args:
+        audio_BS: 1 where a step is audio.
+        loudness_BS: as `loudest_bands` has it.
+        range_db: each view's, as `speech_weights` takes it.
+    """
+    return [audio_BS * speech_weights(loudness_BS, range_db_B) for range_db_B in range_db]

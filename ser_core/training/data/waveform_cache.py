@@ -5,6 +5,7 @@ Shape letters: N clips, S samples of a window, T samples of a clip.
     FOLDER/<key>/waveforms.int16   the samples of all clips, one after the other
     FOLDER/<key>/offsets.npy       (N + 1,) int64: where each clip begins in it, and where the last one ends
     FOLDER/<key>/steps.npy         (N,) float32: what one step of each clip's integers is worth, a power of two
+    FOLDER/<key>/hashes.npy        (N,) of each clip's samples as they are in its file
 
 A step is as fine as the clip's peak allows: 16-bit samples come back to the bit, quiet clips lose nothing to rounding,
 and what is louder than full scale is not clipped. No clip is held whole in memory, however long it is. The key is made
@@ -40,7 +41,7 @@ from ser_core.source import PlannedFile
 from ser_core.storage import Location, faults_of
 from ser_core.temporary import private_folder
 
-_SAMPLES, _OFFSETS, _STEPS = "waveforms.int16", "offsets.npy", "steps.npy"
+_SAMPLES, _OFFSETS, _STEPS, _HASHES = "waveforms.int16", "offsets.npy", "steps.npy", "hashes.npy"
 #: Number of the format on disk, and of the way of decoding.
 _FORMAT = 1
 _KEY_DIGITS = 32
@@ -66,6 +67,8 @@ class WaveformCache:
         self._entry = entry
         self._offsets: npt.NDArray[np.int64] = np.load(entry / _OFFSETS)
         self._steps: npt.NDArray[np.float32] = np.load(entry / _STEPS)
+        #: (N,) The hash of each clip's samples as they are in its file, see `Segment.audio_hash`.
+        self.hash_N: npt.NDArray[np.str_] = np.load(entry / _HASHES)
 
     @classmethod
     def open(cls, manifest: Manifest, folder: Path, sample_rate_hz: int = 16_000) -> "WaveformCache":
@@ -138,6 +141,7 @@ class _Clip:
 
     pcm: IO[bytes]
     step: float
+    hash: str
 
     def write(self, out: BinaryIO) -> int:
         """Write its samples as integers; how many they are."""
@@ -157,11 +161,11 @@ def _key(files: list[PlannedFile], sample_rate_hz: int) -> str:
 
 def _is_whole(entry: Path) -> bool:
     try:
-        offsets, steps = np.load(entry / _OFFSETS), np.load(entry / _STEPS)
+        offsets, steps, hashes = (np.load(entry / name) for name in (_OFFSETS, _STEPS, _HASHES))
         num_bytes = (entry / _SAMPLES).stat().st_size
     except (OSError, ValueError, EOFError):
         return False
-    return len(steps) == len(offsets) - 1 and num_bytes == offsets[-1] * np.int16().itemsize
+    return len(hashes) == len(steps) == len(offsets) - 1 and num_bytes == offsets[-1] * np.int16().itemsize
 
 
 def _build(files: list[PlannedFile], entry: Path, sample_rate_hz: int) -> None:
@@ -179,7 +183,7 @@ def _build(files: list[PlannedFile], entry: Path, sample_rate_hz: int) -> None:
 
 
 def _write(files: list[PlannedFile], folder: Path, sample_rate_hz: int) -> None:
-    offsets, steps = [0], []
+    offsets, steps, hashes = [0], [], []
     failures: list[tuple[str, Fault]] = []
     with (folder / _SAMPLES).open("wb") as out:
         for file, clip in zip(files, _decode_all(files, folder, sample_rate_hz), strict=True):
@@ -190,15 +194,16 @@ def _write(files: list[PlannedFile], folder: Path, sample_rate_hz: int) -> None:
                 if not failures:
                     offsets.append(offsets[-1] + clip.write(out))
                     steps.append(clip.step)
+                    hashes.append(clip.hash)
         _sync(out)
     if failures:
         path, failure = failures[0]
         more = f"; {len(failures) - 1} more cannot be read either" if failures[1:] else ""
         what = f"{Location(path)}: {failure}"
         raise SourceError(f"{what}; mend that, or take the clip out of the manifest{more}")
-    for name, values in ((_OFFSETS, np.array(offsets, np.int64)), (_STEPS, np.array(steps, np.float32))):
+    for name, values, kind in ((_OFFSETS, offsets, np.int64), (_STEPS, steps, np.float32), (_HASHES, hashes, np.str_)):
         with (folder / name).open("wb") as out:
-            np.save(out, values)
+            np.save(out, np.array(values, kind))
             _sync(out)
 
 
@@ -216,7 +221,7 @@ def _decode_all(files: list[PlannedFile], folder: Path, sample_rate_hz: int) -> 
     idle: queue.SimpleQueue[Decoder] = queue.SimpleQueue()
     with ExitStack() as stack:
         for _ in range(num_decoders):
-            decoder = Decoder(channels="mix", windows=windows, timeout_seconds=_DECODE_SECONDS)
+            decoder = Decoder(channels="mix", windows=windows, timeout_seconds=_DECODE_SECONDS, hashes_audio=True)
             idle.put(stack.enter_context(decoder))
         threads = stack.enter_context(ThreadPoolExecutor(num_decoders, thread_name_prefix="decode"))
         yield from in_order(
@@ -242,10 +247,12 @@ def _decode(
     # Who writes the clip closes it.
     pcm: IO[bytes] = SpooledTemporaryFile(_MAX_BYTES_IN_MEMORY, dir=str(folder))  # noqa: SIM115
     lowest = highest = 0.0
+    audio_hash = ""
     try:
         # To the end, whatever comes: a child that is left at work is ended.
         for segment in decoder.segments(contents):
             fault = fault or segment.fault
+            audio_hash = segment.audio_hash or audio_hash
             if fault is None and segment.window_index:
                 num_samples = round(segment.end_seconds[-1] * windows.sample_rate_hz)
                 num_samples -= segment.window_index[0] * windows.hop_samples
@@ -254,7 +261,7 @@ def _decode(
                 lowest, highest = min(lowest, float(pcm_T.min())), max(highest, float(pcm_T.max()))
     finally:
         idle.put(decoder)
-    return fault or _Clip(pcm, _step(lowest, highest))
+    return fault or _Clip(pcm, _step(lowest, highest), audio_hash)
 
 
 def _step(lowest: float, highest: float) -> float:
