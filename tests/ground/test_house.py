@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,12 @@ def test_files_and_functions_are_short(file: Path) -> None:
 def test_no_folder_holds_more_than_twenty_files() -> None:
     folders = {file.parent for file in FILES}
     assert {name_of(folder): n for folder in folders if (n := len(list(folder.glob("*.py")))) > 20} == {}
+
+
+def test_every_folder_of_the_program_is_installed() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    there = {file.parent for room in ("jobs", "cluster", "ser_core") for file in (ROOT / room).rglob("*.py")}
+    assert sorted(listed) == sorted(name_of(folder).replace("/", ".") for folder in there)
 
 
 @pytest.mark.parametrize("door", DOORS, ids=name_of)
