@@ -20,6 +20,8 @@ import psutil
 from ser_core.versions import package_versions
 
 ROOT = Path(__file__).parent.parent
+#: The command line of `ser`, also where the package is on the path and not installed.
+SER = [sys.executable, "-c", "from jobs.start import main; main()"]
 #: What else runs on the machine is looked at for so long before each round.
 _LOOK_SECONDS = 1.0
 

@@ -3,14 +3,14 @@
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-SER = str(Path(sys.executable).with_name("ser"))
+from benchmarks.measuring import SER
+
 #: What a sweep may choose: windows (or files) of a batch, processes that load, threads of the network.
 Tuned = dict[str, int]
 
@@ -50,7 +50,7 @@ class Program:
         shared = ["--model", self.model, "--device", self.device]
         if self.is_ours:
             ours = ["--precision", self.precision, *OURS[self.name], "--output-mode", "json", "--quiet"]
-            return [SER, "score", source, output, *shared, *ours]
+            return [*SER, "score", source, output, *shared, *ours]
         precision = "fp32" if PEERS[self.name] == "script" else self.torch_precision
         options = [word for name, value in self.tuned.items() for word in (f"--{name}", str(value))]
         command = [sys.executable, "-m", "benchmarks.peers", PEERS[self.name], source, output]

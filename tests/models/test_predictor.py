@@ -225,9 +225,10 @@ def test_bf16_is_near_fp32_and_repeats_itself(architecture: str) -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU to compare with the CPU")
+@pytest.mark.parametrize("model", bundled_names())
 @pytest.mark.parametrize(("precision", "bound"), [("fp32", 1e-3), ("bf16", 0.05)])
-def test_a_gpu_agrees_with_the_cpu(precision: Literal["fp32", "bf16"], bound: float) -> None:
-    artifact = Artifact.load("compact")
+def test_a_gpu_agrees_with_the_cpu(model: str, precision: Literal["fp32", "bf16"], bound: float) -> None:
+    artifact = Artifact.load(model)
     pcm = pcm_windows(20)
     on_gpu = Predictor(artifact, device="cuda", precision=precision, features_on="device").predict(pcm).probabilities_NC
     np.testing.assert_allclose(
