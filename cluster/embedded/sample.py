@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cluster.sample import LISTENED_PER_WINDOW, Sample, in_hash_order, looks_seconds, windows_per_file
+from ser_core.audio import WindowSettings
 from ser_core.errors import DamagedOutputError
 from ser_core.tables import EmbeddedOutput
 from ser_core.vocabulary import NO_SPEECH
@@ -28,8 +29,6 @@ PredictEmbedded = Callable[[np.ndarray], "ModelOutput"]
 
 #: Files whose rows are read together.
 _FILES_AT_A_TIME = 64
-#: A tail shorter than this is no window of a look at a file (`WindowSettings.min_tail_seconds`).
-_MIN_TAIL_SECONDS = 0.5
 
 #: (path, channel, window_index)
 _Key = tuple[str, int, int]
@@ -39,11 +38,18 @@ _Key = tuple[str, int, int]
 class SampleCut:
     """How the files of an output were cut, and which of their windows may be in a sample: every `stride`-th."""
 
-    window_seconds: float
-    hop_seconds: float
-    stride: int
-    max_file_seconds: float
+    windows: WindowSettings
     is_by_channel: bool
+
+    @property
+    def stride(self) -> int:
+        """Windows of a sample do not overlap."""
+        return math.ceil(round(self.windows.window_seconds / self.windows.hop_seconds, 6))
+
+    def is_within(self, window_index: int, look_seconds: float) -> bool:
+        """Whether a look at the first seconds of a file has that window."""
+        num_samples = round(look_seconds * self.windows.sample_rate_hz) - window_index * self.windows.hop_samples
+        return window_index == 0 or num_samples >= self.windows.least_samples
 
 
 @dataclass(frozen=True)
@@ -115,10 +121,10 @@ def _chosen(channels: list[_Channel], cut: SampleCut, per_file: int) -> tuple[li
     per_channel = math.ceil(per_file / 2) if cut.is_by_channel else per_file
     given: list[tuple[int, int]] = []
     num_listened = 0
-    for look_seconds in looks_seconds(per_file, cut.window_seconds, cut.max_file_seconds):
+    for look_seconds in looks_seconds(per_file, cut.windows.window_seconds, cut.windows.max_file_seconds):
         is_short = False
         for one in channels:
-            seen = [pair for pair in one.windows if _is_within(pair[0] * cut.hop_seconds, look_seconds)]
+            seen = [pair for pair in one.windows if cut.is_within(pair[0], look_seconds)]
             num_listened += len(seen)
             judged = [(one.channel, index) for index, is_judged in seen if is_judged][:per_channel]
             given += [pair for pair in judged if pair not in given]
@@ -132,11 +138,6 @@ def _in_order(keys: list[_Key]) -> list[_Key]:
     """By the file, as they come, then channel and index."""
     rank = {path: number for number, path in enumerate(dict.fromkeys(path for path, *_ in keys))}
     return sorted(keys, key=lambda key: (rank[key[0]], *key[1:]))
-
-
-def _is_within(start_seconds: float, look_seconds: float) -> bool:
-    """Whether a look at the first seconds of a file has the window that begins there."""
-    return start_seconds == 0 or look_seconds - start_seconds >= _MIN_TAIL_SECONDS
 
 
 def _embeddings(output: EmbeddedOutput, keys: list[_Key]) -> np.ndarray:

@@ -1,9 +1,8 @@
 """What a run scores where an output's embeddings take the place of audio: with which settings, and how it is read."""
 
-import math
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -92,14 +91,8 @@ class StoredEmbeddings:
             batch_size=batch_windows(made_with.window_seconds),
             gives_components=True,
         )
-        cut = SampleCut(
-            window_seconds=made_with.window_seconds,
-            # Windows of a sample do not overlap.
-            stride=math.ceil(round(made_with.window_seconds / made_with.hop_seconds, 6)),
-            hop_seconds=made_with.hop_seconds,
-            max_file_seconds=3600 * made_with.max_file_hours,
-            is_by_channel=made_with.channels != "mix",
-        )
+        windows = replace(self.windows, max_file_seconds=3600 * made_with.max_file_hours)
+        cut = SampleCut(windows=windows, is_by_channel=made_with.channels != "mix")
 
         def look(plan: Path, most: int) -> Sample:
             return read_embedded_sample(self.output, plan, predictor.predict_embedded, cut, num_windows=most)

@@ -47,6 +47,11 @@ class WindowSettings:
     def hop_samples(self) -> int:
         return round(self.hop_seconds * self.sample_rate_hz)
 
+    @property
+    def least_samples(self) -> int:
+        """Fewest samples of audio that make a window, but for the first one."""
+        return min(self.window_samples, round(self.min_tail_seconds * self.sample_rate_hz))
+
     def lengths(self, segment: "Segment") -> NDArray[np.int64]:
         """Samples of audio in each window of a segment, without padding."""
         ends_N = np.rint(np.array(segment.end_seconds, np.float64) * self.sample_rate_hz).astype(np.int64)
@@ -123,9 +128,7 @@ def closing_segment(
 def count_windows(num_samples: int, settings: WindowSettings) -> int:
     """Number of windows in so many samples: each is full, or holds `min_tail_seconds`, or is the first."""
     num_windows = -(-num_samples // settings.hop_samples)
-    min_tail_samples = round(settings.min_tail_seconds * settings.sample_rate_hz)
-    least_samples = min(settings.window_samples, min_tail_samples)
-    while num_windows > 1 and num_samples - (num_windows - 1) * settings.hop_samples < least_samples:
+    while num_windows > 1 and num_samples - (num_windows - 1) * settings.hop_samples < settings.least_samples:
         num_windows -= 1
     return num_windows
 
