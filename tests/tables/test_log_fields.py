@@ -20,7 +20,7 @@ from ser_core.storage.location import Location
 from ser_core.storage.lock import Lock
 from ser_core.tables.checks.verification import verify
 from ser_core.tables.output import Output
-from tests.support.tables import check_complete, say_nothing, score, score_all, write_plan
+from tests.support.tables import EMBEDDED, check_complete, say_nothing, score, score_all, write_plan
 from tests.tables.test_damage_matrix import WORLD
 
 #: Versions of a log: the table, the run that owns it, two commits, of which one is the newest.
@@ -55,7 +55,7 @@ def base(quick_disk: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     plan = write_plan(folder / "plan.parquet", WORLD)
     output = _output(folder / "out")
     with output.lock(say_nothing):
-        list(islice(score(output, plan, WORLD, files_per_commit=2), 4))
+        list(islice(score(output, plan, WORLD, settings=EMBEDDED, files_per_commit=2), 4))
     yield folder
     shutil.rmtree(folder)
 
@@ -80,7 +80,7 @@ def _cases(base: Path) -> list[Case]:
     """Every field of every entry, with every value."""
     return [
         Case(table, version, line, place, value)
-        for table in ("predictions", "files")
+        for table in ("predictions", "embeddings", "files")
         for version in range(NEWEST + 1)
         for line, text in enumerate(_entry(base / "out", table, version).read_text().splitlines())
         for place in _places(json.loads(text))
@@ -103,7 +103,7 @@ def _damage(output: Path, case: Case) -> None:
 
 def _run(output: Output, base: Path, *, restart: bool = False) -> None:
     with output.lock(say_nothing, restart=restart):
-        score_all(output, base / "plan.parquet", WORLD, restart=restart, files_per_commit=9)
+        score_all(output, base / "plan.parquet", WORLD, settings=EMBEDDED, restart=restart, files_per_commit=9)
     check_complete(output.location, WORLD)
 
 

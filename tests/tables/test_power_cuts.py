@@ -17,7 +17,7 @@ from deltalake import DeltaTable
 
 from ser_core.storage.location import Location
 from ser_core.tables.output import Output
-from tests.support.tables import Audio, check_complete, score, score_all, write_plan
+from tests.support.tables import EMBEDDED, Audio, check_complete, score, score_all, write_plan
 from tests.support.tables_faults import Interposer
 
 pytestmark = pytest.mark.heavy
@@ -85,7 +85,7 @@ def _assert_goes_on(copy: Path, plan: Path, moment: str) -> list[str]:
         output = Output(Location(str(folder / "out")))
         try:
             with output.lock(lines.append):
-                score_all(output, plan, WORLD, files_per_commit=NUM_COMMITS, on_event=lines.append)
+                score_all(output, plan, WORLD, settings=EMBEDDED, files_per_commit=NUM_COMMITS, on_event=lines.append)
             check_complete(output.location, WORLD)
         except BaseException as error:
             error.add_note(f"the power was cut {moment}")
@@ -98,7 +98,7 @@ def test_every_moment_goes_on_to_the_exact_tables(image: Path, tmp_path: Path) -
     plan = write_plan(tmp_path / "plan.parquet", WORLD)
     num_cuts = 0
     with _mounted(image) as folder:
-        steps = score(Output(Location(str(folder / "out"))), plan, WORLD, files_per_commit=1)
+        steps = score(Output(Location(str(folder / "out"))), plan, WORLD, settings=EMBEDDED, files_per_commit=1)
         number = 0
 
         def cut_within(_: int, name: str) -> None:
