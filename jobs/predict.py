@@ -14,6 +14,7 @@ from cluster.scoring import load_settings, open_pipeline, predict_settings
 from cluster.session import local_hardware
 from jobs.console import Console
 from ser_core.errors import UsageError, printable
+from ser_core.garbage import loading
 from ser_core.models import Artifact, resolve_device
 from ser_core.records import PLAN_SCHEMA
 from ser_core.score_config import load_score_config
@@ -39,6 +40,8 @@ def run_predict(files: list[str], options: dict[str, Any], console: Console) -> 
     for file in files:
         _require_file(file)
     config = load_score_config(None, options)
+    with loading():
+        import torch  # noqa: F401 - what follows does
     artifact = Artifact.load(config.model)
     windows = artifact.windows()
     resources = plan_resources(config, local_hardware(None, None))

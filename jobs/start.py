@@ -1,5 +1,7 @@
 """The console script: from its first moment on a signal ends the command in one line; all else is loaded after."""
 
+import gc
+
 from jobs.signals import end_on_signals
 
 
@@ -9,6 +11,12 @@ def main() -> None:
     from ser_core.working_folder import keep_out
 
     keep_out()
-    from jobs.cli import main as run
+    from ser_core.garbage import loading
 
-    run()
+    with loading():
+        from jobs.cli import main as run
+    try:
+        run()
+    finally:
+        # Python would look through all that there is, several times, before it lets go of it.
+        gc.freeze()

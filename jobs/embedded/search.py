@@ -3,6 +3,7 @@
 import gc
 import os
 from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +18,16 @@ from cluster.scoring import load_settings, open_pipeline, predict_settings, spee
 from cluster.session import local_hardware
 from jobs.console import Console
 from ser_core.errors import SourceError, printable
+from ser_core.garbage import loading, set_aside
 from ser_core.models import Artifact
 from ser_core.records import PENDING_SCHEMA
 from ser_core.score_config import ScoreConfig
 from ser_core.source import Source, escape_path
 from ser_core.storage import Location
-from ser_core.tables import EmbeddedOutput, Match, nearest
+from ser_core.tables import EmbeddedOutput, Match, nearest, standard_of
 
-#: A recording that is looked for has few windows, and what fills up their batch costs as much as they do.
-_BATCH_SIZE = 4
+#: A recording that is looked for has few windows: what fills up a batch costs as much as they do, and OpenVINO more.
+_BATCH_SIZE = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +49,18 @@ def run_search(request: Request, console: Console) -> int:
         SourceError: nothing in FILE can be looked for.
     """
     output = EmbeddedOutput(Location.parse(request.output))
-    queries_QE, seconds_Q = _embeddings_of(request.file, output, model_of(output, request.model))
-    # The model has been asked, and its memory is that of the search: what points at itself would keep it.
-    gc.collect()
-    matches = nearest(output, queries_QE, request.top)
+    with ThreadPoolExecutor(1) as pool:
+        # It needs no model, which takes longer to load.
+        standard = pool.submit(standard_of, output)
+        with loading():
+            import torch
+        # A few windows are predicted sooner than threads are made.
+        torch.set_num_threads(1)
+    with set_aside():
+        queries_QE, seconds_Q = _embeddings_of(request.file, output, model_of(output, request.model))
+        # The model's memory is that of the search, and what points at itself would keep it.
+        gc.collect()
+        matches = nearest(output, queries_QE, request.top, standard.result())
     for match in matches:
         answer = _answer(match, output.made_with.hop_seconds, seconds_Q)
         console.result(_line(answer), answer)

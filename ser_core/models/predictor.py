@@ -66,7 +66,8 @@ class Predictor:
         if gives_components:
             self._components_PR = torch.from_numpy(artifact.require_adaptable().components_PR).to(self._device)
         self._embedder: Embedder | None = None
-        if device == "cpu" and self._model.has_embeddings:
+        # Whoever asks about one window at a time has few: torch is done with them before OpenVINO begins.
+        if batch_size > 1 and device == "cpu" and self._model.has_embeddings:
             num_threads = threads.per_batch or torch.get_num_threads()
             self._embedder = Embedder(
                 artifact, precision=precision, num_threads=num_threads, num_callers=threads.num_callers

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,14 +20,13 @@ from deltalake.exceptions import DeltaError
 from ser_core import storage
 from ser_core.errors import DamagedOutputError, OutputError
 from ser_core.storage import Location
+from ser_core.tables.encoding import encode, rows_of_values
 from ser_core.tables.schema import filled
 
-ROWS_PER_GROUP = 131_072
 #: Rows of a part that is left alone by compaction; a part read to be rewritten fits in some hundred MB.
 ROWS_PER_PART = 2_000_000
-#: Values of embeddings in a part, and in a row group: 64 MB, and 16 when it is read.
-VALUES_PER_PART, VALUES_PER_GROUP = 2**25, 2**22
-_VALUES_COLUMN = "embedding"
+#: Values of embeddings in a part: 64 MB.
+VALUES_PER_PART = 2**25
 #: On S3 a read is mostly waiting.
 _READS_IN_FLIGHT = 8
 #: The key of both tables as far as they have it: what the rows of a part are sorted by.
@@ -119,13 +117,17 @@ class PartStore:
     def write(self, rows: pa.Table, label: str) -> list[Part]:
         """Store rows as one part per partition value; `label` ("<run>-<commit>") becomes part of their names."""
         return [
-            self.write_one(part, value, label) for value, of_value in self._split(rows) for part in _pieces(of_value)
+            self._write(piece, value, label)
+            for value, of_value in self._split(rows)
+            for piece in _pieces(_sorted(of_value))
         ]
 
     def write_one(self, rows: pa.Table, partition: str, label: str) -> Part:
         """Store rows of one partition value (without the partition column) as one part."""
-        rows = _sorted(rows)
-        data = _encode(rows)
+        return self._write(_sorted(rows), partition, label)
+
+    def _write(self, rows: pa.Table, partition: str, label: str) -> Part:
+        data = encode(rows)
         path = f"{self.partition_column}={partition}/part-{label}-{_unique_name(data)}.parquet"
         file = self.table.join(path)
         self._uncommitted.append(path)
@@ -153,15 +155,13 @@ class PartStore:
         file = self.table.join(part.path)
         with output_faults(file):
             try:
-                data = storage.read(file)
+                opened = read_part(file, part, advice="restore it or use --restart")
             except FileNotFoundError as error:
                 raise OutputError(
                     f"{file} is gone: a newer run replaced it, and this one stops; if no other run is alive, the "
                     "output is damaged: use --restart"
                 ) from error
-            if not is_intact(part, data):
-                raise OutputError(f"{file} is damaged: its bytes have changed; restore it or use --restart")
-            return filled(open_part(data).read(columns=schema.names), schema)
+            return filled(opened.read(columns=schema.names), schema)
 
     def read_all(self, parts: list[Part], schema: pa.Schema) -> Iterator[pa.Table]:
         """These columns of several parts, in their order.
@@ -215,27 +215,34 @@ def is_intact(part: Part, data: bytes) -> bool:
     return len(data) == part.num_bytes and part.checksum in {None, zlib.crc32(data)}
 
 
+def damaged(file: Location, advice: str) -> DamagedOutputError:
+    """What is said of a part with other bytes than it was written with."""
+    return DamagedOutputError(f"{file} is damaged: its bytes have changed; {advice}")
+
+
+def read_part(file: Location, part: Part, *, advice: str) -> pq.ParquetFile:
+    """A part, read whole and held against its checksum, or, of an earlier version, to be held against its pages'.
+
+    Raises:
+        DamagedOutputError: its bytes have changed.
+        FileNotFoundError: it is gone.
+    """
+    data = storage.read(file)
+    if not is_intact(part, data):
+        raise damaged(file, advice)
+    return pq.ParquetFile(pa.BufferReader(data)) if part.checksum is not None else open_part(data)
+
+
 def open_part(data: bytes) -> pq.ParquetFile:
     """Reads a part, whose pages are held against their checksums where they have any."""
     return pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
 
 
 def _pieces(rows: pa.Table) -> Iterator[pa.Table]:
-    """Rows in the pieces that become parts: all together, unless they are embeddings."""
-    most = _rows_of(rows, VALUES_PER_PART)
-    if rows.num_rows > most:
-        rows = _sorted(rows)
+    """Sorted rows in the pieces that become parts: all together, unless they are embeddings."""
+    most = rows_of_values(rows, VALUES_PER_PART)
     for first in range(0, rows.num_rows, most):
         yield rows.slice(first, most)
-
-
-def _rows_of(rows: pa.Table, num_values: int) -> int:
-    """How many of these rows have so many values of embeddings; all, where they have none."""
-    num_rows: int = max(1, rows.num_rows)
-    if _VALUES_COLUMN not in rows.column_names or not rows.num_rows:
-        return num_rows
-    of_row: int = pc.list_value_length(rows[_VALUES_COLUMN][:1])[0].as_py()
-    return max(1, num_values // max(1, of_row))
 
 
 def _sorted(rows: pa.Table) -> pa.Table:
@@ -246,17 +253,3 @@ def _unique_name(data: bytes) -> str:
     """A UUID of version 8 that ends in the data's CRC-32: pages' checksums leave the Parquet footer out."""
     name = uuid.uuid4().hex
     return f"{name[:_VERSION_DIGIT]}{_WITH_CHECKSUM}{name[_VERSION_DIGIT + 1 : -8]}{zlib.crc32(data):08x}"
-
-
-def _encode(rows: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    # Dictionaries pay for the repeated texts; probabilities never repeat.
-    texts = [field.name for field in rows.schema if pa.types.is_string(field.type)]
-    options: dict[str, Any] = {"compression": "zstd", "row_group_size": ROWS_PER_GROUP, "use_dictionary": texts}
-    if _VALUES_COLUMN in rows.column_names:
-        # Split into bytes, of which half are nearly all zeros, they are smaller and read sooner.
-        values = f"{_VALUES_COLUMN}.list.element"
-        options |= {"row_group_size": _rows_of(rows, VALUES_PER_GROUP), "use_byte_stream_split": [values]}
-    pq.write_table(rows, sink, write_page_checksum=True, **options)
-    encoded: bytes = sink.getvalue().to_pybytes()
-    return encoded

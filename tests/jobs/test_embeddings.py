@@ -16,10 +16,11 @@ from deltalake import DeltaTable
 from ser_core.errors import OutputError
 from ser_core.models.artifact import Artifact
 from ser_core.storage.location import Location
+from ser_core.tables import encoding
 from ser_core.tables.checks.verification import verify
-from ser_core.tables.embedded import EmbeddedOutput
-from ser_core.tables.neighbours import nearest
 from ser_core.tables.output import Output
+from ser_core.tables.reading.embedded import EmbeddedOutput
+from ser_core.tables.reading.neighbours import nearest
 from tests.support.audio_factory import encode, speech
 from tests.support.cli import assert_one_line, predictions, ser_here
 from tests.support.tables import EMBEDDED, Audio, World, score_all
@@ -137,10 +138,15 @@ def test_a_part_that_is_damaged_is_named_and_not_searched(output: Output, plan: 
         assert part.name in str(told.value)
 
 
-def test_nearest_are_those_of_all_pairs_whatever_the_parts(output: Output, plan: Callable[[World], Path]) -> None:
+def test_nearest_are_those_of_all_pairs_whatever_the_parts(
+    output: Output, plan: Callable[[World], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoding, "VALUES_PER_GROUP", 30)
     world = {f"{index:02}.wav": Audio("1", windows=1 + index % 5) for index in range(20)}
     score_all(output, plan(world), world, settings=EMBEDDED, files_per_commit=7)
     kept = EmbeddedOutput(output.location)
+    assert len(kept.embeddings.parts) == 1
+    assert len(kept.embeddings.pieces()) == 5
     groups = [group for part in kept.embeddings.parts for group in kept.of_part(part, 3)]
     values_NE = np.concatenate([group.values_NE for group in groups])
     queries_QE = values_NE[[3, 17]].astype(np.float16)

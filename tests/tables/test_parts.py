@@ -21,13 +21,7 @@ from ser_core.errors import OutputError
 from ser_core.storage.location import Location
 from ser_core.tables.output import Output
 from ser_core.tables.parts import PART_PATTERN, PartStore
-from tests.support.tables import (
-    OLD,
-    Audio,
-    World,
-    rows_of,
-    score_all,
-)
+from tests.support.tables import EMBEDDED, OLD, Audio, World, embeddings_of, rows_of, score_all
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 
@@ -63,6 +57,29 @@ def test_every_reader_sees_the_same_rows(output: Output, plan: Callable[[World],
                 assert got == wanted_here, reader
             else:
                 assert got == wanted, reader
+
+
+def test_every_reader_sees_the_same_embeddings(output: Output, plan: Callable[[World], Path]) -> None:
+    """A part says that no number is missing in a list, the table does not."""
+    score_all(output, plan(OLD), OLD, settings=EMBEDDED)
+    folder = output.location.join("embeddings").path
+    glob = f"{folder}/encoder=*/*.parquet"
+    [part] = Path(folder).glob("encoder=*/*.parquet")
+    assert not pq.read_schema(part).field("embedding").type.value_field.nullable
+    key = ["path", "channel", "window_index"]
+    wanted = embeddings_of(rows_of(OLD, 0)[0]).sort_by([(name, "ascending") for name in key])
+    for rows in (
+        duckdb.sql(f"select * from read_parquet('{glob}', hive_partitioning=true)").to_arrow_table(),
+        pl.read_parquet(glob, hive_partitioning=True).to_arrow(),
+        pl.scan_delta(folder).collect().to_arrow(),
+        pa.Table.from_pandas(pd.read_parquet(folder)),
+        pq.read_table(folder),
+        deltalake.DeltaTable(folder).to_pyarrow_table(),
+    ):
+        assert set(map(str, rows["encoder"].to_pylist())) == {EMBEDDED.embeddings}
+        found = rows.sort_by([(name, "ascending") for name in key])
+        for name in (*key, "embedding"):
+            assert found[name].to_pylist() == wanted[name].to_pylist(), name
 
 
 def _as_text(frame: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -109,6 +126,13 @@ def test_a_parts_name_tells_run_and_commit_and_is_never_used_twice(store: PartSt
 @pytest.mark.parametrize("path", ["status=scored/mine.parquet", "part-1-2-0.parquet", "_delta_log/0.json"])
 def test_the_files_of_others_are_no_parts(path: str) -> None:
     assert not PART_PATTERN.fullmatch(path)
+
+
+def test_a_number_that_another_program_left_out_stays_out(store: PartStore) -> None:
+    lists = pa.array([[1.0, None], None, [2.0, 3.0]], pa.list_(pa.float32()))
+    rows = pa.table({"path": ["a", "b", "c"], "status": ["scored"] * 3, "embedding": lists})
+    [part] = store.write(rows, "1-1")
+    assert store.read(part, rows.schema.remove(1))["embedding"].to_pylist() == lists.to_pylist()
 
 
 def test_a_flipped_bit_anywhere_is_noticed(store: PartStore) -> None:

@@ -12,7 +12,8 @@ from ser_core.tables.checks import findings
 from ser_core.tables.checks.findings import Findings
 from ser_core.tables.checks.key_check import KeyFile
 from ser_core.tables.delta_log import DeltaLog
-from ser_core.tables.parts import ROWS_PER_GROUP, Part, is_intact, open_part
+from ser_core.tables.encoding import ROWS_PER_GROUP
+from ser_core.tables.parts import Part, is_intact, open_part
 from ser_core.tables.schema import filled
 from ser_core.vocabulary import NO_SPEECH
 

@@ -8,16 +8,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ser_core import storage
-from ser_core.errors import DamagedOutputError, OutputError
+from ser_core.errors import OutputError
 from ser_core.storage import Location
 from ser_core.tables.delta_log import DeltaLog
+from ser_core.tables.encoding import ROWS_PER_GROUP
 from ser_core.tables.output_logs import parts_at
-from ser_core.tables.parts import ROWS_PER_GROUP, Part, is_intact, open_part, output_faults
+from ser_core.tables.parts import Part, damaged, output_faults, read_part
 from ser_core.tables.schema import filled
 
 #: Bytes of parts that are kept for the next paths, which are mostly in the same ones.
 _KEPT_BYTES = 2**28
+#: Numbers of row groups of a part; None: all.
+Groups = list[int] | None
+#: What to do about a part that is damaged: whoever reads does not mend.
+_ADVICE = "see 'ser verify'"
 
 
 class StoredRows:
@@ -42,15 +46,33 @@ class StoredRows:
         types = {**{field.name: field.type for field in self._schema}, self._column: pa.string()}
         return pa.schema([(name, types[name]) for name in columns])
 
-    def of_part(self, part: Part, columns: list[str], rows_at_a_time: int = ROWS_PER_GROUP) -> Iterator[pa.Table]:
+    def pieces(self) -> list[tuple[Part, Groups]]:
+        """What threads may read apart: each row group, but those of a part on S3, which comes whole, together."""
+        if self._folder.is_s3:
+            return [(part, None) for part in self.parts]
+        pieces: list[tuple[Part, Groups]] = []
+        for part in self.parts:
+            with self._open_in_pieces(part) as opened:
+                pieces += [(part, [group]) for group in range(opened.num_row_groups)]
+        return pieces
+
+    def of_part(
+        self, part: Part, columns: list[str], rows_at_a_time: int = ROWS_PER_GROUP, groups: Groups = None
+    ) -> Iterator[pa.Table]:
         """These columns of a part, so many rows at a time at most; from any thread.
 
         Of a local part one row group is in memory, compressed: its pages are held against their checksums as they come.
+
+        Args:
+            part: which.
+            columns: of these names.
+            rows_at_a_time: most rows of a table.
+            groups: which of its row groups.
         """
         schema = self.schema_of(columns)
         with self._open_in_pieces(part) as opened:
             known = [name for name in columns if name in opened.schema_arrow.names]
-            for group in range(opened.num_row_groups):
+            for group in range(opened.num_row_groups) if groups is None else groups:
                 for rows in opened.iter_batches(rows_at_a_time, [group], known, use_threads=False):
                     yield filled(pa.Table.from_batches([rows]), schema)
 
@@ -115,17 +137,13 @@ class StoredRows:
             return
         with _faults(file), pa.OSFile(file.path) as data:
             if data.size() != part.num_bytes:
-                raise _damaged(file)
+                raise damaged(file, _ADVICE)
             yield pq.ParquetFile(data, page_checksum_verification=True)
 
     def _open(self, part: Part) -> pq.ParquetFile:
         file = self._folder.join(part.path)
         with _faults(file):
-            data = storage.read(file)
-            if not is_intact(part, data):
-                raise _damaged(file)
-            # Its checksum is over all of it: those of its pages need not be computed, too.
-            return pq.ParquetFile(pa.BufferReader(data)) if part.checksum is not None else open_part(data)
+            return read_part(file, part, advice=_ADVICE)
 
 
 @contextmanager
@@ -135,10 +153,6 @@ def _faults(file: Location) -> Iterator[None]:
             yield
         except FileNotFoundError as error:
             raise OutputError(f"{file} is gone: a run took it away meanwhile; run the same command again") from error
-
-
-def _damaged(file: Location) -> DamagedOutputError:
-    return DamagedOutputError(f"{file} is damaged: its bytes have changed; see 'ser verify'")
 
 
 def _between(paths: pa.Array, first: str, last: str) -> pa.Array:

@@ -16,8 +16,8 @@ from ser_core.storage import Location
 from ser_core.tables.output import Output
 from ser_core.tables.output_logs import OutputLogs
 from ser_core.tables.parts import KEY_COLUMNS, Part
+from ser_core.tables.reading.stored_rows import Groups, StoredRows
 from ser_core.tables.schema import Fingerprint, read_description
-from ser_core.tables.stored_rows import StoredRows
 
 _COLUMNS = [*KEY_COLUMNS, "embedding"]
 
@@ -60,9 +60,9 @@ class EmbeddedOutput:
         self.embeddings = StoredRows(logs.embeddings, commit)
         self.files = StoredRows(logs.files, commit)
 
-    def of_part(self, part: Part, rows_at_a_time: int) -> Iterator[Embeddings]:
-        """The embeddings of one part, so many rows at a time at most; from any thread."""
-        for rows in self.embeddings.of_part(part, _COLUMNS, rows_at_a_time):
+    def of_part(self, part: Part, rows_at_a_time: int, groups: Groups = None) -> Iterator[Embeddings]:
+        """The embeddings of one part, or of some of its row groups, so many rows at a time; from any thread."""
+        for rows in self.embeddings.of_part(part, _COLUMNS, rows_at_a_time, groups):
             yield Embeddings(rows.select(KEY_COLUMNS), _values_of(rows))
 
     def of_paths(self, paths: pa.Array) -> Iterator[Embeddings]:
