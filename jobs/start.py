@@ -1,7 +1,5 @@
 """The console script: from its first moment on a signal ends the command in one line; all else is loaded after."""
 
-import gc
-
 from jobs.signals import end_on_signals
 
 
@@ -11,6 +9,8 @@ def main() -> None:
     from ser_core.working_folder import keep_out
 
     keep_out()
+    import gc
+
     from ser_core.garbage import loading
 
     with loading():

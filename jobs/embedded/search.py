@@ -17,6 +17,7 @@ from cluster.resources import plan_resources
 from cluster.scoring import load_settings, open_pipeline, predict_settings, speech_settings
 from cluster.session import local_hardware
 from jobs.console import Console
+from ser_core.audio import DECODE_WORKER, started_ahead
 from ser_core.errors import SourceError, printable
 from ser_core.garbage import loading, set_aside
 from ser_core.models import Artifact
@@ -49,18 +50,18 @@ def run_search(request: Request, console: Console) -> int:
         SourceError: nothing in FILE can be looked for.
     """
     output = EmbeddedOutput(Location.parse(request.output))
-    with ThreadPoolExecutor(1) as pool:
-        # It needs no model, which takes longer to load.
+    with started_ahead(DECODE_WORKER), ThreadPoolExecutor(1) as pool:
+        # Neither this nor a decoding process needs torch, which takes longest to load.
         standard = pool.submit(standard_of, output)
         with loading():
             import torch
         # A few windows are predicted sooner than threads are made.
         torch.set_num_threads(1)
-    with set_aside():
-        queries_QE, seconds_Q = _embeddings_of(request.file, output, model_of(output, request.model))
-        # The model's memory is that of the search, and what points at itself would keep it.
-        gc.collect()
-        matches = nearest(output, queries_QE, request.top, standard.result())
+        with set_aside():
+            queries_QE, seconds_Q = _embeddings_of(request.file, output, model_of(output, request.model))
+            # The model's memory is that of the search, and what points at itself would keep it.
+            gc.collect()
+            matches = nearest(output, queries_QE, request.top, standard.result())
     for match in matches:
         answer = _answer(match, output.made_with.hop_seconds, seconds_Q)
         console.result(_line(answer), answer)

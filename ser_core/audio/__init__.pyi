@@ -1,3 +1,4 @@
+from .child import started_ahead as started_ahead
 from .decode import Named as Named
 from .isolated import DECODE_WORKER as DECODE_WORKER
 from .isolated import Decoder as Decoder
@@ -30,4 +31,5 @@ __all__ = [
     "fit_log_mel",
     "load_segments",
     "look_at_clips",
+    "started_ahead",
 ]

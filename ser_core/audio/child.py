@@ -3,7 +3,8 @@
 import signal
 import socket
 import subprocess
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -20,28 +21,62 @@ _START_SECONDS = 60.0
 _END_SECONDS = 10.0
 
 
+#: Processes that were started ahead, by the module that they run.
+_started: dict[str, tuple["subprocess.Popen[bytes]", Wire]] = {}
+
+
+@contextmanager
+def started_ahead(worker: str) -> Iterator[None]:
+    """The first `Child` with this worker that is made in here finds its process started, while other things were done.
+
+    Raises:
+        ServiceError: no process can be started.
+    """
+    _started[worker] = _start(worker)
+    try:
+        yield
+    finally:
+        if (left := _started.pop(worker, None)) is not None:
+            _end(*left)
+
+
+def _start(worker: str) -> tuple["subprocess.Popen[bytes]", Wire]:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        try:
+            process = start_python(
+                worker,
+                theirs,
+                stdout=subprocess.DEVNULL,
+                # libmpg123 comments on every odd MP3.
+                stderr=subprocess.DEVNULL,
+                # It computes in one thread.
+                env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+                # Ctrl-C is for the parent alone.
+                start_new_session=True,
+            )
+        except OSError as error:
+            ours.close()
+            raise ServiceError(f"cannot start a decoding process: {one_line(error)}") from error
+    return process, Wire(ours)
+
+
+def _end(process: "subprocess.Popen[bytes]", wire: Wire) -> None:
+    process.kill()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_END_SECONDS)
+    wire.close()
+    if process.stdin is not None:
+        process.stdin.close()
+
+
 class Child:
     """The parent's side of one decoding process that is ready for requests."""
 
     def __init__(self, setup: Setup, worker: str) -> None:
         self._setup = setup
-        ours, theirs = socket.socketpair()
-        self._wire = Wire(ours)
-        with theirs:
-            try:
-                self._process = start_python(
-                    worker,
-                    theirs,
-                    stdout=subprocess.DEVNULL,
-                    # libmpg123 comments on every odd MP3.
-                    stderr=subprocess.DEVNULL,
-                    # It computes in one thread.
-                    env={"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-                    # Ctrl-C is for the parent alone.
-                    start_new_session=True,
-                )
-            except OSError as error:
-                raise ServiceError(f"cannot start a decoding process: {one_line(error)}") from error
+        started = _started.pop(worker, None)
+        self._process, self._wire = _start(worker) if started is None else started
         try:
             self.send(setup, timeout_seconds=_START_SECONDS)
             if not isinstance(self.receive(_START_SECONDS), Ready):
@@ -96,12 +131,7 @@ class Child:
 
     def kill(self) -> None:
         """End the process, whatever it does, and let go of what belongs to it."""
-        self.interrupt()
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_END_SECONDS)
-        self._wire.close()
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        _end(self._process, self._wire)
 
     def _death(self) -> Fault:
         with suppress(subprocess.TimeoutExpired):

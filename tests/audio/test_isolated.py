@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
+from ser_core.audio.child import started_ahead
 from ser_core.audio.decode import iter_segments
 from ser_core.audio.isolated import DECODE_WORKER, Decoder
 from ser_core.audio.segments import Segment, WindowSettings
@@ -52,6 +53,20 @@ def assert_equal(ours: list[Segment], theirs: list[Segment]) -> None:
         np.testing.assert_array_equal(one.pcm_NS, other.pcm_NS)
         values, others = vars(one) | {"pcm_NS": None}, vars(other) | {"pcm_NS": None}
         assert values == others
+
+
+def test_a_child_that_was_started_ahead_is_taken_once_and_ended() -> None:
+    with started_ahead(DECODE_WORKER):
+        [ahead] = children()
+        with make_decoder() as first, make_decoder() as second:
+            for decoder in (first, second):
+                assert len(list(decoder.segments(encode(noise(1.0))))) == 1
+            assert len(children()) == 2
+            assert ahead in children()
+    assert not children()
+    with started_ahead(DECODE_WORKER):
+        assert len(children()) == 1
+    assert not children()
 
 
 @pytest.mark.parametrize("channels", ["mix", "each"])
