@@ -120,6 +120,15 @@ def test_the_last_layers_say_the_same_of_kept_embeddings(artifact: Artifact, pre
     assert np.abs(again.probabilities_NC - again.probabilities_NC[:1]).max() > 1e-3
 
 
+def test_whoever_asks_about_one_window_at_a_time_waits_for_no_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+    monkeypatch.setattr("ser_core.models.predictor.Embedder", lambda *given, **_: made.append(given))
+    Predictor(tiny_artifact(), batch_size=2)
+    assert len(made) == 1
+    Predictor(tiny_artifact(), batch_size=1)
+    assert len(made) == 1
+
+
 def test_embeddings_are_refused_where_the_architecture_gives_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Compact, "embed_encoded", SpeechModel.embed_encoded)
     with pytest.raises(
