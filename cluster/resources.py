@@ -61,6 +61,13 @@ class Resources:
         workers = max(self.num_loaders, self.num_predictors)
         return max(1, min(_MAX_FILES_PER_BLOCK, math.ceil(num_files / (4 * workers))))
 
+    def for_engine(self, engine: ResolvedEngine) -> "Resources":
+        """The same, with a loader for each predictor where loaders are threads with a child process each.
+
+        One waits for its child and for Python's lock, so of a small model the predictors would wait for it.
+        """
+        return self if engine == "ray" else replace(self, num_loaders=max(self.num_loaders, self.num_predictors))
+
     def describe(self) -> str:
         return (
             f"{self.num_loaders} loader(s) and {self.num_predictors} predictor(s) on {self.device}, "

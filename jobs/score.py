@@ -96,6 +96,7 @@ class _Job:
         plan_file, plan = self._plan()
         comparison = output.compare(plan_file)
         engine, why = self._engine(resources, plan, comparison.num_pending)
+        resources = resources.for_engine(engine)
         preview = Preview.of(
             plan,
             comparison,
@@ -153,6 +154,7 @@ class _Job:
 
         config = self._config
         engine, why = outcome.engine = self._engine(resources, outcome.plan, num_pending)
+        resources = resources.for_engine(engine)
         self._console.say(f"engine {engine}: {why}")
         if engine == "ray":
             self._connect()

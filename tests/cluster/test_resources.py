@@ -25,6 +25,13 @@ def claimed_cpus(resources: Resources) -> float:
 
 
 @pytest.mark.parametrize(("cpus", "num_loaders", "num_predictors"), [(1, 1, 1), (2, 1, 2), (4, 1, 4), (64, 16, 64)])
+def test_in_one_process_each_predictor_has_a_loader(cpus: int, num_loaders: int, num_predictors: int) -> None:
+    resources = plan(cpus, 0)
+    assert resources.for_engine("local").num_loaders == num_predictors
+    assert resources.for_engine("ray").num_loaders == num_loaders
+
+
+@pytest.mark.parametrize(("cpus", "num_loaders", "num_predictors"), [(1, 1, 1), (2, 1, 2), (4, 1, 4), (64, 16, 64)])
 def test_without_a_gpu_every_core_predicts(cpus: int, num_loaders: int, num_predictors: int) -> None:
     resources = plan(cpus)
     assert (resources.device, resources.gpus_per_predictor) == ("cpu", 0.0)
