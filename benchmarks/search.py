@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.measuring import SER
 from ser_core.models import Artifact
 from ser_core.storage import Location
 from ser_core.tables import Fingerprint, Output
 
-SER = str(Path(sys.executable).with_name("ser"))
 _RECORDING = Path(__file__).parent.parent / "examples" / "sad-woman.flac"
 _FEW_WINDOWS = 1_000
 _WINDOWS_PER_FILE, _FILES_PER_COMMIT = 20, 250
@@ -115,7 +115,7 @@ def _rows(
 
 def search(output: Path, model: str) -> Cost:
     """One search, in a process of its own."""
-    command = [SER, "search", str(output), str(_RECORDING), "--model", model]
+    command = [*SER, "search", str(output), str(_RECORDING), "--model", model]
     done = subprocess.run([sys.executable, "-c", _MEASURE, *command], check=True, capture_output=True, text=True)
     seconds, cpu_seconds, kilobytes = map(float, done.stderr.splitlines()[-1].split())
     return Cost(seconds, cpu_seconds, kilobytes / 1e3)

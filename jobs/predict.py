@@ -40,9 +40,9 @@ def run_predict(files: list[str], options: dict[str, Any], console: Console) -> 
     for file in files:
         _require_file(file)
     config = load_score_config(None, options)
+    # torch comes with it.
     with loading():
-        import torch  # noqa: F401 - what follows does
-    artifact = Artifact.load(config.model)
+        artifact = Artifact.load(config.model)
     windows = artifact.windows()
     resources = plan_resources(config, local_hardware(None, None))
     # One after the other, each on all cores: the first line comes soonest.

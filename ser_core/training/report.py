@@ -94,9 +94,9 @@ def write_fold(
     if len(fold.sets.calibration_N):
         calibration = job.manifest.take(fold.sets.calibration_N)
         temperature = fitted_temperature(job, calibration, predictions.calibration_NC)
-    seen = ModelSpeakers.of_training(_training_clips(fold))
-    result = evaluate_fold(fold, predictions.test_NC, temperature, seen)
-    config = _artifact_config(result, log_mel, trained, _one_answer(fold, predictions))
+    clips = _training_clips(fold)
+    result = evaluate_fold(fold, predictions.test_NC, temperature, ModelSpeakers.of_training(clips))
+    config = _artifact_config(result, log_mel, trained, clips | {"one_answer": _one_answer(fold, predictions)})
     artifact = Artifact.of_model(config, model, log_mel, licence_text=job.licence_text, reference=reference)
     save_fold(result, artifact, trained.best.number)
 
@@ -151,7 +151,7 @@ def _one_answer(fold: Fold, predictions: FoldPredictions) -> str | None:
     return one_answer(all_NC, clips, fold.job.labels)
 
 
-def _artifact_config(result: FoldResult, log_mel: LogMel, trained: Trained, says_only: str | None) -> ArtifactConfig:
+def _artifact_config(result: FoldResult, log_mel: LogMel, trained: Trained, of_clips: dict[str, Any]) -> ArtifactConfig:
     fold, job, config = result.fold, result.fold.job, result.fold.job.config
     return ArtifactConfig(
         name=job.name,
@@ -175,11 +175,10 @@ def _artifact_config(result: FoldResult, log_mel: LogMel, trained: Trained, says
             "split": fold.sets.split,
             "speakers_overlap": fold.sets.speakers_overlap,
             "clips_without_speech": _num_without_speech(fold),
-            **_training_clips(fold),
+            **of_clips,
             "seed": config.seed,
             "history": [dataclasses.asdict(record) for record in trained.history],
             "best_epoch": trained.best.number,
-            "one_answer": says_only,
             **facts_of_test(result),
             "versions": package_versions(),
         },

@@ -146,7 +146,7 @@ def test_nearest_are_those_of_all_pairs_whatever_the_parts(
     score_all(output, plan(world), world, settings=EMBEDDED, files_per_commit=7)
     kept = EmbeddedOutput(output.location)
     assert len(kept.embeddings.parts) == 1
-    assert len(kept.embeddings.pieces()) == 5
+    assert len(kept.embeddings.pieces) == 5
     groups = [group for part in kept.embeddings.parts for group in kept.of_part(part, 3)]
     values_NE = np.concatenate([group.values_NE for group in groups])
     queries_QE = values_NE[[3, 17]].astype(np.float16)

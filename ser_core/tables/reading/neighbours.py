@@ -57,7 +57,7 @@ class Standard:
 
 def standard_of(output: EmbeddedOutput) -> Standard:
     """That of a sample of an output: of the first windows of some pieces all over it. It needs no torch."""
-    pieces = output.embeddings.pieces()
+    pieces = output.embeddings.pieces
     sums_E, squares_E, num_windows = np.zeros(1), np.zeros(1), 0
     for number in np.unique(np.linspace(0, len(pieces) - 1, _SAMPLED_PIECES).astype(int)) if pieces else ():
         part, groups = pieces[number]
@@ -99,7 +99,7 @@ def nearest(
         return best
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        found = [pool.submit(of_groups, *piece) for piece in output.embeddings.pieces()]
+        found = [pool.submit(of_groups, *piece) for piece in output.embeddings.pieces]
         matches = heapq.nsmallest(num_matches, (match for of_piece in found for match in of_piece.result()))
     _threads_as_before()
     return matches

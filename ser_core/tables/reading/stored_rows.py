@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -46,6 +47,7 @@ class StoredRows:
         types = {**{field.name: field.type for field in self._schema}, self._column: pa.string()}
         return pa.schema([(name, types[name]) for name in columns])
 
+    @cached_property
     def pieces(self) -> list[tuple[Part, Groups]]:
         """What threads may read apart: each row group, but those of a part on S3, which comes whole, together."""
         if self._folder.is_s3:
