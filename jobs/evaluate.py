@@ -126,11 +126,10 @@ def _evaluated(
     artifact, config = subject.artifact, subject.artifact.config
     is_adapted = request.clips.adapt != "none"
     predictor = Predictor(artifact, features_on="device", gives_components=is_adapted, **running)
-    found = _predict(predictor, clips, subject.sets, request, console)
-    clips = clips.decoded(found.seconds_G, found.hashes)
+    clips, probabilities_GC, adaptation = _predict(predictor, clips, subject.sets, request, console)
     evaluation = evaluate_predictions(
         clips,
-        found.probabilities_GC,
+        probabilities_GC,
         config.temperature,
         labels=subject.sets,
         model_speakers=ModelSpeakers.of_training(config.training),
@@ -138,8 +137,8 @@ def _evaluated(
         title=f"{config.name} on {', '.join(sorted(set(clips.corpora)))}",
         about=_about(request, artifact, about, running),
     )
-    evaluation = replace(evaluation.with_history(config.training), adaptation=found.adaptation)
-    return _Evaluated(subject, clips, found.probabilities_GC, evaluation)
+    evaluation = replace(evaluation.with_history(config.training), adaptation=adaptation)
+    return _Evaluated(subject, clips, probabilities_GC, evaluation)
 
 
 def _running(settings: ScoreConfig) -> "Running":
@@ -151,44 +150,35 @@ def _running(settings: ScoreConfig) -> "Running":
     return Running(device=device, precision=precision, batch_size=batch_size)
 
 
-@dataclass(frozen=True)
-class _Predictions:
-    """The predictions to report on, others where the model is adapted, and how long clips are, and their hashes."""
-
-    probabilities_GC: "Floats"
-    adaptation: "AdaptedResult | None"
-    seconds_G: "Floats"
-    hashes: list[str]
-
-
 def _predict(
     predictor: "Predictor", manifest: "Manifest", sets: "LabelSets", request: Request, console: Console
-) -> _Predictions:
-    import numpy as np
+) -> "tuple[Manifest, Floats, AdaptedResult | None]":
+    """The clips, of which it is known by now how long they are, and the predictions to report on.
+
+    Where the model is adapted these are the adapted one's, and it is said what that gains.
+    """
     import torch
 
     from ser_core.evaluation import AdaptableClips, predict_manifest
     from ser_core.speech import SpeechSettings
 
-    def show(num_done: int, seconds: float, audio_hash: str) -> None:
-        seconds_G[num_done - 1] = seconds
-        hashes.append(audio_hash)
+    def show(num_done: int) -> None:
         progress.update(num_done, len(manifest), f"{num_done}/{len(manifest)} clips")
 
-    artifact, adapt, seconds_G = predictor.artifact, request.clips.adapt, np.zeros(len(manifest))
-    hashes: list[str] = []
+    artifact, adapt = predictor.artifact, request.clips.adapt
     asked = predictor, manifest, artifact.windows(), SpeechSettings.asked_for(request.settings)
     try:
         with Interrupts(), console.progress() as progress:
             if adapt == "none":
-                return _Predictions(predict_manifest(*asked, show), None, seconds_G, hashes)
+                found = predict_manifest(*asked, show)
+                return found.clips, found.probabilities_GC, None
             clips = AdaptableClips.predict(*asked, show)
     except torch.OutOfMemoryError as error:
         batch_size = predictor.batch_size
         raise SerError(
             f"the GPU has no memory for batches of {batch_size}; use a smaller --batch-size, or --device cpu"
         ) from error
-    return _Predictions(*clips.adapt(adapt, request.clips.parsed_mixes, sets, request.bootstrap), seconds_G, hashes)
+    return clips.manifest, *clips.adapt(adapt, request.clips.parsed_mixes, sets, request.bootstrap)
 
 
 def _about(request: Request, artifact: "Artifact", of_clips: dict[str, Any], running: Running) -> "About":

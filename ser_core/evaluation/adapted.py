@@ -45,6 +45,7 @@ WindowFloats = npt.NDArray[np.float32]
 class AdaptableClips:
     """Clips, and what a model that can be adapted says of them."""
 
+    #: With how long each is, and the hash of its samples.
     manifest: Manifest
     artifact: Artifact
     #: Predictions without adaptation, at temperature 1.
@@ -65,9 +66,12 @@ class AdaptableClips:
         Raises:
             ArtifactError: the model cannot be adapted, or is already.
         """
-        probabilities_GC, statistics = predict_with_statistics(predictor, manifest, windows, speech, on_clip)
+        found, statistics = predict_with_statistics(predictor, manifest, windows, speech, on_clip)
         return cls(
-            manifest=manifest, artifact=predictor.artifact, probabilities_GC=probabilities_GC, statistics=statistics
+            manifest=found.clips,
+            artifact=predictor.artifact,
+            probabilities_GC=found.probabilities_GC,
+            statistics=statistics,
         )
 
     def adapt(

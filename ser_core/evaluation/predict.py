@@ -29,8 +29,18 @@ if TYPE_CHECKING:
 _DECODE_SECONDS = 300.0
 #: Windows that are listened to together: the detector takes several times as long for one alone.
 _HEARD_WINDOWS = 48
-#: Is called with the number of clips that are done, how many seconds the last of them has, and the hash of its samples.
-OnClip = Callable[[int, float, str], None]
+#: Is called with the number of clips that are done.
+OnClip = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class ClipPredictions:
+    """What a model says of clips."""
+
+    #: With how long each is, and the hash of its samples.
+    clips: Manifest
+    #: At temperature 1, all channels mixed; NaN for a clip without speech.
+    probabilities_GC: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -50,15 +60,15 @@ def predict_manifest(
     windows: WindowSettings,
     speech: SpeechSettings,
     on_clip: OnClip | None = None,
-) -> npt.NDArray[np.float64]:
-    """The prediction (G, C) for each clip at temperature 1, all channels mixed; NaN for one without speech.
+) -> ClipPredictions:
+    """Fetch, decode and predict clips.
 
     Args:
         predictor: one with features on its device.
         manifest: the clips.
         windows: how clips are cut, as for scoring.
         speech: which of their windows are judged.
-        on_clip: called after each clip, in their order.
+        on_clip: called after each clip.
 
     Raises:
         SourceError: a clip is missing or cannot be decoded to its end; it is named.
@@ -66,8 +76,8 @@ def predict_manifest(
         ArtifactError: the model gave something that is no number.
     """
     sums = _Sums(predictor, lambda pcm_NS: predictor.predict(pcm_NS).probabilities_NC, windows, speech, len(manifest))
-    _add_clips(sums, manifest, windows, on_clip)
-    return sums.predictions()
+    clips = _add_clips(sums, manifest, windows, on_clip)
+    return ClipPredictions(clips, sums.predictions())
 
 
 def predict_with_statistics(
@@ -76,7 +86,7 @@ def predict_with_statistics(
     windows: WindowSettings,
     speech: SpeechSettings,
     on_clip: OnClip | None = None,
-) -> tuple[npt.NDArray[np.float64], WindowStatistics]:
+) -> tuple[ClipPredictions, WindowStatistics]:
     """What `predict_manifest` gives, and the statistics of the windows, by the same passes through the network.
 
     Args: as for `predict_manifest`, but the predictor gives components, too.
@@ -97,26 +107,28 @@ def predict_with_statistics(
         return output.probabilities_NC
 
     sums = _Sums(predictor, predict, windows, speech, len(manifest))
-    _add_clips(sums, manifest, windows, on_clip)
-    predictions_GC = sums.predictions()
-    return predictions_GC, WindowStatistics(np.concatenate(logits), np.concatenate(components), sums.window_clips())
+    predictions = ClipPredictions(_add_clips(sums, manifest, windows, on_clip), sums.predictions())
+    return predictions, WindowStatistics(np.concatenate(logits), np.concatenate(components), sums.window_clips())
 
 
-def _add_clips(sums: "_Sums", manifest: Manifest, windows: WindowSettings, on_clip: OnClip | None) -> None:
+def _add_clips(sums: "_Sums", manifest: Manifest, windows: WindowSettings, on_clip: OnClip | None) -> Manifest:
+    """Decode all clips; returns them with how long each is, and the hash of its samples."""
+    seconds_G, hashes = np.zeros(len(manifest)), [""] * len(manifest)
     with (
         Decoder(channels="mix", windows=windows, timeout_seconds=_DECODE_SECONDS, hashes_audio=True) as decoder,
         closing(load_segments(decoder, CLIP_SOURCE, look_at_clips(manifest.paths))) as segments,
     ):
-        seconds = 0.0
         for clip, segment in segments:
             if segment.fault is not None:
                 where = Location(manifest.paths[clip])
                 raise SourceError(f"{where}: {segment.fault}; repair it or take it out of the manifest")
             sums.add(clip, segment)
-            seconds = max([seconds, *segment.end_seconds])
-            if segment.is_last and on_clip is not None:
-                on_clip(clip + 1, seconds, segment.audio_hash or "")
-            seconds = 0.0 if segment.is_last else seconds
+            seconds_G[clip] = max([seconds_G[clip], *segment.end_seconds])
+            if segment.is_last:
+                hashes[clip] = segment.audio_hash or ""
+                if on_clip is not None:
+                    on_clip(clip + 1)
+    return manifest.decoded(seconds_G, hashes)
 
 
 class _Sums:

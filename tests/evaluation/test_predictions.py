@@ -54,6 +54,11 @@ def predictor(batch_size: int = 4) -> Predictor:
     return Predictor(tiny_artifact(), features_on="device", batch_size=batch_size, threads=Threads(1))
 
 
+def predicted(asked: Predictor, clips: Manifest, speech_settings: SpeechSettings = ALL) -> np.ndarray:
+    """The predictions (G, C) alone."""
+    return predict_manifest(asked, clips, WINDOWS, speech_settings).probabilities_GC
+
+
 def plain_prediction(file: Path) -> np.ndarray:
     """The prediction (C,) for one file by the parts of scoring."""
     sums_GX = np.zeros((1, 4))
@@ -67,16 +72,15 @@ def plain_prediction(file: Path) -> np.ndarray:
 @pytest.mark.parametrize("batch_size", [4, 64])
 def test_predictions_are_those_of_scoring_whatever_the_batch(tmp_path: Path, batch_size: int) -> None:
     files = write_clips(tmp_path)
-    done: list[tuple[int, float, str]] = []
-    probabilities_GC = predict_manifest(
-        predictor(batch_size), manifest_of(list(map(str, files))), WINDOWS, ALL, lambda *one: done.append(one)
-    )
-    np.testing.assert_allclose(probabilities_GC, [plain_prediction(file) for file in files], atol=1e-5)
-    assert [number for number, _, _ in done] == list(range(1, len(files) + 1))
+    done: list[int] = []
+    found = predict_manifest(predictor(batch_size), manifest_of(list(map(str, files))), WINDOWS, ALL, done.append)
+    np.testing.assert_allclose(found.probabilities_GC, [plain_prediction(file) for file in files], atol=1e-5)
+    assert done == list(range(1, len(files) + 1))
     lengths = [soundfile.info(file).duration for file in files]
     # A tail that is too short for a window is none.
-    np.testing.assert_allclose([seconds for _, seconds, _ in done], lengths, atol=WINDOWS.min_tail_seconds)
-    assert len({audio_hash for _, _, audio_hash in done}) == len(files)
+    assert found.clips.audio_seconds is not None
+    np.testing.assert_allclose(found.clips.audio_seconds, lengths, atol=WINDOWS.min_tail_seconds)
+    assert len(set(found.clips.audio_hashes or ())) == len(files)
 
 
 def test_with_statistics_predictions_are_the_same_and_a_shift_is_that_of_all_windows(tmp_path: Path) -> None:
@@ -85,18 +89,18 @@ def test_with_statistics_predictions_are_the_same_and_a_shift_is_that_of_all_win
     adapted = plain.adapted(Adaptation(shift=(1.5, -1.0, 0.5), unseen_distance=0.1))
     of_plain = Predictor(plain, features_on="device", batch_size=4, gives_components=True)
     of_adapted = Predictor(adapted, features_on="device", batch_size=4)
-    probabilities_GC, statistics = predict_with_statistics(of_plain, clips, WINDOWS, ALL)
-    np.testing.assert_allclose(probabilities_GC, predict_manifest(of_plain, clips, WINDOWS, ALL), atol=1e-5)
+    found, statistics = predict_with_statistics(of_plain, clips, WINDOWS, ALL)
+    np.testing.assert_allclose(found.probabilities_GC, predicted(of_plain, clips), atol=1e-5)
     assert np.bincount(statistics.clip_N).tolist() == [1, 3, 9, 1, 6, 3]
     assert len(statistics.logits_NC) == len(statistics.components_NR) == 23
-    shifted_GC = shifted(probabilities_GC, np.array([1.5, -1.0, 0.5]))
-    np.testing.assert_allclose(shifted_GC, predict_manifest(of_adapted, clips, WINDOWS, ALL), atol=1e-5)
+    shifted_GC = shifted(found.probabilities_GC, np.array([1.5, -1.0, 0.5]))
+    np.testing.assert_allclose(shifted_GC, predicted(of_adapted, clips), atol=1e-5)
 
 
 def test_a_large_file_is_read_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ser_core.audio.load.MAX_WHOLE_FILE_BYTES", 100_000)
     files = write_clips(tmp_path)
-    probabilities_GC = predict_manifest(predictor(), manifest_of(list(map(str, files))), WINDOWS, ALL)
+    probabilities_GC = predicted(predictor(), manifest_of(list(map(str, files))))
     np.testing.assert_allclose(probabilities_GC, [plain_prediction(file) for file in files], atol=1e-5)
 
 
@@ -125,10 +129,7 @@ def test_clips_may_lie_in_a_bucket_and_beside_it(tmp_path: Path, moto_s3: S3Serv
         manifest_of([objects[0].url, str(files[1]), *(target.url for target in objects[2:])]).table, manifest_file
     )
     clips = read_manifests([manifest_file])
-    by_name = {
-        Path(path).name: row_C
-        for path, row_C in zip(clips.paths, predict_manifest(predictor(), clips, WINDOWS, ALL), strict=True)
-    }
+    by_name = {Path(path).name: row_C for path, row_C in zip(clips.paths, predicted(predictor(), clips), strict=True)}
     for file in files:
         np.testing.assert_allclose(by_name[file.name], plain_prediction(file), atol=1e-5)
     missing = manifest_of([moto_s3.location.join("gone.wav").url])
@@ -143,7 +144,7 @@ def test_windows_without_speech_do_not_count_and_a_clip_without_any_has_no_predi
         (tmp_path / f"{name}.wav").write_bytes(encode(np.concatenate(parts)))
     clips = manifest_of([str(tmp_path / f"{name}.wav") for name in ("spoken", "silent", "paused")])
     for batch_size in (1, 64):
-        spoken_C, silent_C, paused_C = predict_manifest(predictor(batch_size), clips, WINDOWS, SpeechSettings())
+        spoken_C, silent_C, paused_C = predicted(predictor(batch_size), clips, SpeechSettings())
         np.testing.assert_allclose(paused_C, spoken_C, atol=1e-5)
         assert np.isnan(silent_C).all()
     table = predictions_table(clips, np.stack([spoken_C, silent_C, paused_C]), LABELS, 1.5)
