@@ -132,8 +132,9 @@ class TrainingFolder:
 def _own_results(record: dict[str, Any]) -> Iterator[str]:
     """The names of the results that not every training has."""
     match record:
-        case {"settings": {"settings": {"licence_file": str(licence_file)}}}:
-            yield licence_file
+        # The second is that of a training which an earlier version began.
+        case {"settings": {"licence_file": str(file)} | {"settings": {"licence_file": str(file)}}}:
+            yield file
     match record:
         case {"settings": {"code": {"file": str(code_file)}}}:
             yield code_file

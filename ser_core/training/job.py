@@ -32,18 +32,13 @@ from ser_core.vocabulary import is_published
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Checked:
-    """What was found out before a training.
-
-    Attributes:
-        num_parameters: of the model.
-        num_learning: of them, those that learn.
-        identity: what must stay the same for the training to go on, as plain values.
-        caution: what a person should know before it begins; None: nothing.
-    """
+    """What was found out before a training."""
 
     num_parameters: int
     num_learning: int
+    #: What must stay the same for the training to go on, as plain values.
     identity: dict[str, Any]
+    #: What a person should know before it begins; None: nothing.
     caution: str | None
 
 
@@ -227,6 +222,7 @@ class Job:
                 "weights_sha256": self.start.sha256,
                 "second_weights_sha256": self.second_start.sha256,
                 "teachers_sha256": list(dict.fromkeys(teachers)),
+                "licence_file": self.licence_file,
                 "settings": self.config.recipe(),
             },
         )
@@ -284,11 +280,16 @@ class Fold:
         return artifacts
 
     @cached_property
+    def learned_from(self) -> list[Artifact]:
+        """The models whose training is part of this one's: its teachers, and the one that it starts from."""
+        return [*self.teachers, *filter(None, [self.job.start.artifact])]
+
+    @cached_property
     def speakers(self) -> dict[str, list[str]]:
-        """Speakers by set; those whom teachers or the model to start from have seen count as trained on."""
+        """Speakers by set; those whom the models that it learns from have seen count as trained on."""
         of = self.job.manifest.speakers
         validation, calibration = set(of[self.sets.validation_N]), set(of[self.sets.calibration_N])
-        known = speakers_known_from(filter(None, [*self.teachers, self.job.start.artifact]))
+        known = speakers_known_from(self.learned_from)
         found = {
             "speakers": set(of[self.sets.training_N]) | (known - validation - calibration),
             "validation_speakers": validation,

@@ -192,16 +192,12 @@ def _training_clips(fold: Fold) -> dict[str, Any]:
     not said.
     """
     assert fold.decoded is not None
-    others = [
-        ModelSpeakers.of_training(one.config.training)
-        for one in (*fold.teachers, fold.job.start.artifact)
-        if one is not None
-    ]
     hashes = set(fold.decoded.take(fold.sets.training_N).audio_hashes or ())
-    for other in others:
-        if other is None or other.audio_hashes is None:
+    for model in fold.learned_from:
+        seen = ModelSpeakers.of_training(model.config.training)
+        if seen is None or seen.audio_hashes is None:
             return dict(fold.speakers)
-        hashes |= other.audio_hashes
+        hashes |= seen.audio_hashes
     if len(hashes) > _MAX_HASHED_CLIPS:
         return dict(fold.speakers)
     return {**fold.speakers, "audio_hashes": "".join(sorted(hashes))}

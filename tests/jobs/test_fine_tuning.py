@@ -102,21 +102,20 @@ def test_the_licence_of_the_weights_goes_with_them(data: Path, tmp_path: Path) -
     training = Artifact.load(str(data / "compact")).config.training
     config = start.config.replace(training=training | {"settings": training["settings"] | {"epochs": "many"}})
     dataclasses.replace(start, config_json=config.to_json()).save(str(tmp_path / "start"))
-    answer = train(
-        data / "own.parquet",
-        tmp_path / "my",
-        "--from",
-        tmp_path / "start",
-        "--epochs",
-        "1",
-        XDG_CACHE_HOME=str(tmp_path),
-    )
+    my, once = tmp_path / "my", ("--epochs", "1")
+    answer = train(data / "own.parquet", my, "--from", tmp_path / "start", *once, XDG_CACHE_HOME=str(tmp_path))
     # Nothing is learned in an epoch of nine clips by a model that knows nothing.
     assert answer.code in {0, 3}, answer.err
-    mine = Artifact.load(str(tmp_path / "my"))
+    mine = Artifact.load(str(my))
     assert (mine.config.licence, mine.config.licence_file) == (start.config.licence, start.config.licence_file)
     assert mine.licence_text == start.licence_text
     assert mine.config.training["settings"]["split"]["validation_speakers"] == 0
+    # Nor does it stay with weights that it is not the licence of.
+    words = ("--from", data / "compact", "--restart", *once)
+    assert train(data / "own.parquet", my, *words, XDG_CACHE_HOME=str(tmp_path)).code in {0, 3}
+    assert Artifact.load(str(my)).config.licence_file is None
+    assert start.config.licence_file
+    assert not (my / start.config.licence_file).exists()
 
 
 def test_the_strength_of_a_ridge_is_not_that_of_the_loss_that_moves_it(tmp_path: Path) -> None:
