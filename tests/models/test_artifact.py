@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load, load_file, save_file
 
+import ser_core
 from ser_core.errors import ArtifactError
 from ser_core.models.artifact import CARD_FILE, WEIGHTS_FILE, Artifact, bundled_names, read_config
 from ser_core.models.artifact_config import CONFIG_FILE, FORMAT_NUMBER
@@ -116,7 +117,16 @@ def test_the_default_is_bundled() -> None:
     assert ScoreConfig().model in bundled_names()
 
 
-@pytest.mark.parametrize(("name", "max_bytes"), [("compact", 8_000_000), ("whisper-bilstm", 40_000_000)])
+def test_what_is_bundled_fits_sixty_megabytes() -> None:
+    folder = Path(ser_core.__file__).parent / "bundled"
+    sizes = {str(file.relative_to(folder)): file.stat().st_size for file in folder.rglob("*") if file.is_file()}
+    assert len(sizes) > 3 * len(bundled_names())
+    assert sum(sizes.values()) <= 60_000_000, sizes
+
+
+@pytest.mark.parametrize(
+    ("name", "max_bytes"), [("compact", 8_000_000), ("vgg16-bilstm", 30_000_000), ("whisper-bilstm", 40_000_000)]
+)
 def test_what_is_bundled_is_small_and_says_what_it_is(name: str, max_bytes: int) -> None:
     artifact = Artifact.load(name)
     assert artifact.config.name == name
@@ -128,7 +138,7 @@ def test_what_is_bundled_is_small_and_says_what_it_is(name: str, max_bytes: int)
     assert [words for words in said if words not in card] == []
 
 
-@pytest.mark.parametrize("name", ["compact", "whisper-bilstm"])
+@pytest.mark.parametrize("name", bundled_names())
 def test_the_card_is_of_these_very_weights(name: str) -> None:
     artifact = Artifact.load(name)
     assert artifact.identity in artifact.card

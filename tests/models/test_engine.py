@@ -41,7 +41,6 @@ def untrained(name: str, architecture: str, settings: dict[str, Any], mel: MelSe
     return Artifact.of_model(config, model, LogMel(mel))
 
 
-VGG16 = untrained("vgg16", "vgg16-bilstm", {"num_blocks": 2, "lstm_units": 8}, default_mel("vgg16-bilstm"))
 TWO_ENCODERS = untrained(
     "two encoders",
     "whisper-bilstm",
@@ -56,7 +55,7 @@ TWO_ENCODERS = untrained(
 #: Of probabilities: rounding of float32, and of what is computed in bf16.
 BOUNDS: dict[ResolvedPrecision, float] = {"fp32": 1e-4, "bf16": 0.05}
 TINY = tiny_artifact(architecture="whisper-bilstm")
-ARTIFACTS = [adaptable_artifact(), VGG16, TWO_ENCODERS, *map(Artifact.load, bundled_names())]
+ARTIFACTS = [adaptable_artifact(), TWO_ENCODERS, *map(Artifact.load, bundled_names())]
 PRECISIONS: list[ResolvedPrecision] = ["fp32", "bf16"] if has_bf16("cpu") else ["fp32"]
 
 

@@ -29,7 +29,7 @@ def test_no_bundled_model_was_trained_on_the_speakers_of_the_examples() -> None:
     assert theirs == {"ravdess-21", "ravdess-22"}
     for name in bundled_names():
         training = read_config(name).training
-        assert len(training["speakers"]) > 20
+        assert len(training["speakers"]) >= 20
         # Nor to choose an epoch, to calibrate or to test.
         assert not [speaker for speaker in theirs if f"'{speaker}'" in str(training)]
 
