@@ -20,6 +20,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 #: What `auto` turns into.
 ResolvedDevice = Literal["cpu", "cuda"]
 ResolvedPrecision = Literal["fp32", "bf16"]
+WeightsDtype = Literal["fp32", "fp16", "int8"]
 
 MIN_WINDOW_SECONDS = 0.1
 WindowSeconds = Annotated[float, Field(ge=MIN_WINDOW_SECONDS, le=600)]

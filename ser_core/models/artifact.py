@@ -1,9 +1,9 @@
 """A model as a folder: model.safetensors, config.json, MODEL_CARD.md, a licence file; nothing in it is executed, nor
 is the copy of its architecture's file, where that is none of this program's.
 
-The weights file holds the network's tensors as `model.<name>`, the mel filterbank as `mel.filterbank_FK`, so that
-scoring needs no librosa, and, of a model that can be adapted to an archive, its `Reference`. torch is imported only
-where tensors are looked at: listing models must be quick.
+The weights file holds the network's tensors as `model.<name>` (in which form, `stored.py` says), the mel filterbank as
+`mel.filterbank_FK`, so that scoring needs no librosa, and, of a model that can be adapted to an archive, its
+`Reference`. torch is imported only where tensors are looked at: listing models must be quick.
 """
 
 import dataclasses
@@ -82,12 +82,8 @@ class Artifact:
         """An artifact of a trained model and the features it was trained on; weights stored as `config` says."""
         from safetensors.torch import save
 
-        # Buffers stay as they are: the variances of batch normalisation may be beyond float16.
-        halved = {name for name, _ in model.named_parameters() if config.weights_dtype == "fp16"}
-        tensors = {
-            _MODEL_PREFIX + name: (value.half() if name in halved else value).cpu().contiguous()
-            for name, value in model.state_dict().items()
-        }
+        stored = model.stored_tensors(config.weights_dtype)
+        tensors = {_MODEL_PREFIX + name: value.cpu().contiguous() for name, value in stored.items()}
         tensors[_FILTERBANK] = log_mel.filterbank_FK.cpu().contiguous()
         if reference is not None:
             tensors |= reference.to_tensors()
@@ -159,9 +155,11 @@ class Artifact:
 
     def model(self) -> "SpeechModel":
         """The trained network in float32 on the CPU, in evaluation mode."""
+        from ser_core.models.stored import of_stored
+
         model = self._untrained()
         tensors = self._tensors()
-        model.load_state_dict({name: tensors[_MODEL_PREFIX + name] for name in model.state_dict()})
+        model.load_state_dict({name: of_stored(tensors, _MODEL_PREFIX + name) for name in model.state_dict()})
         return model.eval()
 
     @property
@@ -229,7 +227,7 @@ class Artifact:
         from safetensors import SafetensorError
 
         from ser_core.models.reference import expected_tensors
-        from ser_core.models.tensors import tensor_fault
+        from ser_core.models.tensors import fault_of_tensors
 
         try:
             tensors = self._tensors()
@@ -237,14 +235,12 @@ class Artifact:
             raise UsageError(f"{WEIGHTS_FILE} is broken or no safetensors file ({error})") from error
         with torch.device("meta"):
             model = self._untrained()
-            expected = {_MODEL_PREFIX + name: tensor for name, tensor in model.state_dict().items()}
+            stored = model.stored_tensors(self.config.weights_dtype)
+            expected = {_MODEL_PREFIX + name: tensor for name, tensor in stored.items()}
             expected[_FILTERBANK] = torch.empty(self.config.mel.num_mels, 1 + self.config.mel.n_fft // 2)
             expected |= expected_tensors(tensors, model, len(self.config.labels))
-        for name in sorted(expected.keys() | tensors.keys()):
-            if fault := tensor_fault(tensors.get(name), expected.get(name)):
-                raise UsageError(
-                    f"{WEIGHTS_FILE} does not fit architecture '{self.config.architecture}': tensor '{name}' {fault}"
-                )
+        if fault := fault_of_tensors(tensors, expected):
+            raise UsageError(f"{WEIGHTS_FILE} does not fit architecture '{self.config.architecture}': {fault}")
 
 
 def bundled_names() -> tuple[str, ...]:

@@ -2,14 +2,14 @@
 
 import json
 import re
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import Field, model_validator
 
 from ser_core.audio import MelSettings
 from ser_core.errors import UsageError, one_line, printable
 from ser_core.labels import MAX_LABELS, label_fault
-from ser_core.settings import RENAMED, Names, Numbers, Settings, WindowSeconds
+from ser_core.settings import RENAMED, Names, Numbers, Settings, WeightsDtype, WindowSeconds
 
 #: Raised when an older program could not read what this one writes. 2: mel scale, precision of the weights; 3: the
 #: architectures' settings and what `training` says have other names, and some settings are gone; 4: reference
@@ -101,7 +101,7 @@ class ArtifactConfig(Settings):
     temperature: float = Field(
         default=1.0, ge=1e-3, le=1e3, description="Divides the logits, so that confidences mean what they say."
     )
-    weights_dtype: Literal["fp32", "fp16"] = Field(
+    weights_dtype: WeightsDtype = Field(
         default="fp32", description="How the weights are stored; they compute in float32, or in scoring's precision."
     )
     licence: str | None = Field(default=None, description="Of the weights, by name.")

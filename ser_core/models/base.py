@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from ser_core.audio import MelSettings
 from ser_core.errors import UsageError
 from ser_core.models.artifact_config import CodeOrigin
-from ser_core.settings import Settings
+from ser_core.models.stored import of_stored, to_stored
+from ser_core.settings import Settings, WeightsDtype
 
 
 class Regression(nn.Module):
@@ -67,6 +68,15 @@ class SpeechModel(nn.Module):
     def has_frozen_layers(self) -> bool:
         """Whether `encode_frozen` does any work that is worth caching."""
         return False
+
+    @property
+    def frozen_matrices(self) -> frozenset[str]:
+        """Names of the parameters of two dimensions or more that no training changes: those that want no gradient."""
+        return frozenset(
+            name
+            for name, value in self.named_parameters()
+            if not value.requires_grad and value.dim() > 1 and value.numel() and value.is_floating_point()
+        )
 
     @property
     def has_second_encoder(self) -> bool:
@@ -144,6 +154,18 @@ class SpeechModel(nn.Module):
             rate = encoder_learning_rate * layer_rate_decay ** (len(layers) - 1 - depth)
             groups.append({"params": layer, "lr": rate})
         return [group for group in groups if group["params"]]
+
+    def stored_tensors(self, weights_dtype: WeightsDtype) -> dict[str, Tensor]:
+        """The tensors as a weights file holds them; of a model on `meta`, as it must hold them."""
+        return to_stored(self, weights_dtype, self.frozen_matrices)
+
+    @torch.no_grad()
+    def round_frozen(self, weights_dtype: WeightsDtype) -> None:
+        """Round what no training changes as it will be stored, so that what is measured is what is stored."""
+        stored = self.stored_tensors(weights_dtype)
+        for name, parameter in self.named_parameters():
+            if not parameter.requires_grad:
+                parameter.copy_(of_stored(stored, name))
 
     def load_weights(self, file: Path) -> None:
         """Start the encoder from trained weights.

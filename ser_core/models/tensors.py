@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -15,14 +16,24 @@ if TYPE_CHECKING:
     from ser_core.models.base import SpeechModel
 
 
-def tensor_fault(tensor: "Tensor | None", expected: "Tensor | None") -> str | None:
-    """What is wrong with a tensor of a file, beside the one that the architecture has."""
+def fault_of_tensors(tensors: "Mapping[str, Tensor]", expected: "Mapping[str, Tensor]") -> str | None:
+    """Which tensor of a file is wrong, and what with it, beside those that the architecture has; None: none is."""
+    for name in sorted(expected.keys() | tensors.keys()):
+        if fault := _fault(tensors.get(name), expected.get(name)):
+            return f"tensor '{name}' {fault}"
+    return None
+
+
+def _fault(tensor: "Tensor | None", expected: "Tensor | None") -> str | None:
     if expected is None:
         return "is unknown"
     if tensor is None:
         return "is missing"
     if tensor.shape != expected.shape:
         return f"is {tuple(tensor.shape)} instead of {tuple(expected.shape)}"
+    dtype, wanted = (str(one.dtype).removeprefix("torch.") for one in (tensor, expected))
+    if (dtype == "int8") != (wanted == "int8"):
+        return f"is {dtype} instead of {wanted}"
     if tensor.is_floating_point() != expected.is_floating_point() or not tensor.isfinite().all():
         return "holds values that are not finite numbers"
     return None

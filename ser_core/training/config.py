@@ -14,6 +14,7 @@ from ser_core.settings import (
     Probability,
     ResolvedPrecision,
     Settings,
+    WeightsDtype,
     WindowSeconds,
 )
 from ser_core.speech import SpeechSettings
@@ -180,7 +181,11 @@ class TrainConfig(Settings):
         description="What the temperature is fitted to. held_out: the calibration set. folds: where there are folds, "
         "nobody is held back, and each one's is fitted to what the other folds' models predict for their test clips.",
     )
-    weights_dtype: Literal["fp32", "fp16"] = Field(default="fp32", description="How the model's weights are stored.")
+    weights_dtype: WeightsDtype = Field(
+        default="fp32",
+        description="How the model's weights are stored. int8: the matrices of frozen layers in 8 bits with a scale a "
+        "row, all else as with fp16. Nothing computes in it, and what is measured is what is stored.",
+    )
     seed: int = Field(default=0, ge=0, le=2**32 - 1, description="Seed of everything random but the split.")
     distillation: Distillation = Distillation()
     augmentation: AugmentSettings = AugmentSettings()

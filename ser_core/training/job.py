@@ -24,7 +24,6 @@ from ser_core.training.transfer import (
     check_frozen,
     check_leakage,
     check_teacher,
-    round_frozen,
     speakers_known_from,
 )
 from ser_core.vocabulary import is_published
@@ -185,8 +184,7 @@ class Job:
             model = models.build(config.architecture, config.architecture_settings, self.mel.num_mels, len(self.labels))
         self.start.load_into(model, self.labels)
         self.second_start.load_into(model, self.labels)
-        if config.weights_dtype == "fp16":
-            round_frozen(model)
+        model.round_frozen(config.weights_dtype)
         return model
 
     def check_workers(self, num_workers: int) -> None:

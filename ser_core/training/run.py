@@ -218,8 +218,8 @@ class _FoldRun:
         self, training: Training, trained: Trained, learner: Learner, data: TrainingData, log_mel: LogMel
     ) -> None:
         """Predict the calibration and test clips with the best weights, and write model and report."""
-        is_half = self._job.config.weights_dtype == "fp16"
-        weights = _as_stored(trained.weights, learner.model) if is_half else trained.weights
+        is_rounded = self._job.config.weights_dtype != "fp32"
+        weights = _as_stored(trained.weights, learner.model) if is_rounded else trained.weights
         predictions = FoldPredictions(
             calibration_NC=training.predict_clips(weights, self._fold.sets.calibration_N),
             test_NC=training.predict_clips(weights, self._fold.sets.test_N),
@@ -240,7 +240,7 @@ class _FoldRun:
 
 
 def _as_stored(weights: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """The weights rounded to half precision, so that what is measured is what is stored."""
+    """The weights that learn, rounded to half precision, so that what is measured is what is stored."""
     halved = {name for name, _ in model.named_parameters()}
     return {name: value.half().float() if name in halved else value for name, value in weights.items()}
 

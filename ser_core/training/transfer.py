@@ -153,6 +153,11 @@ def check_frozen(model: SpeechModel, config: TrainConfig, start: Start, *, is_ow
     """
     if config.cache_frozen and not model.has_frozen_layers:
         raise UsageError(f"cache_frozen: no layer of {config.architecture} is frozen by its settings")
+    if config.weights_dtype == "int8" and not model.frozen_matrices:
+        raise UsageError(
+            f"weights_dtype: int8 is for what no training changes, and no layer of {config.architecture} is frozen by "
+            "its settings; give weights_dtype: fp16"
+        )
     if is_own:
         return
     if model.has_frozen_layers and config.weights is None:
@@ -171,14 +176,6 @@ def check_frozen(model: SpeechModel, config: TrainConfig, start: Start, *, is_ow
             "architecture_settings: the second encoder is frozen, and no weights are given for it, so it would stay "
             "random; give second_weights (UsefulSensors/moonshine-base), --from MODEL, or moonshine_layers 0"
         )
-
-
-@torch.no_grad()
-def round_frozen(model: SpeechModel) -> None:
-    """Round frozen weights as they will be stored, so that what is measured is what is stored."""
-    for parameter in model.parameters():
-        if not parameter.requires_grad:
-            parameter.copy_(parameter.half())
 
 
 def _of_labels(config: ArtifactConfig) -> frozenset[str]:

@@ -1,7 +1,7 @@
 """Small models for tests."""
 
 import functools
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from ser_core.models.artifact import Artifact
 from ser_core.models.artifact_config import ArtifactConfig
 from ser_core.models.reference import Reference
 from ser_core.models.registry import build
+from ser_core.settings import WeightsDtype
 
 LABELS = ("calm", "happy", "sad")
 WINDOW_SECONDS = 1.0
@@ -48,7 +49,7 @@ def adaptable_artifact() -> Artifact:
 
 @functools.cache
 def tiny_artifact(
-    temperature: float = 1.5, architecture: str = "compact", weights_dtype: Literal["fp32", "fp16"] = "fp32"
+    temperature: float = 1.5, architecture: str = "compact", weights_dtype: WeightsDtype = "fp32"
 ) -> Artifact:
     """An untrained model of the smallest size, 32 mel bands, 3 labels, windows of 1 s."""
     settings, mel = _TINY[architecture]
