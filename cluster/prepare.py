@@ -18,8 +18,9 @@ from ser_core.speech import Heard, SpeechListener, SpeechSettings
 if TYPE_CHECKING:
     from ser_core.audio import LogMel
 
-#: Audio whose log-mel is computed at a time: half a MB a second, while it is computed.
-_MEL_SECONDS = 60.0
+#: Audio whose log-mel is computed at a time: half a MB a second, while it is computed. Of a minute it took a quarter
+#: longer, in memory that the system gave anew each time.
+_MEL_SECONDS = 20.0
 #: Windows, of several files where they are short, and seconds of audio that are worked on together: for a window alone
 #: the detector takes several times as long, and a log-mel twice.
 _TOGETHER_WINDOWS = 48
@@ -52,7 +53,10 @@ class Preparer:
         torch.set_num_threads(1)
         for gathered in self._gathered(segments):
             heard = list(self._heard([segment for _, segment in gathered]))
-            judged = [segment.pcm_NS[part.is_judged_N] for (_, segment), part in zip(gathered, heard, strict=True)]
+            judged = [
+                [segment.pcm_NS[window] for window in part.is_judged_N.nonzero()[0]]
+                for (_, segment), part in zip(gathered, heard, strict=True)
+            ]
             for (index, segment), part, payload in zip(gathered, heard, self._payloads(judged), strict=True):
                 yield self._record(rows[index], segment, part, payload)
 
@@ -81,7 +85,8 @@ class Preparer:
         """What there is in the windows of each segment."""
         counts = [len(segment.window_index) for segment in segments]
         parts = [segment.pcm_NS for segment in segments if segment.window_index] or [np.zeros((0, 1), np.float32)]
-        pcm_NS = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        # Nobody looks at the samples where nobody listens.
+        pcm_NS = np.concatenate(parts) if len(parts) > 1 and self._listener.is_on else parts[0]
         length_N = np.concatenate([self._windows.lengths(segment) for segment in segments])
         heard = self._listener.listen(pcm_NS, length_N)
         for first, end in pairwise(np.cumsum([0, *counts]).tolist()):
@@ -100,22 +105,23 @@ class Preparer:
             payload=payload,
         )
 
-    def _payloads(self, pcm: list[NDArray[np.float32]]) -> list[bytes]:
-        """What the model is given of each segment, of whose windows that are judged (J, S) these are the samples.
+    def _payloads(self, pcm: list[list[NDArray[np.float32]]]) -> Iterator[bytes]:
+        """What the model is given of each segment, of whose windows that are judged these are the samples, (S,) each.
 
-        Log-mels are made of several segments' windows at a time: of one window alone they take twice as long.
+        Log-mels are made of several segments' windows at a time: of one window alone they take longer.
         """
+        made = self._log_mels([window_S for windows in pcm for window_S in windows])
+        return (b"".join(part.tobytes() for part in islice(made, len(windows))) for windows in pcm)
+
+    def _log_mels(self, windows: list[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+        """The log-mel (F, T) of each window (S,); the window itself where the model is given samples."""
         if self._log_mel is None:
-            return [pcm_JS.tobytes() for pcm_JS in pcm]
+            yield from windows
+            return
         import torch
 
-        windows = [pcm_JS for pcm_JS in pcm if len(pcm_JS)]
-        if not windows:
-            return [b""] * len(pcm)
-        joined_JS = windows[0] if len(windows) == 1 else np.concatenate(windows)
         step = max(1, int(_MEL_SECONDS / self._windows.window_seconds))
-        with torch.inference_mode():
-            parts = [torch.from_numpy(joined_JS[first : first + step]) for first in range(0, len(joined_JS), step)]
-            mels = [mel_FT.numpy() for part_JS in parts for mel_FT in self._log_mel(part_JS)]
-        made = iter(mels)
-        return [b"".join(mel_FT.tobytes() for mel_FT in islice(made, len(pcm_JS))) for pcm_JS in pcm]
+        for first in range(0, len(windows), step):
+            with torch.inference_mode():
+                mel_BFT = self._log_mel(torch.from_numpy(np.stack(windows[first : first + step])))
+            yield from mel_BFT.numpy()

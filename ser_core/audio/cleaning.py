@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool1d, conv1d, pad
+from torch.nn.functional import avg_pool1d, pad
 
-from ser_core.audio.high_pass import high_pass
+from ser_core.audio.high_pass import DecimatingFilter, high_pass, without_padding
 
 #: The mains of the world, with two harmonics.
 _HUM_HZ = (50.0, 60.0, 100.0, 120.0, 150.0, 180.0)
@@ -47,22 +47,34 @@ def clean(pcm_BN: Tensor, rate_hz: int, high_pass_hz: float = 0.0) -> Tensor:
     """
     pcm_BN = _scaled(pcm_BN)
     num_samples = pcm_BN.shape[1]
-    position_N = torch.arange(1, num_samples + 1, device=pcm_BN.device, dtype=torch.float32)
-    num_real_B1 = torch.where(pcm_BN == 0, 0.0, position_N).amax(dim=1, keepdim=True)
-    is_real_BN = (position_N <= num_real_B1).to(pcm_BN.dtype)
+    num_real_B1 = _num_real(pcm_BN)
     mean_B1 = pcm_BN.sum(dim=1, keepdim=True, dtype=torch.float64) / num_real_B1.clamp(min=1)
-    pcm_BN = (pcm_BN - mean_B1.float()) * is_real_BN
+    pcm_BN = without_padding(pcm_BN - mean_B1.float(), num_real_B1)
     if high_pass_hz:
         pcm_BN = _scaled(high_pass(pcm_BN, num_real_B1, rate_hz, high_pass_hz))
     num_blocks = math.ceil(num_samples / (_MAX_BLOCK_SECONDS * rate_hz))
     block = math.ceil(num_samples / num_blocks)
     if block < _SECONDS_PER_POLYNOMIAL * rate_hz or rate_hz < _LOW_RATE_HZ:
         return pcm_BN
-    blocks_BN = pad(pcm_BN, (0, num_blocks * block - num_samples)).reshape(-1, block)
+    num_more = num_blocks * block - num_samples
+    blocks_BN = (pad(pcm_BN, (0, num_more)) if num_more else pcm_BN).reshape(-1, block)
     first_1B = torch.arange(num_blocks, device=pcm_BN.device) * block
     waves = _waves(block, rate_hz, tuple(hz for hz in _HUM_HZ if hz > high_pass_hz), pcm_BN.device)
     hum_BN = _hum(blocks_BN, (num_real_B1 - first_1B).clamp(0, block).reshape(-1, 1), rate_hz, waves)
-    return pcm_BN - hum_BN.reshape(len(pcm_BN), -1)[:, :num_samples] * is_real_BN
+    if hum_BN is None:
+        return pcm_BN
+    return pcm_BN - without_padding(hum_BN.reshape(len(pcm_BN), -1)[:, :num_samples], num_real_B1)
+
+
+def _num_real(pcm_BN: Tensor) -> Tensor:
+    """Number of samples (B, 1), as float32, up to the last one that is not zero."""
+    is_sound_BN = pcm_BN != 0
+    if pcm_BN.device.type == "cpu":
+        # numpy ends at the first that is true.
+        behind_B = [int(row_N[::-1].argmax()) if row_N.any() else len(row_N) for row_N in is_sound_BN.numpy()]
+        return pcm_BN.shape[1] - torch.tensor(behind_B, dtype=torch.float32)[:, None]
+    position_N = torch.arange(1, pcm_BN.shape[1] + 1, device=pcm_BN.device, dtype=torch.float32)
+    return torch.where(is_sound_BN, position_N, 0.0).amax(dim=1, keepdim=True)
 
 
 def _scaled(pcm_BN: Tensor) -> Tensor:
@@ -72,8 +84,7 @@ def _scaled(pcm_BN: Tensor) -> Tensor:
 class _Waves(NamedTuple):
     """All that does not depend on the samples."""
 
-    step: int
-    low_pass_11N: Tensor
+    low_pass: DecimatingFilter
     #: Sines and cosines, each times a polynomial, as they come through the low pass; and as they are.
     low_CN: Tensor
     full_CN: Tensor
@@ -85,10 +96,12 @@ class _Waves(NamedTuple):
     number_C: Tensor
 
 
-def _hum(pcm_BN: Tensor, num_real_B1: Tensor, rate_hz: int, waves: _Waves) -> Tensor:
+def _hum(pcm_BN: Tensor, num_real_B1: Tensor, rate_hz: int, waves: _Waves) -> Tensor | None:
+    """The hum of each window (B, N); None: there is none in any."""
     num_low, num_coefficients = waves.low_CN.shape[1], len(waves.low_CN)
+    num_more = max(0, waves.low_pass.num_wanted(num_low) - pcm_BN.shape[1])
     # In double precision, so that it does not matter what a window is computed with.
-    low_BN = conv1d(pcm_BN[:, None], waves.low_pass_11N, stride=waves.step)[:, 0, :num_low].double()
+    low_BN = waves.low_pass(pad(pcm_BN, (0, num_more)))[:, :num_low].double()
     is_real_BP = (waves.last_P < num_real_B1).to(low_BN.dtype)
     is_allowed_BC = num_real_B1 >= _SECONDS_PER_POLYNOMIAL * rate_hz * (waves.number_C + 1)
     left_BN = low_BN
@@ -103,9 +116,12 @@ def _hum(pcm_BN: Tensor, num_real_B1: Tensor, rate_hz: int, waves: _Waves) -> Te
         fit_BC = torch.linalg.solve(gram_BCC + torch.diag_embed(ridge_BC), right_BC1)[:, :, 0]
         left_BN = low_BN - fit_BC @ waves.low_CN
     fit_BC = fit_BC * _shrinkage(fit_BC, gram_BCC, is_allowed_BC)
+    # Most recordings have none.
+    if not (rows := fit_BC.any(dim=1).nonzero().flatten().tolist()):
+        return None
     hum_BN = torch.zeros_like(pcm_BN)
-    # Most recordings have none; and one by one, again, so that others do not matter.
-    for row in fit_BC.any(dim=1).nonzero().flatten().tolist():
+    # One by one, again, so that others do not matter.
+    for row in rows:
         hum_BN[row] = fit_BC[row].float() @ waves.full_CN
     return hum_BN
 
@@ -160,8 +176,7 @@ def _waves(num_samples: int, rate_hz: int, waves_hz: tuple[float, ...], device: 
     last_P = 2 * half + step * (_PIECE_SAMPLES * torch.arange(1, num_pieces + 1) - 1)
     number_C = (torch.arange(2 * _NUM_POLYNOMIALS) // 2).repeat(len(waves_hz))
     return _Waves(
-        step=step,
-        low_pass_11N=low_pass_N[None, None].float().to(device),
+        low_pass=DecimatingFilter.of(low_pass_N.float(), step, num_together=16, device=device),
         low_CN=low_CN.to(device),
         full_CN=full_WCN.flatten(0, 1).float().to(device),
         products_PX=products_PX.to(device),

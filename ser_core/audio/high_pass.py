@@ -35,17 +35,23 @@ def high_pass(pcm_BN: Tensor, num_real_B1: Tensor, rate_hz: int, cutoff_hz: floa
         cutoff_hz: at most 120, and below a quarter of the rate.
     """
     filters = _filters(rate_hz, cutoff_hz, pcm_BN.device)
-    num_samples, step = pcm_BN.shape[1], filters.decimation_SR.shape[0]
-    num_steps = math.ceil(num_samples / step)
-    reach = len(filters.low_pass_K) // 2 + 2 * _RATE_REACH - 1
-    extended_BN = _extended(pcm_BN, num_real_B1.long().clamp(min=1), reach * step, (num_steps + 2 * reach) * step)
-    phases_BKR = extended_BN.view(len(pcm_BN), -1, step) @ filters.decimation_SR
-    num_low = phases_BKR.shape[1] - 2 * _RATE_REACH + 1
-    low_BK = torch.stack([phases_BKR[:, place : place + num_low, place] for place in range(2 * _RATE_REACH)]).sum(dim=0)
-    trend_BK = low_BK.unfold(1, len(filters.low_pass_K), 1) @ filters.low_pass_K
+    num_samples, step = pcm_BN.shape[1], filters.interpolation_RS.shape[1]
+    num_trend = math.ceil(num_samples / step) + 2 * _RATE_REACH - 1
+    num_beyond = (filters.num_low_pass // 2 + 2 * _RATE_REACH - 1) * step
+    num_wanted = filters.decimation.num_wanted(filters.low_pass.num_wanted(num_trend))
+    extended_BN = _extended(pcm_BN, num_real_B1.long().clamp(min=1), num_beyond, num_wanted)
+    trend_BK = filters.low_pass(filters.decimation(extended_BN))[:, :num_trend]
     trend_BN = (trend_BK.unfold(1, 2 * _RATE_REACH, 1) @ filters.interpolation_RS).flatten(1)[:, :num_samples]
-    is_real_BN = torch.arange(num_samples, device=pcm_BN.device) < num_real_B1
-    return (pcm_BN - trend_BN) * is_real_BN
+    return without_padding(pcm_BN - trend_BN, num_real_B1)
+
+
+def without_padding(pcm_BN: Tensor, num_real_B1: Tensor) -> Tensor:
+    """Windows with zeros behind their first `num_real_B1` samples; `pcm_BN` itself, on a CPU."""
+    if pcm_BN.device.type == "cpu":
+        for row_N, num_real in zip(pcm_BN, num_real_B1.flatten().long().tolist(), strict=True):
+            row_N[num_real:] = 0
+        return pcm_BN
+    return pcm_BN * (torch.arange(pcm_BN.shape[1], device=pcm_BN.device) < num_real_B1)
 
 
 def _extended(pcm_BN: Tensor, num_real_B1: Tensor, num_beyond: int, num_samples: int) -> Tensor:
@@ -61,11 +67,41 @@ def _extended(pcm_BN: Tensor, num_real_B1: Tensor, num_beyond: int, num_samples:
     return extended_BN.scatter_(1, num_beyond + last_B1 + distance_E, turned_BE)
 
 
+class DecimatingFilter(NamedTuple):
+    """A filter of K taps at every `step`-th sample, as a product of matrices: G places at a time.
+
+    A convolution of one channel, or a product with G = 1, takes three times as long.
+    """
+
+    taps_KG: Tensor
+    step: int
+
+    @classmethod
+    def of(cls, taps_N: Tensor, step: int, num_together: int, device: torch.device) -> "DecimatingFilter":
+        """From its N taps, each of which is at the sample of the same number behind a place."""
+        taps_KG = taps_N.new_zeros(len(taps_N) + step * (num_together - 1), num_together)
+        for place in range(num_together):
+            taps_KG[place * step : place * step + len(taps_N), place] = taps_N
+        return cls(taps_KG.to(device), step)
+
+    def num_wanted(self, num_places: int) -> int:
+        """Number of samples that this many places, and those that are computed with them, want."""
+        num_taps, num_together = self.taps_KG.shape
+        return num_taps + self.step * num_together * (math.ceil(num_places / num_together) - 1)
+
+    def __call__(self, pcm_BN: Tensor) -> Tensor:
+        """The places (B, K) of signals of `num_wanted` samples."""
+        num_taps, num_together = self.taps_KG.shape
+        return (pcm_BN.unfold(1, num_taps, self.step * num_together) @ self.taps_KG).flatten(1)
+
+
 class _Filters(NamedTuple):
     """From the full to the low rate, below the cutoff there, and back."""
 
-    decimation_SR: Tensor
-    low_pass_K: Tensor
+    decimation: DecimatingFilter
+    low_pass: DecimatingFilter
+    #: Number of taps of `low_pass`.
+    num_low_pass: int
     interpolation_RS: Tensor
 
 
@@ -77,8 +113,9 @@ def _filters(rate_hz: int, cutoff_hz: float, device: torch.device) -> _Filters:
     # Of samples that are one step apart, those before a place are seen by the later phases of the filter.
     phases_RS = rate_filter_N.view(2 * _RATE_REACH, step)
     return _Filters(
-        decimation_SR=phases_RS.T.contiguous().to(device),
-        low_pass_K=low_pass_K.to(device),
+        decimation=DecimatingFilter.of(rate_filter_N, step, num_together=16, device=device),
+        low_pass=DecimatingFilter.of(low_pass_K, 1, num_together=64, device=device),
+        num_low_pass=len(low_pass_K),
         interpolation_RS=(phases_RS.flip(0) * step).to(device),
     )
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ser_core.errors import ArtifactError
 from ser_core.models.artifact import Artifact
 from ser_core.models.engine.embedder import Embedder
+from ser_core.models.layers import fold_batch_norms
 from ser_core.models.output import ModelOutput
 from ser_core.models.tensors import require_embeddings
 from ser_core.score_config import FeaturesOn
@@ -59,6 +60,9 @@ class Predictor:
         self.batch_size = batch_size
         self._num_threads = threads.per_batch
         self._model = artifact.model().to(self._device)
+        if artifact.config.code is None:
+            # Code that is not this program's may read between two layers.
+            fold_batch_norms(self._model)
         self._gives_embeddings = gives_embeddings
         if self._gives_embeddings:
             require_embeddings(artifact.identity, artifact.config.architecture, self._model)

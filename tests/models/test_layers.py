@@ -10,7 +10,7 @@ import torch
 from torch import distributed, nn
 
 from ser_core.models.base import SpeechModel
-from ser_core.models.layers import BatchNorm, Standardise
+from ser_core.models.layers import BatchNorm, Standardise, fold_batch_norms
 from ser_core.models.registry import build
 
 NUM_MELS, NUM_LABELS, NUM_WINDOWS = 16, 3, 8
@@ -136,3 +136,14 @@ def test_two_passes_before_one_backward() -> None:
     (standardise(features).square().sum() + standardise(2 * features).sum()).backward()
     assert features.grad is not None
     assert features.grad.isfinite().all()
+
+
+def test_batch_norms_that_are_folded_into_convolutions_change_nothing() -> None:
+    trained = model("compact")
+    step(trained, *batch())
+    trained.eval()
+    with torch.inference_mode():
+        expected_BC = trained(batch()[0])
+        fold_batch_norms(trained)
+        torch.testing.assert_close(trained(batch()[0]), expected_BC)
+    assert not any(isinstance(module, BatchNorm) for module in trained.modules())
