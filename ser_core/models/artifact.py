@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 from ser_core.errors import ArtifactError, UsageError, one_line
 from ser_core.models.artifact_config import CONFIG_FILE, Adaptation, ArtifactConfig
 from ser_core.models.own_code import OwnCode, in_use, named_by_user
+from ser_core.models.threads import one_thread
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -153,6 +154,7 @@ class Artifact:
 
         return LogMel(self.config.mel, self._tensors()[_FILTERBANK])
 
+    @one_thread()
     def model(self) -> "SpeechModel":
         """The trained network in float32 on the CPU, in evaluation mode."""
         from ser_core.models.stored import of_stored
@@ -222,6 +224,7 @@ class Artifact:
 
         return load(self.weights)
 
+    @one_thread()
     def _check_tensors(self) -> None:
         import torch
         from safetensors import SafetensorError
