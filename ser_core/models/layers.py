@@ -90,7 +90,7 @@ class BatchNorm(nn.BatchNorm2d):
 def fold_batch_norms(model: nn.Module) -> None:
     """Put batch normalisations that follow a convolution into its weights, for evaluation alone.
 
-    What a model says changes by rounding; of `compact` on CPUs it takes a tenth less time.
+    What a model says changes by rounding. `compact` takes a tenth less time in float32, in bf16 a few percent.
     """
     for layers in model.modules():
         if not isinstance(layers, nn.Sequential):
