@@ -1,13 +1,15 @@
 """What of an archive's logits is the archive's and not its emotions', estimated from its windows without labels.
 
-Microphones, rooms, languages and voices move a model's logits all alike. The shift is what the logits of a sample
-have beyond those that the model gives to the classes it hears in it; hearing them anew without it, round by round, is
-the expectation-maximisation of class means (Busso et al. 2013, 10.1109/T-AFFC.2013.26, do so for neutral speech
-alone), so that a sad archive is not taken for a sad microphone. How much of it is taken away depends on how far the
-archive's statistics lie from the training corpora's: near them nothing, and never more than half.
+Microphones, rooms, languages and voices move a model's logits all alike, and what it says of an archive shows where to:
+a label that is hardly ever said, or all the time, is one that the logits are moved from or to. So the shift is the
+logarithm of the mean probability of each label (batch calibration: Zhou et al. 2024, arXiv 2309.17249). Never all of it
+is taken away, as archives have moods too. How much depends on how far the archive's statistics lie from the training
+corpora's, near which it is nothing, and a little on how many windows there are.
 
-Groups of windows, such as a caller's, differ from their archive in the same way. What their logits have beyond the
-archive's shift is estimated alike, and the less of it is taken, the fewer windows there are to estimate it from.
+Groups of windows, such as a caller's, differ from their archive in the same way, but have moods more often. Their
+shift is what their logits have beyond the archive's shift and beyond those that the model gives to the classes it hears
+in them; hearing them anew without it, round by round, is the expectation-maximisation of class means (Busso et al.
+2013, 10.1109/T-AFFC.2013.26, do so for neutral speech alone). The less of it is taken, the fewer windows there are.
 
 Shape letters: N windows, G groups of windows, C labels, R components.
 """
@@ -25,8 +27,12 @@ from ser_core.errors import ArtifactError
 from ser_core.models.artifact import Artifact
 from ser_core.models.artifact_config import Adaptation, FolderShift
 
-#: Most of the estimated shift that is taken: more gains where all emotions are alike often, and loses where not.
-_MAX_STRENGTH = 0.5
+#: Most of an archive's shift that is taken: more gains where all emotions are alike often, and loses where not.
+_MAX_STRENGTH = 0.75
+#: The number of windows of which half of that is taken.
+_HALF_ARCHIVE_WINDOWS = 4
+#: The least mean probability that a label is taken to have: rarer ones are not told apart.
+_LEAST_MEAN = 1e-3
 #: In distances of unheard speakers of the training corpora: nothing is taken of what lies nearer, all beyond.
 _NEAR, _FAR = 3.0, 6.0
 _LEAST_DISTANCE = 1e-6
@@ -64,12 +70,10 @@ def estimate_adaptation(artifact: Artifact, logits_NC: Floats, components_NR: Fl
     _require_finite(artifact, logits_NC, components_NR)
     logits_NC = logits_NC - logits_NC.mean(axis=1, keepdims=True)
     distance = reference.distance(components_NR.mean(axis=0), num_files)
-    strength = _strength(distance, unseen_distance) if len(logits_NC) >= _LEAST_WINDOWS else 0.0
-    one_group_N = np.zeros(len(logits_NC), dtype=np.int64)
-    shift_CG = _shifts(
-        np.ascontiguousarray(logits_NC.T) / temperature, one_group_N, reference.class_logits_CC, temperature
-    )
-    shift_C = strength * temperature * shift_CG[:, 0]
+    strength = _strength(distance, unseen_distance, len(logits_NC))
+    mix_before = _mix(labels, logits_NC / temperature)
+    log_mean_C = np.log(np.array(list(mix_before.values())) + _LEAST_MEAN)
+    shift_C = strength * temperature * (log_mean_C - log_mean_C.mean())
     return Adaptation(
         shift=tuple(shift_C.tolist()),
         strength=strength,
@@ -77,15 +81,17 @@ def estimate_adaptation(artifact: Artifact, logits_NC: Floats, components_NR: Fl
         unseen_distance=unseen_distance,
         num_windows=len(logits_NC),
         num_files=num_files,
-        mix_before=_mix(labels, logits_NC / temperature),
+        mix_before=mix_before,
         mix_after=_mix(labels, (logits_NC - shift_C) / temperature),
     )
 
 
-def _strength(distance: float, unseen_distance: float) -> float:
+def _strength(distance: float, unseen_distance: float, num_windows: int) -> float:
     """Nothing near the training corpora, all that is ever taken far from them, and in between in proportion."""
+    if num_windows < _LEAST_WINDOWS:
+        return 0.0
     share = (distance / max(unseen_distance, _LEAST_DISTANCE) - _NEAR) / (_FAR - _NEAR)
-    return _MAX_STRENGTH * min(1.0, max(0.0, share))
+    return _MAX_STRENGTH * min(1.0, max(0.0, share)) * num_windows / (num_windows + _HALF_ARCHIVE_WINDOWS)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -128,10 +128,14 @@ class TrainConfig(Settings):
         le=1e9,
         description="Inverse strength of the regularisation (scikit-learn's C), for a model that has a regression.",
     )
-    regression_loss: Literal["logistic", "squared"] = Field(
+    regression_loss: Literal["logistic", "squared", "both"] = Field(
         default="logistic",
         description="What the regression minimises. logistic; or squared: a ridge on labels as zeros and ones, scaled "
-        "by cross-validation, for many more features than clips. Trained weights (--from) are moved by the logistic.",
+        "by cross-validation, for many more features than clips; or both: the mean of the two regressions' logits, in "
+        "which the dampings are the ridge's. Trained weights (--from) are moved by the logistic.",
+    )
+    regression_ridge_c: float = Field(
+        default=0.0001, ge=1e-9, le=1e9, description="The same of the ridge, where regression_loss is both."
     )
     regression_centred: bool = Field(
         default=False,

@@ -60,6 +60,11 @@ def clips(per_speaker: int = 30, silent: tuple[int, ...] = ()) -> AdaptableClips
     )
 
 
+def all_of(num_windows: int) -> float:
+    """The strength of an adaptation to an archive that lies far, by so many windows."""
+    return 0.75 * num_windows / (num_windows + 4)
+
+
 def adapt(one: AdaptableClips, to: AdaptTo, *mixes: str) -> tuple[Floats, AdaptedResult]:
     parsed = [Mix.parse(text) for text in mixes]
     return one.adapt(to, parsed, LabelSets(one.manifest, LABELS), SETTINGS)
@@ -72,7 +77,7 @@ def test_what_lies_far_is_adapted_and_what_lies_near_is_not() -> None:
     plain, adapted = found.rows
     assert plain.constants == {}
     assert (plain.overall.gain, plain.overall.estimates) == (None, None)
-    assert {name: part.strength for name, part in adapted.constants.items()} == {"far": 0.5, "near": 0.0}
+    assert {name: part.strength for name, part in adapted.constants.items()} == {"far": all_of(120), "near": 0.0}
     far, near = (adapted.corpora[name] for name in ("far", "near"))
     assert far.metrics.uar.value > plain.corpora["far"].metrics.uar.value + 0.05
     assert far.gain is not None
@@ -80,7 +85,7 @@ def test_what_lies_far_is_adapted_and_what_lies_near_is_not() -> None:
     assert (near.metrics, near.gain and near.gain.value) == (plain.corpora["near"].metrics, 0.0)
     estimates = adapted.overall.estimates
     assert estimates is not None
-    assert (estimates.strength, estimates.num_windows, estimates.num_clips) == (0.25, 180, 180)
+    assert (estimates.strength, estimates.num_windows, estimates.num_clips) == (all_of(120) / 2, 180, 180)
     is_near_G = one.manifest.corpora == "near"
     np.testing.assert_allclose(adapted_GC[is_near_G], one.probabilities_GC[is_near_G], atol=1e-12)
     expected = evaluate_predictions(one.manifest, adapted_GC, 1.5, labels=LABELS, settings=SETTINGS)
@@ -115,7 +120,7 @@ def test_each_mix_is_a_row_and_every_clip_is_judged_with_it() -> None:
 def test_a_mix_of_too_few_clips_is_not_taken_for_harmless() -> None:
     one = clips(4)
     _, found = adapt(one, "archive", "calm=0.8")
-    assert (found.rows[1].constants["far"].strength, found.rows[3].constants["far"].strength) == (0.5, 0.0)
+    assert (found.rows[1].constants["far"].strength, found.rows[3].constants["far"].strength) == (all_of(16), 0.0)
     [note] = [note for note in found.notes if "calm=0.8" in note]
     assert note.startswith("Adapted to calm=0.8, nothing is taken of far (10 windows): too few windows, or near")
     assert not any("balanced" in note for note in found.notes)
@@ -153,7 +158,7 @@ def test_clips_without_speech_are_in_no_estimate_and_stay_misses() -> None:
     text = json.dumps(found.to_dict(), allow_nan=False)
     row = json.loads(text)["rows"][1]
     assert set(row) == {"name", "overall", "corpora", "constants"}
-    assert row["corpora"]["far"]["strength"] == 0.5
+    assert row["corpora"]["far"]["strength"] == all_of(117)
     assert row["corpora"]["far"]["windows"] == row["corpora"]["far"]["clips"] == 117
     assert row["corpora"]["far"]["distance"] == pytest.approx(25 - 1 / 117)
     assert set(row["corpora"]["far"]["gain"]) == {"value", "low", "high"}
@@ -166,7 +171,7 @@ def test_the_page_has_a_row_for_each_and_says_what_the_rest_is_of() -> None:
     text = render_page(dataclasses.replace(evaluation, adaptation=found))
     section = text[text.index("Adapted and not") : text.index("What is taken for what")]
     for words in ("everything else on this page is of the model adapted to all clips", "not adapted", "balanced",
-                  "sad=0.8", "50.0\u00a0%", "24.9", "gain in UAR, points"):  # fmt: skip
+                  "sad=0.8", "72.6\u00a0%", "24.9", "gain in UAR, points"):  # fmt: skip
         assert words in section
     # All clips and two corpora in each of four rows.
     assert section.count('<th scope="row">') == 12

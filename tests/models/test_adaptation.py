@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.torch import load, save
+from scipy.special import softmax
 
 from ser_core.errors import ArtifactError, UsageError
 from ser_core.models import Adaptation, Artifact, Predictor, Reference, estimate_adaptation
@@ -37,20 +38,39 @@ def far(num_windows: int, distance: float = 25.0) -> np.ndarray:
     return np.full((num_windows, 4), np.sqrt(distance))
 
 
-def test_half_of_an_archives_shift_is_taken() -> None:
+def uar(label_N: np.ndarray, logits_NC: np.ndarray) -> float:
+    said_N = logits_NC.argmax(axis=1)
+    return float(np.mean([(said_N[label_N == label] == label).mean() for label in np.unique(label_N)]))
+
+
+def test_what_is_said_too_often_loses_and_what_is_hardly_said_gains() -> None:
+    """Three quarters of the logarithm of the mean probabilities, less what so few windows leave unsure."""
     _, logits_NC = sample((1 / 3, 1 / 3, 1 / 3))
-    found = estimate_adaptation(artifact(0.0), logits_NC, far(400), 400)
-    assert found.strength == 0.5
-    np.testing.assert_allclose(found.shift, 0.5 * (OFFSET_C - OFFSET_C.mean()), atol=0.1)
+    made = artifact(0.0)
+    found = estimate_adaptation(made, logits_NC, far(400), 400)
+    assert found.strength == pytest.approx(0.75 * 400 / 404)
+    temperature = made.config.temperature
+    said_C = np.log(softmax(logits_NC / temperature, axis=1).mean(axis=0) + 0.001)
+    np.testing.assert_allclose(found.shift, found.strength * temperature * (said_C - said_C.mean()))
+    assert np.argsort(found.shift).tolist() == np.argsort(OFFSET_C).tolist()
 
 
-@pytest.mark.parametrize("mix", [(0.8, 0.1, 0.1), (0.1, 0.1, 0.8)])
-def test_a_mood_is_hardly_taken_for_a_shift(mix: tuple[float, ...]) -> None:
-    _, logits_NC = sample(mix)
+@pytest.mark.parametrize("mix", [(1 / 3, 1 / 3, 1 / 3), (0.8, 0.1, 0.1), (0.1, 0.8, 0.1), (0.1, 0.1, 0.8)])
+@pytest.mark.parametrize("num_windows", [16, 400])
+def test_whatever_an_archives_mood_it_is_judged_better(mix: tuple[float, ...], num_windows: int) -> None:
+    """All of its windows, of every mood alike, by an estimate from a sample in one mood."""
+    _, logits_NC = sample(mix, num_windows)
+    found = estimate_adaptation(artifact(0.0), logits_NC, far(num_windows), num_windows)
+    label_N, all_NC = sample((1 / 3, 1 / 3, 1 / 3), 3_000, seed=1)
+    assert uar(label_N, all_NC - found.shift) > uar(label_N, all_NC)
+
+
+def test_a_label_that_nobody_says_is_not_made_up() -> None:
+    """Two of three labels are in the archive, and sure: the third is told of next to no window."""
+    label_N, logits_NC = sample((0.5, 0.0, 0.5))
+    logits_NC = logits_NC - OFFSET_C
     found = estimate_adaptation(artifact(0.0), logits_NC, far(400), 400)
-    mean_C = logits_NC.mean(axis=0)
-    errors = [np.abs(one - 0.5 * OFFSET_C).max() for one in (found.shift + 0.5 * OFFSET_C.mean(), 0.5 * mean_C)]
-    assert errors[0] < 0.75 * errors[1]
+    assert ((logits_NC - found.shift).argmax(axis=1) == label_N).mean() > 0.9
 
 
 def test_adapted_answers_are_more_often_right() -> None:
@@ -64,12 +84,12 @@ def test_adapted_answers_are_more_often_right() -> None:
     assert abs(found.mix_after["happy"] - 0.6) < abs(found.mix_before["happy"] - 0.6)
 
 
-@pytest.mark.parametrize(("distance", "strength"), [(0.29, 0.0), (0.45, 0.25), (0.61, 0.5), (30.0, 0.5)])
+@pytest.mark.parametrize(("distance", "strength"), [(0.29, 0.0), (0.45, 0.375), (0.61, 0.75), (30.0, 0.75)])
 def test_the_nearer_the_archive_the_less_is_taken(distance: float, strength: float) -> None:
     _, logits_NC = sample((0.4, 0.3, 0.3))
     found = estimate_adaptation(artifact(0.1), logits_NC, far(400, distance), 10**9)
     assert found.distance == pytest.approx(distance)
-    assert found.strength == pytest.approx(strength, abs=1e-6)
+    assert found.strength == pytest.approx(strength * 400 / 404, abs=1e-6)
     if not strength:
         assert found.shift == (0.0,) * 3
 

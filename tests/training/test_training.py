@@ -108,6 +108,25 @@ def test_a_regression_is_fitted_to_what_is_learned_from(
     assert found_WC.std() > 0.5
 
 
+def test_both_regressions_are_half_of_each(manifests: list[str], tmp_path: Path, cache: Path) -> None:
+    """The logistic one sees all, and the ridge what the damping leaves."""
+    damped = {"regression_speaker_damping": 0.5}
+    fitted_CX = []
+    for number, changes in enumerate([
+        {"regression_c": 0.1},
+        {"regression_c": 0.01, "regression_loss": "squared", **damped},
+        {"regression_c": 0.1, "regression_loss": "both", "regression_ridge_c": 0.01, **damped},
+    ]):  # fmt: skip
+        folder = tmp_path / str(number)
+        run(make_job(job_values(manifests, folder, cache, **REGRESSION | changes | {"epochs": 1})))
+        regression = Artifact.load(str(folder)).model().regression
+        assert regression is not None
+        fitted_CX.append(torch.cat([regression.weight_CP, regression.bias_C[:, None]], dim=1).numpy())
+    logistic_CX, squared_CX, both_CX = fitted_CX
+    assert np.abs(logistic_CX - squared_CX).max() > 10 * np.abs(both_CX - (logistic_CX + squared_CX) / 2).max()
+    np.testing.assert_allclose(both_CX, (logistic_CX + squared_CX) / 2, atol=1e-3)
+
+
 def test_a_regression_that_does_not_see_tempo_says_much_the_same_at_another(
     manifests: list[str], tmp_path: Path, cache: Path
 ) -> None:

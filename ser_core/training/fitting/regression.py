@@ -73,12 +73,18 @@ def fit_regression(regression: Regression, data: TrainingData, training_N: Numbe
         weight_W = (weight_N / np.bincount(owner_W) / len(views))[owner_W]
         of_views = np.concatenate(views), np.tile(label_N[owner_W], len(views)), np.tile(weight_W, len(views))
         started_CX = torch.cat([regression.weight_CP, regression.bias_C[:, None]], dim=1).double().cpu().numpy()
-        of_loss = _logistic
-        if config.regression_loss == "squared":
-            apart_W = owner_W if config.split.split == "random" else clips.groups[1][training_N][owner_W]
-            of_loss = partial(fit_squared, apart_W=np.tile(apart_W, len(views)))
-        fitted_CX = fit(*of_views, started_CX, config.regression_c, nuisances, of_loss)
-        return torch.from_numpy(fitted_CX.astype(np.float32))
+        apart_W = owner_W if config.split.split == "random" else clips.groups[1][training_N][owner_W]
+        squared = partial(fit_squared, apart_W=np.tile(apart_W, len(views)))
+        if config.regression_loss == "logistic" or started_CX.any():
+            fits = [fit(*of_views, started_CX, config.regression_c, nuisances)]
+        elif config.regression_loss == "squared":
+            fits = [fit(*of_views, started_CX, config.regression_c, nuisances, squared)]
+        else:
+            fits = [
+                fit(*of_views, started_CX, config.regression_c),
+                fit(*of_views, started_CX, config.regression_ridge_c, nuisances, squared),
+            ]
+        return torch.from_numpy(np.mean(fits, axis=0).astype(np.float32))
 
     fitted_CX = data.group.broadcast(fit_on_rank_0)
     regression.set(fitted_CX[:, :-1], fitted_CX[:, -1])
