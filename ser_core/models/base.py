@@ -71,11 +71,14 @@ class SpeechModel(nn.Module):
 
     @property
     def frozen_matrices(self) -> frozenset[str]:
-        """Names of the parameters of two dimensions or more that no training changes: those that want no gradient."""
+        """Names of the parameters of two dimensions that no training changes: those that want no gradient.
+
+        A convolution's have more: they are few, and what they are rounded by all that follows hears.
+        """
         return frozenset(
             name
             for name, value in self.named_parameters()
-            if not value.requires_grad and value.dim() > 1 and value.numel() and value.is_floating_point()
+            if not value.requires_grad and value.dim() == 2 and value.numel() and value.is_floating_point()
         )
 
     @property

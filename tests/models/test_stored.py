@@ -91,7 +91,8 @@ def test_matrices_that_no_training_changes_are_int8_and_all_else_is_as_with_fp16
     found = {name.removeprefix("model."): value for name, value in load(artifact.weights).items()}
     frozen = {name for name, value in model.named_parameters() if not value.requires_grad}
     assert {name for name, value in found.items() if value.dtype == torch.int8} == model.frozen_matrices
-    assert model.frozen_matrices == {name for name in frozen if "norm" not in name and not name.endswith("bias")}
+    sizes = {name: value.dim() for name, value in model.named_parameters()}
+    assert model.frozen_matrices == {name for name in frozen if sizes[name] == 2}
     assert {name for name in found if name.endswith(".scale")} == {f"{name}.scale" for name in model.frozen_matrices}
     half = load(Artifact.of_model(artifact.config.replace(weights_dtype="fp16"), model, artifact.log_mel()).weights)
     for name in half.keys() - {f"model.{name}" for name in model.frozen_matrices}:
@@ -120,7 +121,7 @@ def test_it_is_the_encoder_and_the_predictions_of_what_is_read() -> None:
     same = Artifact.of_model(artifact.config.replace(weights_dtype="fp32"), artifact.model(), artifact.log_mel())
     before = Artifact.of_model(artifact.config.replace(weights_dtype="fp16"), model, artifact.log_mel())
     assert artifact.encoder == same.encoder != before.encoder
-    assert len(artifact.weights) < 0.7 * len(before.weights)
+    assert len(artifact.weights) < 0.8 * len(before.weights)
     pcm = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 16_000)).astype(np.float32))
     windows = artifact.log_mel()(pcm).numpy()
     outputs = [Predictor(one).predict(windows).probabilities_NC for one in (artifact, same, before)]
