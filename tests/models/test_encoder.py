@@ -11,7 +11,7 @@ def test_those_of_bundled_models_are_called_as_outputs_call_them() -> None:
     assert names == {
         "compact": "compact-defad73a12bf",
         "vgg16-bilstm": "vgg16-bilstm-6c1880c28bd8",
-        "whisper-bilstm": "whisper-bilstm-ad05f1b0efbb",
+        "whisper-bilstm": "whisper-bilstm-9fe7a704e82b",
     }
 
 
