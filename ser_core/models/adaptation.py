@@ -28,9 +28,9 @@ from ser_core.models.artifact import Artifact
 from ser_core.models.artifact_config import Adaptation, FolderShift
 
 #: Most of an archive's shift that is taken: more gains where all emotions are alike often, and loses where not.
-_MAX_STRENGTH = 0.75
+_MAX_STRENGTH = 0.9
 #: The number of windows of which half of that is taken.
-_HALF_ARCHIVE_WINDOWS = 4
+_HALF_ARCHIVE_WINDOWS = 8
 #: The least mean probability that a label is taken to have: rarer ones are not told apart.
 _LEAST_MEAN = 1e-3
 #: In distances of unheard speakers of the training corpora: nothing is taken of what lies nearer, all beyond.

@@ -46,7 +46,7 @@ def test_answers_are_those_of_the_model_that_is_adapted(
     assert rows["all clips"]["overall"]["metrics"] == adapted["overall"]
     assert adapted["about"]["adapt"] == "archive"
     part = rows["all clips"]["corpora"]["a"]
-    assert (part["windows"], part["clips"], part["strength"]) == (36, 12, 0.75 * 36 / 40)
+    assert (part["windows"], part["clips"], part["strength"]) == (36, 12, 0.9 * 36 / 44)
     constants = Adaptation.from_dict(rows["all clips"]["constants"]["a"])
     Artifact.load(str(place / "model")).adapted(constants).save(str(tmp_path / "model2"))
     assert evaluate(place, tmp_path / "by-model", model=str(tmp_path / "model2")) == 0
@@ -64,7 +64,7 @@ def test_people_get_a_line_for_each_way(place: Path, tmp_path: Path, capsys: pyt
     assert [line.partition(":")[0] for line in lines] == [
         "not adapted", "adapted to corpora alone", "adapted to all clips", "adapted to balanced", "adapted to sad=0.8",
     ]  # fmt: skip
-    assert "36 windows of 12 clips, strength 68%, distance " in lines[1]
+    assert "36 windows of 12 clips, strength 74%, distance " in lines[1]
     assert lines[2].endswith(", beyond it 2 of 2 speakers")
     assert (
         "adapted to the clips of each corpus and beyond it to each speaker's, all of them, without their labels" in err
