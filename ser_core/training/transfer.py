@@ -155,8 +155,8 @@ def check_frozen(model: SpeechModel, config: TrainConfig, start: Start, *, is_ow
         raise UsageError(f"cache_frozen: no layer of {config.architecture} is frozen by its settings")
     if config.weights_dtype == "int8" and not model.frozen_matrices:
         raise UsageError(
-            f"weights_dtype: int8 is for what no training changes, and no layer of {config.architecture} is frozen by "
-            "its settings; give weights_dtype: fp16"
+            "weights_dtype: int8 is for matrices that no training changes (a convolution has none), and no layer of "
+            f"{config.architecture} with one is frozen by its settings; give weights_dtype: fp16"
         )
     if is_own:
         return

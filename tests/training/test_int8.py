@@ -11,7 +11,7 @@ from ser_core.models.artifact import Artifact
 from ser_core.models.base import SpeechModel
 from ser_core.training.data.features import FrontEnd
 from ser_core.training.job import Job
-from tests.support.training import TWO_ENCODERS
+from tests.support.training import TWO_ENCODERS, VGG
 from tests.support.training_runs import CPU, StoppedError, job_values, run
 from tests.support.training_worker import make_job
 
@@ -41,7 +41,7 @@ def test_what_is_stored_is_what_features_are_computed_with(manifests: list[str],
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, TWO_ENCODERS | {"architecture_settings": {"width": 64, "num_layers": 2, "frozen_layers": 0}}]
+    "changes", [{}, VGG, TWO_ENCODERS | {"architecture_settings": {"width": 64, "num_layers": 2, "frozen_layers": 0}}]
 )
 def test_where_nothing_is_frozen_int8_is_refused(
     manifests: list[str], tmp_path: Path, cache: Path, changes: dict[str, object]
