@@ -71,9 +71,10 @@ def estimate_adaptation(artifact: Artifact, logits_NC: Floats, components_NR: Fl
     logits_NC = logits_NC - logits_NC.mean(axis=1, keepdims=True)
     distance = reference.distance(components_NR.mean(axis=0), num_files)
     strength = _strength(distance, unseen_distance, len(logits_NC))
-    mix_before = _mix(labels, logits_NC / temperature)
-    log_mean_C = np.log(np.array(list(mix_before.values())) + _LEAST_MEAN)
+    before_C = _mean_probabilities(logits_NC / temperature)
+    log_mean_C = np.log(before_C + _LEAST_MEAN)
     shift_C = strength * temperature * (log_mean_C - log_mean_C.mean())
+    after_C = _mean_probabilities((logits_NC - shift_C) / temperature)
     return Adaptation(
         shift=tuple(shift_C.tolist()),
         strength=strength,
@@ -81,8 +82,8 @@ def estimate_adaptation(artifact: Artifact, logits_NC: Floats, components_NR: Fl
         unseen_distance=unseen_distance,
         num_windows=len(logits_NC),
         num_files=num_files,
-        mix_before=mix_before,
-        mix_after=_mix(labels, (logits_NC - shift_C) / temperature),
+        mix_before=dict(zip(labels, before_C.tolist(), strict=True)),
+        mix_after=dict(zip(labels, after_C.tolist(), strict=True)),
     )
 
 
@@ -216,5 +217,7 @@ def _require_finite(artifact: Artifact, *arrays: Floats) -> None:
         raise ArtifactError(f"model '{artifact.identity}': it gives what is no number; the weights are broken")
 
 
-def _mix(labels: tuple[str, ...], logits_NC: Floats) -> dict[str, float]:
-    return dict(zip(labels, softmax(logits_NC, axis=1).mean(axis=0).tolist(), strict=True))
+def _mean_probabilities(logits_NC: Floats) -> Floats:
+    """How often each label is said (C,)."""
+    mean_C: Floats = softmax(logits_NC, axis=1).mean(axis=0)
+    return mean_C

@@ -135,7 +135,10 @@ class TrainConfig(Settings):
         "which the dampings are the ridge's. Trained weights (--from) are moved by the logistic.",
     )
     regression_ridge_c: float = Field(
-        default=0.0001, ge=1e-9, le=1e9, description="The same of the ridge, where regression_loss is both."
+        default=0.0001,
+        ge=1e-9,
+        le=1e9,
+        description="Inverse strength of the ridge's regularisation, where regression_loss is both.",
     )
     regression_centred: bool = Field(
         default=False,
