@@ -104,7 +104,7 @@ def on_ray(job: Job) -> list[float]:
     """The epochs' seconds of a real training."""
     from cluster.ray_process import RayProcess
     from cluster.session import local_hardware
-    from cluster.train import follow, plan_training
+    from cluster.training.train import follow, plan_training
 
     seconds: list[float] = []
 

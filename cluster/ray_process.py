@@ -25,7 +25,7 @@ from ser_core.errors import SerError, one_line
 
 if TYPE_CHECKING:
     from cluster.stages import LoadSettings, PredictSettings
-    from cluster.train import TrainResources
+    from cluster.training.train import TrainResources
     from ser_core.models import Artifact
     from ser_core.training import Event, Job
 
@@ -250,11 +250,11 @@ class _Server:
         return self._pipeline.run(pending, files_per_block)
 
     def what_is_open(self, resources: "TrainResources") -> list[str | None]:
-        from cluster.train import what_is_open
+        from cluster.training.train import what_is_open
 
         return [what_is_open(resources)]
 
     def train(self, job: "Job", resources: "TrainResources") -> "Iterator[Event | None]":
-        from cluster.train import train
+        from cluster.training.train import train
 
         return train(job, resources)

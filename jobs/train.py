@@ -18,7 +18,7 @@ from ser_core.vocabulary import is_published
 
 if TYPE_CHECKING:
     from cluster.ray_process import RayProcess
-    from cluster.train import TrainResources
+    from cluster.training.train import TrainResources
     from ser_core.models import OwnCode
     from ser_core.training import EpochRecord, Event, FoldBegan, Job, ReportSummary
 
@@ -72,7 +72,7 @@ class _Command:
 
     def run(self) -> int:
         """Do it; returns the exit code."""
-        from cluster.train import plan_training
+        from cluster.training.train import plan_training
         from ser_core.training import finish_job, is_complete
 
         job, settings = self._checked_job()
@@ -100,7 +100,7 @@ class _Command:
     def _checked_job(self) -> "tuple[Job, dict[str, Any]]":
         """The job, and what must stay the same for it to go on."""
         from cluster.session import local_hardware
-        from cluster.train import plan_training
+        from cluster.training.train import plan_training
         from ser_core.corpora import read_manifests
         from ser_core.training import Job
 
@@ -134,7 +134,7 @@ class _Command:
             open_waveforms(job)
 
     def _train(self, job: "Job", resources: "TrainResources", ray: "RayProcess") -> None:
-        from cluster.train import follow
+        from cluster.training.train import follow
         from ser_core.training import TrainingLog
 
         self._console.say(f"training: {_sets(job)}; {resources.describe()}")

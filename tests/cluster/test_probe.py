@@ -12,7 +12,7 @@ from safetensors.torch import load, save
 from cluster import probe
 from cluster.probe import nodes_lacking, try_device
 from cluster.resources import Hardware, Resources, plan_resources
-from cluster.train import TrainResources, what_is_open
+from cluster.training.train import TrainResources, what_is_open
 from ser_core.audio.segments import WindowSettings
 from ser_core.errors import ArtifactError, SerError, UsageError
 from ser_core.models.artifact import Artifact

@@ -13,8 +13,8 @@ from ray.train.v2.api.exceptions import WorkerGroupError
 from ray.util.queue import Empty
 from torch import distributed
 
-from cluster import train_worker
-from cluster.train import TrainResources, follow, train
+from cluster.training import worker as train_worker
+from cluster.training.train import TrainResources, follow, train
 from ser_core.errors import InterruptedRunError, SerError
 from ser_core.training.events import Event, FoldDone
 
@@ -31,7 +31,7 @@ def test_a_lost_queue_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
         is_over = threading.Event()
 
     monkeypatch.setattr("ray.util.queue.Queue", LostQueue)
-    monkeypatch.setattr("cluster.train._fitting", lambda *_: Fit())
+    monkeypatch.setattr("cluster.training.train._fitting", lambda *_: Fit())
     with pytest.raises(SerError, match=r"its message queue was lost: ActorUnavailableError\)"):
         list(train(None, TrainResources(device="cpu", num_workers=1, cpus_per_worker=1.0)))  # type: ignore[arg-type]
 
@@ -78,7 +78,7 @@ def test_a_worker_that_lost_another_says_no_more_than_that(
 
     Fit.is_over.set()
     monkeypatch.setattr("ray.util.queue.Queue", Messages)
-    monkeypatch.setattr("cluster.train._fitting", lambda *_: Fit())
+    monkeypatch.setattr("cluster.training.train._fitting", lambda *_: Fit())
     expected = "worker 1: ActorDiedError" if others else "worker 0: PeerLostError"
     with pytest.raises(SerError, match=rf"^the training broke off \({expected}\); run the same command to go on$"):
         list(train(None, TrainResources(device="cpu", num_workers=2, cpus_per_worker=1.0)))  # type: ignore[arg-type]

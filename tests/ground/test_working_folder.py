@@ -76,7 +76,7 @@ def test_what_another_user_has_in_the_place_of_torchs_folder_is_no_hindrance(tmp
     theirs = tmp_path / f"torchinductor_{getpass.getuser()}"
     theirs.write_text("theirs")
     program = """
-from cluster.train_worker import private_cache
+from cluster.training.worker import private_cache
 with private_cache():
     import torch
     torch.optim.SGD(torch.nn.Linear(1, 1).parameters())

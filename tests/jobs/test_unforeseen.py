@@ -79,7 +79,7 @@ def test_it_is_one_line_that_names_the_step_and_the_file_of_its_traceback(
 @pytest.mark.parametrize(
     ("place", "arguments"),
     [
-        ("jobs.predict.Artifact.load", ["predict", "examples/calm-woman.flac"]),
+        ("cluster.recognizer.Artifact.load", ["predict", "examples/calm-woman.flac"]),
         ("jobs.models.bundled_names", ["models"]),
         ("jobs.corpus.Request.checked", ["corpus", "ravdess", "examples", "{tmp}/a.parquet"]),
         ("ser_core.training.load_train_config", ["train", "a.parquet", "{tmp}/model"]),

@@ -108,12 +108,14 @@ def test_the_sql_finds_rows(place: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_python_runs(place: Path) -> None:
-    [code] = blocks("python")
+    read, asked = blocks("python")
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=place, capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-c", f"{read}\n{asked}"], cwd=place, capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode == 0, done.stderr
     assert "emotion" in done.stdout
+    channels = [line.split() for line in done.stdout.splitlines()[-2:]]
+    assert [(line[0], line[3]) for line in channels] == [("0", "2"), ("1", "2")]
 
 
 def test_the_submit_line_is_one_that_ser_takes() -> None:

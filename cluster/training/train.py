@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.feed import END, FeedError, feed
 from cluster.resources import Hardware, usable_gpus
-from cluster.train_worker import LONGEST_WAIT_SECONDS, PeerLostError, work
+from cluster.training.worker import LONGEST_WAIT_SECONDS, PeerLostError, work
 from ser_core.errors import (
     InterruptedRunError,
     SerError,
@@ -172,7 +172,7 @@ def _trainer(job: "Job", resources: TrainResources, messages: "Queue", folder: s
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    from cluster.process_group import GroupConfig
+    from cluster.training.process_group import GroupConfig
 
     is_gpu = resources.device == "cuda"
     return TorchTrainer(
