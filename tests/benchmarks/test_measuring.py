@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks import scale, score
+from benchmarks.cost import Archive, Prices, Rate, row
 from benchmarks.clips import find_clips, lay_out
 from benchmarks.measuring import Line, Spread, others
 from benchmarks.programs import agreement
@@ -37,6 +38,17 @@ def test_work_of_another_process_is_seen() -> None:
         seen = others()["busy"]
         busy.kill()
     assert seen > 0
+
+
+def test_what_an_archive_costs_is_added_up() -> None:
+    # 720 files of 5 s: as many windows, half of them left out at a tenth of the cost, ten a second.
+    archive = Archive(hours=1, file_seconds=5, bytes_per_second=32_000, speech_share=0.5, nights=0.1)
+    prices = Prices(core_hour=1000.0, thousand_puts=1000.0, thousand_gets=500.0)
+    said = row(Rate.parse("m=10:5"), archive, prices, cores_per_node=1, silent_cost=0.1, commit_seconds=3600)
+    # One hour: 39.6 s of a core; 1 listing and 6 writes; 720 files and 6 reads.
+    assert said == "| m | 720 | 0 | 1 | 0 | 726 | 0 | 11 | 370 |"
+    long = Archive(hours=1, file_seconds=3600, bytes_per_second=32_000, speech_share=1, nights=1)
+    assert (long.num_files, long.num_gets) == (1, 14)
 
 
 def test_other_windows_are_no_comparison(tmp_path: Path) -> None:
