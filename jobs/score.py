@@ -95,8 +95,7 @@ class _Job:
         fingerprint = self._checked(output, resources)
         plan_file, plan = self._plan()
         comparison = output.compare(plan_file)
-        engine, why = self._engine(resources, plan, comparison.num_pending)
-        resources = resources.for_engine(engine)
+        engine, why, resources = self._engine(resources, plan, comparison.num_pending)
         preview = Preview.of(
             plan,
             comparison,
@@ -153,8 +152,8 @@ class _Job:
         from cluster.scoring import row_settings
 
         config = self._config
-        engine, why = outcome.engine = self._engine(resources, outcome.plan, num_pending)
-        resources = resources.for_engine(engine)
+        engine, why, resources = self._engine(resources, outcome.plan, num_pending)
+        outcome.engine = engine, why
         self._console.say(f"engine {engine}: {why}")
         if engine == "ray":
             self._connect()
@@ -204,9 +203,13 @@ class _Job:
             self._connect()
         return resources
 
-    def _engine(self, resources: "Resources", plan: PlanSummary, num_pending: int) -> "tuple[ResolvedEngine, str]":
+    def _engine(
+        self, resources: "Resources", plan: PlanSummary, num_pending: int
+    ) -> "tuple[ResolvedEngine, str, Resources]":
+        """Which engine scores what is pending, why, and what it runs on."""
         num_bytes = plan.num_bytes * num_pending / plan.num_files
-        return self._scored.choose_engine(self._address, resources, num_pending, num_bytes)
+        engine, why = self._scored.choose_engine(self._address, resources, num_pending, num_bytes)
+        return engine, why, resources.for_engine(engine)
 
     def _connect(self) -> Hardware:
         from cluster.ray_process import RayProcess

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks import scale, score
-from benchmarks.cost import Archive, Prices, Rate, row
 from benchmarks.clips import find_clips, lay_out
+from benchmarks.cost import Archive, Prices, Rate, row
 from benchmarks.measuring import Line, Spread, others
 from benchmarks.programs import agreement
 from benchmarks.report import row_of_lines
