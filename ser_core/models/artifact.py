@@ -161,7 +161,9 @@ class Artifact:
 
         model = self._untrained()
         tensors = self._tensors()
-        model.load_state_dict({name: of_stored(tensors, _MODEL_PREFIX + name) for name in model.state_dict()})
+        # One after the other: all together they would be there twice.
+        for name, tensor in model.state_dict().items():
+            tensor.copy_(of_stored(tensors, _MODEL_PREFIX + name))
         return model.eval()
 
     @property

@@ -48,10 +48,19 @@ def to_stored(model: nn.Module, weights_dtype: WeightsDtype, frozen_matrices: fr
     stored = {}
     for name, value in model.state_dict().items():
         if weights_dtype == "int8" and name in frozen_matrices:
-            stored[name], stored[name + _SCALE] = quantise(value)
+            stored[name], stored[name + _SCALE] = _empty(value) if value.is_meta else quantise(value)
         else:
             stored[name] = value.half() if name in halved else value
     return stored
+
+
+def _empty(matrix_RX: Tensor) -> tuple[Tensor, Tensor]:
+    """Of what `quantise` gives of a matrix without values, the types and shapes.
+
+    To compute without values torch imports its compiler: a second, and 150 MB.
+    """
+    shape, device = matrix_RX.shape, matrix_RX.device
+    return torch.empty(shape, dtype=torch.int8, device=device), torch.empty(shape[:1], device=device)
 
 
 def of_stored(stored: Mapping[str, Tensor], name: str) -> Tensor:
