@@ -11,7 +11,7 @@ import difflib
 import functools
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -157,13 +157,19 @@ class Artifact:
     @one_thread()
     def model(self) -> "SpeechModel":
         """The trained network in float32 on the CPU, in evaluation mode."""
-        from ser_core.models.stored import of_stored
+        import torch
 
-        model = self._untrained()
+        from ser_core.models.stored import taken_of
+
+        # Nothing is drawn that weights will replace; code that is not this program's may need what it makes here.
+        with torch.device("meta") if self.code is None else nullcontext():
+            model = self._untrained()
         tensors = self._tensors()
-        # One after the other: all together they would be there twice.
-        for name, tensor in model.state_dict().items():
-            tensor.copy_(of_stored(tensors, _MODEL_PREFIX + name))
+        # What has been taken is let go, as all together would be there twice.
+        values = {
+            name: taken_of(tensors, _MODEL_PREFIX + name).to(value.dtype) for name, value in model.state_dict().items()
+        }
+        model.load_state_dict(values, assign=True)
         return model.eval()
 
     @property
