@@ -11,7 +11,7 @@ import difflib
 import functools
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -157,19 +157,13 @@ class Artifact:
     @one_thread()
     def model(self) -> "SpeechModel":
         """The trained network in float32 on the CPU, in evaluation mode."""
-        import torch
+        from ser_core.models.stored import of_stored
 
-        from ser_core.models.stored import taken_of
-
-        # Nothing is drawn that weights will replace; code that is not this program's may need what it makes here.
-        with torch.device("meta") if self.code is None else nullcontext():
-            model = self._untrained()
+        model = self._untrained()
         tensors = self._tensors()
-        # What has been taken is let go, as all together would be there twice.
-        values = {
-            name: taken_of(tensors, _MODEL_PREFIX + name).to(value.dtype) for name, value in model.state_dict().items()
-        }
-        model.load_state_dict(values, assign=True)
+        # One after the other: all together they would be there twice.
+        for name, tensor in model.state_dict().items():
+            tensor.copy_(of_stored(tensors, _MODEL_PREFIX + name))
         return model.eval()
 
     @property

@@ -67,11 +67,3 @@ def of_stored(stored: Mapping[str, Tensor], name: str) -> Tensor:
     """The tensor of a network that a weights file holds under a name."""
     scale_R = stored.get(name + _SCALE)
     return stored[name] if scale_R is None else dequantise(stored[name], scale_R)
-
-
-def taken_of(stored: dict[str, Tensor], name: str) -> Tensor:
-    """The same, which is then no longer among what the file holds."""
-    value = of_stored(stored, name)
-    del stored[name]
-    stored.pop(name + _SCALE, None)
-    return value
