@@ -128,7 +128,8 @@ def test_a_kill_costs_what_was_scored_since_the_last_commit(engine: str, tmp_pat
         ("local", signal.SIGINT),
         # A thread of the command takes either signal, whatever the engine.
         pytest.param("local", signal.SIGTERM, marks=pytest.mark.heavy),
-        on_ray(signal.SIGTERM),
+        # On Ray test_another_user_gets_nothing_of_its_own_ray sends one, too.
+        on_ray(signal.SIGTERM, heavy=True),
     ],
     indirect=["begin"],
 )

@@ -95,7 +95,9 @@ def _child(output: Location, plan: Path, host: str, *options: str) -> subprocess
 
 
 @pytest.mark.parametrize(
-    "any_place", ["folder", "moto_s3", pytest.param("ceph_s3", marks=pytest.mark.heavy)], indirect=True
+    "any_place",
+    ["folder", *(pytest.param(place, marks=pytest.mark.heavy) for place in ("moto_s3", "ceph_s3"))],
+    indirect=True,
 )
 def test_stopped_holder_that_goes_on_commits_nothing(any_place: Location, plan: Callable[[World], Path]) -> None:
     file = plan(NOW)
