@@ -118,9 +118,8 @@ def test_a_second_encoder_has_weights_of_its_own(data: Path, tmp_path: Path) -> 
     assert "Began with first.safetensors, sha256 " in artifact.card
     assert " and with second.safetensors, sha256 " in artifact.card
     # It goes with the model that another one starts from.
-    answer = ser_here(
-        "train", data / "tone.parquet", tmp_path / "mine", "--from", tmp_path / "my", *NOBODY_NEW, ray=TrainsHere
-    )
+    words = ("train", data / "tone.parquet", tmp_path / "mine", "--from", tmp_path / "my", *NOBODY_NEW)
+    answer = ser_here(*words, ray=TrainsHere, XDG_CACHE_HOME=str(tmp_path))
     assert answer.code in {0, 3}, answer.err
     mine = Artifact.load(str(tmp_path / "mine"))
     assert mine.config.weights_dtype == "int8"
