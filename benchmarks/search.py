@@ -118,7 +118,7 @@ def search(output: Path, model: str) -> Cost:
     command = [*SER, "search", str(output), str(_RECORDING), "--model", model]
     done = subprocess.run([sys.executable, "-c", _MEASURE, *command], check=True, capture_output=True, text=True)
     seconds, cpu_seconds, kilobytes = map(float, done.stderr.splitlines()[-1].split())
-    return Cost(seconds, cpu_seconds, kilobytes / 1e3)
+    return Cost(seconds, cpu_seconds, kilobytes * 1024 / 1e6)
 
 
 def main() -> None:
