@@ -26,6 +26,12 @@ from ser_core.speech import SpeechSettings
 from ser_core.storage import Location
 from ser_core.tables import RowSettings
 
+#: Settings of `ser score` that say something here.
+_SETTINGS = (
+    "channels", "audio_stream", "window_seconds", "hop_seconds", "speech", "min_speech_seconds", "max_file_hours",
+    "file_timeout_seconds", "device", "precision", "batch_size", "features_on", "cpus", "gpus",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
@@ -78,12 +84,17 @@ class Recognizer(AbstractContextManager["Recognizer"]):
         Args:
             model: a bundled one or a folder; None: the default.
             on_warning: is told in a sentence when something is tried again.
-            settings: of `ser score`, by their names in configs/score.yaml.
+            settings: of `ser score`, by their names in configs/score.yaml: how recordings are heard and cut, and on
+                what the model runs.
 
         Raises:
-            UsageError: a setting is unknown or out of range, or they do not go together.
+            UsageError: a setting is none of these or out of range, or they do not go together.
             ArtifactError: there is no such model.
         """
+        if others := sorted(settings.keys() - set(_SETTINGS)):
+            raise UsageError(
+                f"{printable(others[0])} is no setting of a Recognizer, which takes {', '.join(_SETTINGS)}"
+            )
         config = load_score_config(None, {"model": model} | settings)
         # torch comes with it.
         with loading():

@@ -41,7 +41,10 @@ def test_answers_are_those_of_the_tables_and_the_same_each_time(tmp_path: Path) 
 
 
 def test_what_cannot_be_asked_is_refused_before_a_model_is_loaded() -> None:
-    with pytest.raises(UsageError, match="wndow_seconds"):
-        Recognizer("compact", wndow_seconds=3)
+    for setting in ("wndow_seconds", "adapt", "glob"):
+        with pytest.raises(UsageError, match=f"^{setting} is no setting of a Recognizer"):
+            Recognizer("compact", **{setting: "all"})
+    with pytest.raises(UsageError, match="window_seconds"):
+        Recognizer("compact", window_seconds=0)
     with Recognizer("compact") as recognizer, pytest.raises(UsageError, match="a folder, prefix or glob"):
         recognizer.answers([ROOT / "examples"])
