@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,16 @@ def versions() -> dict[str, str]:
     # History is written by benchmarks themselves.
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":!benchmarks/history.jsonl")
     return package_versions() | {"commit": commit + ("+changes" if changed else "")}
+
+
+def add_to_history(file: Path, benchmark: str, beside: dict[str, float], found: dict[str, Any]) -> None:
+    """Add a line with what was found, on which machine and with which versions; `beside` is what `others` said."""
+    line = {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"), "benchmark": benchmark, "machine": machine(),
+        "versions": versions(), "others": [beside], **found,
+    }  # fmt: skip
+    with file.open("a", encoding="utf-8") as history:
+        history.write(json.dumps(line) + "\n")
 
 
 def _cpu_name() -> str:

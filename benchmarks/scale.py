@@ -8,12 +8,10 @@ and the most memory that this process held in it. A JSON line for each number of
 """
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from benchmarks.measuring import machine, others, versions
+from benchmarks.measuring import add_to_history, others
 from cluster.driver import Driver
 from cluster.resources import Hardware, Resources, plan_resources
 from ser_core.records import PREDICTED_SCHEMA
@@ -178,12 +176,8 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"\n| {num_files:,} files | seconds | CPU seconds | peak, MB |\n|---|---|---|---|")
         with tempfile.TemporaryDirectory(dir=options.work) as work:
             steps = measure(num_files, options.records, Path(work))
-        line = {
-            "when": datetime.now(UTC).isoformat(timespec="seconds"), "benchmark": "scale", "machine": machine(),
-            "versions": versions(), "others": [beside], "files": num_files, "records": options.records, "steps": steps,
-        }  # fmt: skip
-        with options.history.open("a", encoding="utf-8") as history:
-            history.write(json.dumps(line) + "\n")
+        found = {"files": num_files, "records": options.records, "steps": steps}
+        add_to_history(options.history, "scale", beside, found)
 
 
 if __name__ == "__main__":

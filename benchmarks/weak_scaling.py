@@ -10,20 +10,18 @@ loader's time is not sleep, and whether that grows with the nodes. Files a secon
 """
 
 import argparse
-import json
 import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
 from benchmarks.clips import lay_out
-from benchmarks.measuring import Line, Spread, machine, others, run, versions
+from benchmarks.measuring import Line, Spread, add_to_history, others, run
 from benchmarks.sleeping_worker import SLEEP_SECONDS
 from cluster.resources import Hardware, plan_resources
 from ser_core.score_config import ScoreConfig
@@ -38,11 +36,11 @@ def simulated_cluster(num_nodes: int) -> Iterator[str]:
     """A cluster of this machine with so many nodes; its address."""
     from ray.cluster_utils import Cluster
 
-    node = {"num_cpus": _CPUS_PER_NODE, "object_store_memory": 256 * 2**20, "include_dashboard": False}
-    cluster = Cluster(initialize_head=True, head_node_args=node)
+    node = {"num_cpus": _CPUS_PER_NODE, "object_store_memory": 256 * 2**20}
+    cluster = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
     try:
         for _ in range(num_nodes - 1):
-            cluster.add_node(num_cpus=_CPUS_PER_NODE, object_store_memory=256 * 2**20)
+            cluster.add_node(**node)
         cluster.wait_for_nodes()
         yield cluster.address
     finally:
@@ -97,13 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             flush=True,
         )
         rows.append({"nodes": num_nodes, "loaders": loaders, "files_per_second": vars(rate), "share": round(share, 3)})
-    line = {
-        "when": datetime.now(UTC).isoformat(timespec="seconds"), "benchmark": "weak scaling", "machine": machine(),
-        "versions": versions(), "others": [beside], "sleep_seconds": options.sleep_seconds, "files": options.files,
-        "rows": rows,
-    }  # fmt: skip
-    with options.history.open("a", encoding="utf-8") as history:
-        history.write(json.dumps(line) + "\n")
+    found = {"sleep_seconds": options.sleep_seconds, "files": options.files, "rows": rows}
+    add_to_history(options.history, "weak scaling", beside, found)
 
 
 if __name__ == "__main__":
